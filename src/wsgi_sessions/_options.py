@@ -1,0 +1,67 @@
+"""Settings fail where they are written: the small checks that all settings classes share."""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import inspect
+import math
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any, TypeVar
+
+from .errors import ConfigurationError
+
+T = TypeVar("T")
+
+
+def checked_options(cls: type[T]) -> type[T]:
+    """Class decorator: an unknown or missing option is a ConfigurationError that helps on."""
+    original: Callable[..., None] = cls.__init__
+    signature = inspect.signature(original)
+    allowed = [name for name in signature.parameters if name != "self"]
+
+    @functools.wraps(original)
+    def __init__(self: Any, *args: Any, **options: Any) -> None:
+        for name in options:
+            if name not in allowed:
+                close = difflib.get_close_matches(name, allowed, n=1)
+                hint = f"write {close[0]}" if close else f"allowed are {', '.join(allowed)}"
+                raise ConfigurationError(f"{cls.__name__} has no option {name}; {hint}")
+        try:
+            signature.bind(self, *args, **options)
+        except TypeError as error:
+            raise ConfigurationError(
+                f"{cls.__name__}: {error}; the options are {', '.join(allowed)}"
+            ) from None
+        original(self, *args, **options)
+
+    cls.__init__ = __init__  # type: ignore[assignment,method-assign] # same signature, checked
+    return cls
+
+
+def check_flag(owner: str, name: str, value: object) -> None:
+    """Only True and False are booleans: 0, 1, None and strings hide mistakes."""
+    if not isinstance(value, bool):
+        raise ConfigurationError(f"{owner}: {name} is {value!r}; write True or False")
+
+
+def seconds(owner: str, name: str, value: object, *, zero: bool = False) -> float:
+    """A length of time as seconds, from a timedelta or a number.
+
+    Raises:
+        ConfigurationError: for bool, NaN, infinity, a negative number, or zero unless allowed.
+    """
+    if isinstance(value, timedelta):
+        number = value.total_seconds()
+    elif isinstance(value, (int, float)) and not isinstance(value, bool):
+        number = float(value) if abs(value) < 1e300 else math.inf
+    else:
+        raise ConfigurationError(
+            f"{owner}: {name} is {value!r}; write a timedelta or a number of seconds"
+        )
+    if not math.isfinite(number) or number < 0 or (number == 0 and not zero):
+        raise ConfigurationError(
+            f"{owner}: {name} is {value!r}; it must be finite and more than 0 seconds"
+        )
+    return number

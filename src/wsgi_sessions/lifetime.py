@@ -1,0 +1,69 @@
+"""Lifetime: how long a session lives, and the arithmetic of it. No clock, no store."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from datetime import timedelta
+
+from ._options import checked_options, seconds
+from .errors import ConfigurationError
+
+Duration = timedelta | int | float
+
+
+@checked_options
+@dataclass(frozen=True, slots=True)
+class Lifetime:
+    """How long a session lives.
+
+    Args:
+        idle: the time since the last use after which it ends; timedelta or seconds. None: no such
+            limit (ASVS 5.0, 7.3.1 asks for one).
+        absolute: the time since creation, or since the last login, after which it ends however
+            much it is used; timedelta or seconds. None: no such limit (ASVS 5.0, 7.3.2).
+
+    Raises:
+        ConfigurationError: for zero, negative, infinite, NaN or bool, and if both are None.
+    """
+
+    idle: Duration | None = timedelta(days=1)
+    absolute: Duration | None = timedelta(days=30)
+
+    def __post_init__(self) -> None:
+        if self.idle is None and self.absolute is None:
+            raise ConfigurationError(
+                "Lifetime: idle and absolute are both None, so sessions would never end;"
+                " give at least one of them"
+            )
+        for name in ("idle", "absolute"):
+            value = getattr(self, name)
+            if value is not None:
+                seconds("Lifetime", name, value)
+
+    @property
+    def idle_seconds(self) -> float:
+        """The idle limit in seconds; ``inf`` where there is none."""
+        return math.inf if self.idle is None else seconds("Lifetime", "idle", self.idle)
+
+    @property
+    def absolute_seconds(self) -> float:
+        """The absolute limit in seconds; ``inf`` where there is none."""
+        return math.inf if self.absolute is None else seconds("Lifetime", "absolute", self.absolute)
+
+
+def from_seconds(idle: float, absolute: float) -> Lifetime:
+    """The Lifetime of two limits in seconds, ``inf`` standing for "no such limit"."""
+    return Lifetime(
+        idle=None if math.isinf(idle) else timedelta(seconds=idle),
+        absolute=None if math.isinf(absolute) else timedelta(seconds=absolute),
+    )
+
+
+def touch_after(touch_interval: float, idle: float) -> float:
+    """After how many seconds mere use writes the new idle deadline.
+
+    Never more than a tenth of the idle limit, so that the real limit, which is ``idle`` less this,
+    is at most a tenth shorter than what was asked for.
+    """
+    return min(touch_interval, idle / 10)
