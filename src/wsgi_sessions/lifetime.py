@@ -10,6 +10,8 @@ from ._options import checked_options, seconds
 from .errors import ConfigurationError
 
 Duration = timedelta | int | float
+MAX_SECONDS = 100 * 365.25 * 24 * 60 * 60
+"""A hundred years: more is a unit mixed up, and times beyond it have no date."""
 
 
 @checked_options
@@ -24,7 +26,8 @@ class Lifetime:
             much it is used; timedelta or seconds. None: no such limit (ASVS 5.0, 7.3.2).
 
     Raises:
-        ConfigurationError: for zero, negative, infinite, NaN or bool, and if both are None.
+        ConfigurationError: for zero, negative, infinite, NaN, bool, more than a hundred years,
+            and if both are None.
     """
 
     idle: Duration | None = timedelta(days=1)
@@ -38,8 +41,11 @@ class Lifetime:
             )
         for name in ("idle", "absolute"):
             value = getattr(self, name)
-            if value is not None:
-                seconds("Lifetime", name, value)
+            if value is not None and seconds("Lifetime", name, value) > MAX_SECONDS:
+                raise ConfigurationError(
+                    f"Lifetime: {name} is {value!r}, more than a hundred years; write seconds or"
+                    " a timedelta, or None for no such limit"
+                )
 
     @property
     def idle_seconds(self) -> float:

@@ -1,0 +1,112 @@
+"""What a response's headers must say once a session was used: Vary, Cache-Control, one token.
+
+Pure: a header list in, a new one out, and what was found wrong in words. Shared caches are the
+reason (CVE-2023-30861, CVE-2026-27205, CVE-2024-26144): a response that depends on the cookie must
+say so, and one that sets it must not be kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from werkzeug.http import parse_dict_header
+
+from .transport import Header
+
+# Caches that obey these ignore Cache-Control (RFC 9213 section 2.2).
+_CDN_HEADERS = frozenset({"cdn-cache-control", "surrogate-control", "cloudflare-cdn-cache-control"})
+
+
+class Finished(NamedTuple):
+    """The headers of a response, and what had to be put right."""
+
+    headers: list[Header]
+    foreign_cookies: int
+    """How many Set-Cookie headers of our name, which the app had added itself, were dropped."""
+    was_public: bool
+    """Whether a Cache-Control that let shared caches keep the response was replaced."""
+
+
+def finish(
+    headers: Sequence[Header], *, vary: Sequence[str], cookie_name: str, token: Header | None
+) -> Finished:
+    """The headers for a response whose session was used.
+
+    Args:
+        headers: the app's; not changed.
+        vary: names of the request headers that the session depends on.
+        cookie_name: a Set-Cookie of this name that the app added itself is dropped, as one
+            response has at most one of a name (RFC 6265bis section 4.1.1).
+        token: the header that sets or ends our token, if this response does.
+    """
+    start = f"{cookie_name}="
+    kept: list[Header] = []
+    foreign = 0
+    for name, value in headers:
+        if len(name) == 10 and name.lower() == "set-cookie" and _names_cookie(value, start):
+            foreign += 1
+        else:
+            kept.append((name, value))
+    was_public = False
+    if token is not None:
+        kept, was_public = _not_stored(kept)
+        kept.append(token)
+    return Finished(_with_vary(kept, vary), foreign, was_public)
+
+
+def _names_cookie(value: str, start: str) -> bool:
+    name, equals, _ = value.partition("=")
+    return bool(equals) and name.strip(" \t") + equals == start
+
+
+def _with_vary(headers: list[Header], names: Sequence[str]) -> list[Header]:
+    for index, (name, value) in enumerate(headers):
+        if len(name) == 4 and name.lower() == "vary":
+            return _merged_vary(headers, names, index, value)
+    headers.append(("Vary", ", ".join(names)))
+    return headers
+
+
+def _merged_vary(
+    headers: list[Header], names: Sequence[str], index: int, value: str
+) -> list[Header]:
+    present = {
+        entry.strip(" \t").lower()
+        for name, values in headers
+        if name.lower() == "vary"
+        for entry in values.split(",")
+    }
+    missing = [name for name in names if name.lower() not in present]
+    if "*" not in present and missing:
+        separator = ", " if value.strip(" \t") else ""
+        headers[index] = (headers[index][0], value + separator + ", ".join(missing))
+    return headers
+
+
+def _not_stored(headers: list[Header]) -> tuple[list[Header], bool]:
+    directives = cache_directives(headers)
+    rest = [header for header in headers if header[0].lower() not in _CDN_HEADERS]
+    # `private="name"` makes only that header private (RFC 9111 section 5.2.2.7).
+    if "no-store" in directives or directives.get("private", "") is None:
+        return rest, False
+    was_public = is_public(headers) or len(rest) < len(headers)
+    rest = [header for header in rest if header[0].lower() != "cache-control"]
+    rest.append(("Cache-Control", "no-store"))
+    return rest, was_public
+
+
+def cache_directives(headers: Sequence[Header]) -> dict[str, str | None]:
+    """The response's Cache-Control directives, by lower-case name."""
+    return {
+        directive.lower(): value
+        for name, values in headers
+        if len(name) == 13 and name.lower() == "cache-control"
+        for directive, value in parse_dict_header(values).items()
+    }
+
+
+def is_public(headers: Sequence[Header]) -> bool:
+    """Whether the app marked the response public, for shared caches to keep."""
+    directives = cache_directives(headers)
+    return "public" in directives or "s-maxage" in directives

@@ -1,0 +1,126 @@
+"""How a token travels: in a cookie, or in a header of its own for clients without cookies.
+
+Either reads candidates from a request and makes the response header that sets or ends a token.
+What a token means is signing's and the engine's; what else the response needs (Vary,
+Cache-Control) is headers'.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Protocol
+
+from .cookie import Cookie, CookieWriter, find_values
+from .errors import ConfigurationError
+from .signing import TokenSigner
+
+Environ = dict[str, object]
+Header = tuple[str, str]
+
+_HEADER_NAME = re.compile(r"[A-Za-z0-9]+(?:-[A-Za-z0-9]+)+")
+_RESERVED = frozenset({"set-cookie", "content-length", "content-type", "cache-control"})
+
+
+class Transport(Protocol):
+    """One way for a token to travel."""
+
+    name: str
+    signer: TokenSigner
+    persistent: bool
+    """Whether a new session's token is to outlive the browser, unless the app says otherwise."""
+
+    def values(self, environ: Environ) -> list[str]:
+        """What the client sent under our name: at most a few, unchecked."""
+        ...
+
+    def deliverable(self, *, secure: bool) -> bool:
+        """Whether a token set on such a request would be kept by the client."""
+        ...
+
+    def set(self, token: str, *, secure: bool, max_age: int | None) -> Header:
+        """The header that hands out a token; ``max_age`` in seconds, None: till the browser ends."""
+        ...
+
+    def expire(self, *, secure: bool) -> Header:
+        """The header that takes the token back."""
+        ...
+
+
+class CookieTransport:
+    """Tokens in a cookie."""
+
+    __slots__ = ("_writer", "cookie", "name", "persistent", "signer")
+
+    def __init__(self, cookie: Cookie, secrets: tuple[bytes, ...]) -> None:
+        self.cookie = cookie
+        self.name = cookie.name
+        self.persistent = cookie.persistent
+        self.signer = TokenSigner(secrets, "cookie", cookie.name)
+        self._writer = CookieWriter(cookie)
+
+    def values(self, environ: Environ) -> list[str]:
+        header = environ.get("HTTP_COOKIE")
+        return find_values(header, self.name) if isinstance(header, str) else []
+
+    def deliverable(self, *, secure: bool) -> bool:
+        # A browser keeps and replaces a Secure cookie on a secure connection only
+        # (RFC 6265bis section 5.7).
+        return secure or self.cookie.secure is not True
+
+    def set(self, token: str, *, secure: bool, max_age: int | None) -> Header:
+        return "Set-Cookie", self._writer.set(token, secure=secure, max_age=max_age)
+
+    def expire(self, *, secure: bool) -> Header:
+        return "Set-Cookie", self._writer.expire(secure=secure)
+
+
+class HeaderTransport:
+    """Tokens in a request and response header of the same name."""
+
+    __slots__ = ("environ_key", "name", "persistent", "signer")
+
+    def __init__(self, name: str, secrets: tuple[bytes, ...]) -> None:
+        self.name = name
+        self.persistent = False
+        self.environ_key = environ_key(name)
+        self.signer = TokenSigner(secrets, "header", name.lower())
+
+    def values(self, environ: Environ) -> list[str]:
+        value = environ.get(self.environ_key)
+        text = value.strip(" \t") if isinstance(value, str) else ""
+        return [text] if text else []
+
+    def deliverable(self, *, secure: bool) -> bool:  # noqa: ARG002 # a header has no Secure
+        return True
+
+    def set(self, token: str, *, secure: bool, max_age: int | None) -> Header:  # noqa: ARG002 # a header has neither
+        return self.name, token
+
+    def expire(self, *, secure: bool) -> Header:  # noqa: ARG002 # a header has no Secure
+        return self.name, ""
+
+
+def environ_key(name: str) -> str:
+    """The environ's key for a request header."""
+    return "HTTP_" + name.upper().replace("-", "_")
+
+
+def check_header_name(name: object) -> str | None:
+    """``token_header`` as it was given.
+
+    Raises:
+        ConfigurationError: if it is no name of a header that can carry a token.
+    """
+    if name is None:
+        return None
+    if (
+        not isinstance(name, str)
+        or not _HEADER_NAME.fullmatch(name)
+        or name.lower() in _RESERVED
+        or len(name) > 64
+    ):
+        raise ConfigurationError(
+            f"token_header is {name!r}; write a header name of your own with a hyphen, such as"
+            " 'X-Session-Token', or None"
+        )
+    return name
