@@ -1,0 +1,54 @@
+"""Server-side sessions for every WSGI app.
+
+>>> from wsgi_sessions import SessionMiddleware
+>>> app = SessionMiddleware(app, secret_key=…)
+>>> environ["wsgi_sessions.session"]["visits"] = 1
+
+Stores are in `wsgi_sessions.stores`, Flask's integration in `wsgi_sessions.flask`, helpers for
+tests in `wsgi_sessions.testing`.
+"""
+
+from .codec import JSONCodec
+from .cookie import Cookie
+from .errors import (
+    ConfigurationError,
+    SessionCommitted,
+    SessionConflict,
+    SessionEnded,
+    SessionError,
+    SessionTooLarge,
+    StoreError,
+    TooManySessions,
+    UnsupportedByStore,
+)
+from .events import SessionEvent
+from .lifetime import Lifetime
+from .middleware import SessionMiddleware, get_session
+from .proxies import Client, TrustedProxies
+from .registry import SessionInfo, SessionRegistry
+from .session import Session
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Client",
+    "ConfigurationError",
+    "Cookie",
+    "JSONCodec",
+    "Lifetime",
+    "Session",
+    "SessionCommitted",
+    "SessionConflict",
+    "SessionEnded",
+    "SessionError",
+    "SessionEvent",
+    "SessionInfo",
+    "SessionMiddleware",
+    "SessionRegistry",
+    "SessionTooLarge",
+    "StoreError",
+    "TooManySessions",
+    "TrustedProxies",
+    "UnsupportedByStore",
+    "get_session",
+]

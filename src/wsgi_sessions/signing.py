@@ -148,17 +148,16 @@ def derive_key(secret: bytes, purpose: str) -> bytes:
 
 
 class TokenSigner:
-    """Signs session IDs for one cookie or header name, and verifies what comes back.
+    """Signs session IDs for one purpose (``"cookie.session"``), and verifies what comes back.
 
-    The name is bound in: a token of another cookie, header or purpose is none (ASVS 9.2.2).
+    The purpose is bound in: a token of another cookie or header is none (ASVS 9.2.2).
     """
 
     __slots__ = ("_states",)
 
-    def __init__(self, secrets: tuple[bytes, ...], purpose: str, name: str) -> None:
+    def __init__(self, secrets: tuple[bytes, ...], purpose: str) -> None:
         self._states = tuple(
-            hmac.new(derive_key(secret, f"{purpose}.{name}"), digestmod="sha256")
-            for secret in secrets
+            hmac.new(derive_key(secret, purpose), digestmod="sha256") for secret in secrets
         )
 
     def sign(self, session_id: str) -> str:

@@ -25,6 +25,8 @@ class Transport(Protocol):
     """One way for a token to travel."""
 
     name: str
+    purpose: str
+    """What its tokens are bound to, so that they are no good elsewhere."""
     signer: TokenSigner
     persistent: bool
     """Whether a new session's token is to outlive the browser, unless the app says otherwise."""
@@ -49,13 +51,14 @@ class Transport(Protocol):
 class CookieTransport:
     """Tokens in a cookie."""
 
-    __slots__ = ("_writer", "cookie", "name", "persistent", "signer")
+    __slots__ = ("_writer", "cookie", "name", "persistent", "purpose", "signer")
 
     def __init__(self, cookie: Cookie, secrets: tuple[bytes, ...]) -> None:
         self.cookie = cookie
         self.name = cookie.name
         self.persistent = cookie.persistent
-        self.signer = TokenSigner(secrets, "cookie", cookie.name)
+        self.purpose = f"cookie.{cookie.name}"
+        self.signer = TokenSigner(secrets, self.purpose)
         self._writer = CookieWriter(cookie)
 
     def values(self, environ: Environ) -> list[str]:
@@ -77,13 +80,14 @@ class CookieTransport:
 class HeaderTransport:
     """Tokens in a request and response header of the same name."""
 
-    __slots__ = ("environ_key", "name", "persistent", "signer")
+    __slots__ = ("environ_key", "name", "persistent", "purpose", "signer")
 
     def __init__(self, name: str, secrets: tuple[bytes, ...]) -> None:
         self.name = name
         self.persistent = False
         self.environ_key = environ_key(name)
-        self.signer = TokenSigner(secrets, "header", name.lower())
+        self.purpose = f"header.{name.lower()}"
+        self.signer = TokenSigner(secrets, self.purpose)
 
     def values(self, environ: Environ) -> list[str]:
         value = environ.get(self.environ_key)
