@@ -493,6 +493,8 @@ class Engine:
             expires_at=deadline,
         )
         visit.deadline = deadline
+        if found.notes.persistent:
+            visit.cookie_stale = True
 
     # Committing
 

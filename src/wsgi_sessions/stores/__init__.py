@@ -1,0 +1,48 @@
+"""Where records are kept, and how a URL names a store.
+
+The stores are loaded when they are first asked for, so that an app pays only for its own.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from .base import Store, StoreListener
+from .url import store_from_url
+
+if TYPE_CHECKING:
+    from .client import ClientSideStore
+    from .file import FileStore
+    from .memory import MemoryStore
+    from .redis import RedisStore
+
+__all__ = [
+    "ClientSideStore",
+    "FileStore",
+    "MemoryStore",
+    "RedisStore",
+    "Store",
+    "StoreListener",
+    "store_from_url",
+]
+
+_MODULES = {
+    "ClientSideStore": "client",
+    "FileStore": "file",
+    "MemoryStore": "memory",
+    "RedisStore": "redis",
+}
+
+
+def __getattr__(name: str) -> Any:
+    try:
+        module = importlib.import_module(f".{_MODULES[name]}", __name__)
+    except KeyError:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}") from None
+    value = globals()[name] = getattr(module, name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
