@@ -86,11 +86,10 @@ class Cookie:
             )
         if self.domain is not None:
             _check_domain(self.domain)
-        if self.secure != "auto":
-            if not isinstance(self.secure, bool):  # pyright: ignore[reportUnnecessaryIsInstance] # what was given may be anything
-                raise ConfigurationError(
-                    f"Cookie: secure is {self.secure!r}; write True, False or 'auto'"
-                )
+        if self.secure != "auto" and not isinstance(self.secure, bool):  # pyright: ignore[reportUnnecessaryIsInstance] # what was given may be anything
+            raise ConfigurationError(
+                f"Cookie: secure is {self.secure!r}; write True, False or 'auto'"
+            )
         for flag in ("httponly", "partitioned", "persistent"):
             check_flag("Cookie", flag, getattr(self, flag))
         known = _SAME_SITE.get(self.samesite.lower()) if isinstance(self.samesite, str) else None  # pyright: ignore[reportUnnecessaryIsInstance] # what was given may be anything

@@ -121,15 +121,13 @@ def decide(
         return Plan(StoreStep.DELETE_EMPTIED, CookieStep.EXPIRE)
     if rotation_due and deliverable and refreshable:
         return Plan(StoreStep.ROTATE, CookieStep.SET)
-    step = (
-        StoreStep.UPDATE if changed else StoreStep.TOUCH if touch_due else StoreStep.NOTHING
-    )
+    step = StoreStep.UPDATE if changed else StoreStep.TOUCH if touch_due else StoreStep.NOTHING
     refresh = cookie_stale or rolling or (persistent and step is not StoreStep.NOTHING)
     wanted = origin is Origin.SAVED or (refresh and refreshable)
     return Plan(step, CookieStep.SET if wanted and deliverable else CookieStep.LEAVE)
 
 
-def _expire_if(condition: bool) -> CookieStep:  # noqa: FBT001 # one plain condition
+def _expire_if(condition: bool) -> CookieStep:
     return CookieStep.EXPIRE if condition else CookieStep.LEAVE
 
 
@@ -149,8 +147,10 @@ def next_deadline(notes: Notes, *, idle: float, absolute: float, now: float) -> 
 
 
 def deadline_of(record: Record, notes: Notes, *, idle: float, absolute: float) -> float:
-    """When this record ends, by its own times and by the limits in force today (whichever is
-    earlier, so that a limit that was shortened counts at once). UNIX seconds."""
+    """When this record ends, by its own times and by the limits in force today. UNIX seconds.
+
+    Whichever is earlier, so that a limit that was shortened counts at once.
+    """
     return min(
         record.expires_at, record.used_at + idle_limit(notes, idle), ends_at(notes, absolute)
     )

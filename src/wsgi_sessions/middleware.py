@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 DEFAULT_KEY = "wsgi_sessions.session"
 RETRY_AFTER = 5
 """Seconds that a client is asked to wait when the store doesn't answer."""
+_COOKIE = Cookie()
+_LIFETIME = Lifetime()
 _LABEL_PARTS = ("ip", "user_agent")
 _STORE_METHODS = (
     "load",
@@ -119,8 +121,8 @@ class SessionMiddleware:
         *,
         secret_key: Secrets,
         store: Store | str | None = None,
-        cookie: CookieChoice = Cookie(),
-        lifetime: Lifetime = Lifetime(),
+        cookie: CookieChoice = _COOKIE,
+        lifetime: Lifetime = _LIFETIME,
         trusted_proxies: int | TrustedProxies = 0,
         codec: Codec | None = None,
         save_uninitialized: bool = False,
@@ -232,9 +234,7 @@ class SessionMiddleware:
     def __repr__(self) -> str:
         return f"<SessionMiddleware {self._environ_key!r} on {type(self.store).__name__}>"
 
-    def __call__(
-        self, environ: WSGIEnvironment, start_response: StartResponse
-    ) -> Iterable[bytes]:
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         key = self._environ_key
         if key in environ:
             return self.app(environ, start_response)
@@ -636,9 +636,7 @@ def _answer_503(
 
 def _check_callable(name: str, value: object) -> None:
     if not callable(value):
-        raise ConfigurationError(
-            f"SessionMiddleware: {name} is {value!r}; it must be callable"
-        )
+        raise ConfigurationError(f"SessionMiddleware: {name} is {value!r}; it must be callable")
 
 
 def _check_environ_key(key: object) -> str:

@@ -141,9 +141,7 @@ class SessionRegistry:
 
     def _info(self, session: Live) -> SessionInfo:
         record, notes = session.record, session.notes
-        ends = deadline_of(
-            record, notes, idle=self._limits.idle, absolute=self._limits.absolute
-        )
+        ends = deadline_of(record, notes, idle=self._limits.idle, absolute=self._limits.absolute)
         return SessionInfo(
             handle=session.key,
             created_at=datetime.fromtimestamp(notes.created_at, UTC),
@@ -159,8 +157,10 @@ class SessionRegistry:
         )
 
     def _carry_over(self, key: str, owner: str, generation: int) -> None:
-        """Have a spared session take over the new generation, so that its next ID isn't taken for
-        one that was revoked."""
+        """Have a spared session take over the new generation.
+
+        So that its next ID isn't taken for one that was revoked.
+        """
         for _ in range(_ATTEMPTS):
             session = load_live(self._store, key, self._limits, self._clock())
             if session is None or session.record.owner != owner:

@@ -121,9 +121,7 @@ class SealedStore(Store):
             return self._update_migrating(key, changes, if_version)
         return self._store.update(key, self._sealed_changes(key, changes), if_version=if_version)
 
-    def _update_migrating(
-        self, key: str, changes: Changes, if_version: int | None
-    ) -> UpdateResult:
+    def _update_migrating(self, key: str, changes: Changes, if_version: int | None) -> UpdateResult:
         for _ in range(_ATTEMPTS):
             record = self._store.load(key)
             if record is None or record.notes.startswith(_MARK):

@@ -472,9 +472,7 @@ class Session(MutableMapping[str, Any]):
             SessionConflict: if other requests were faster again and again.
             UnsupportedByStore: if the data lives with the client.
         """
-        return self._engine.transact(
-            self._late_writable(), fn, late=self._phase is not Phase.OPEN
-        )
+        return self._engine.transact(self._late_writable(), fn, late=self._phase is not Phase.OPEN)
 
     def take(self, key: str, default: Any = None) -> Any:
         """Remove a key and return its value, exactly once however many requests try.

@@ -40,7 +40,7 @@ class Transport(Protocol):
         ...
 
     def set(self, token: str, *, secure: bool, max_age: int | None) -> Header:
-        """The header that hands out a token; ``max_age`` in seconds, None: till the browser ends."""
+        """The header that hands out a token; ``max_age`` in seconds, None: the browser's life."""
         ...
 
     def expire(self, *, secure: bool) -> Header:
@@ -94,13 +94,13 @@ class HeaderTransport:
         text = value.strip(" \t") if isinstance(value, str) else ""
         return [text] if text else []
 
-    def deliverable(self, *, secure: bool) -> bool:  # noqa: ARG002 # a header has no Secure
+    def deliverable(self, *, secure: bool) -> bool:
         return True
 
-    def set(self, token: str, *, secure: bool, max_age: int | None) -> Header:  # noqa: ARG002 # a header has neither
+    def set(self, token: str, *, secure: bool, max_age: int | None) -> Header:
         return self.name, token
 
-    def expire(self, *, secure: bool) -> Header:  # noqa: ARG002 # a header has no Secure
+    def expire(self, *, secure: bool) -> Header:
         return self.name, ""
 
 
