@@ -1,0 +1,139 @@
+"""A record as one string of bytes and back, without its times: what MemoryStore and FileStore keep.
+
+A fixed head (version, number of fields, lengths of owner and notes), a table of lengths, then
+owner, notes, and name and value of each field. Values are opaque: nothing here decodes them.
+Whether the bytes are still those that were written is for the caller to know.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+import struct
+from types import MappingProxyType
+
+from ..errors import StoreError
+from ..record import Changes, Record, is_key
+
+TIMES = struct.Struct("<dd")
+"""Use and expiry: kept beside the packed rest, because a touch changes nothing else."""
+
+_HEAD = struct.Struct("<QIII")
+_NO_OWNER = 0xFFFFFFFF
+_ENCODING = "utf-8", "surrogatepass"
+"""Names and owners may be any str, lone surrogates included."""
+
+
+def pack(record: Record) -> bytes:
+    """The record without its times.
+
+    Raises:
+        StoreError: a part of it has the wrong type or is too large to be kept.
+    """
+    try:
+        owner = b"" if record.owner is None else record.owner.encode(*_ENCODING)
+        notes = as_bytes(record.notes)
+        lengths: list[int] = []
+        parts: list[bytes] = []
+        for name, value in record.fields.items():
+            encoded, content = name.encode(*_ENCODING), as_bytes(value)
+            lengths += len(encoded), len(content)
+            parts += encoded, content
+        head = _HEAD.pack(
+            record.version,
+            len(record.fields),
+            _NO_OWNER if record.owner is None else len(owner),
+            len(notes),
+        )
+        return b"".join((head, _table(len(lengths)).pack(*lengths), owner, notes, *parts))
+    except (AttributeError, TypeError, struct.error) as error:
+        raise StoreError(f"this record can't be kept: {error}") from error
+
+
+def unpack(packed: bytes, start: int, used_at: float, expires_at: float) -> Record:
+    """The record that was packed into what begins at ``start`` and goes on to the end.
+
+    Raises:
+        ValueError: the bytes can't be read as a record.
+    """
+    try:
+        version, count, owner_length, notes_length = _HEAD.unpack_from(packed, start)
+        if count > (len(packed) - start) // 8:
+            raise ValueError("more fields than bytes")
+        table = _table(2 * count)
+        at = start + _HEAD.size
+        lengths = table.unpack_from(packed, at)
+        at += table.size
+        owner = None
+        if owner_length != _NO_OWNER:
+            owner = packed[at : at + owner_length].decode(*_ENCODING)
+            at += owner_length
+        notes = packed[at : at + notes_length]
+        at += notes_length
+        fields: dict[str, bytes] = {}
+        pairs = iter(lengths)
+        for name_length, value_length in zip(pairs, pairs, strict=True):
+            middle = at + name_length
+            end = middle + value_length
+            fields[packed[at:middle].decode(*_ENCODING)] = packed[middle:end]
+            at = end
+    except struct.error as error:
+        raise ValueError(f"cut short: {error}") from error
+    if at != len(packed) or len(fields) != count:
+        raise ValueError("the lengths don't add up")
+    return Record(MappingProxyType(fields), notes, used_at, expires_at, version, owner)
+
+
+def head(packed: bytes, start: int) -> tuple[int, str | None]:
+    """Version and owner of what was packed, without reading the rest. For sound bytes only."""
+    version, count, length, _ = _HEAD.unpack_from(packed, start)
+    if length == _NO_OWNER:
+        return version, None
+    at = start + _HEAD.size + 8 * count
+    return version, packed[at : at + length].decode(*_ENCODING)
+
+
+def changed(record: Record, changes: Changes) -> Record:
+    """The record as it is once the changes are applied; its version one higher if data changes."""
+    used_at = record.used_at if changes.used_at is None else changes.used_at
+    expires_at = record.expires_at if changes.expires_at is None else deadline(changes.expires_at)
+    fields, notes, version = record.fields, record.notes, record.version
+    if changes.changes_data:
+        kept = dict(fields)
+        for name in changes.delete:
+            kept.pop(name, None)
+        for name, value in changes.set.items():
+            kept[name] = as_bytes(value)
+        fields = MappingProxyType(kept)
+        notes = notes if changes.notes is None else as_bytes(changes.notes)
+        version += 1
+    return Record(fields, notes, used_at, expires_at, version, record.owner)
+
+
+def deadline(expires_at: float) -> float:
+    """The same time, if it is one: with NaN a record would neither live nor expire."""
+    if math.isnan(expires_at):
+        raise StoreError("expires_at is NaN; write UNIX seconds")
+    return expires_at
+
+
+def as_bytes(value: object) -> bytes:
+    """The value as bytes that nobody else can change."""
+    if type(value) is bytes:
+        return value
+    if isinstance(value, (bytes, bytearray)):
+        return bytes(value)
+    raise StoreError(f"a store keeps bytes, not {type(value).__name__}; encode the value first")
+
+
+def check_new_key(key: str, operation: str) -> None:
+    """Refuse to keep anything under what is no store key."""
+    if not is_key(key):
+        raise StoreError(
+            "that is no store key; a key is 64 lower-case hexadecimal digits", operation=operation
+        )
+
+
+@functools.lru_cache(maxsize=256)
+def _table(lengths: int) -> struct.Struct:
+    return struct.Struct(f"<{lengths}I")

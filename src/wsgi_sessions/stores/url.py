@@ -1,0 +1,68 @@
+"""A store named by a URL, so that a config file can choose it. Opens nothing by itself."""
+
+from __future__ import annotations
+
+from urllib.parse import unquote, urlsplit
+
+from ..errors import ConfigurationError
+from .base import Store
+
+_ALLOWED = (
+    "write memory://, file:///absolute/path, redis://host:port/0, rediss://host:port/0 or"
+    " unix:///path/to/socket"
+)
+
+
+def store_from_url(url: str) -> Store:
+    """The store that a URL names: ``memory://``, ``file:///absolute/path``, ``redis://…``,
+    ``rediss://…`` or ``unix://…`` (see `RedisStore.from_url` for what these can say).
+
+    Raises:
+        ConfigurationError: the URL names no store. The message never shows the URL, which may
+            hold a password.
+    """
+    scheme, found, rest = _text(url).partition("://")
+    match scheme.lower() if found else None:
+        case "memory":
+            return _memory(rest)
+        case "file":
+            return _file(rest)
+        case "redis" | "rediss" | "unix":
+            from .redis import RedisStore  # noqa: PLC0415 # an app pays only for its own store
+
+            return RedisStore.from_url(url)
+        case None:
+            raise ConfigurationError(f"a store URL without a scheme names no store; {_ALLOWED}")
+        case other:
+            raise ConfigurationError(f"no store has the URL scheme {other[:40]!r}; {_ALLOWED}")
+
+
+def _text(url: object) -> str:
+    if isinstance(url, str):
+        return url
+    raise ConfigurationError(f"a store URL is a str, and this is {type(url).__name__}; {_ALLOWED}")
+
+
+def _memory(rest: str) -> Store:
+    from .memory import MemoryStore  # noqa: PLC0415 # an app pays only for its own store
+
+    if rest.strip("/"):
+        raise ConfigurationError("memory:// takes nothing after it; write memory://")
+    return MemoryStore()
+
+
+def _file(rest: str) -> Store:
+    from .file import FileStore  # noqa: PLC0415 # an app pays only for its own store
+
+    parts = urlsplit("file://" + rest)
+    if parts.query or parts.fragment:
+        raise ConfigurationError(
+            "a file:// URL takes a path and nothing else; write ? as %3F and # as %23, or use"
+            " FileStore(path) for its options"
+        )
+    if parts.netloc not in ("", "localhost") or not parts.path.strip("/"):
+        raise ConfigurationError(
+            "a file:// URL needs an absolute path, with three slashes: file:///var/lib/app/sessions;"
+            " for a relative one use FileStore(path)"
+        )
+    return FileStore(unquote(parts.path))
