@@ -19,6 +19,7 @@ import threading
 import time
 from array import array
 from bisect import bisect_left, bisect_right
+from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping
 from types import MappingProxyType
 
@@ -73,9 +74,9 @@ class _Queue:
     def remove(self, expires_at: float, key: str) -> None:
         wanted = bytes.fromhex(key)
         start = bisect_left(self._deadlines, min(expires_at, self._NEVER)) * self._WIDTH
-        found = self._keys.find(wanted, start)
+        found = self._keys.index(wanted, start)
         while found % self._WIDTH:  # by chance it may also stand across two others
-            found = self._keys.find(wanted, found + 1)
+            found = self._keys.index(wanted, found + 1)
         del self._keys[found : found + self._WIDTH]
         del self._deadlines[found // self._WIDTH]
 
@@ -127,7 +128,7 @@ class MemoryStore(Store):
         self._reset()
 
     def _reset(self) -> None:
-        self._shards = [_Shard() for _ in range(_SHARDS)]
+        self._shards: defaultdict[int, _Shard] = defaultdict(_Shard)
         self._count = 0
         self._turn = 0
         self._reclaimed = 0
@@ -227,7 +228,7 @@ class MemoryStore(Store):
 
         Returns how many records went; those that writes reclaimed since the last purge count too.
         """
-        for shard in self._shards:
+        for shard in self._all_shards():
             while True:
                 with self._lock:
                     more = self._remove_expired(shard, now, _SLICE)
@@ -243,7 +244,7 @@ class MemoryStore(Store):
 
     def keys(self) -> Iterator[str]:
         """All keys, in no order; expired ones may be among them."""
-        for shard in self._shards:
+        for shard in self._all_shards():
             with self._lock:
                 keys = list(shard.rows)
             yield from keys
@@ -298,6 +299,10 @@ class MemoryStore(Store):
             self._shard(owner).generations[owner] = _GENERATION.pack(generation, now)
             return generation
 
+    def _all_shards(self) -> list[_Shard]:
+        with self._lock:
+            return list(self._shards.values())
+
     # What follows is called with the lock held.
 
     def _shard(self, name: str) -> _Shard:
@@ -338,7 +343,9 @@ class MemoryStore(Store):
 
     def _reclaim(self, now: float) -> None:
         self._turn = (self._turn + 1) % _SHARDS
-        self._remove_expired(self._shards[self._turn], now, _RECLAIMED_PER_WRITE)
+        shard = self._shards.get(self._turn)
+        if shard is not None:
+            self._remove_expired(shard, now, _RECLAIMED_PER_WRITE)
 
     def _remove_expired(self, shard: _Shard, now: float, limit: int) -> bool:
         """Remove at most ``limit`` records of each kind. Whether there may be more."""
@@ -355,8 +362,8 @@ class MemoryStore(Store):
         """Remove a session if the store is full; tell which, unless it had expired."""
         if self._max_sessions is None or self._count < self._max_sessions:
             return None
-        anonymous = min((shard.anonymous for shard in self._shards), key=_Queue.first)
-        owned = min((shard.owned for shard in self._shards), key=_Queue.first)
+        anonymous = min((shard.anonymous for shard in self._shards.values()), key=_Queue.first)
+        owned = min((shard.owned for shard in self._shards.values()), key=_Queue.first)
         soonest = min(anonymous, owned, key=_Queue.first)
         expired = soonest.first() <= now
         queue = soonest if expired or anonymous.first() == math.inf else anonymous
