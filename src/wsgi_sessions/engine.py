@@ -665,10 +665,15 @@ class Engine:
         before = visit.record
         self._settle(visit, new, record)
         self._emit("rotated" if rotated else "regenerated", visit)
-        if before is not None and before.owner and (rotated or before.owner != visit.owner):
-            # One entry more for each rotation would pile up; a mere regenerate's is healed.
+        if before is not None and before.owner and self._unlists_at_once(visit, before, rotated):
             self._unlist(visit, before.owner, [old.key] if old else [])
         return self._make_room(visit, now)
+
+    def _unlists_at_once(self, visit: Visit, before: Record, rotated: bool) -> bool:
+        # A mere regenerate leaves the old entry to whoever lists next, which saves a round trip.
+        # Rotations would pile up, and an entry without a record would hold a place.
+        refusing = self._settings.refuse_when_full and self._settings.max_per_owner is not None
+        return rotated or refusing or before.owner != visit.owner
 
     def _move(
         self,

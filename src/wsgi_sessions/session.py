@@ -363,7 +363,9 @@ class Session(MutableMapping[str, Any]):
         if not isinstance(persistent, bool):  # pyright: ignore[reportUnnecessaryIsInstance] # what was given may be anything
             raise TypeError(f"persistent is {persistent!r}; write True or False")
         if persistent != self._open().notes.persistent:
-            _note(self._new_cookie(), persistent=persistent)
+            visit = self._new_cookie()
+            _note(visit, persistent=persistent)
+            visit.cookie_stale = True
 
     @property
     def lifetime(self) -> Lifetime:

@@ -1,0 +1,790 @@
+"""Session: every member, over real requests."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+import threading
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from wsgi_sessions.testing import FaultyStore
+
+from wsgi import Browser, Site
+from wsgi_sessions import (
+    Cookie,
+    Lifetime,
+    Session,
+    SessionConflict,
+    SessionEnded,
+    SessionTooLarge,
+    TooManySessions,
+)
+from wsgi_sessions.stores import MemoryStore
+
+START = datetime.fromtimestamp(1_800_000_000, UTC)
+
+
+def put(**values: Any) -> Callable[[Session], Any]:
+    return lambda session: session.update(values)
+
+
+def read(session: Session) -> str:
+    return repr(dict(session))
+
+
+def meanwhile(site: Site, browser: Browser, work: Callable[[Session], Any]) -> None:
+    """Another request of the same browser, while one is under way."""
+    other = Browser(site.middleware)
+    other.cookies = dict(browser.cookies)
+    site.routes["/meanwhile"] = work
+    other.get("/meanwhile")
+
+
+def started(**options: Any) -> tuple[Site, Browser]:
+    site = Site(**options)
+    browser = site.browser()
+    site.run(browser, put(a=1))
+    return site, browser
+
+
+class TestData:
+    def test_nested_changes_are_noticed(self) -> None:
+        site = Site()
+        browser = site.browser()
+        site.run(browser, put(cart=[{"n": 1}]))
+
+        site.run(browser, lambda s: s["cart"][0].update(n=2))
+
+        assert site.run(browser, read).text == "{'cart': [{'n': 2}]}"
+
+    def test_what_cant_be_stored_says_so_where_it_is_set(self) -> None:
+        site, browser = started()
+
+        def work(session: Session) -> str:
+            with pytest.raises(TypeError, match="cart") as caught:
+                session["cart"] = [{"price": object()}]
+            assert "price" in str(caught.value)
+            return read(session)
+
+        assert site.run(browser, work).text == "{'a': 1}"
+
+    def test_a_nested_value_that_cant_be_stored_fails_before_the_headers(self) -> None:
+        site = Site()
+        browser = site.browser()
+        site.run(browser, put(cart=[]))
+
+        with pytest.raises(TypeError, match="cart"):
+            site.run(browser, lambda s: s["cart"].append(object()))
+
+        assert site.run(browser, read).text == "{'cart': []}"
+
+    def test_keys_are_strings(self) -> None:
+        site, browser = started()
+
+        def work(session: Session) -> None:
+            with pytest.raises(TypeError):
+                session[1] = 1  # type: ignore[index] # the mistake under test
+
+        site.run(browser, work)
+
+    @pytest.mark.parametrize("name", ["id", "save", "__class__", "keys", "", "é", "\0tie"])
+    def test_no_key_is_special(self, name: str) -> None:
+        site = Site()
+        browser = site.browser()
+        site.run(browser, lambda s: s.update({name: 1}))
+
+        assert site.run(browser, lambda s: list(s)).text == repr([name])
+
+    def test_it_is_a_mapping_like_any_other(self) -> None:
+        site, browser = started()
+
+        def work(session: Session) -> None:
+            assert session == {"a": 1}
+            assert session.setdefault("b", []) == []
+            assert session.pop("a") == 1
+            assert session.pop("a", None) is None
+            assert "a" not in session
+            with pytest.raises(KeyError):
+                session["a"]
+            with pytest.raises(KeyError):
+                del session["a"]
+            assert len(session) == len(list(session)) == len(session.items())
+
+        site.run(browser, work)
+
+    def test_it_cant_be_pickled_or_copied(self) -> None:
+        site, browser = started()
+
+        def work(session: Session) -> None:
+            for attempt in (pickle.dumps, copy.copy, copy.deepcopy):
+                with pytest.raises(TypeError, match="dict"):
+                    attempt(session)  # type: ignore[operator] # three of one kind
+
+        site.run(browser, work)
+
+    def test_repr_shows_no_secret_and_loads_nothing(self) -> None:
+        site, browser = started(store=(store := FaultyStore(MemoryStore())))
+        store.calls.clear()
+        shown: list[str] = []
+
+        def work(session: Session) -> None:
+            shown.append(repr(session))
+            assert not store.calls
+            session.get("a")
+            shown.append(repr(session))
+            assert session.id not in shown[1]
+            assert session.handle in shown[1]
+
+        site.run(browser, work)
+
+        assert "not loaded" in shown[0]
+        assert "'a'" in shown[1]
+        assert "stored" in shown[1]
+
+    def test_too_large_names_the_biggest_fields(self) -> None:
+        site, browser = started(max_bytes=100)
+
+        with pytest.raises(SessionTooLarge, match="'big' with") as caught:
+            site.run(browser, put(big="secret" * 50))
+
+        assert "secret" not in str(caught.value)
+        assert "too_large" in site.kinds
+        assert site.run(browser, read).text == "{'a': 1}"
+
+
+class TestState:
+    def test_what_it_knows_of_itself(self) -> None:
+        site = Site(lifetime=Lifetime(idle=100, absolute=1000))
+        browser = site.browser()
+
+        def first(session: Session) -> None:
+            assert not session.accessed
+            assert not session.modified
+            assert session.is_new
+            session["a"] = 1
+            assert session.accessed
+            assert session.modified
+            assert session.created_at == START
+
+        def second(session: Session) -> None:
+            assert not session.is_new
+            assert not session.modified
+            assert session.created_at == START
+            assert session.last_used_at == START
+            assert session.expires_at == START + timedelta(seconds=100)
+            assert session.lifetime == Lifetime(timedelta(seconds=100), timedelta(seconds=1000))
+            assert session.authenticated_at is None
+            assert session.owner is None
+            assert session.label == {}
+            assert session.persistent is False
+
+        site.run(browser, first)
+        site.clock.advance(5)
+        site.run(browser, second)
+
+    def test_modified_sees_nested_changes(self) -> None:
+        site = Site()
+        browser = site.browser()
+        site.run(browser, put(cart=[]))
+
+        def work(session: Session) -> None:
+            cart = session["cart"]
+            assert not session.modified
+            cart.append(1)
+            assert session.modified
+            cart.pop()
+            assert not session.modified
+
+        site.run(browser, work)
+
+    def test_id_and_handle(self) -> None:
+        site, browser = started()
+
+        def work(session: Session) -> str:
+            assert browser.cookies["session"].startswith(session.id + ".")
+            return session.handle
+
+        assert [site.run(browser, work).text] == list(site.store.keys())
+
+    def test_persistent_is_remembered(self) -> None:
+        site, browser = started()
+
+        response = site.run(browser, lambda s: setattr(s, "persistent", True))
+
+        assert "Max-Age=86400" in str(response.set_cookie)
+        assert site.run(browser, lambda s: s.persistent).text == "True"
+        site.clock.advance(100)
+        assert "Max-Age" in str(site.run(browser, read).set_cookie)
+        back = site.run(browser, lambda s: setattr(s, "persistent", False))
+        assert back.set_cookie is not None
+        assert "Max-Age" not in back.set_cookie
+
+    def test_max_age_never_exceeds_the_absolute_limit(self) -> None:
+        site = Site(cookie=Cookie(persistent=True), lifetime=Lifetime(idle=500, absolute=600))
+        browser = site.browser()
+        site.run(browser, put(a=1))
+        site.clock.advance(400)
+
+        assert "Max-Age=200" in str(site.run(browser, read).set_cookie)
+
+    @pytest.mark.parametrize("label", [{"a": 1}, {"a": "x" * 257}, {str(n): "" for n in range(17)}])
+    def test_a_label_is_a_few_short_strings(self, label: Any) -> None:
+        site, browser = started()
+
+        def work(session: Session) -> None:
+            with pytest.raises(TypeError):
+                session.label = label
+
+        site.run(browser, work)
+
+    def test_two_requests_noting_different_things_both_survive(self) -> None:
+        site, browser = started()
+
+        def work(session: Session) -> None:
+            session.persistent = True
+            meanwhile(site, browser, lambda s: s.label.update(device="phone"))
+
+        site.run(browser, work)
+
+        assert site.run(browser, lambda s: (s.persistent, s.label)).text == (
+            "(True, {'device': 'phone'})"
+        )
+
+
+class TestRegenerate:
+    @pytest.mark.parametrize(
+        ("keep", "left"),
+        [(True, "{'a': 1, 'b': 2}"), (["b"], "{'b': 2}"), (["b", "x"], "{'b': 2}")],
+    )
+    def test_keep(self, keep: Any, left: str) -> None:
+        site = Site()
+        browser = site.browser()
+        site.run(browser, put(a=1, b=2))
+
+        site.run(browser, lambda s: s.regenerate(keep=keep))
+
+        assert site.run(browser, read).text == left
+
+    def test_keep_nothing_and_put_something_in(self) -> None:
+        site, browser = started()
+
+        site.run(browser, lambda s: (s.regenerate(keep=False), s.update(b=2)))
+
+        assert site.run(browser, read).text == "{'b': 2}"
+
+    def test_keep_nothing_lets_owner_and_label_go_but_not_persistence(self) -> None:
+        site, browser = started()
+        site.run(browser, lambda s: (s.login("bob"), setattr(s, "persistent", True)))
+
+        site.run(browser, lambda s: (s.regenerate(keep=False), s.update(b=2)))
+
+        assert site.run(browser, lambda s: (s.owner, s.label, s.persistent)).text == (
+            "(None, {}, True)"
+        )
+
+    def test_keep_nothing_ends_the_session_if_nothing_is_put_in(self) -> None:
+        site, browser = started()
+
+        response = site.run(browser, lambda s: s.regenerate(keep=False))
+
+        assert "Max-Age=0" in str(response.set_cookie)
+        assert list(site.store.keys()) == []
+
+    def test_keep_takes_no_string(self) -> None:
+        site, browser = started()
+
+        def work(session: Session) -> None:
+            with pytest.raises(TypeError):
+                session.regenerate(keep="cart")
+
+        site.run(browser, work)
+
+    def test_keep_is_applied_to_what_another_request_wrote(self) -> None:
+        site, browser = started()
+
+        def work(session: Session) -> None:
+            session.regenerate(keep=["a", "mine"])
+            session["mine"] = 1
+            meanwhile(site, browser, put(theirs=1, a=2))
+
+        site.run(browser, work)
+
+        assert site.run(browser, read).text == "{'a': 2, 'mine': 1}"
+
+    def test_the_new_id_is_there_at_once(self) -> None:
+        site, browser = started()
+
+        def work(session: Session) -> None:
+            before = session.id, session.handle
+            session.regenerate()
+            assert session.id != before[0]
+            assert session.handle != before[1]
+
+        site.run(browser, work)
+
+    def test_of_a_session_that_was_ended_is_dropped(self) -> None:
+        site, browser = started()
+
+        def work(session: Session) -> None:
+            session.regenerate()
+            session["b"] = 2
+            meanwhile(site, browser, lambda s: s.destroy())
+
+        response = site.run(browser, work)
+
+        assert response.set_cookie is None
+        assert list(site.store.keys()) == []
+        assert site.kinds[-1] == "write_after_end"
+
+
+class TestLogin:
+    def test_login(self) -> None:
+        site, browser = started()
+        old = browser.cookies["session"]
+        site.clock.advance(10)
+
+        site.run(browser, lambda s: s.login("bob"), HTTP_USER_AGENT="Fox\x1b[31m\r\n1.0")
+
+        assert browser.cookies["session"] != old
+
+        def work(session: Session) -> None:
+            assert session.owner == "bob"
+            assert session["a"] == 1
+            assert session.authenticated_at == START + timedelta(seconds=10)
+            assert session.created_at == START
+            assert session.is_fresh(60)
+            assert session.label["ip"] == "192.0.2.1"
+            assert "\x1b" not in session.label["user_agent"]
+            assert "\n" not in session.label["user_agent"]
+            site.clock.advance(60)
+            assert not session.is_fresh(timedelta(seconds=60))
+
+        site.run(browser, work)
+
+    def test_label_can_be_switched_off(self) -> None:
+        site = Site(label=None)
+        browser = site.browser()
+
+        assert site.run(browser, lambda s: (s.login("bob"), s.label)[1]).text == "{}"
+
+    def test_setting_the_owner_regenerates_but_doesnt_authenticate(self) -> None:
+        site, browser = started()
+        old = browser.cookies["session"]
+
+        site.run(browser, lambda s: setattr(s, "owner", "bob"))
+
+        assert browser.cookies["session"] != old
+        assert site.run(browser, lambda s: (s.owner, s.authenticated_at)).text == "('bob', None)"
+        same = site.run(browser, lambda s: setattr(s, "owner", "bob"))
+        assert same.set_cookie is None
+        gone = site.run(browser, lambda s: setattr(s, "owner", None))
+        assert gone.set_cookie is not None
+        assert site.middleware.registry.count("bob") == 0
+
+    @pytest.mark.parametrize(
+        ("owner", "error"),
+        [
+            ("", ValueError),
+            ("x" * 257, ValueError),
+            (7, TypeError),
+            (None, TypeError),
+            ("\ud800", ValueError),
+        ],
+    )
+    def test_owners_are_strings(self, owner: Any, error: type[Exception]) -> None:
+        site, browser = started()
+
+        def work(session: Session) -> None:
+            with pytest.raises(error):
+                session.login(owner)
+
+        assert site.run(browser, work).set_cookie is None
+
+    def test_login_ends_in_a_live_session_even_if_the_old_one_was_ended(self) -> None:
+        site, browser = started()
+
+        def work(session: Session) -> None:
+            session.login("bob")
+            session["mine"] = 1
+            meanwhile(site, browser, lambda s: s.destroy())
+
+        site.run(browser, work)
+
+        assert site.run(browser, lambda s: (s.owner, dict(s))).text == "('bob', {'mine': 1})"
+
+    def test_login_at_the_least_recently_used_ones_cost(self) -> None:
+        site = Site(max_per_owner=2)
+        browsers = [site.browser() for _ in range(4)]
+        for browser in browsers:
+            site.run(browser, lambda s: s.login("bob"))
+            site.clock.advance(100)
+
+        assert [site.run(b, lambda s: s.owner).text for b in browsers] == [
+            "None",
+            "None",
+            "bob",
+            "bob",
+        ]
+
+    def test_a_browser_that_was_signed_in_takes_its_own_place(self) -> None:
+        for when_full in ("end_oldest", "refuse"):
+            site = Site(max_per_owner=1, when_full=when_full)
+            browser = site.browser()
+            for _ in range(3):
+                site.run(browser, lambda s: s.login("bob"))
+
+            assert site.middleware.registry.count("bob") == 1
+
+    def test_refuse(self) -> None:
+        site = Site(max_per_owner=1, when_full="refuse")
+        first, second = site.browser(), site.browser()
+        site.run(first, lambda s: s.login("bob"))
+        site.run(second, put(a=1))
+
+        def work(session: Session) -> str:
+            with pytest.raises(TooManySessions):
+                session.login("bob")
+            return f"{session.owner} {session['a']}"
+
+        response = site.run(second, work)
+
+        assert response.text == "None 1"
+        assert response.set_cookie is None
+        site.run(first, lambda s: s.destroy())
+        site.run(second, lambda s: s.login("bob"))
+        assert site.run(second, lambda s: s.owner).text == "bob"
+
+    def test_a_login_that_failed_gives_its_place_back(self) -> None:
+        site = Site(max_per_owner=1, when_full="refuse")
+        site.status = "500 Oops"
+        site.run(site.browser(), lambda s: s.login("bob"))
+        site.status = "200 OK"
+        browser = site.browser()
+
+        site.run(browser, lambda s: s.login("bob"))
+
+        assert site.run(browser, lambda s: s.owner).text == "bob"
+
+
+class TestSaveAndReload:
+    def test_save_stands_whatever_happens_later(self) -> None:
+        site, browser = started()
+
+        with pytest.raises(ZeroDivisionError):
+            site.run(browser, lambda s: (s.update(a=2), s.save(), s.update(a=3), 1 / 0))
+
+        assert site.run(browser, read).text == "{'a': 2}"
+
+    def test_after_a_save_nothing_is_written_twice(self) -> None:
+        site, browser = started(store=(store := FaultyStore(MemoryStore())))
+        store.calls.clear()
+
+        site.run(browser, lambda s: (s.update(a=2), s.save()))
+
+        assert dict(store.calls) == {"load": 1, "update": 1}
+
+    def test_save_after_regenerate_writes_once_and_sets_the_cookie(self) -> None:
+        site, browser = started(store=(store := FaultyStore(MemoryStore())))
+        store.calls.clear()
+
+        site.run(browser, lambda s: (s.regenerate(), s.update(b=2), s.save()))
+
+        assert dict(store.calls) == {"load": 1, "replace": 1}
+        assert site.run(browser, read).text == "{'a': 1, 'b': 2}"
+
+    def test_live_objects_are_watched_on_after_a_save(self) -> None:
+        site = Site()
+        browser = site.browser()
+
+        def work(session: Session) -> None:
+            cart = session.setdefault("cart", [])
+            cart.append(1)
+            session.save()
+            cart.append(2)
+
+        site.run(browser, work)
+
+        assert site.run(browser, read).text == "{'cart': [1, 2]}"
+
+    def test_save_of_a_session_that_was_ended(self) -> None:
+        site, browser = started()
+
+        def work(session: Session) -> None:
+            session["a"] = 2
+            meanwhile(site, browser, lambda s: s.destroy())
+            with pytest.raises(SessionEnded):
+                session.save()
+
+        assert site.run(browser, work).set_cookie is None
+
+    def test_reload_drops_changes_and_shows_what_others_wrote(self) -> None:
+        site, browser = started()
+
+        def work(session: Session) -> str:
+            session["a"] = 2
+            session.regenerate()
+            meanwhile(site, browser, put(b=1))
+            session.reload()
+            return read(session)
+
+        response = site.run(browser, work)
+
+        assert response.text == "{'a': 1, 'b': 1}"
+        assert response.set_cookie is None
+
+    def test_reload_of_a_session_that_is_gone_is_empty(self) -> None:
+        site, browser = started()
+
+        def work(session: Session) -> str:
+            session["a"] = 2
+            meanwhile(site, browser, lambda s: s.destroy())
+            session.reload()
+            return f"{session.is_new} {dict(session)}"
+
+        assert site.run(browser, work).text == "True {}"
+
+    def test_touch_renews_inside_the_interval(self) -> None:
+        site, browser = started()
+        site.clock.advance(5)
+
+        site.run(browser, lambda s: s.touch())
+
+        assert site.run(browser, lambda s: s.last_used_at).text == str(START + timedelta(seconds=5))
+
+
+class TestTransaction:
+    def test_increment_and_take(self) -> None:
+        site, browser = started()
+
+        assert site.run(browser, lambda s: s.increment("n")).text == "1"
+        assert site.run(browser, lambda s: s.increment("n", by=4)).text == "5"
+        assert site.run(browser, lambda s: s.take("n")).text == "5"
+        assert site.run(browser, lambda s: s.take("n", "none")).text == "none"
+        assert site.run(browser, read).text == "{'a': 1}"
+
+    def test_on_a_session_that_isnt_stored_yet(self) -> None:
+        site = Site()
+        browser = site.browser()
+
+        assert site.run(browser, lambda s: (s.increment("n"), s.increment("n"))).text == "(1, 2)"
+        assert site.run(browser, read).text == "{'n': 2}"
+
+    def test_it_sees_what_another_request_wrote_and_this_one_has_pending(self) -> None:
+        site, browser = started()
+
+        def work(session: Session) -> str:
+            session["pending"] = 1
+            meanwhile(site, browser, put(a=5))
+            seen = session.transaction(lambda fields: dict(fields))
+            session.transaction(lambda fields: fields.update(a=fields["a"] + 1))
+            return f"{seen} {session['a']}"
+
+        assert site.run(browser, work).text == "{'a': 5, 'pending': 1} 6"
+        assert site.run(browser, read).text == "{'a': 6, 'pending': 1}"
+
+    def test_it_commits_only_what_it_changed(self) -> None:
+        site, browser = started()
+
+        def work(session: Session) -> None:
+            session["pending"] = 1
+            session.increment("n")
+            raise ZeroDivisionError
+
+        with pytest.raises(ZeroDivisionError):
+            site.run(browser, work)
+
+        assert site.run(browser, read).text == "{'a': 1, 'n': 1}"
+
+    def test_it_is_run_again_when_another_request_was_faster(self) -> None:
+        site, browser = started()
+        runs: list[Any] = []
+
+        def add(fields: Any) -> Any:
+            runs.append(fields.get("n", 0))
+            if len(runs) < 3:
+                meanwhile(site, browser, lambda s: s.increment("n", by=10))
+            fields["n"] = fields.get("n", 0) + 1
+            return fields["n"]
+
+        assert site.run(browser, lambda s: s.transaction(add)).text == "21"
+        assert runs == [0, 10, 20]
+
+    def test_it_gives_up_at_last(self) -> None:
+        site, browser = started()
+
+        def hopeless(fields: Any) -> None:
+            meanwhile(site, browser, lambda s: s.increment("n"))
+            fields["mine"] = 1
+
+        def work(session: Session) -> None:
+            with pytest.raises(SessionConflict):
+                session.transaction(hopeless)
+
+        site.run(browser, work)
+
+        assert "mine" not in site.run(browser, read).text
+
+    def test_of_a_session_that_was_ended(self) -> None:
+        site, browser = started()
+
+        def work(session: Session) -> str:
+            session.get("a")
+            meanwhile(site, browser, lambda s: s.destroy())
+            with pytest.raises(SessionEnded):
+                session.increment("n")
+            return str(session.take("a", "default"))
+
+        assert site.run(browser, work).text == "default"
+
+    def test_a_text_cant_be_incremented(self) -> None:
+        site, browser = started()
+        site.run(browser, put(text="x", yes=True))
+
+        def work(session: Session) -> None:
+            for name in ("text", "yes"):
+                with pytest.raises(TypeError, match=name):
+                    session.increment(name)
+
+        site.run(browser, work)
+
+    def test_a_transaction_before_regenerate_needs_no_second_try(self) -> None:
+        site, browser = started(store=(store := FaultyStore(MemoryStore())))
+        store.calls.clear()
+
+        site.run(browser, lambda s: (s.increment("n"), s.regenerate()))
+
+        assert store.calls["replace"] == 1
+        assert site.run(browser, read).text == "{'a': 1, 'n': 1}"
+
+    def test_many_threads_count_exactly(self) -> None:
+        site, browser = started()
+        site.routes["/count"] = lambda s: s.increment("n")
+        site.routes["/take"] = lambda s: s.take("a", "")
+        taken: list[str] = []
+
+        def visit() -> None:
+            mine = Browser(site.middleware)
+            mine.cookies = dict(browser.cookies)
+            for _ in range(20):
+                mine.get("/count", check=False)
+            taken.append(mine.get("/take", check=False).text)
+
+        threads = [threading.Thread(target=visit) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+        assert site.run(browser, lambda s: s["n"]).text == "160"
+        assert sorted(taken)[-2:] == ["", "1"]
+
+
+class TestRegistry:
+    def test_sessions_and_revoking(self) -> None:
+        site = Site()
+        registry = site.middleware.registry
+        browsers = [site.browser() for _ in range(3)]
+        for browser in browsers:
+            site.run(browser, lambda s: s.login("bob"))
+            site.clock.advance(10)
+        site.run(site.browser(), lambda s: s.login("eve"))
+
+        listed = registry.sessions("bob")
+
+        assert [info.created_at for info in listed] == [
+            START + timedelta(seconds=n) for n in (20, 10, 0)
+        ]
+        assert registry.count("bob") == 3
+        assert registry.get(listed[0].handle) == listed[0]
+        assert registry.revoke(listed[0].handle)
+        assert not registry.revoke(listed[0].handle)
+        assert not registry.revoke("nonsense")
+        assert registry.count("bob") == 2
+        assert site.run(browsers[2], lambda s: s.owner).text == "None"
+        assert registry.revoke_all("bob") == 2
+        assert registry.sessions("bob") == []
+        assert len(list(registry)) == 1
+
+    def test_sign_out_everywhere_else(self) -> None:
+        site = Site()
+        registry = site.middleware.registry
+        browsers = [site.browser() for _ in range(3)]
+        for browser in browsers:
+            site.run(browser, lambda s: s.login("bob"))
+
+        assert site.run(browsers[0], lambda s: registry.revoke_all("bob", except_=s)).text == "2"
+
+        assert [site.run(b, lambda s: s.owner).text for b in browsers] == ["bob", "None", "None"]
+        site.run(browsers[0], lambda s: s.regenerate())
+        assert site.run(browsers[0], lambda s: s.owner).text == "bob"
+
+    def test_sign_out_everywhere_else_with_a_new_id_in_the_same_request(self) -> None:
+        site = Site()
+        registry = site.middleware.registry
+        first, second = site.browser(), site.browser()
+        for browser in (first, second):
+            site.run(browser, lambda s: s.login("bob"))
+
+        site.run(first, lambda s: (registry.revoke_all("bob", except_=s), s.login("bob")))
+        assert [site.run(b, lambda s: s.owner).text for b in (first, second)] == ["bob", "None"]
+        site.run(first, lambda s: (s.login("bob"), registry.revoke_all("bob", except_=s)))
+        assert site.run(first, lambda s: s.owner).text == "bob"
+
+    def test_a_login_that_races_with_revoke_all_is_revoked_by_it(self) -> None:
+        site = Site(store=(store := FaultyStore(MemoryStore())))
+        registry = site.middleware.registry
+        browser = site.browser()
+        for operation in ("add_owned", "insert", "generation"):
+            site = Site(store=(store := FaultyStore(MemoryStore())))
+            registry = site.middleware.registry
+            browser = site.browser()
+            once = iter([lambda: registry.revoke_all("bob")])
+            if operation == "add_owned":
+                store.after(operation, lambda *a, **k: next(once, lambda: None)())
+            else:
+                store.before(operation, lambda *a, **k: next(once, lambda: None)())
+
+            response = site.run(browser, lambda s: s.login("bob"))
+
+            assert response.set_cookie is None, operation
+            assert list(store.keys()) == [], operation
+            assert "revoked" in site.kinds
+
+    def test_a_new_id_is_no_way_round_a_revocation(self) -> None:
+        for work in (lambda s: s.regenerate(), lambda s: s.get("a")):
+            site = Site(rotate_after=50, store=(store := FaultyStore(MemoryStore())))
+            registry = site.middleware.registry
+            browser = site.browser()
+            site.run(browser, lambda s: s.login("bob"))
+            site.clock.advance(51)
+            once = iter([lambda: registry.revoke_all("bob")])
+            store.after("replace", lambda *a, once=once, **k: next(once, lambda: None)())
+
+            response = site.run(browser, work)
+
+            assert response.set_cookie is None
+            assert registry.count("bob") == 0
+            assert site.run(browser, lambda s: s.owner).text == "None"
+
+    def test_a_revoke_all_that_broke_off_is_finished_by_listing(self) -> None:
+        site = Site(store=(store := FaultyStore(MemoryStore())))
+        browser = site.browser()
+        site.run(browser, lambda s: s.login("bob"))
+        store.next_generation("bob")
+
+        assert site.middleware.registry.sessions("bob") == []
+        assert site.run(browser, lambda s: s.owner).text == "None"
+
+    def test_listing_heals_the_index_but_leaves_young_entries_alone(self) -> None:
+        site = Site()
+        site.store.add_owned("bob", "a" * 64, site.clock.now + 999)
+        registry = site.middleware.registry
+
+        assert registry.sessions("bob") == []
+        assert set(site.store.owned_by("bob")) == {"a" * 64}
+        site.clock.advance(60)
+        assert registry.sessions("bob") == []
+        assert set(site.store.owned_by("bob")) == set()
