@@ -243,6 +243,8 @@ class SessionMiddleware:
             rewrite_environ(environ, client, self._proxies)
         elif "HTTP_X_FORWARDED_PROTO" in environ:
             self._explain_proxy(environ)
+        if self._warn_processes and environ.get("wsgi.multiprocess"):
+            self._explain_processes()
         site = self._site if self._choose is None else self._choose(self._chosen_cookie(environ))
         transport: Transport = site.transport
         header = self._header_transport
@@ -278,6 +280,15 @@ class SessionMiddleware:
                 " plain http. If a proxy of yours set that header, set trusted_proxies to the"
                 " number of proxies in front of the app (mount ProxyProbe to find it).",
             )
+
+    def _explain_processes(self) -> None:
+        self._warn_processes = False
+        self._events.explain(
+            "several-processes",
+            "No store was given, so each of the server's processes keeps sessions of its own, and"
+            " users will lose theirs from one request to the next. Give a store that the processes"
+            " share, such as store='file:///var/lib/app/sessions' or store='redis://localhost'.",
+        )
 
     def _on_store_notice(self, kind: str, key: str, detail: str) -> None:
         if kind == "evicted":

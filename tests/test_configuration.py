@@ -1,0 +1,275 @@
+"""Every bad setting fails where it is written, and the message helps on without quoting secrets."""
+
+from __future__ import annotations
+
+import math
+import os
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from wsgi import SECRET, Site
+from wsgi_sessions import ConfigurationError, Cookie, Lifetime, SessionMiddleware
+from wsgi_sessions.stores import ClientSideStore, MemoryStore
+
+
+def app(environ: Any, start_response: Any) -> list[bytes]:
+    start_response("200 OK", [])
+    return []
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"secret_key": None}, "NoneType"),
+        ({"secret_key": ""}, "0 bytes"),
+        ({"secret_key": b""}, "0 bytes"),
+        ({"secret_key": "x" * 31}, "31 bytes"),
+        ({"secret_key": " " * 40}, "blank"),
+        ({"secret_key": "changeme" * 8}, "placeholder"),
+        ({"secret_key": "secret-key-secret-key-secret-key-"}, "placeholder"),
+        ({"secret_key": []}, "empty list"),
+        ({"secret_key": [SECRET, "short"]}, "5 bytes"),
+        ({"secret_key": [SECRET, None]}, "NoneType"),
+        ({"secret_key": {SECRET}}, "set"),
+        ({"secret_key": (s for s in [SECRET])}, "generator"),
+        ({"secret_key": bytearray(40)}, "bytearray"),
+        ({"secret_key": 7}, "int"),
+        ({"store": object()}, "Store"),
+        ({"store": MemoryStore}, "MemoryStore()"),
+        ({"store": "nonsense://x"}, "scheme"),
+        ({"cookie": "session"}, "Cookie("),
+        ({"lifetime": 60}, "Lifetime("),
+        ({"trusted_proxies": -1}, "-1"),
+        ({"trusted_proxies": True}, "True"),
+        ({"codec": object()}, "encode"),
+        ({"save_uninitialized": 1}, "True or False"),
+        ({"rolling": "yes"}, "True or False"),
+        ({"save_on_error": None}, "True or False"),
+        ({"touch_interval": -1}, "touch_interval"),
+        ({"touch_interval": True}, "touch_interval"),
+        ({"rotate_after": 0}, "rotate_after"),
+        ({"rotate_after": math.nan}, "rotate_after"),
+        ({"rotate_after": "1h"}, "rotate_after"),
+        ({"max_bytes": 0}, "max_bytes"),
+        ({"max_bytes": True}, "max_bytes"),
+        ({"max_bytes": 1.5}, "max_bytes"),
+        ({"id_factory": "x"}, "id_factory"),
+        ({"clock": 5}, "clock"),
+        ({"max_per_owner": 0}, "max_per_owner"),
+        ({"when_full": "panic"}, "end_oldest"),
+        ({"label": "ip"}, "user_agent"),
+        ({"label": ("referer",)}, "user_agent"),
+        ({"token_header": "x y"}, "token_header"),
+        ({"token_header": "Set-Cookie"}, "token_header"),
+        ({"encryption_keys": [b"short"]}, "32 bytes"),
+        ({"encryption_keys": ["x" * 32]}, "str"),
+        ({"encryption_keys": os.urandom(32)}, "list"),
+        ({"encryption_keys": [bytes(32)]}, "one byte repeated"),
+        ({"encryption_migrate": True}, "encryption_keys"),
+        ({"on_event": 5}, "on_event"),
+        ({"on_store_error": 5}, "on_store_error"),
+        ({"environ_key": ""}, "environ_key"),
+        ({"environ_key": "HTTP_X"}, "environ_key"),
+        ({"seucre_key": 1}, "secret_key"),
+        ({"nonsense": 1}, "allowed are"),
+        ({"store": ClientSideStore(encrypt=False), "rotate_after": 60}, "ClientSideStore"),
+        ({"store": ClientSideStore(encrypt=False), "max_per_owner": 1}, "ClientSideStore"),
+        (
+            {"store": ClientSideStore(encrypt=False), "encryption_keys": [os.urandom(32)]},
+            "ClientSideStore",
+        ),
+    ],
+)
+def test_wrong_options(options: dict[str, Any], says: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        SessionMiddleware(app, **{"secret_key": SECRET, **options})
+
+    assert isinstance(caught.value, ValueError)
+    assert says in str(caught.value)
+    secret = options.get("secret_key")
+    if isinstance(secret, (str, bytes)) and len(secret) > 8:
+        assert str(secret) not in str(caught.value)
+
+
+def test_a_missing_secret() -> None:
+    with pytest.raises(ConfigurationError, match="secret_key"):
+        SessionMiddleware(app)  # type: ignore[call-arg] # the mistake under test
+
+
+def test_an_app_that_isnt_callable() -> None:
+    with pytest.raises(ConfigurationError, match="app"):
+        SessionMiddleware("app", secret_key=SECRET)  # type: ignore[arg-type] # the mistake
+
+
+@pytest.mark.parametrize("secret", [SECRET, SECRET.encode(), [SECRET], (SECRET, "y" * 32)])
+def test_good_secrets(secret: Any) -> None:
+    assert SessionMiddleware(app, secret_key=secret)
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"name": ""}, "name"),
+        ({"name": "a b"}, "name"),
+        ({"name": "a=b"}, "name"),
+        ({"name": "a;b"}, "name"),
+        ({"name": "é"}, "name"),
+        ({"name": "a\r\nb"}, "name"),
+        ({"name": 7}, "int"),
+        ({"name": "x" * 5000}, "256"),
+        ({"path": "x"}, "path"),
+        ({"path": ""}, "path"),
+        ({"path": "/;Domain=evil"}, "path"),
+        ({"path": "/\r\nX: y"}, "path"),
+        ({"path": "/é"}, "path"),
+        ({"path": "/\x7f"}, "path"),
+        ({"path": None}, "path"),
+        ({"path": "/" + "x" * 2000}, "1024"),
+        ({"domain": ""}, "domain"),
+        ({"domain": "a.test; Secure"}, "domain"),
+        ({"domain": "a b"}, "domain"),
+        ({"domain": "http://a.test"}, "domain"),
+        ({"domain": "a.test:80"}, "domain"),
+        ({"domain": "ä.test"}, "domain"),
+        ({"domain": "a..test"}, "domain"),
+        ({"domain": "a.test\n"}, "domain"),
+        ({"secure": "yes"}, "secure"),
+        ({"secure": 1}, "secure"),
+        ({"secure": None}, "secure"),
+        ({"httponly": 0}, "httponly"),
+        ({"persistent": "no"}, "persistent"),
+        ({"partitioned": 1}, "partitioned"),
+        ({"samesite": "lux"}, "samesite"),
+        ({"samesite": None}, "samesite"),
+        ({"samesite": True}, "samesite"),
+        ({"samesite": "None"}, "secure=True"),
+        ({"samesite": "None", "secure": False}, "secure=True"),
+        ({"partitioned": True}, "secure=True"),
+        ({"name": "__Host-s"}, "secure=True"),
+        ({"name": "__HOST-s", "secure": False}, "secure=True"),
+        ({"name": "__Secure-s"}, "secure=True"),
+        ({"name": "__secure-s"}, "secure=True"),
+        ({"name": "__Http-s"}, "secure=True"),
+        ({"name": "__Host-s", "secure": True, "path": "/x"}, "path"),
+        ({"name": "__Host-s", "secure": True, "domain": "a.test"}, "domain"),
+        ({"name": "__Http-s", "secure": True, "httponly": False}, "httponly"),
+        ({"name": "__Host-Http-s", "secure": True, "httponly": False}, "httponly"),
+        ({"name": "__Host-Http-s", "secure": True, "path": "/x"}, "path"),
+        ({"max_age": 5}, "max_age"),
+    ],
+)
+def test_wrong_cookies(options: dict[str, Any], says: str) -> None:
+    with pytest.raises(ConfigurationError, match="Cookie") as caught:
+        Cookie(**options)
+
+    assert says in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["name", "path", "domain"])
+@pytest.mark.parametrize("byte", [*range(0x20), 0x3B, 0x7F])
+def test_no_byte_breaks_out_of_the_header(name: str, byte: int) -> None:
+    value = {"name": "n", "path": "/p", "domain": "d.test"}[name] + chr(byte) + "x"
+
+    with pytest.raises(ConfigurationError):
+        Cookie(**{name: value})  # type: ignore[arg-type] # one of three texts
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"name": "__Host-s", "secure": True},
+        {"name": "__Http-s", "secure": True, "path": "/x"},
+        {"samesite": "none", "secure": True, "partitioned": True},
+        {"samesite": "STRICT"},
+        {"domain": ".example.com"},
+        {"domain": "localhost"},
+    ],
+)
+def test_good_cookies(options: dict[str, Any]) -> None:
+    assert Cookie(**options)
+
+
+@pytest.mark.parametrize("name", ["idle", "absolute"])
+@pytest.mark.parametrize(
+    "value",
+    [0, -1, 0.0, math.nan, math.inf, True, False, "1h", timedelta(0), timedelta(-1), 1e12, 10**400],
+)
+def test_wrong_lifetimes(name: str, value: Any) -> None:
+    with pytest.raises(ConfigurationError, match=name):
+        Lifetime(**{name: value})
+
+
+def test_a_lifetime_without_any_limit() -> None:
+    with pytest.raises(ConfigurationError, match="at least one"):
+        Lifetime(idle=None, absolute=None)
+
+
+def test_options_are_frozen() -> None:
+    secrets = [SECRET]
+    labels = ["ip"]
+    site = Site(secret_key=secrets, label=labels)
+    browser = site.browser()
+    secrets[0] = "z" * 32
+    labels.clear()
+
+    site.run(browser, lambda s: s.login("bob"))
+
+    assert site.run(browser, lambda s: s.label).text == "{'ip': '192.0.2.1'}"
+
+
+def test_describe_and_repr_show_settings_without_secrets() -> None:
+    key = os.urandom(32)
+    middleware = SessionMiddleware(
+        app, secret_key=[SECRET, "another " * 8], encryption_keys=[key], max_per_owner=3
+    )
+
+    text = middleware.describe()
+
+    for shown in ("idle 1 day", "max_per_owner: 3", "secret keys: 2", "encryption at rest: yes"):
+        assert shown in text
+    for hidden in (SECRET, "another", repr(key)):
+        assert hidden not in text + repr(middleware)
+
+
+@pytest.mark.parametrize("made", ["", "short", "x" * 21, "x" * 87, "bad character!" * 3, 7, None])
+def test_an_id_factory_that_gives_no_id(made: Any) -> None:
+    site = Site(id_factory=lambda: made)
+
+    with pytest.raises(ConfigurationError, match="id_factory"):
+        site.run(site.browser(), lambda s: s.update(a=1))
+
+
+def test_an_id_that_exists_is_never_joined() -> None:
+    ids = iter(["a" * 43, "a" * 43, "b" * 43])
+    site = Site(id_factory=lambda: next(ids))
+    first, second = site.browser(), site.browser()
+    site.run(first, lambda s: s.update(who="first"))
+
+    site.run(second, lambda s: s.update(who="second"))
+
+    assert second.cookies["session"].startswith("b" * 43)
+    assert site.run(first, lambda s: s["who"]).text == "first"
+
+
+def test_an_id_factory_that_repeats_itself_is_an_error_at_last() -> None:
+    site = Site(id_factory=lambda: "a" * 43)
+    site.run(site.browser(), lambda s: s.update(a=1))
+
+    assert site.run(site.browser(), lambda s: s.update(a=1)).code == 503
+
+
+def test_a_cookie_function_must_give_a_cookie() -> None:
+    site = Site(cookie=lambda environ: "session")
+
+    with pytest.raises(ConfigurationError, match="return a Cookie"):
+        site.run(site.browser(), lambda s: None)
+
+
+def test_no_store_warns_where_there_are_several_processes(caplog: pytest.LogCaptureFixture) -> None:
+    site = Site()
+
+    site.run(site.browser(), lambda s: s.get("a"), **{"wsgi.multiprocess": True})
+
+    assert "store" in caplog.text
