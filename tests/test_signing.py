@@ -1,0 +1,109 @@
+"""Tokens: the wire format, and that nothing but it is accepted."""
+
+from __future__ import annotations
+
+import hashlib
+import string
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from itsdangerous import Signer
+
+from wsgi_sessions.signing import TokenSigner, check_secrets, key_of, new_id
+
+SECRET = b"k" * 32
+ID = "A" * 43
+ALPHABET = string.ascii_letters + string.digits + "-_"
+
+
+def signer(*secrets: bytes, purpose: str = "cookie.session") -> TokenSigner:
+    return TokenSigner(secrets or (SECRET,), purpose)
+
+
+def test_the_wire_format_is_golden() -> None:
+    assert signer().sign(ID) == f"{ID}.{GOLDEN}"
+
+
+GOLDEN = "rC5HpTwdzHiLuimx6GGhMSMvVal7rw5mjJc7UwLbXes"
+
+
+@given(st.binary(min_size=32, max_size=64), st.text(ALPHABET, min_size=22, max_size=86))
+def test_it_is_itsdangerous_own_format(secret: bytes, session_id: str) -> None:
+    oracle = Signer(
+        secret,
+        salt=b"wsgi-sessions.cookie.session",
+        key_derivation="hmac",
+        digest_method=hashlib.sha256,
+    )
+
+    assert signer(secret).sign(session_id) == oracle.sign(session_id).decode()
+
+
+def test_an_id_is_256_bits_of_base64url() -> None:
+    ids = [new_id() for _ in range(2000)]
+
+    assert len(set(ids)) == len(ids)
+    assert all(len(made) == 43 and set(made) <= set(ALPHABET) for made in ids)
+    for position in range(42):
+        assert len({made[position] for made in ids}) >= 60
+
+
+def test_the_key_is_the_ids_sha256() -> None:
+    assert key_of(ID) == hashlib.sha256(ID.encode()).hexdigest()
+
+
+def test_what_was_signed_is_verified() -> None:
+    assert signer().verify(signer().sign(ID)) == (ID, 0)
+
+
+def test_secrets_are_newest_first() -> None:
+    old, new = b"o" * 32, b"n" * 32
+
+    assert signer(new, old).verify(signer(old).sign(ID)) == (ID, 1)
+    assert signer(new).verify(signer(new, old).sign(ID)) == (ID, 0)
+    assert signer(new).verify(signer(old).sign(ID)) is None
+
+
+def test_a_token_is_bound_to_its_purpose() -> None:
+    token = signer().sign(ID)
+
+    for purpose in ("cookie.sessio", "cookie.session2", "header.session"):
+        assert signer(purpose=purpose).verify(token) is None
+
+
+def test_only_the_canonical_spelling_is_accepted() -> None:
+    token = signer().sign(ID)
+
+    spellings = {token[:-1] + last for last in ALPHABET} - {token}
+    spellings |= {token + "=", token + "==", token + "\n", " " + token, token + "é"}
+    spellings |= {token[:50] + "\xe9" + token[50:], token.replace(".", ":"), token + ".x"}
+
+    assert [spelling for spelling in spellings if signer().verify(spelling)] == []
+
+
+def test_no_bit_of_a_token_can_be_flipped() -> None:
+    token = signer().sign(ID)
+
+    for position in range(len(token)):
+        for bit in range(7):
+            flipped = (
+                token[:position] + chr(ord(token[position]) ^ 1 << bit) + token[position + 1 :]
+            )
+            assert signer().verify(flipped) is None
+
+
+@given(st.text())
+def test_any_text_is_safe_to_ask_about(text: str) -> None:
+    assert signer().verify(text) is None
+
+
+@pytest.mark.parametrize("default", [Signer(SECRET), Signer(SECRET, key_derivation="hmac")])
+def test_itsdangerous_defaults_are_no_tokens(default: Signer) -> None:
+    assert signer().verify(default.sign(ID).decode()) is None
+
+
+def test_secrets_may_be_text_or_bytes() -> None:
+    text = "é" * 20
+
+    assert check_secrets(text) == check_secrets([text.encode()]) == (text.encode(),)
