@@ -36,7 +36,7 @@ def checked_options(cls: type[T]) -> type[T]:
             ) from None
         original(self, *args, **options)
 
-    cls.__init__ = __init__  # type: ignore[assignment,method-assign] # same signature, checked
+    cls.__init__ = __init__  # type: ignore[method-assign] # same signature, checked
     return cls
 
 

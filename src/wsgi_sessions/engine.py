@@ -31,6 +31,7 @@ from .lifecycle import CookieStep, Origin, StoreStep
 from .lifetime import touch_after
 from .notes import MAX_LABEL_TEXT, CorruptNotes, Notes, dump_notes, load_notes
 from .owners import Limits, owned
+from .proxies import CLIENT_KEY
 from .record import Changes, Record, UpdateResult
 from .rotation import Rotation, forward_key, forward_record, read_forward
 from .session import Visit
@@ -46,7 +47,6 @@ ATTEMPTS = 64
 """How often a compare-and-set is tried before it counts as lost."""
 MAX_MOVES = 16
 """How many rotations a destroy() follows: more in one request means a broken clock."""
-CLIENT_KEY = "wsgi_sessions.client"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -75,7 +75,7 @@ class SealedStore(Store):
         return f"SealedStore({self._store!r})"
 
     @property
-    def clock(self) -> Callable[[], float]:  # type: ignore[override] # the inner store's own
+    def clock(self) -> Callable[[], float]:
         """The inner store's clock."""
         return self._store.clock
 

@@ -1,0 +1,130 @@
+"""What the middleware was given, checked: each wrong option is a ConfigurationError that helps."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any
+
+from .codec import Codec, JSONCodec
+from .errors import ConfigurationError
+from .sealing import SealedStore, check_keys
+from .stores import MemoryStore, Store, store_from_url
+
+DEFAULT_KEY = "wsgi_sessions.session"
+LABEL_PARTS = ("ip", "user_agent")
+_STORE_METHODS = (
+    "load",
+    "insert",
+    "update",
+    "replace",
+    "delete",
+    "purge_expired",
+    "keys",
+    "clear",
+    "ping",
+    "close",
+    "add_owned",
+    "owned_by",
+    "remove_owned",
+    "generation",
+    "next_generation",
+)
+
+
+def check_callable(name: str, value: object) -> None:
+    """What must be a function is one."""
+    if not callable(value):
+        raise ConfigurationError(f"SessionMiddleware: {name} is {value!r}; it must be callable")
+
+
+def check_environ_key(key: object) -> str:
+    """``environ_key`` as given; no request header can set it."""
+    if not isinstance(key, str) or not key or key.startswith("HTTP_"):
+        raise ConfigurationError(
+            f"SessionMiddleware: environ_key is {key!r}; write a str such as {DEFAULT_KEY!r} that"
+            " no request header can set"
+        )
+    return key
+
+
+def check_store(store: object) -> tuple[Any, bool]:
+    """The store, from a Store, a URL or None; and whether it is the stand-in for none."""
+    if store is None:
+        return MemoryStore(), True
+    if isinstance(store, str):
+        return store_from_url(store), False
+    missing = [name for name in _STORE_METHODS if not callable(getattr(store, name, None))]
+    if missing or isinstance(store, type):
+        raise ConfigurationError(
+            f"SessionMiddleware: store is {store!r}; give a Store, such as MemoryStore() or"
+            " FileStore('var/sessions'), or a URL, such as 'redis://localhost'"
+            + (f" (it lacks {', '.join(missing)})" if 0 < len(missing) < 5 else "")
+        )
+    return store, False
+
+
+def check_codec(codec: Codec | None) -> Codec:
+    """``codec``, or the standard one."""
+    if codec is None:
+        return JSONCodec()
+    if not callable(getattr(codec, "encode", None)) or not callable(getattr(codec, "decode", None)):
+        raise ConfigurationError(
+            f"SessionMiddleware: codec is {codec!r}; give an object with encode(value) -> bytes"
+            " and decode(bytes) -> value"
+        )
+    return codec
+
+
+def check_count(name: str, value: object) -> int:
+    """An option that counts, from 1 up."""
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise ConfigurationError(f"SessionMiddleware: {name} is {value!r}; write an int from 1 up")
+    return value
+
+
+def check_when_full(value: object) -> bool:
+    """Whether ``when_full`` says to refuse."""
+    if value not in ("end_oldest", "refuse"):
+        raise ConfigurationError(
+            f"SessionMiddleware: when_full is {value!r}; write 'end_oldest' or 'refuse'"
+        )
+    return value == "refuse"
+
+
+def check_label(label: object) -> frozenset[str]:
+    """``label`` as a set; empty for None."""
+    if label is None:
+        return frozenset()
+    given = None if isinstance(label, str) or not isinstance(label, Collection) else [*label]
+    if given is None or not all(part in LABEL_PARTS for part in given):
+        raise ConfigurationError(
+            f"SessionMiddleware: label is {label!r}; write None, or a tuple of 'ip' and"
+            " 'user_agent'"
+        )
+    return frozenset(given)
+
+
+def check_client_side(rotate_after: object, max_per_owner: object, keys: object) -> None:
+    """What makes no sense without a store on the server is left out."""
+    for name, value, instead in (
+        ("rotate_after", rotate_after, "the cookie is new with every change anyway"),
+        ("max_per_owner", max_per_owner, "the server can't count what clients hold"),
+        ("encryption_keys", keys, "ClientSideStore encrypts by itself, under secret_key"),
+    ):
+        if value:
+            raise ConfigurationError(
+                f"SessionMiddleware: {name} is of no use with ClientSideStore; leave it out"
+                f" ({instead})"
+            )
+
+
+def sealed(store: Store, keys: object, *, migrate: bool) -> Store:
+    """The store, inside encryption if there are keys."""
+    if isinstance(keys, (list, tuple)) and not keys:
+        if migrate:
+            raise ConfigurationError(
+                "SessionMiddleware: encryption_migrate is True, but there are no encryption_keys;"
+                " give them, or leave encryption_migrate out"
+            )
+        return store
+    return SealedStore(store, check_keys(keys), migrate=migrate)

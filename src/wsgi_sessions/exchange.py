@@ -1,0 +1,320 @@
+"""Exchange: one request and its response, held back until the session is committed.
+
+PEP 3333's fine print lives here: headers that go out late, bodies that are lists, files or streams,
+``write()``, ``exc_info``, and ``close()`` exactly once. What is to be done with the session is the
+engine's to find out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from .engine import Engine
+from .errors import SessionError, StoreError
+from .events import EventSink
+from .headers import finish, is_public
+from .session import Phase, Session, enter_phase, visit_of
+from .transport import Header, Transport
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIEnvironment
+
+RETRY_AFTER = 5
+"""Seconds that a client is asked to wait when the store doesn't answer."""
+
+ExcInfo = tuple[type[BaseException], BaseException, TracebackType] | tuple[None, None, None]
+OnStoreError = Callable[["WSGIEnvironment", "StartResponse", StoreError], Iterable[bytes]]
+
+
+@dataclass(frozen=True, slots=True)
+class Manner:
+    """How a middleware answers, the same for all its requests."""
+
+    engine: Engine
+    events: EventSink
+    vary: tuple[str, ...]
+    """The request headers that a session depends on."""
+    save_on_error: bool
+    on_store_error: OnStoreError
+
+
+class Exchange:
+    """One request and its response: holds the headers back until the session is committed."""
+
+    __slots__ = (
+        "_begun",
+        "_environ",
+        "_exc_info",
+        "_file",
+        "_headers",
+        "_manner",
+        "_session",
+        "_start",
+        "_status",
+        "_token",
+        "_transport",
+        "_write",
+    )
+
+    def __init__(
+        self,
+        manner: Manner,
+        environ: WSGIEnvironment,
+        start: StartResponse,
+        session: Session,
+        transport: Transport,
+    ) -> None:
+        self._manner = manner
+        self._environ = environ
+        self._start = start
+        self._session = session
+        self._transport = transport
+        self._status: str | None = None
+        self._begun = False
+        self._file: object = None
+        file_wrapper = environ.get("wsgi.file_wrapper")
+        if file_wrapper is not None and not isinstance(file_wrapper, type):
+            environ["wsgi.file_wrapper"] = self._remember_file(file_wrapper)
+
+    @property
+    def begun(self) -> bool:
+        """Whether the session was committed and the headers went on to the server."""
+        return self._begun
+
+    def _remember_file(self, file_wrapper: Callable[..., Any]) -> Callable[..., Any]:
+        # Where file_wrapper is a function, only what it returned tells a file from a stream.
+        def remember(*args: Any) -> Any:
+            self._file = file_wrapper(*args)
+            return self._file
+
+        return remember
+
+    def start_response(
+        self, status: str, headers: list[Header], exc_info: ExcInfo | None = None
+    ) -> Callable[[bytes], object]:
+        """What the app calls: remembers, and hands on once the session is committed."""
+        if self._begun:
+            # Only legal with exc_info, and then for the server to refuse or to take.
+            return self._start(status, self._finished(headers), exc_info)
+        if self._status is not None and exc_info is None:
+            raise AssertionError("start_response was called a second time without exc_info")
+        self._status, self._headers, self._exc_info = status, headers, exc_info
+        return self.write
+
+    def write(self, data: bytes) -> None:
+        """PEP 3333's write(): the headers go out with its first call."""
+        if not self._begun:
+            self.begin(Phase.STREAMING)
+        self._write(data)
+
+    def answer(self, body: Iterable[bytes]) -> Iterable[bytes]:
+        """The response's body, after or around the commit."""
+        if not isinstance(body, (list, tuple)) and not self._is_file(body):
+            return Stream(self, body)
+        if self._begun:
+            self.finish(raised=False)
+            return body
+        if self._status is None:
+            # The server is the one to complain about an app that didn't call start_response.
+            return body
+        try:
+            self.begin(Phase.OVER)
+        except StoreError as error:
+            close(body)
+            return self.unavailable(error)
+        except BaseException:
+            close(body)
+            raise
+        return body
+
+    def _is_file(self, body: Iterable[bytes]) -> bool:
+        file_wrapper = self._environ.get("wsgi.file_wrapper")
+        if isinstance(file_wrapper, type):
+            return isinstance(body, file_wrapper)
+        return self._file is not None and body is self._file
+
+    def begin(self, phase: Phase) -> None:
+        """Commit the session, then let the headers go out."""
+        status, headers, exc_info = self._status or "", self._headers, self._exc_info
+        visit = visit_of(self._session)
+        self._token: Header | None = None
+        if visit is not None:
+            failed = status[:1] == "5" and not self._manner.save_on_error
+            self._token = self._manner.engine.commit(
+                visit,
+                failed=failed,
+                refreshable=not is_public(headers),
+                final=phase is Phase.OVER,
+            )
+        enter_phase(self._session, phase)
+        self._begun = True
+        finished = self._finished(headers)
+        self._exc_info = None
+        try:
+            if exc_info is None:
+                self._write = self._start(status, finished)
+            else:
+                self._write = self._start(status, finished, exc_info)
+        finally:
+            exc_info = None
+
+    def _finished(self, headers: Sequence[Header]) -> list[Header]:
+        if visit_of(self._session) is None:
+            return list(headers)
+        manner = self._manner
+        finished = finish(
+            headers,
+            vary=manner.vary,
+            cookie_name=self._transport.name,
+            token=self._token,
+        )
+        if finished.foreign_cookies:
+            manner.events.explain(
+                "foreign-cookie",
+                f"The app set a cookie {self._transport.name!r} itself; it was dropped, because"
+                " that is the session's cookie. Give one of the two another name.",
+            )
+        if finished.was_public:
+            manner.events.explain(
+                "public-response",
+                "A response that the app marked as cacheable for all sets the session cookie, so"
+                " its Cache-Control was replaced by no-store. Don't use the session on public"
+                " pages.",
+            )
+        return finished.headers
+
+    def abandon(self) -> None:
+        """The app failed before anything was sent."""
+        self._settle(raised=True)
+
+    def finish(self, *, raised: bool) -> None:
+        """The response is complete, or was broken off."""
+        if self._begun:
+            self._settle(raised=raised)
+        else:
+            self.abandon()
+
+    def _settle(self, *, raised: bool) -> None:
+        visit = visit_of(self._session)
+        enter_phase(self._session, Phase.OVER)
+        if visit is None:
+            return
+        # A new ID can't be handed out any more, so it isn't made.
+        failed = raised and (not self._manner.save_on_error or visit.new_id)
+        if not raised:
+            self._manner.engine.commit(visit, failed=failed, cookie_possible=False)
+            return
+        try:
+            self._manner.engine.commit(visit, failed=failed, cookie_possible=False)
+        except (SessionError, TypeError):
+            # The app's own exception is on its way to the server, which must see that one; this
+            # one was reported as an event.
+            return
+
+    def unavailable(self, error: StoreError) -> Iterable[bytes]:
+        """The answer when the store failed and the app didn't handle it."""
+        if self._begun:
+            raise error
+        self._begun = True
+        visit = visit_of(self._session)
+        enter_phase(self._session, Phase.OVER)
+        self._token = None
+        if visit is not None:
+            self._token = self._manner.engine.commit(visit, failed=True)
+
+        def start(
+            status: str, headers: list[Header], exc_info: ExcInfo | None = None
+        ) -> Callable[[bytes], object]:
+            finished = self._finished(headers)
+            return (
+                self._start(status, finished)
+                if exc_info is None
+                else self._start(status, finished, exc_info)
+            )
+
+        return self._manner.on_store_error(self._environ, start, error)
+
+
+class Stream:
+    """Any other iterable: the session is committed at its first chunk that isn't empty."""
+
+    __slots__ = ("_body", "_closed", "_exchange", "_iterator", "_raised")
+
+    def __init__(self, exchange: Exchange, body: Iterable[bytes]) -> None:
+        self._exchange = exchange
+        self._body = body
+        self._iterator: Iterator[bytes] | None = None
+        self._raised = self._closed = False
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self
+
+    def __next__(self) -> bytes:
+        exchange = self._exchange
+        try:
+            if self._iterator is None:
+                self._iterator = iter(self._body)
+            # An empty chunk can't be handed on before the headers are there.
+            for chunk in self._iterator:
+                if chunk and not exchange.begun:
+                    exchange.begin(Phase.STREAMING)
+                if exchange.begun:
+                    return chunk
+            if not exchange.begun:
+                exchange.begin(Phase.STREAMING)
+        except StoreError as error:
+            self._fail()
+            if exchange.begun:
+                raise
+            self._iterator = iter(exchange.unavailable(error))
+            return next(self._iterator)
+        except BaseException:
+            self._fail()
+            raise
+        raise StopIteration
+
+    def _fail(self) -> None:
+        self._raised = True
+        if not self._exchange.begun:
+            # The server may answer with an error page of its own; the app's part ends first.
+            self._close_body()
+
+    def _close_body(self) -> None:
+        if not self._closed:
+            self._closed = True
+            close(self._body)
+
+    def close(self) -> None:
+        """Close the app's iterable, then save what the stream changed."""
+        try:
+            self._close_body()
+        finally:
+            self._exchange.finish(raised=self._raised)
+
+
+def close(body: object) -> None:
+    """Call the body's close(), if it has one (PEP 3333)."""
+    closing = getattr(body, "close", None)
+    if closing is not None:
+        closing()
+
+
+def answer_503(
+    environ: WSGIEnvironment, start_response: StartResponse, error: StoreError
+) -> Iterable[bytes]:
+    """The answer to a client when the store fails and the app didn't handle it."""
+    del error  # what went wrong is in the log; a client learns nothing of the store
+    body = b"The service is temporarily unavailable. Please try again in a moment.\n"
+    start_response(
+        "503 Service Unavailable",
+        [
+            ("Content-Type", "text/plain; charset=utf-8"),
+            ("Content-Length", str(len(body))),
+            ("Retry-After", str(RETRY_AFTER)),
+            ("Cache-Control", "no-store"),
+        ],
+    )
+    return [] if environ.get("REQUEST_METHOD") == "HEAD" else [body]
