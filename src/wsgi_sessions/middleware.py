@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import timedelta
 from functools import lru_cache
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from ._options import check_flag, checked_options, seconds
 from .checks import (
@@ -32,7 +32,7 @@ from .cookie import Cookie, path_matches, wsgi_path
 from .engine import Engine, Settings
 from .errors import ConfigurationError, StoreError
 from .events import EventSink, SessionEvent, as_listeners
-from .exchange import Exchange, Manner, OnStoreError, answer_503
+from .exchange import Exchange, ExcInfo, Manner, OnStoreError, answer_503
 from .lifetime import Lifetime
 from .owners import Limits
 from .proxies import (
@@ -42,11 +42,11 @@ from .proxies import (
 )
 from .registry import SessionRegistry
 from .rotation import Rotation
-from .session import Session
+from .session import Phase, Session
 from .signing import Secrets, check_secrets, new_id
 from .stores import ClientSideStore, Store
 from .stores.client import ClientSeal
-from .transport import CookieTransport, HeaderTransport, Transport, check_header_name
+from .transport import CookieTransport, Header, HeaderTransport, Transport, check_header_name
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
@@ -102,6 +102,8 @@ class SessionMiddleware:
     Raises:
         ConfigurationError: if any of this is wrong.
     """
+
+    _session_class: ClassVar[type[Session]] = Session
 
     store: Store
     """The store as it was given."""
@@ -239,6 +241,68 @@ class SessionMiddleware:
         key = self._environ_key
         if key in environ:
             return self.app(environ, start_response)
+        transport = self._enter(environ)
+        if transport is None:
+            return self.app(environ, start_response)
+        session = environ[key] = self._session_class(self._engine, environ, transport)
+        exchange = Exchange(self._manner, environ, start_response, session, transport)
+        try:
+            body = self.app(environ, exchange.start_response)
+        except StoreError as error:
+            exchange.abandon()
+            return exchange.unavailable(error)
+        except BaseException:
+            exchange.abandon()
+            raise
+        return exchange.answer(body)
+
+    def open_session(self, environ: WSGIEnvironment) -> Session | None:
+        """Open the session of an environ outside of a WSGI call, for tests and jobs.
+
+        It is put into the environ as in a request, and stays unsaved without `commit_session`.
+
+        Returns:
+            None where the cookie's path doesn't cover the environ's.
+        """
+        key = self._environ_key
+        if key not in environ:
+            transport = self._enter(environ)
+            if transport is None:
+                return None
+            environ[key] = self._session_class(self._engine, environ, transport)
+        session: Session = environ[key]
+        return session
+
+    def commit_session(
+        self, environ: WSGIEnvironment, *, status: str = "200 OK", headers: Sequence[Header] = ()
+    ) -> list[Header]:
+        """Commit what `open_session` opened, as a response of this status would.
+
+        Returns:
+            ``headers`` and what the session adds to them: Set-Cookie, Vary, Cache-Control.
+
+        Raises:
+            LookupError: no session was opened.
+            StoreError: the store can't keep it.
+        """
+        session = get_session(environ, self._environ_key)
+        finished: list[Header] = []
+
+        def start_response(
+            status: str, headers: list[Header], exc_info: ExcInfo | None = None, /
+        ) -> Callable[[bytes], object]:
+            del status, exc_info
+            finished.extend(headers)
+            return bytes  # there is no body to write
+
+        transport = session._transport  # noqa: SLF001 # the two are made for each other
+        exchange = Exchange(self._manner, environ, start_response, session, transport)
+        exchange.start_response(status, list(headers))
+        exchange.begin(Phase.OVER)
+        return finished
+
+    def _enter(self, environ: WSGIEnvironment) -> Transport | None:
+        """Who asks, and how its token travels; None where the cookie's path isn't this one's."""
         if self._resolves:
             rewrite_environ(environ, self._proxies)
         elif "HTTP_X_FORWARDED_PROTO" in environ:
@@ -251,18 +315,8 @@ class SessionMiddleware:
         if header is not None and header.environ_key in environ:
             transport = header
         elif not site.everywhere and not site.covers(environ):
-            return self.app(environ, start_response)
-        session = environ[key] = Session(self._engine, environ, transport)
-        exchange = Exchange(self._manner, environ, start_response, session, transport)
-        try:
-            body = self.app(environ, exchange.start_response)
-        except StoreError as error:
-            exchange.abandon()
-            return exchange.unavailable(error)
-        except BaseException:
-            exchange.abandon()
-            raise
-        return exchange.answer(body)
+            return None
+        return transport
 
     def _chosen_cookie(self, environ: WSGIEnvironment) -> Cookie:
         cookie = self._cookie(environ) if callable(self._cookie) else self._cookie
