@@ -18,6 +18,9 @@ from ..record import Changes, Record, is_key
 TIMES = struct.Struct("<dd")
 """Use and expiry: kept beside the packed rest, because a touch changes nothing else."""
 
+VERSION = struct.Struct("<Q")
+"""The record's version: what is packed begins with it."""
+
 _HEAD = struct.Struct("<QIII")
 _NO_OWNER = 0xFFFFFFFF
 _ENCODING = "utf-8", "surrogatepass"
