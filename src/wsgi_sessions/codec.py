@@ -1,0 +1,373 @@
+"""JSONCodec: one value to bytes and back, exactly: the same types at every level, or an error.
+
+The bytes are JSON text in UTF-8. What JSON has no type for stands as an object with one reserved
+name, such as ``{"~tuple":[1,2]}``; an app's own object of that look gets one more ``~``.
+Equal bytes mean equal values of equal types, which is how changes are noticed. No pickle, ever.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+from collections.abc import Callable, Iterable
+from datetime import date, datetime, time, timedelta, timezone
+from decimal import Decimal, InvalidOperation
+from json.encoder import encode_basestring  # type: ignore[attr-defined] # has no stub
+from typing import Any, Protocol
+from uuid import UUID
+from zoneinfo import ZoneInfo
+
+try:
+    import orjson
+except ImportError:  # the extra [fast] isn't installed
+    orjson = None  # type: ignore[assignment] # checked before each use
+
+MAX_DEPTH = 100
+"""Levels of nesting. JSON readers have limits of their own, and this is below all of them."""
+
+_TOO_DEEP = f"nested more than {MAX_DEPTH} levels deep, or within itself"
+_MAX_INT = 2**63 - 1
+_SMALL = 1e-4
+_DAMAGE = (
+    ValueError,
+    TypeError,
+    ArithmeticError,
+    LookupError,
+    AttributeError,
+    RecursionError,
+)
+
+
+class Codec(Protocol):
+    """Turns one field's value into bytes and back."""
+
+    def encode(self, value: Any) -> bytes:
+        """The value as bytes; the same value always gives the same bytes.
+
+        Raises:
+            TypeError: if it can't be kept exactly.
+        """
+        ...
+
+    def decode(self, data: bytes) -> Any:
+        """The value of these bytes.
+
+        Raises:
+            CorruptField: if they hold none.
+        """
+        ...
+
+
+class UnstorableValue(TypeError):
+    """A value that can't be kept exactly. The message names types and places, never the value."""
+
+    def __init__(self, reason: str, path: str = "") -> None:
+        super().__init__(f"{path or 'value'}: {reason}")
+        self.reason = reason
+        self.path = path
+        """Where in the value it is: ``['cart'][0]``; empty for the value itself."""
+
+    def under(self, step: str) -> UnstorableValue:
+        """The same, seen from one level up."""
+        # Where a value is too deep says little, at length.
+        path = "" if self.reason == _TOO_DEEP else self.path
+        return UnstorableValue(self.reason, step + path)
+
+
+class CorruptField(ValueError):
+    """These bytes hold no value."""
+
+
+class JSONCodec:
+    """The standard codec: readable JSON, exact types, faster with the extra ``[fast]`` (orjson)."""
+
+    def encode(self, value: Any) -> bytes:
+        """The value as JSON.
+
+        Raises:
+            UnstorableValue: a TypeError that says where the trouble is.
+        """
+        try:
+            if orjson is not None and _is_plain(value, 0):
+                return orjson.dumps(value)
+            return _text(value, 0).encode("utf-8")
+        except UnicodeEncodeError:
+            raise _without_text(value) from None
+        except TypeError as error:
+            if isinstance(error, UnstorableValue):
+                raise
+            raise _without_text(value) from None
+
+    def decode(self, data: bytes) -> Any:
+        """The value of this JSON.
+
+        Raises:
+            CorruptField: for anything that `encode` would not have written.
+        """
+        try:
+            if b'"~' in data:
+                return _tagged.decode(data.decode("utf-8"))
+            if orjson is not None:
+                return orjson.loads(data)
+            return _plain.decode(data.decode("utf-8"))
+        except _DAMAGE as error:
+            raise CorruptField(f"not a value: {type(error).__name__}") from None
+
+
+def _is_plain(value: Any, depth: int) -> bool:  # one line for each type, the commonest first
+    """Whether orjson writes this exactly, and as `_text` would."""
+    kind = type(value)
+    if kind is str or kind is bool or value is None:
+        return True
+    if kind is int:
+        return -_MAX_INT <= value <= _MAX_INT
+    if kind is float:
+        return value == 0 or _SMALL <= abs(value) < 1e300
+    if depth >= MAX_DEPTH:
+        return False
+    if kind is dict:
+        for key, item in value.items():
+            if type(key) is not str or not _is_plain(item, depth + 1):
+                return False
+        return len(value) != 1 or not key.startswith("~")
+    if kind is list:
+        return all(_is_plain(item, depth + 1) for item in value)
+    return False
+
+
+def _text(value: Any, depth: int) -> str:
+    kind = type(value)
+    if kind is str:
+        return str(encode_basestring(value))
+    writer = _WRITERS.get(kind)
+    if writer is None:
+        raise UnstorableValue(_why_not(value))
+    if depth > MAX_DEPTH:
+        raise UnstorableValue(_TOO_DEEP)
+    return writer(value, depth)
+
+
+def _why_not(value: Any) -> str:
+    kind = type(value)
+    for base in _WRITERS:
+        if isinstance(value, base) and base is not type(None):
+            return (
+                f"a {kind.__name__} would come back as {base.__name__}; store"
+                f" {base.__name__}(…) of it"
+            )
+    return (
+        f"a {kind.__name__} is none of the types that come back as they were: None, bool, int,"
+        " float, str, list, dict, tuple, set, frozenset, bytes, datetime, date, time, timedelta,"
+        " Decimal, UUID"
+    )
+
+
+def _write_int(value: int, depth: int) -> str:
+    del depth
+    if -_MAX_INT <= value <= _MAX_INT:
+        return str(value)
+    # Many JSON readers turn these into floats.
+    try:
+        return f'{{"~int":"{value}"}}'
+    except ValueError:
+        raise UnstorableValue("an int of too many digits") from None
+
+
+def _write_float(value: float, depth: int) -> str:
+    del depth
+    if value != value or value in (float("inf"), float("-inf")):  # noqa: PLR0124 # NaN
+        raise UnstorableValue("a float that is no finite number")
+    return repr(value)
+
+
+def _items(values: Iterable[Any], depth: int) -> list[str]:
+    parts: list[str] = []
+    try:
+        for item in values:
+            parts.append(_text(item, depth + 1))  # noqa: PERF401 # the count is the error's index
+    except UnstorableValue as error:
+        raise error.under(f"[{len(parts)}]") from None
+    return parts
+
+
+def _write_list(value: list[Any], depth: int) -> str:
+    return f"[{','.join(_items(value, depth))}]"
+
+
+def _write_dict(value: dict[Any, Any], depth: int) -> str:
+    parts: list[str] = []
+    for key, item in value.items():
+        if type(key) is not str:
+            raise UnstorableValue(f"a dict's keys are str, and this one is {type(key).__name__}")
+        try:
+            parts.append(f"{encode_basestring(key)}:{_text(item, depth + 1)}")
+        except UnstorableValue as error:
+            raise error.under(f"[{key!r}]") from None
+    text = f"{{{','.join(parts)}}}"
+    # One name that begins like a tag gets a second "~", which reading takes off again.
+    return '{"~' + text[2:] if len(value) == 1 and key.startswith("~") else text
+
+
+def _write_set(tag: str) -> Callable[[Any, int], str]:
+    def write(value: Any, depth: int) -> str:
+        parts: list[str] = []
+        for item in value:
+            try:
+                parts.append(_text(item, depth + 1))
+            except UnstorableValue as error:
+                raise error.under("{…}") from None
+        return f'{{"{tag}":[{",".join(sorted(parts))}]}}'
+
+    return write
+
+
+def _write_datetime(value: datetime, depth: int) -> str:
+    del depth
+    zone = value.tzinfo
+    if zone is None or _is_plain_offset(zone):
+        extra = ""
+    elif type(zone) is ZoneInfo and zone.key is not None:
+        extra = f",{encode_basestring(zone.key)}"
+    else:
+        raise UnstorableValue(
+            f"a datetime with a {type(zone).__name__}; use datetime.timezone or zoneinfo.ZoneInfo"
+        )
+    text = value.replace(tzinfo=None).isoformat() if extra else value.isoformat()
+    fold = ",1" if value.fold else ""
+    return f'{{"~datetime":["{text}"{extra or (fold and ",null")}{fold}]}}'
+
+
+def _is_plain_offset(zone: object) -> bool:
+    return type(zone) is timezone and zone.tzname(None) == timezone(zone.utcoffset(None)).tzname(
+        None
+    )
+
+
+def _write_time(value: time, depth: int) -> str:
+    del depth
+    if value.tzinfo is not None and not _is_plain_offset(value.tzinfo):
+        raise UnstorableValue("a time with a zone; store it with a fixed offset, or without")
+    return f'{{"~time":["{value.isoformat()}",{value.fold}]}}'
+
+
+def _write_decimal(value: Decimal, depth: int) -> str:
+    del depth
+    if not value.is_finite():
+        raise UnstorableValue("a Decimal that is no finite number")
+    return f'{{"~decimal":"{value}"}}'
+
+
+_WRITERS: dict[type, Callable[[Any, int], str]] = {
+    str: lambda value, depth: str(encode_basestring(value)),
+    bool: lambda value, depth: "true" if value else "false",
+    int: _write_int,
+    float: _write_float,
+    type(None): lambda value, depth: "null",
+    list: _write_list,
+    dict: _write_dict,
+    tuple: lambda value, depth: f'{{"~tuple":[{",".join(_items(value, depth))}]}}',
+    set: _write_set("~set"),
+    frozenset: _write_set("~frozenset"),
+    bytes: lambda value, depth: f'{{"~bytes":"{base64.b64encode(value).decode()}"}}',
+    datetime: _write_datetime,
+    date: lambda value, depth: f'{{"~date":"{value.isoformat()}"}}',
+    time: _write_time,
+    timedelta: lambda value, depth: (
+        f'{{"~timedelta":[{value.days},{value.seconds},{value.microseconds}]}}'
+    ),
+    Decimal: _write_decimal,
+    UUID: lambda value, depth: f'{{"~uuid":"{value}"}}',
+}
+
+
+def _without_text(value: Any) -> UnstorableValue:
+    """Where the text is that isn't valid (lone surrogates can't be written as UTF-8)."""
+    reason = "a str with characters that are no valid text"
+    for step, item in _steps(value):
+        try:
+            JSONCodec().encode(item)
+        except UnstorableValue as error:
+            return error.under(step)
+    return UnstorableValue(reason)
+
+
+def _steps(value: Any) -> Iterable[tuple[str, Any]]:
+    if type(value) is dict:
+        return [(f"[{key!r}]", item) for key, item in value.items()]
+    if type(value) in (list, tuple):
+        return [(f"[{index}]", item) for index, item in enumerate(value)]
+    return [("{…}", item) for item in value] if type(value) in (set, frozenset) else []
+
+
+def _read_bytes(data: Any) -> bytes:
+    return base64.b64decode(data, validate=True)
+
+
+def _read_int(data: str) -> int:
+    if not re.fullmatch(r"-?[0-9]{1,4300}", data):
+        raise ValueError("no int")
+    return int(data)
+
+
+def _read_datetime(data: list[Any]) -> datetime:
+    text, zone, fold = (*data, None, None)[:3]
+    value = datetime.fromisoformat(text)
+    if zone is not None:
+        value = value.replace(tzinfo=ZoneInfo(zone))
+    return value.replace(fold=1) if fold else value
+
+
+def _read_time(data: list[Any]) -> time:
+    return time.fromisoformat(data[0]).replace(fold=data[1])
+
+
+def _read_decimal(data: str) -> Decimal:
+    try:
+        value = Decimal(data)
+    except InvalidOperation:
+        raise ValueError("no Decimal") from None
+    if not value.is_finite():
+        raise ValueError("no finite Decimal")
+    return value
+
+
+_READERS: dict[str, Callable[[Any], Any]] = {
+    "~int": _read_int,
+    "~tuple": tuple,
+    "~set": set,
+    "~frozenset": frozenset,
+    "~bytes": _read_bytes,
+    "~datetime": _read_datetime,
+    "~date": date.fromisoformat,
+    "~time": _read_time,
+    "~timedelta": lambda data: timedelta(data[0], data[1], data[2]),
+    "~decimal": _read_decimal,
+    "~uuid": UUID,
+}
+
+
+def _read_pairs(pairs: list[tuple[str, Any]]) -> Any:
+    return _untag(pairs) if len(pairs) == 1 and pairs[0][0].startswith("~") else _unique(pairs)
+
+
+def _untag(pairs: list[tuple[str, Any]]) -> Any:
+    tag, data = pairs[0]
+    if tag.startswith("~~"):
+        return {tag[1:]: data}
+    return _READERS[tag](data)
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    value = dict(pairs)
+    if len(value) != len(pairs):
+        raise ValueError("a name stands twice")
+    return value
+
+
+def _no_constant(name: str) -> Any:
+    raise ValueError(name)
+
+
+_plain = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_no_constant)
+_tagged = json.JSONDecoder(object_pairs_hook=_read_pairs, parse_constant=_no_constant)

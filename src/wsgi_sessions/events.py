@@ -1,0 +1,187 @@
+"""Events: what happens to sessions, told to listeners and to the log.
+
+Every event gives one log line; lines of one kind are limited in number, events aren't. No session
+ID, token, secret or value ever reaches either: a handle names the session.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import cast
+
+from .errors import ConfigurationError
+
+logger = logging.getLogger("wsgi_sessions")
+
+LINES_PER_MINUTE = 10
+"""How many log lines of one kind a minute may have."""
+
+_LEVELS = {
+    "created": logging.DEBUG,
+    "regenerated": logging.DEBUG,
+    "rotated": logging.DEBUG,
+    "destroyed": logging.DEBUG,
+    "expired": logging.DEBUG,
+    "revoked": logging.INFO,
+    "old_secret": logging.INFO,
+    "unknown_id": logging.INFO,
+    "write_after_end": logging.INFO,
+    "bad_signature": logging.WARNING,
+    "cookie_conflict": logging.WARNING,
+    "retired_id_used": logging.WARNING,
+    "corrupt_record": logging.WARNING,
+    "insecure": logging.WARNING,
+    "too_large": logging.WARNING,
+    "store_error": logging.ERROR,
+}
+KINDS = frozenset(_LEVELS)
+"""All kinds of events."""
+
+_BIDI = dict.fromkeys([*range(0x200E, 0x2010), *range(0x2028, 0x202F), *range(0x2066, 0x206A)])
+
+
+@dataclass(frozen=True, slots=True)
+class SessionEvent:
+    """Something that happened to a session."""
+
+    kind: str
+    """One of `KINDS`."""
+    handle: str | None
+    """The session's public name; None where there is no session."""
+    owner: str | None
+    client_ip: str | None
+    """The client's address, as the trusted proxies tell it."""
+    time: datetime
+    """When it happened. Aware, UTC."""
+    detail: str
+    """More for humans: which limit, which operation. Text from the client is escaped."""
+
+
+Listener = Callable[[SessionEvent], object]
+
+
+def as_listeners(value: object) -> tuple[Listener, ...]:
+    """``on_event`` as given, as a tuple.
+
+    Raises:
+        ConfigurationError: if it is neither a function nor a list of them.
+    """
+    if value is None:
+        return ()
+    given = tuple(cast("Sequence[object]", value)) if isinstance(value, (list, tuple)) else (value,)
+    for listener in given:
+        if not callable(listener):
+            raise ConfigurationError(
+                f"SessionMiddleware: on_event has {listener!r}; give a function that takes a"
+                " SessionEvent, or a list of such functions"
+            )
+    return cast("tuple[Listener, ...]", given)
+
+
+def printable(text: str, limit: int = 200) -> str:
+    """Text from outside, safe to log: one line, at most ``limit`` characters, nothing that steers.
+
+    Control characters, ANSI sequences and marks that turn the writing direction are escaped
+    (ASVS 5.0, 16.4.1).
+    """
+    cut = text[:limit]
+    if not cut.isprintable():
+        cut = "".join(
+            char if char.isprintable() and ord(char) not in _BIDI else _escaped(char)
+            for char in cut
+        )[:limit]
+    return cut if len(text) <= limit else cut[: limit - 1] + "…"
+
+
+def _escaped(char: str) -> str:
+    return char.encode("unicode_escape").decode("ascii")
+
+
+class EventSink:
+    """Where events go: to the listeners, and to the log.
+
+    Args:
+        listeners: called with each event; one that raises is logged and changes nothing else.
+        clock: gives UNIX seconds.
+    """
+
+    __slots__ = ("_clock", "_explained", "_listeners", "_lock", "_window")
+
+    def __init__(self, listeners: tuple[Listener, ...], clock: Callable[[], float]) -> None:
+        self._listeners = listeners
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._window: dict[str, tuple[float, int]] = {}
+        self._explained: set[str] = set()
+
+    def listening(self, kind: str) -> bool:
+        """Whether anyone would hear of an event of this kind."""
+        return bool(self._listeners) or logger.isEnabledFor(_LEVELS[kind])
+
+    def emit(
+        self,
+        kind: str,
+        *,
+        handle: str | None = None,
+        owner: str | None = None,
+        client_ip: str | None = None,
+        detail: str = "",
+    ) -> None:
+        """Tell listeners and log of an event."""
+        if not self.listening(kind):
+            return
+        now = self._clock()
+        self._log(kind, handle, client_ip, detail, now)
+        if self._listeners:
+            at = datetime.fromtimestamp(now, UTC)
+            event = SessionEvent(kind, handle, owner, client_ip, at, detail)
+            for listener in self._listeners:
+                self._tell(listener, event)
+
+    def _tell(self, listener: Listener, event: SessionEvent) -> None:
+        try:
+            listener(event)
+        except Exception:  # any listener of the app's, any error
+            # A listener must not be able to undo a logout (CVE-2021-34428). Its error is logged
+            # without the traceback's values, which may be secret.
+            logger.exception("a listener failed on the event %s", event.kind)
+
+    def _log(
+        self, kind: str, handle: str | None, client_ip: str | None, detail: str, now: float
+    ) -> None:
+        level = _LEVELS[kind]
+        if not logger.isEnabledFor(level):
+            return
+        left_out = self._admit(kind, now)
+        if left_out is None:
+            return
+        if left_out:
+            logger.log(level, "session event %s: %d more lines were left out", kind, left_out)
+        parts = [f"session event {kind}"]
+        if detail:
+            parts.append(printable(detail))
+        if handle is not None:
+            parts.append(f"handle {handle}")
+        if client_ip is not None:
+            parts.append(f"client {printable(client_ip, 60)}")
+        logger.log(level, "%s", "; ".join(parts))
+
+    def _admit(self, kind: str, now: float) -> int | None:
+        """None: one line too many; else how many were left out in the minute before."""
+        with self._lock:
+            begun, count = self._window.get(kind, (now, 0))
+            if not 0 <= now - begun < 60:
+                self._window[kind] = (now, 1)
+                return max(0, count - LINES_PER_MINUTE)
+            self._window[kind] = (begun, count + 1)
+            return 0 if count < LINES_PER_MINUTE else None
+
+    def explain(self, key: str, text: str) -> None:
+        """Log a longer text that helps on, once for each key."""
+        if key not in self._explained:
+            self._explained.add(key)
+            logger.warning("%s", text)

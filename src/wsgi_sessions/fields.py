@@ -1,0 +1,184 @@
+"""Fields: encoded fields seen as live values, each decoded when it is first read.
+
+Changes inside nested values are noticed by comparing encoded bytes with what was loaded. A pure
+data structure: no store, no clock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping, MutableMapping
+from typing import Any
+
+from .codec import Codec, UnstorableValue
+
+# Of these, neither the value nor anything in it can change in place.
+_FROZEN: frozenset[type] = frozenset({str, int, float, bool, type(None), bytes})
+_MISSING: Any = object()
+
+
+class Fields(MutableMapping[str, Any]):
+    """A session's data.
+
+    Args:
+        base: the encoded fields as they are stored; never changed here.
+        codec: turns one value into bytes and back.
+
+    Reading a field that can't be decoded raises CorruptField. Setting a value that can't be
+    stored raises TypeError, naming its path.
+    """
+
+    __slots__ = ("_base", "_codec", "_frozen", "_removed", "_values")
+
+    def __init__(self, base: Mapping[str, bytes], codec: Codec) -> None:
+        self._base = base
+        self._codec = codec
+        self._values: dict[str, Any] = {}
+        # Encoded values that can't change any more, of fields that were set.
+        self._frozen: dict[str, bytes] = {}
+        self._removed: set[str] = set()
+
+    def __getitem__(self, key: str) -> Any:
+        values = self._values
+        if key in values:
+            return values[key]
+        if key in self._removed:
+            raise KeyError(key)
+        value = self._codec.decode(self._base[key])
+        values[key] = value
+        return value
+
+    def get(self, key: str, default: Any = None) -> Any:
+        """The value of this key, or ``default``."""
+        try:
+            return self[key]
+        except KeyError:
+            return default
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        _check_key(key)
+        encoded = self._encode(key, value)
+        self._values[key] = value
+        self._removed.discard(key)
+        if type(value) in _FROZEN:
+            self._frozen[key] = encoded
+        else:
+            self._frozen.pop(key, None)
+
+    def __delitem__(self, key: str) -> None:
+        if key not in self:
+            raise KeyError(key)
+        self._values.pop(key, None)
+        self._frozen.pop(key, None)
+        if key in self._base:
+            self._removed.add(key)
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._values or (key in self._base and key not in self._removed)
+
+    def __iter__(self) -> Iterator[str]:
+        # A copy, so that an app may change the session while it goes through it by `list`.
+        yield from [name for name in self._base if name not in self._removed]
+        yield from [name for name in self._values if name not in self._base]
+
+    def __len__(self) -> int:
+        new = sum(1 for name in self._values if name not in self._base)
+        return len(self._base) - len(self._removed) + new
+
+    def clear(self) -> None:
+        """Remove all fields, without decoding any."""
+        self._values.clear()
+        self._frozen.clear()
+        self._removed.update(self._base)
+
+    def retain(self, keys: Collection[str]) -> None:
+        """Remove all fields but these."""
+        for name in [name for name in self if name not in keys]:
+            del self[name]
+
+    @property
+    def changed(self) -> bool:
+        """Whether anything differs from the base."""
+        if self._removed or self._frozen.keys() - self._base.keys():
+            return True
+        return any(True for _ in self._set())
+
+    def changes(self) -> tuple[dict[str, bytes], frozenset[str]]:
+        """What differs from the base: fields to set, names to delete.
+
+        Raises:
+            TypeError: if a nested change made a value unstorable; names its path.
+        """
+        return dict(self._set()), frozenset(self._removed)
+
+    def _set(self) -> Iterator[tuple[str, bytes]]:
+        base = self._base
+        for name, value in self._values.items():
+            encoded = self._frozen.get(name)
+            if encoded is None:
+                if type(value) in _FROZEN:
+                    continue  # read and never set, so it is as it was
+                encoded = self._encode(name, value)
+            if name not in base or base[name] != encoded:
+                yield name, encoded
+
+    def encoded(self) -> dict[str, bytes]:
+        """All fields as they would be stored now."""
+        fields = {name: raw for name, raw in self._base.items() if name not in self._removed}
+        fields.update(self._set())
+        return fields
+
+    def size(self) -> int:
+        """How many bytes names and values take as they would be stored now."""
+        return sum(len(name.encode("utf-8")) + len(raw) for name, raw in self.encoded().items())
+
+    def rebase(self, base: Mapping[str, bytes]) -> None:
+        """Go on from these encoded fields, which hold all changes so far.
+
+        Live values stay the same objects, and are watched on.
+        """
+        self._base = base
+        self._frozen.clear()
+        self._removed.clear()
+
+    def refresh(self, base: Mapping[str, bytes], settled: Iterable[str] = ()) -> None:
+        """Go on from another request's newer fields, keeping what was changed here.
+
+        Args:
+            base: the newer encoded fields.
+            settled: names whose changes here don't count any more.
+        """
+        set_, removed = self.changes()
+        dropped = frozenset(settled)
+        old = self._base
+        # What the app holds is watched on, unless another request has written the field since.
+        self._values = {
+            name: value
+            for name, value in self._values.items()
+            if name not in dropped and (name in set_ or base.get(name) == old.get(name))
+        }
+        self._frozen = {name: raw for name, raw in self._frozen.items() if name in self._values}
+        self._removed = {name for name in removed - dropped if name in base}
+        self._base = base
+
+    def loaded_names(self) -> list[str]:
+        """The fields that were decoded or set so far."""
+        return list(self._values)
+
+    def _encode(self, key: str, value: Any) -> bytes:
+        try:
+            return self._codec.encode(value)
+        except UnstorableValue as error:
+            raise TypeError(
+                f"session[{key!r}]{error.path} can't be stored: {error.reason}"
+            ) from None
+        except (TypeError, ValueError) as error:
+            raise TypeError(f"session[{key!r}] can't be stored: {error}") from None
+
+
+def _check_key(key: object) -> None:
+    if not isinstance(key, str):
+        raise TypeError(f"a session's keys are str, and this one is {type(key).__name__}")
+    try:
+        key.encode("utf-8")
+    except UnicodeEncodeError:
+        raise TypeError("a session's key has characters that are no valid text") from None
