@@ -166,12 +166,8 @@ def find_values(header: str, name: str) -> list[str]:
     """
     if name not in header:
         return []
-    return [
-        match[1].rstrip(" \t")
-        for match, _ in zip(
-            _finder(name).finditer(header[:MAX_HEADER]), range(MAX_CANDIDATES), strict=False
-        )
-    ]
+    found: list[str] = _finder(name).findall(header[:MAX_HEADER])
+    return [value.rstrip(" \t") for value in found[:MAX_CANDIDATES]]
 
 
 @lru_cache(maxsize=256)

@@ -79,6 +79,8 @@ class Found(NamedTuple):
     identity: Identity
     record: Record
     notes: Notes
+    deadline: float
+    """When it ends. UNIX seconds."""
     moved: bool
     """Whether the client's ID is the predecessor of this one."""
 
@@ -186,18 +188,21 @@ class Engine:
             if kind is not None and not again:
                 self._emit(kind, visit, identity.key)
             return found
-        return self._live(visit, Found(identity, record, _NO_NOTES, moved=False), now)
+        return self._live(visit, identity, record, now)
 
-    def _live(self, visit: Visit, found: Found, now: float) -> Found | None:
-        handle, record = found.identity.key, found.record
+    def _live(
+        self, visit: Visit, identity: Identity, record: Record, now: float, *, moved: bool = False
+    ) -> Found | None:
         try:
             notes = load_notes(record.notes)
         except CorruptNotes as error:
-            self._emit("corrupt_record", visit, handle, detail=f"notes: {error}")
+            self._emit("corrupt_record", visit, identity.key, detail=f"notes: {error}")
             return None
         if notes.secure and not visit.secure:
             # NIST SP 800-63B section 7.1: no falling back to an insecure transport.
-            self._emit("insecure", visit, handle, detail="a secure session's cookie came over http")
+            self._emit(
+                "insecure", visit, identity.key, detail="a secure session's cookie came over http"
+            )
             self._events.explain(
                 "insecure-replay",
                 "A session that was begun over https came in over http, and was not used. Behind a"
@@ -205,14 +210,12 @@ class Engine:
                 " of proxies.",
             )
             return None
-        limits = self._settings.limits
-        death = lifecycle.death_of(
-            record, notes, idle=limits.idle, absolute=limits.absolute, now=now
-        )
-        if death is not None:
-            self._emit("expired", visit, handle, record.owner, detail=death.value)
+        deadline = self._deadline_of(record, notes)
+        if now >= deadline:
+            death = lifecycle.death_at(notes, absolute=self._settings.limits.absolute, now=now)
+            self._emit("expired", visit, identity.key, record.owner, detail=death.value)
             return None
-        return found._replace(notes=notes)
+        return Found(identity, record, notes, deadline, moved)
 
     def _load_moved(
         self, visit: Visit, identity: Identity, now: float
@@ -232,8 +235,7 @@ class Engine:
             return None, "unknown_id"
         record = visit.store.load(successor.key)
         if record is not None:
-            found = Found(successor, record, _NO_NOTES, moved=True)
-            return self._live(visit, found, now), None
+            return self._live(visit, successor, record, now, moved=True), None
         # Only the immediate predecessor has grace: an ID from before that was retired, too.
         further = visit.store.load(forward_key(successor)) is not None
         return None, "retired_id_used" if further else "unknown_id"
@@ -246,7 +248,7 @@ class Engine:
         visit.fields = Fields(found.record.fields, self._settings.codec)
         visit.owner = found.record.owner
         visit.label = dict(found.notes.label)
-        visit.deadline = self._deadline_of(found.record, found.notes)
+        visit.deadline = found.deadline
 
     # What a Session asks for
 
@@ -805,7 +807,7 @@ class Engine:
         """The record to build on: as it was loaded, or read again."""
         if not fresh and visit.stored and visit.record and now < visit.deadline:
             notes = load_notes(visit.record.notes)
-            return Found(visit.stored, visit.record, notes, moved=False)
+            return Found(visit.stored, visit.record, notes, visit.deadline, moved=False)
         return self._reread(visit, now)
 
     def _reread(self, visit: Visit, now: float) -> Found | None:
@@ -1012,9 +1014,6 @@ class Engine:
             client_ip=client_ip(visit.environ),
             detail=detail,
         )
-
-
-_NO_NOTES = Notes(0.0, 0.0, 0.0)
 
 
 def client_ip(environ: Environ) -> str | None:

@@ -84,6 +84,11 @@ class Fields(MutableMapping[str, Any]):
         new = sum(1 for name in self._values if name not in self._base)
         return len(self._base) - len(self._removed) + new
 
+    def __bool__(self) -> bool:
+        if len(self._base) > len(self._removed):
+            return True
+        return any(name not in self._base for name in self._values)
+
     def clear(self) -> None:
         """Remove all fields, without decoding any."""
         self._values.clear()

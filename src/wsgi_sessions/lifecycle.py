@@ -149,19 +149,16 @@ def next_deadline(notes: Notes, *, idle: float, absolute: float, now: float) -> 
 def deadline_of(record: Record, notes: Notes, *, idle: float, absolute: float) -> float:
     """When this record ends, by its own times and by the limits in force today. UNIX seconds.
 
-    Whichever is earlier, so that a limit that was shortened counts at once.
+    Whichever is earlier, so that a limit that was shortened counts at once (ASVS 5.0, 7.3.1 and
+    7.3.2). From this moment on, the session is dead.
     """
     return min(
-        record.expires_at, record.used_at + idle_limit(notes, idle), ends_at(notes, absolute)
+        record.expires_at,
+        record.used_at + min(notes.idle, idle),
+        notes.started_at + min(notes.absolute, absolute),
     )
 
 
-def death_of(
-    record: Record, notes: Notes, *, idle: float, absolute: float, now: float
-) -> Death | None:
-    """Which limit has ended this session; None while it lives (ASVS 5.0, 7.3.1 and 7.3.2)."""
-    if now >= ends_at(notes, absolute):
-        return Death.ABSOLUTE
-    if now >= deadline_of(record, notes, idle=idle, absolute=absolute):
-        return Death.IDLE
-    return None
+def death_at(notes: Notes, *, absolute: float, now: float) -> Death:
+    """Which limit ended a session whose deadline has passed."""
+    return Death.ABSOLUTE if now >= ends_at(notes, absolute) else Death.IDLE

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
-from .lifecycle import death_of
+from .lifecycle import deadline_of
 from .notes import CorruptNotes, Notes, load_notes
 from .record import OwnedEntry, Record
 from .stores.base import Store
@@ -52,7 +52,7 @@ def load_live(store: Store, key: str, limits: Limits, now: float) -> Live | None
         notes = load_notes(record.notes)
     except CorruptNotes:
         return None
-    if death_of(record, notes, idle=limits.idle, absolute=limits.absolute, now=now):
+    if now >= deadline_of(record, notes, idle=limits.idle, absolute=limits.absolute):
         return None
     return Live(key, record, notes)
 
