@@ -3,7 +3,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help venv test demo lint types clean
+.PHONY: help venv test lint types docs package coverage clean
 
 help: ## Show what can be made
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -26,6 +26,24 @@ lint: venv ## Check style
 types: venv ## Check types
 	$(BIN)/mypy
 	$(BIN)/pyright
+
+docs: venv ## Build the documentation; warnings are errors
+	$(BIN)/python -m sphinx -q -W --keep-going -b html docs docs/_build/html
+	@echo "docs/_build/html/index.html"
+
+package: venv ## Build the wheel, install it into a fresh environment, and try it without extras
+	rm -rf dist build/fresh
+	$(BIN)/python -m build --quiet --outdir dist .
+	$(PYTHON) -m venv build/fresh
+	build/fresh/bin/python -m pip install --quiet dist/*.whl
+	build/fresh/bin/python -W error -c "import wsgi_sessions, wsgi_sessions.stores; print('wsgi-sessions', wsgi_sessions.__version__)"
+	build/fresh/bin/wsgi-sessions secret >/dev/null
+
+coverage: venv ## Run the tests and show which branches they don't reach
+	rm -f .coverage .coverage.*
+	$(BIN)/python -m coverage run -m pytest $(PYTEST_ARGS)
+	$(BIN)/python -m coverage combine --quiet
+	$(BIN)/python -m coverage report --skip-covered
 
 clean: ## Remove what was made
 	rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache docs/_build
