@@ -10,7 +10,6 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from wsgi_sessions.testing import FaultyStore
 
 from wsgi import Browser, Site
 from wsgi_sessions import (
@@ -20,9 +19,12 @@ from wsgi_sessions import (
     SessionConflict,
     SessionEnded,
     SessionTooLarge,
+    StoreError,
     TooManySessions,
 )
+from wsgi_sessions.record import Changes
 from wsgi_sessions.stores import MemoryStore
+from wsgi_sessions.testing import FaultyStore
 
 START = datetime.fromtimestamp(1_800_000_000, UTC)
 
@@ -788,3 +790,63 @@ class TestRegistry:
         site.clock.advance(60)
         assert registry.sessions("bob") == []
         assert set(site.store.owned_by("bob")) == set()
+
+
+class TestDamage:
+    """What can't be read is no session as a whole, and the record stays as it is."""
+
+    def damaged(self, **fields: bytes) -> tuple[Site, Browser]:
+        site, browser = started()
+        (key,) = site.store.keys()
+        site.store.update(key, Changes(set=fields))
+        return site, browser
+
+    @pytest.mark.parametrize(
+        "work",
+        [
+            lambda s: (s.get("a"), s.get("b"), dict(s))[2],
+            lambda s: (s.get("b", 1), len(s))[1] or {},
+            dict,
+            lambda s: dict(s.items()),
+            lambda s: {value: value for value in s.values()},
+            lambda s: s.pop("b", {}),
+        ],
+    )
+    def test_a_damaged_field_leaves_nothing(self, work: Callable[[Session], Any]) -> None:
+        site, browser = self.damaged(b=b"{damaged")
+
+        assert site.run(browser, work).text == "{}"
+        assert "corrupt_record" in site.kinds
+        assert len(list(site.store.keys())) == 1
+
+    def test_writing_starts_a_new_session_under_a_new_id(self) -> None:
+        site, browser = self.damaged(b=b"{damaged")
+        old = browser.cookies["session"]
+
+        site.run(browser, lambda s: (s.get("b"), s.update(c=1)))
+
+        assert browser.cookies["session"] != old
+        assert site.run(browser, read).text == "{'c': 1}"
+        assert len(list(site.store.keys())) == 2
+
+    def test_damaged_notes(self) -> None:
+        site, browser = started()
+        (key,) = site.store.keys()
+        site.store.update(key, Changes(notes=b"nonsense"))
+
+        assert site.run(browser, read).text == "{}"
+        assert site.kinds[-1] == "corrupt_record"
+
+    def test_a_failed_reload_is_no_empty_session(self) -> None:
+        site, browser = started(store=(store := FaultyStore(MemoryStore())))
+
+        def work(session: Session) -> None:
+            session.get("a")
+            store.fail("load")
+            with pytest.raises(StoreError):
+                session.reload()
+            session.get("a")
+
+        assert site.run(browser, work).code == 503
+        store.recover()
+        assert site.run(browser, read).text == "{'a': 1}"

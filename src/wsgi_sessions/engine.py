@@ -128,6 +128,7 @@ class Engine:
         visit.notes = Notes(now, now, now, persistent=visit.transport.persistent)
         visit.note_changes = {}
         visit.fields = Fields({}, self._settings.codec)
+        visit.pending = _NOTHING
         visit.label = {}
         visit.deadline = math.inf
         visit.new_id = visit.login = visit.joins = visit.touch = visit.cookie_stale = False
@@ -404,6 +405,7 @@ class Engine:
         now = self._clock()
         visit.final = False
         deliverable = cookie_possible and visit.transport.deliverable(secure=visit.secure)
+        visit.pending = visit.fields.changes()
         step = self._plan(visit, now, deliverable=deliverable).store
         if step in (StoreStep.NOTHING, StoreStep.TOUCH):
             return
@@ -417,10 +419,16 @@ class Engine:
         visit.error = None
         now = self._clock()
         self._start_afresh(visit, now)
-        if saved is None:
-            self._find(visit, now)
-            return
-        found = self._load(visit, saved, now)
+        try:
+            if saved is None:
+                self._find(visit, now)
+                return
+            found = self._load(visit, saved, now)
+        except StoreError as error:
+            # Not knowing isn't having none: whatever is asked next gives this error, too.
+            visit.error = error
+            self._emit("store_error", visit, detail=f"reload: {error}")
+            raise
         if found is not None:
             self._adopt(visit, found)
             visit.origin = Origin.SAVED
@@ -437,12 +445,14 @@ class Engine:
             found = self._reread(visit, now)
             if found is None:
                 raise SessionEnded("another request ended this session meanwhile")
-            fresh = Fields(_seen(found.record, visit.fields), self._settings.codec)
+            seen = _merged(found.record.fields, *visit.fields.changes())
+            fresh = Fields(seen, self._settings.codec)
             result = work(fresh)
             set_, delete = fresh.changes()
             if not set_ and not delete:
                 return result
-            self._check_size(visit, fresh)
+            if set_:
+                self._check_size(visit, _merged(found.record.fields, set_, delete))
             deadline = self._next_deadline(found.notes, now)
             written = visit.store.update(
                 found.identity.key,
@@ -485,7 +495,7 @@ class Engine:
         now: float,
         deadline: float,
     ) -> None:
-        base = {n: raw for n, raw in found.record.fields.items() if n not in delete} | set_
+        base = _merged(found.record.fields, set_, delete)
         visit.fields.refresh(base, settled=delete | set_.keys())
         visit.record = replace(
             found.record,
@@ -527,6 +537,7 @@ class Engine:
         secure = visit.secure
         deliverable = cookie_possible and visit.transport.deliverable(secure=secure)
         failed = failed or visit.error is not None
+        visit.pending = _NOTHING if failed else visit.fields.changes()
         plan = self._plan(
             visit, now, failed=failed, refreshable=refreshable, deliverable=deliverable
         )
@@ -558,7 +569,7 @@ class Engine:
         stored = visit.origin is not Origin.NEW
         return lifecycle.decide(
             origin=visit.origin,
-            changed=not failed and (visit.fields.changed or visit.changed_notes),
+            changed=any(visit.pending) or visit.changed_notes,
             empty=visit.empty,
             new_id=visit.new_id,
             touch_due=stored and self._touch_due(visit, now),
@@ -617,7 +628,7 @@ class Engine:
     def _do(self, visit: Visit, step: StoreStep, now: float) -> bool:
         match step:
             case StoreStep.INSERT:
-                return self._insert(visit, visit.fields.encoded(), now)
+                return self._insert(visit, now)
             case StoreStep.REPLACE:
                 return self._replace(visit, now)
             case StoreStep.ROTATE:
@@ -629,8 +640,9 @@ class Engine:
             case _:
                 return self._update(visit, now)
 
-    def _insert(self, visit: Visit, fields: dict[str, bytes], now: float) -> bool:
-        self._check_size(visit, visit.fields)
+    def _insert(self, visit: Visit, now: float) -> bool:
+        fields, _ = visit.pending
+        self._check_size(visit, fields)
         for _ in range(ATTEMPTS):
             identity = self.identify(visit)
             generation = self._list(visit, identity)
@@ -656,12 +668,11 @@ class Engine:
         if not visit.joins and generation > visit.notes.generation:
             self._revoked(visit, new, old)
             return False
-        set_, delete = visit.fields.changes()
-        record = self._move(visit, new, set_, delete, generation, now)
+        record = self._move(visit, new, generation, now)
         if record is None:
             if visit.owner is not None:
                 visit.store.remove_owned(visit.owner, [new.key])
-            return visit.login and self._insert_lost_login(visit, set_, now)
+            return visit.login and self._insert_lost_login(visit, now)
         if not self._confirm(visit, new, generation):
             return False
         before = visit.record
@@ -681,12 +692,11 @@ class Engine:
         self,
         visit: Visit,
         new: Identity,
-        set_: dict[str, bytes],
-        delete: frozenset[str],
         generation: int,
         now: float,
     ) -> Record | None:
         """Put the session under ``new``; None if another request ended it."""
+        set_, delete = visit.pending
         for attempt in range(ATTEMPTS):
             found = self._base(visit, now, fresh=attempt > 0)
             if found is None:
@@ -699,7 +709,7 @@ class Engine:
             record = self._record(
                 visit, kept | set_, self._changed_notes(visit, found.notes), generation, now
             )
-            self._check_record_size(visit, record)
+            self._check_size(visit, record.fields)
             written = visit.store.replace(
                 found.identity.key, new.key, record, if_version=found.record.version
             )
@@ -710,10 +720,10 @@ class Engine:
             f"other requests changed this session {ATTEMPTS} times while it got a new ID"
         )
 
-    def _insert_lost_login(self, visit: Visit, set_: dict[str, bytes], now: float) -> bool:
+    def _insert_lost_login(self, visit: Visit, now: float) -> bool:
         visit.notes = visit.notes._replace(created_at=now)
         visit.identity = None
-        return self._insert(visit, set_, now)
+        return self._insert(visit, now)
 
     def _rotate(self, visit: Visit, now: float) -> bool:
         rotation, old = self._settings.rotation, visit.stored
@@ -764,23 +774,22 @@ class Engine:
         return ended
 
     def _update(self, visit: Visit, now: float) -> bool:
-        set_, delete = visit.fields.changes()
-        if set_:
-            self._check_size(visit, visit.fields)
-        stored = visit.stored
+        set_, delete = visit.pending
+        stored, record = visit.stored, visit.record
+        if set_ and record is not None:
+            self._check_size(visit, _merged(record.fields, set_, delete))
         if stored is not None and now < visit.deadline and not visit.changed_notes:
             deadline = self._next_deadline(visit.notes, now)
             changes = Changes(set_, delete, None, now, deadline)
             if visit.store.update(stored.key, changes) is UpdateResult.UPDATED:
                 self._note_written(visit, set_, delete, visit.notes, now, deadline)
                 return True
-        return self._compare_and_update(visit, set_, delete, now)
+        return self._compare_and_update(visit, now)
 
-    def _compare_and_update(
-        self, visit: Visit, set_: dict[str, bytes], delete: frozenset[str], now: float
-    ) -> bool:
+    def _compare_and_update(self, visit: Visit, now: float) -> bool:
         # Notes are one value, so a change of them is put on the freshest ones; a deadline that
         # has passed must be seen to have been renewed; and a session that moved is followed.
+        set_, delete = visit.pending
         tried = visit.changed_notes and now < visit.deadline
         for attempt in range(ATTEMPTS):
             found = self._base(visit, now, fresh=attempt > 0 or not tried)
@@ -863,10 +872,8 @@ class Engine:
             visit.cookie_stale = True
         if visit.final or visit.record is None:
             return
-        fields = visit.record.fields
-        if set_ or delete:
-            fields = {name: raw for name, raw in fields.items() if name not in delete} | set_
-            visit.fields.rebase(fields)
+        fields = _merged(visit.record.fields, set_, delete)
+        visit.fields.rebase(fields)
         visit.record = replace(
             visit.record,
             fields=fields,
@@ -931,15 +938,11 @@ class Engine:
         except StoreError as error:
             self._emit("store_error", visit, detail=f"remove_owned: {error}")
 
-    def _check_size(self, visit: Visit, fields: Fields) -> None:
-        if fields.size() > self._settings.max_bytes:
-            self._too_large(visit, fields.encoded())
+    def _check_size(self, visit: Visit, fields: Mapping[str, bytes]) -> None:
+        if _size(fields) > self._settings.max_bytes:
+            self._too_large(visit, fields)
 
-    def _check_record_size(self, visit: Visit, record: Record) -> None:
-        if _size(record.fields) > self._settings.max_bytes:
-            self._too_large(visit, dict(record.fields))
-
-    def _too_large(self, visit: Visit, fields: dict[str, bytes]) -> None:
+    def _too_large(self, visit: Visit, fields: Mapping[str, bytes]) -> None:
         biggest = sorted(fields, key=lambda name: len(fields[name]), reverse=True)[:3]
         sizes = ", ".join(f"{name!r} with {len(fields[name])} bytes" for name in biggest)
         message = (
@@ -1023,15 +1026,19 @@ def client_ip(environ: Environ) -> str | None:
     return ip if isinstance(ip, str) and ip else None
 
 
-def _seen(record: Record, pending: Fields) -> Mapping[str, bytes]:
-    """The record's fields with this request's own changes on top."""
-    set_, delete = pending.changes()
+_NOTHING: tuple[dict[str, bytes], frozenset[str]] = ({}, frozenset())
+
+
+def _merged(
+    fields: Mapping[str, bytes], set_: dict[str, bytes], delete: frozenset[str]
+) -> Mapping[str, bytes]:
+    """The fields with a request's changes on top."""
     if not set_ and not delete:
-        return record.fields
-    return {name: raw for name, raw in record.fields.items() if name not in delete} | set_
+        return fields
+    return {name: raw for name, raw in fields.items() if name not in delete} | set_
 
 
-def _size(fields: Any) -> int:
+def _size(fields: Mapping[str, bytes]) -> int:
     return sum(len(name.encode()) + len(raw) for name, raw in fields.items())
 
 

@@ -8,7 +8,16 @@ the mapping's manners and says no when it is too late for a change.
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
+from collections.abc import (
+    Callable,
+    ItemsView,
+    Iterable,
+    Iterator,
+    KeysView,
+    Mapping,
+    MutableMapping,
+    ValuesView,
+)
 from datetime import UTC, datetime, timedelta
 from typing import Any, NoReturn, Protocol, TypeVar
 
@@ -61,6 +70,7 @@ class Visit:
         "notes",
         "origin",
         "owner",
+        "pending",
         "place",
         "record",
         "secure",
@@ -92,6 +102,8 @@ class Visit:
     note_changes: dict[str, Any]
     """Which of them this request changed, to be put on fresher notes if need be."""
     fields: Fields
+    pending: tuple[dict[str, bytes], frozenset[str]]
+    """The fields to set and to delete, as the present commit found them."""
     owner: str | None
     label: dict[str, str]
     final: bool
@@ -247,6 +259,32 @@ class Session(MutableMapping[str, Any]):
 
     def __len__(self) -> int:
         return len(self._open().fields)
+
+    # A field that can't be decoded means no session at all: who goes through all values must not
+    # get half of it.
+
+    def keys(self) -> KeysView[str]:
+        """The names of the fields."""
+        self._decode_all()
+        return super().keys()
+
+    def values(self) -> ValuesView[Any]:
+        """The values of all fields."""
+        self._decode_all()
+        return super().values()
+
+    def items(self) -> ItemsView[str, Any]:
+        """Names and values of all fields."""
+        self._decode_all()
+        return super().items()
+
+    def _decode_all(self) -> None:
+        visit = self._open()
+        try:
+            for name in visit.fields:
+                visit.fields[name]
+        except CorruptField:
+            self._engine.corrupted(visit)
 
     def clear(self) -> None:
         """Remove all data. A session that ends the request empty, without owner, is deleted."""
