@@ -180,13 +180,11 @@ class Engine:
                     tokens.append((identity, opened.old_secret))
         return tokens
 
-    def _load(
-        self, visit: Visit, identity: Identity, now: float, *, again: bool = False
-    ) -> Found | None:
+    def _load(self, visit: Visit, identity: Identity, now: float) -> Found | None:
         record = visit.store.load(identity.key)
         if record is None:
             found, kind = self._load_moved(visit, identity, now)
-            if kind is not None and not again:
+            if kind is not None:
                 self._emit(kind, visit, identity.key)
             return found
         return self._live(visit, identity, record, now)
@@ -379,11 +377,8 @@ class Engine:
     def _end(self, visit: Visit, identity: Identity, owner: str | None) -> bool:
         ended = visit.store.delete(identity.key)
         keys = [identity.key]
-        rotation = self._settings.rotation
-        while rotation is not None and not ended and len(keys) <= MAX_MOVES:
-            entry = visit.store.load(forward_key(identity))
-            forward = None if entry is None else read_forward(entry)
-            successor = None if forward is None else rotation.follow(identity, forward)
+        while not ended and len(keys) <= MAX_MOVES:
+            successor = self._successor(visit, identity)
             if successor is None:
                 break
             identity = successor
@@ -392,6 +387,13 @@ class Engine:
         if owner is not None:
             self._unlist(visit, owner, keys)
         return ended
+
+    def _successor(self, visit: Visit, identity: Identity) -> Identity | None:
+        """Where a session that this request had live has moved: its grace doesn't matter here."""
+        rotation = self._settings.rotation
+        entry = None if rotation is None else visit.store.load(forward_key(identity))
+        forward = None if entry is None else read_forward(entry)
+        return None if rotation is None or forward is None else rotation.follow(identity, forward)
 
     def _unlist(self, visit: Visit, owner: str, keys: list[str]) -> None:
         # An entry too many is healed by whoever lists; what counts is that the record is gone.
@@ -646,7 +648,8 @@ class Engine:
         for _ in range(ATTEMPTS):
             identity = self.identify(visit)
             generation = self._list(visit, identity)
-            record = self._record(visit, fields, visit.notes, generation, now)
+            notes = self._changed_notes(visit, visit.notes)
+            record = self._record(visit, fields, notes, generation, now)
             if visit.store.insert(identity.key, record):
                 break
             # An ID that exists is somebody's: never overwritten, never joined (ASVS 7.2.3).
@@ -665,10 +668,10 @@ class Engine:
         new = self.identify(visit)
         old = visit.stored
         generation = self._list(visit, new)
-        if not visit.joins and generation > visit.notes.generation:
-            self._revoked(visit, new, old)
+        if self._revoked_before(visit, generation, now):
+            self._revoked(visit, new, visit.stored)
             return False
-        record = self._move(visit, new, generation, now)
+        record = self._move(visit, new, generation, now, rotated=rotated)
         if record is None:
             if visit.owner is not None:
                 visit.store.remove_owned(visit.owner, [new.key])
@@ -682,6 +685,14 @@ class Engine:
             self._unlist(visit, before.owner, [old.key] if old else [])
         return self._make_room(visit, now)
 
+    def _revoked_before(self, visit: Visit, generation: int, now: float) -> bool:
+        # A generation that is ahead of what was loaded may also mean that this very session was
+        # spared by revoke_all(except_=…); the fresh notes tell.
+        if visit.joins or generation <= visit.notes.generation:
+            return False
+        found = self._reread(visit, now)
+        return found is None or generation > found.notes.generation
+
     def _unlists_at_once(self, visit: Visit, before: Record, rotated: bool) -> bool:
         # A mere regenerate leaves the old entry to whoever lists next, which saves a round trip.
         # Rotations would pile up, and an entry without a record would hold a place.
@@ -694,12 +705,15 @@ class Engine:
         new: Identity,
         generation: int,
         now: float,
+        *,
+        rotated: bool,
     ) -> Record | None:
-        """Put the session under ``new``; None if another request ended it."""
+        """Put the session under ``new``; None if another request ended it, or rotated it first."""
         set_, delete = visit.pending
+        old = visit.stored
         for attempt in range(ATTEMPTS):
             found = self._base(visit, now, fresh=attempt > 0)
-            if found is None:
+            if found is None or (rotated and found.identity is not old):
                 return None
             kept = {
                 name: raw
@@ -733,21 +747,30 @@ class Engine:
         key = forward_key(old)
         ends_at = lifecycle.ends_at(visit.notes, self._settings.limits.absolute)
         entry = forward_record(forward, now, ends_at)
-        if not visit.store.insert(key, entry) and not self._take_forward(visit, key, entry, now):
+        if not visit.store.insert(key, entry) and not self._take_forward(
+            visit, old, key, entry, now
+        ):
             # Another request is moving the session; what this one has to write goes along.
             return self._update(visit, now)
         visit.identity = new
-        done = self._replace(visit, now, rotated=True)
-        if not done:
-            visit.store.delete(key)
-        return done
+        if self._replace(visit, now, rotated=True):
+            return True
+        if visit.stored is not old:
+            visit.identity = visit.stored
+            return self._update(visit, now)
+        visit.store.delete(key)
+        return False
 
-    def _take_forward(self, visit: Visit, key: str, entry: Record, now: float) -> bool:
+    def _take_forward(
+        self, visit: Visit, old: Identity, key: str, entry: Record, now: float
+    ) -> bool:
         """Take over a forward whose maker died before it moved the session."""
         present = visit.store.load(key)
         forward = None if present is None else read_forward(present)
         if present is None or (forward is not None and now < forward.until):
             return False
+        if visit.store.load(old.key) is None:
+            return False  # it did move, and this is the tombstone
         changes = Changes(notes=entry.notes, used_at=now, expires_at=entry.expires_at)
         written = visit.store.update(key, changes, if_version=present.version)
         return written is UpdateResult.UPDATED
@@ -820,13 +843,27 @@ class Engine:
         return self._reread(visit, now)
 
     def _reread(self, visit: Visit, now: float) -> Found | None:
-        if visit.stored is None:
+        """The session as it is now, wherever it has moved since this request loaded it."""
+        identity = stored = visit.stored
+        record = None if identity is None else visit.store.load(identity.key)
+        for _ in range(MAX_MOVES):
+            if identity is None or record is not None:
+                break
+            identity = self._successor(visit, identity)
+            record = None if identity is None else visit.store.load(identity.key)
+        found = None
+        if identity is not None and record is not None:
+            found = self._live(visit, identity, record, now)
+        if found is None:
             return None
-        found = self._load(visit, visit.stored, now, again=True)
-        if found is not None and found.moved:
-            if visit.identity is visit.stored:
-                visit.identity = found.identity
-            visit.stored = found.identity
+        # Whether it has to move again, and whether it was revoked, is told by the fresh notes.
+        visit.notes = visit.notes._replace(
+            issued_at=found.notes.issued_at, generation=found.notes.generation
+        )
+        if identity is not stored:
+            if visit.identity is stored:
+                visit.identity = identity
+            visit.stored = identity
             visit.cookie_stale = True
         return found
 
@@ -837,9 +874,7 @@ class Engine:
     def _record(
         self, visit: Visit, fields: dict[str, bytes], notes: Notes, generation: int, now: float
     ) -> Record:
-        notes = notes._replace(
-            issued_at=now, secure=visit.secure, generation=generation, label=visit.label
-        )
+        notes = notes._replace(issued_at=now, secure=visit.secure, generation=generation)
         deadline = self._next_deadline(notes, now)
         return Record(fields, dump_notes(notes), now, deadline, 1, visit.owner)
 
