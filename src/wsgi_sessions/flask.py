@@ -14,6 +14,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypedDict, Unpack, cast
 
 from flask import current_app, got_request_exception, has_app_context, has_request_context, request
+from flask import session as flask_session
 from flask.sessions import NullSession, SessionInterface, SessionMixin
 from markupsafe import Markup
 
@@ -141,6 +142,10 @@ class FlaskSession(Session, SessionMixin):
     def accessed(self, value: bool) -> None:
         # Flask sets it whenever the proxy is looked through; what counts is what is done then.
         pass
+
+
+session = cast("FlaskSession", flask_session)
+"""``flask.session`` itself, with the type that it has here."""
 
 
 class MarkupCodec:

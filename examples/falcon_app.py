@@ -1,0 +1,49 @@
+"""Falcon, as a JSON API: python examples/falcon_app.py, then http://localhost:8000/cart."""
+
+import os
+from wsgiref.simple_server import make_server
+
+import falcon
+
+from wsgi_sessions import SessionMiddleware, StoreError, get_session
+
+
+class Sessions:
+    """Puts the session where resources look for it."""
+
+    def process_request(self, req, resp):
+        req.context.session = get_session(req.env)
+
+
+class Cart:
+    def on_get(self, req, resp):
+        resp.media = req.context.session.get("cart", {})
+
+    def on_post(self, req, resp):
+        media = req.get_media()
+        # Two requests at the same time both count: the change is made on fresh data, as one step.
+        resp.media = req.context.session.transaction(lambda data: add(data, media["item"]))
+
+    def on_delete(self, req, resp):
+        req.context.session.destroy()
+        resp.status = falcon.HTTP_NO_CONTENT
+
+
+def add(data, item):
+    cart = data.setdefault("cart", {})
+    cart[item] = cart.get(item, 0) + 1
+    return cart
+
+
+def pass_on(req, resp, error, params):
+    raise error  # SessionMiddleware answers 503; Falcon would make a 500 of it
+
+
+api = falcon.App(middleware=[Sessions()])
+api.add_route("/cart", Cart())
+api.add_error_handler(StoreError, pass_on)
+
+app = SessionMiddleware(api, secret_key=os.urandom(32))
+
+if __name__ == "__main__":
+    make_server("localhost", 8000, app).serve_forever()
