@@ -652,6 +652,9 @@ class StoreContract:
             key, Changes(set={"a": b"2", "b": b"3"}, used_at=_now() + 1, expires_at=_later() + 1)
         )
 
+        after = _loaded(store, key)
+
+        assert dict(after.fields) == {"a": b"2", "b": b"3"}
         assert dict(before.fields) == {"a": b"1"}
         assert before.version == 1
         _assert_times(before, _now(), _later())
@@ -908,6 +911,7 @@ class StoreContract:
                 assert updated in (UPDATED, GONE)
                 assert store.load(key) is None
                 assert store.update(key, changes) is GONE
+                assert store.load(key) is None
 
     def test_a_session_replaced_while_it_is_written_stays_replaced(self) -> None:
         store = self.make_store()
@@ -921,6 +925,7 @@ class StoreContract:
             )
             assert replaced is UPDATED
             assert updated in (UPDATED, GONE)
+            assert store.update(old, Changes(set={"a": b"3"})) is GONE
             assert store.load(old) is None
             assert dict(_loaded(store, new).fields) == {"b": b"1"}
 
@@ -984,14 +989,18 @@ class StoreContract:
         store.insert(key, _record({"a": b"1"}, expires_at=_now() + 10))
 
         def renew() -> None:
-            for step in range(1, _WRITES):
-                now = _now() + step * 9
-                assert store.update(key, _touch(now, now + 10)) is UPDATED
-                clock.now = now
+            try:
+                for step in range(1, _WRITES):
+                    now = _now() + step * 9
+                    assert store.update(key, _touch(now, now + 10)) is UPDATED
+                    clock.now = now
+                    store.purge_expired(now)
+            finally:
+                clock.now = float("inf")
 
         def purge() -> None:
-            for _ in range(_WRITES):
-                store.purge_expired(clock.now)
+            while (now := clock.now) < float("inf"):
+                store.purge_expired(now)
 
         _together(renew, purge)
 
@@ -1163,6 +1172,7 @@ def _together(*calls: Callable[[], object]) -> list[Any]:
     def run(number: int, call: Callable[[], object]) -> None:
         try:
             barrier.wait(timeout=60)
+            _dawdle()
             answers[number] = call()
         except BaseException as error:  # noqa: BLE001 # raised again in the test's own thread
             errors.append(error)
@@ -1180,6 +1190,12 @@ def _together(*calls: Callable[[], object]) -> list[Any]:
     if errors:
         raise errors[0]
     return [answers[number] for number in range(len(calls))]
+
+
+def _dawdle() -> None:
+    """Let nothing but chance decide who comes first, by how much, and at which step they meet."""
+    for _ in range(secrets.randbelow(1 << secrets.randbelow(12))):
+        pass
 
 
 def _forked(*calls: Callable[[], object]) -> None:
