@@ -54,7 +54,10 @@ class Store(abc.ABC):
 
     @abc.abstractmethod
     def insert(self, key: str, record: Record) -> bool:
-        """Keep a new record. False, and no change, if the key exists: never an overwrite."""
+        """Keep a new record. False, and no change, if the key exists: never an overwrite.
+
+        What is kept is a copy: the caller may go on changing the mapping that it passed in.
+        """
 
     @abc.abstractmethod
     def update(self, key: str, changes: Changes, *, if_version: int | None = None) -> UpdateResult:
@@ -84,8 +87,11 @@ class Store(abc.ABC):
 
     @abc.abstractmethod
     def purge_expired(self, now: float) -> int:
-        """Remove what expired at or before ``now`` (UNIX seconds), owners' entries and leftovers
-        too. Returns how many records went. Requests go on meanwhile."""
+        """Remove what expired at or before ``now`` (UNIX seconds), owners' entries and leftovers too.
+
+        Returns how many records went; 0 where the store's own expiry sees to it. Requests go on
+        meanwhile, and a record that one of them renews stays.
+        """
 
     @abc.abstractmethod
     def keys(self) -> Iterator[str]:

@@ -21,7 +21,7 @@ from pathlib import Path
 from ..errors import ConfigurationError, StoreError
 from ..record import is_key
 
-# ruff: noqa: PTH101, PTH102, PTH105, PTH108, PTH120 # this module is about which system call is made
+# ruff: noqa: PTH101, PTH102, PTH105, PTH108, PTH112, PTH114, PTH120 # this module is about which system call is made
 
 MAX_BYTES = 64 * 1024 * 1024
 """A larger file isn't ours, and won't be read into memory."""
@@ -76,12 +76,14 @@ class Directory:
         self._base = self.root
         _make_root(root)
         self._identity = _checked_root(self.root)
+        _check_inside(self._base)
 
     def part(self, name: str) -> Directory:
         """A Directory inside this one, with its own sub-directories and locks."""
         part = object.__new__(Directory)
         part.__dict__.update(self.__dict__)
         part._base = f"{self._base}/{name}"
+        _check_inside(part._base)
         return part
 
     def check_root(self) -> None:
@@ -311,6 +313,22 @@ def _checked_root(root: str) -> tuple[int, int]:
     else:
         return found.st_dev, found.st_ino
     raise ConfigurationError(f"FileStore: {root} is {problem}")
+
+
+def _check_inside(base: str) -> None:
+    """No symlink may lead out of the store."""
+    links = [base] if os.path.islink(base) else []
+    if os.path.isdir(base):
+        with os.scandir(base) as entries:
+            links += [
+                entry.path
+                for entry in entries
+                if _SHARD.fullmatch(entry.name) and entry.is_symlink()
+            ]
+    if links:
+        raise ConfigurationError(
+            f"FileStore: {links[0]} is a symlink, which leads out of the store; remove it"
+        )
 
 
 def _make_private(directory: str) -> bool:
