@@ -13,15 +13,21 @@ import re
 from collections.abc import Callable, Iterable
 from datetime import date, datetime, time, timedelta, timezone
 from decimal import Decimal, InvalidOperation
-from json.encoder import encode_basestring  # type: ignore[attr-defined] # has no stub
+from json.encoder import encode_basestring
 from typing import Any, Protocol
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
-try:
-    import orjson
-except ImportError:  # the extra [fast] isn't installed
-    orjson = None  # type: ignore[assignment] # checked before each use
+
+def _find_orjson() -> Any:
+    try:
+        import orjson  # noqa: PLC0415 # the extra [fast]
+    except ImportError:
+        return None
+    return orjson
+
+
+_orjson = _find_orjson()
 
 MAX_DEPTH = 100
 """Levels of nesting. JSON readers have limits of their own, and this is below all of them."""
@@ -89,8 +95,8 @@ class JSONCodec:
             UnstorableValue: a TypeError that says where the trouble is.
         """
         try:
-            if orjson is not None and _is_plain(value, 0):
-                return orjson.dumps(value)
+            if _orjson is not None and _is_plain(value, 0):
+                return bytes(_orjson.dumps(value))
             return _text(value, 0).encode("utf-8")
         except UnicodeEncodeError:
             raise _without_text(value) from None
@@ -108,8 +114,8 @@ class JSONCodec:
         try:
             if b'"~' in data:
                 return _tagged.decode(data.decode("utf-8"))
-            if orjson is not None:
-                return orjson.loads(data)
+            if _orjson is not None:
+                return _orjson.loads(data)
             return _plain.decode(data.decode("utf-8"))
         except _DAMAGE as error:
             raise CorruptField(f"not a value: {type(error).__name__}") from None
@@ -121,9 +127,9 @@ def _is_plain(value: Any, depth: int) -> bool:  # one line for each type, the co
     if kind is str or kind is bool or value is None:
         return True
     if kind is int:
-        return -_MAX_INT <= value <= _MAX_INT
+        return bool(-_MAX_INT <= value <= _MAX_INT)
     if kind is float:
-        return value == 0 or _SMALL <= abs(value) < 1e300
+        return bool(value == 0 or _SMALL <= abs(value) < 1e300)
     if depth >= MAX_DEPTH:
         return False
     if kind is dict:

@@ -110,6 +110,11 @@ class FileStore(Store):
         self._owners = self._sessions.part("owners")
         self._durable = durable
 
+    @property
+    def path(self) -> Path:
+        """The directory, as it was resolved at construction."""
+        return Path(self._sessions.root)
+
     def __repr__(self) -> str:
         return f"FileStore({self._sessions.root!r}, durable={self._durable})"
 

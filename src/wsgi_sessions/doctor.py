@@ -1,0 +1,161 @@
+"""The doctor: looks at a store for what goes wrong in practice, and says what to do about it."""
+
+from __future__ import annotations
+
+import enum
+import os
+import shutil
+import stat
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .errors import StoreError
+from .stores import FileStore, RedisStore, Store
+
+_FREE_BYTES = 100 * 1024 * 1024
+_CLOCK_SECONDS = 5.0
+_OLDEST_REDIS = (6, 2)
+_OLDEST_VALKEY = (7, 2)
+
+
+class Severity(enum.Enum):
+    """How bad a finding is."""
+
+    OK = "ok"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was looked at."""
+
+    check: str
+    severity: Severity
+    text: str
+
+
+def examine(store: Store) -> list[Finding]:
+    """All that can be said of this store."""
+    try:
+        store.ping()
+    except StoreError as error:
+        return [Finding("reachable", Severity.ERROR, f"the store doesn't answer: {error}")]
+    findings = [Finding("reachable", Severity.OK, "the store answers")]
+    if isinstance(store, FileStore):
+        findings += _examine_directory(store.path)
+    elif isinstance(store, RedisStore):
+        findings += _examine_redis(store)
+    return findings
+
+
+def _examine_directory(path: Path) -> Iterator[Finding]:
+    wrong = 0
+    for folder, _, names in os.walk(path):
+        for entry in [Path(folder), *(Path(folder, name) for name in names)]:
+            mode = entry.lstat().st_mode
+            allowed = 0o700 if stat.S_ISDIR(mode) else 0o600
+            wrong += bool(stat.S_IMODE(mode) & ~allowed)
+    if wrong:
+        yield Finding(
+            "permissions",
+            Severity.ERROR,
+            f"{wrong} files or directories are open to others; run chmod -R go= on the directory",
+        )
+    else:
+        yield Finding("permissions", Severity.OK, "nobody else can read or write the files")
+    free = shutil.disk_usage(path).free
+    if free < _FREE_BYTES:
+        yield Finding(
+            "space", Severity.WARNING, f"only {free // 2**20} MiB are free on this file system"
+        )
+    else:
+        yield Finding("space", Severity.OK, f"{free // 2**20} MiB are free")
+
+
+def _examine_redis(store: RedisStore) -> Iterator[Finding]:
+    try:
+        server, memory, persistence = (
+            _section(store, name) for name in ("server", "memory", "persistence")
+        )
+        yield _version(server)
+        yield _eviction(memory)
+        yield _persistence(persistence)
+        yield _clock(store)
+    except StoreError as error:
+        yield Finding("info", Severity.WARNING, f"the server doesn't tell about itself: {error}")
+
+
+def _section(store: RedisStore, name: str) -> dict[str, Any]:
+    answer = store.command("INFO", name)
+    if isinstance(answer, bytes):
+        lines = (line.partition(":") for line in answer.decode().splitlines())
+        return {key: value for key, colon, value in lines if colon}
+    # A cluster's client answers by node; the first one speaks for all.
+    if answer and all(isinstance(value, dict) for value in answer.values()):
+        answer = next(iter(answer.values()))
+    return {str(key): value for key, value in answer.items()}
+
+
+def _version(server: dict[str, Any]) -> Finding:
+    valkey = server.get("valkey_version")
+    name, text, oldest = (
+        ("Valkey", str(valkey), _OLDEST_VALKEY)
+        if valkey
+        else ("Redis", str(server.get("redis_version", "0.0")), _OLDEST_REDIS)
+    )
+    major, minor, *_ = (*(int(part) for part in text.split(".")[:2] if part.isdigit()), 0, 0)
+    if (major, minor) < oldest:
+        wanted = ".".join(map(str, oldest))
+        return Finding("version", Severity.ERROR, f"{name} {text} is too old; {wanted} is needed")
+    return Finding("version", Severity.OK, f"{name} {text}")
+
+
+def _eviction(memory: dict[str, Any]) -> Finding:
+    policy = str(memory.get("maxmemory_policy", "noeviction"))
+    limited = int(memory.get("maxmemory", 0)) > 0
+    if limited and policy != "noeviction":
+        return Finding(
+            "eviction",
+            Severity.ERROR,
+            f"maxmemory-policy is {policy}, so the server drops sessions when memory is short and"
+            " users are signed out at random; set it to noeviction and watch the memory",
+        )
+    if not limited:
+        return Finding(
+            "eviction",
+            Severity.WARNING,
+            "maxmemory is not set, so the system may kill the server when memory is short; set"
+            " maxmemory, with maxmemory-policy noeviction",
+        )
+    return Finding("eviction", Severity.OK, "maxmemory is set and nothing is evicted")
+
+
+def _persistence(persistence: dict[str, Any]) -> Finding:
+    if int(persistence.get("aof_enabled", 0)):
+        return Finding("persistence", Severity.OK, "appendonly is on")
+    if int(persistence.get("rdb_last_save_time", 0)) and int(
+        persistence.get("rdb_saves", persistence.get("rdb_last_load_keys_loaded", 0))
+    ):
+        return Finding("persistence", Severity.OK, "snapshots are written")
+    return Finding(
+        "persistence",
+        Severity.WARNING,
+        "appendonly is off, so a restart forgets the latest sessions, or all of them; set"
+        " appendonly yes",
+    )
+
+
+def _clock(store: RedisStore) -> Finding:
+    seconds, microseconds = store.command("TIME")
+    difference = abs(time.time() - (int(seconds) + int(microseconds) / 1e6))
+    if difference > _CLOCK_SECONDS:
+        return Finding(
+            "clock",
+            Severity.WARNING,
+            f"the server's clock is {difference:.0f} s off from this machine's; run NTP on both",
+        )
+    return Finding("clock", Severity.OK, "the clocks agree")
