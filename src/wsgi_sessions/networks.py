@@ -123,3 +123,10 @@ def within(address: str, networks: tuple[str, ...]) -> bool:
     return any(
         ip in network for text in networks if text != UNIX for network in _parse_network(text)
     )
+
+
+def is_unix(remote: str) -> bool:
+    """Whether this REMOTE_ADDR is what servers write for a peer on a unix socket."""
+    # gunicorn writes nothing, waitress "localhost", nginx "unix:", others "@", as the kernel shows
+    # a socket without a name.
+    return not remote or remote == "localhost" or remote.startswith(("unix:", "@"))

@@ -33,7 +33,7 @@ from .forwarding import (
     parse_prefix,
     parse_scheme,
 )
-from .networks import UNIX, check_networks, within
+from .networks import UNIX, check_networks, is_unix, within
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
@@ -362,17 +362,11 @@ def _believes(proxies: TrustedProxies, peer: str | None, remote: str) -> bool:
     """Whether headers are believed that came from this peer."""
     if not proxies.peers and not proxies.networks:
         return True
-    if UNIX in proxies.peers and _is_unix(remote):
+    if UNIX in proxies.peers and is_unix(remote):
         return True
     return peer is not None and all(
         within(peer, networks) for networks in (proxies.peers, proxies.networks) if networks
     )
-
-
-def _is_unix(remote: str) -> bool:
-    # What servers write for a peer that has no address: gunicorn nothing, waitress "localhost",
-    # nginx "unix:", others "@", as the kernel shows an unnamed socket.
-    return not remote or remote == "localhost" or remote.startswith(("unix:", "@"))
 
 
 # The two families of headers
