@@ -87,7 +87,7 @@ class Store(abc.ABC):
 
     @abc.abstractmethod
     def purge_expired(self, now: float) -> int:
-        """Remove what expired at or before ``now`` (UNIX seconds): records, index entries, leftovers.
+        """Remove what expired at or before ``now`` (UNIX seconds), index entries and leftovers.
 
         Returns how many records went; 0 where the store's own expiry sees to it. Requests go on
         meanwhile, and a record that one of them renews stays.
