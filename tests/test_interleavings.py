@@ -1,0 +1,336 @@
+"""Two and three requests of one session at once, in every order that their store calls can take.
+
+What must hold in every one: updates of different fields are never lost, dead stays dead, counters
+are exact, a one-time value is had once, and no response hands out a session that it found dead
+(CVE-2025-46336, CVE-2025-32441, Django #21608, express-session #632 and #923).
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Collection, Iterable
+from typing import Any
+
+import pytest
+
+from interleaving import Run, TurnStore, every_order
+from wsgi import SECRET, environ
+from wsgi_sessions import Lifetime, Session, SessionEnded, SessionEvent, SessionMiddleware
+from wsgi_sessions.record import UpdateResult
+from wsgi_sessions.signing import key_of
+from wsgi_sessions.testing import FakeClock
+
+DAY = 24 * 60 * 60
+OWNER = "bob"
+BEFORE = {"a": 1, "gone": 1, "ticket": "t", "n": 0}
+
+CHANGES: dict[str, Callable[[Session, int], Any]] = {
+    "write": lambda s, me: s.update({f"w{me}": me}),
+    "delete": lambda s, me: s.pop("gone", None),
+    "increment": lambda s, me: s.increment("n"),
+    "take": lambda s, me: s.take("ticket"),
+    "touch": lambda s, me: s.touch(),
+    "rotate": lambda s, me: s.get("a"),
+    "regenerate": lambda s, me: s.regenerate(),
+    "login": lambda s, me: s.login(OWNER),
+    "destroy": lambda s, me: s.destroy(),
+}
+REVOKERS = ("revoke", "revoke_all", "expire")
+ACTIONS = (*CHANGES, *REVOKERS)
+ENDERS = frozenset({"destroy", *REVOKERS})
+NO_GRACE = frozenset({"regenerate", "login"})
+
+
+class Stage:
+    """One signed-in session, and what may happen to it all at once."""
+
+    def __init__(self) -> None:
+        self.store = TurnStore()
+        self.clock = FakeClock(1_800_000_000.0)
+        self.events: list[tuple[int | None, SessionEvent]] = []
+        self.work: dict[int | None, Callable[[Session], Any]] = {}
+        self.app = self._middleware(rotate_after=1000 * DAY)
+        self.rotating = self._middleware(rotate_after=100)
+
+    def _middleware(self, *, rotate_after: float) -> SessionMiddleware:
+        return SessionMiddleware(
+            self._app,
+            secret_key=SECRET,
+            store=self.store,
+            clock=self.clock,
+            lifetime=Lifetime(idle=DAY, absolute=30 * DAY),
+            rotate_after=rotate_after,
+            on_event=lambda event: self.events.append((self.store.worker, event)),
+        )
+
+    def _app(self, made: dict[str, Any], start_response: Any) -> list[bytes]:
+        result = self.work[self.store.worker](made["wsgi_sessions.session"])
+        start_response("200 OK", [])
+        return [repr(result).encode()]
+
+    def request(self, app: SessionMiddleware, work: Callable[[Session], Any]) -> dict[str, Any]:
+        """One request with the cookie of the beginning."""
+        self.work[self.store.worker] = work
+        headers: list[tuple[str, str]] = []
+        statuses: list[str] = []
+
+        def start_response(status: str, given: list[tuple[str, str]], exc_info: Any = None) -> Any:
+            statuses.append(status)
+            headers.extend(given)
+            return lambda data: None
+
+        body = b"".join(app(environ(cookie=self.cookie), start_response))
+        cookies = [value for name, value in headers if name == "Set-Cookie"]
+        return {"status": statuses[-1], "body": body.decode(), "cookies": cookies}
+
+    def reset(self) -> None:
+        self.store.inner = type(self.store.inner)()
+        self.clock.now = 1_800_000_000.0
+        self.store.inner.clock = self.clock
+        self.cookie: str | None = None
+        done = self.request(self.app, lambda s: (s.login(OWNER), s.update(BEFORE)))
+        self.cookie = done["cookies"][0].partition(";")[0]
+        self.handle = key_of(self.cookie.partition("=")[2].partition(".")[0])
+        self.clock.advance(100)
+        self.events.clear()
+
+    def play(self, actions: tuple[str, ...], prefix: list[int]) -> Run:
+        self.reset()
+        works = [
+            lambda action=action, me=me: self.act(action, me) for me, action in enumerate(actions)
+        ]
+        return self.store.play(works, prefix)
+
+    def act(self, action: str, me: int) -> Any:
+        if action == "revoke":
+            return self.app.registry.revoke(self.handle)
+        if action == "revoke_all":
+            return self.app.registry.revoke_all(OWNER)
+        if action == "expire":
+            self.store.turn("expire")
+            return self.clock.advance(2 * DAY)
+        app = self.rotating if action == "rotate" else self.app
+
+        def work(session: Session) -> Any:
+            try:
+                return CHANGES[action](session, me)
+            except SessionEnded:
+                return "ended"
+
+        return self.request(app, work)
+
+    def left(self, apart_from: Collection[str | None] = ()) -> list[dict[str, Any]]:
+        """The data of all sessions that still live."""
+        codec = self.app._settings.codec
+        found = []
+        for handle in set(self.app.registry) - set(apart_from):
+            record = self.store.load(handle)
+            assert record is not None
+            found.append({name: codec.decode(raw) for name, raw in record.fields.items()})
+        return found
+
+    def kinds(self, worker: int) -> list[str]:
+        return [event.kind for by, event in self.events if by == worker]
+
+
+def set_token(result: dict[str, Any]) -> str | None:
+    """The store key of the session that a response hands out."""
+    for cookie in result["cookies"]:
+        token = cookie.partition("=")[2].partition(";")[0]
+        if token:
+            return key_of(token.partition(".")[0])
+    return None
+
+
+class Checker:
+    """What must hold after any run of these actions, in any order."""
+
+    def __init__(self, stage: Stage, actions: tuple[str, ...], run: Run) -> None:
+        self.stage = stage
+        self.actions = actions
+        self.run = run
+        # Whoever came when the session was dead already began another, as anybody may.
+        self.late = {
+            me
+            for me in range(len(actions))
+            if {"unknown_id", "expired", "retired_id_used"} & set(stage.kinds(me))
+        }
+        fresh = {set_token(run.results[me]) for me in self.late}
+        self.left = stage.left(apart_from=fresh)
+        self.ended = [me for me, action in enumerate(actions) if self._ended(me, action)]
+
+    def _ended(self, me: int, action: str) -> bool:
+        """Whether this one ended the session, in truth."""
+        if action == "revoke":
+            return self.run.results[me] is True
+        if action == "destroy":
+            return "destroyed" in self.stage.kinds(me)
+        return action in ENDERS
+
+    def of(self, *actions: str) -> list[int]:
+        return [me for me, action in enumerate(self.actions) if action in actions]
+
+    def check(self) -> None:
+        self.nothing_failed()
+        self.no_dead_session_is_handed_out()
+        self.dead_stays_dead()
+        self.one_line_of_sessions()
+        self.every_session_is_somebodys()
+        self.counters_are_exact()
+        self.one_time_values_are_had_once()
+        if not self.ended:
+            self.nothing_is_lost()
+        self.the_index_lists_all()
+
+    def nothing_failed(self) -> None:
+        for result in self.run.results.values():
+            assert not isinstance(result, BaseException), repr(result)
+            if isinstance(result, dict):
+                assert result["status"] == "200 OK"
+                assert len(result["cookies"]) <= 1
+
+    def no_dead_session_is_handed_out(self) -> None:
+        for me, result in self.run.results.items():
+            key = set_token(result) if isinstance(result, dict) else None
+            if key is None:
+                continue
+            seen = [
+                step.result
+                for step in self.run.steps
+                if step.worker == me
+                and step.operation in ("load", "insert", "update", "replace")
+                and key in step.args[:2]
+            ]
+            assert seen, "a session that this request never met"
+            assert seen[-1] not in (None, False, UpdateResult.GONE, UpdateResult.CONFLICT)
+
+    def dead_stays_dead(self) -> None:
+        # A login always ends in a live session; but not one that revoke_all came after.
+        if self.ended and not self.of("login"):
+            assert self.left == []
+        live = set(self.stage.app.registry)
+        for me in self.of("revoke_all"):
+            moved = self._all(me, "next_generation")[0]
+            for login in self.of("login"):
+                if all(at < moved for at in self._all(login, "add_owned")):
+                    assert set_token(self.run.results[login]) not in live
+
+    def _all(self, me: int, operation: str) -> list[int]:
+        return [
+            at
+            for at, step in enumerate(self.run.steps)
+            if step.worker == me and step.operation == operation
+        ]
+
+    def one_line_of_sessions(self) -> None:
+        # Only a login that found its session gone may begin another.
+        assert len(self.left) <= 1 + len(self.of("login"))
+        if len(self.of("login")) == 1 and not self.of("regenerate"):
+            assert len(self.left) <= 1
+        if not self.ended:
+            assert len(self.left) >= 1
+
+    def every_session_is_somebodys(self) -> None:
+        known = {set_token(r) for r in self.run.results.values() if isinstance(r, dict)}
+        for handle in self.stage.app.registry:
+            assert handle == self.stage.handle or handle in known, "a session that nobody holds"
+
+    def counters_are_exact(self) -> None:
+        counted = [
+            int(self.run.results[me]["body"])
+            for me in self.of("increment")
+            if me not in self.late and self.run.results[me]["body"] != "'ended'"
+        ]
+        assert sorted(counted) == list(range(1, len(counted) + 1))
+        if not self.ended:
+            assert any(session.get("n") == len(counted) for session in self.left)
+
+    def one_time_values_are_had_once(self) -> None:
+        had = [self.run.results[me]["body"] for me in self.of("take")]
+        assert had.count("'t'") <= 1
+        if had.count("'t'"):
+            assert all("ticket" not in session for session in self.left)
+
+    def nothing_is_lost(self) -> None:
+        for me in self.of("write", "delete", "take", "increment"):
+            if me in self.late or "write_after_end" in self.stage.kinds(me):
+                assert self.of(*NO_GRACE), "its ID died without grace, or should not have died"
+            elif self.actions[me] == "write":
+                assert any(session.get(f"w{me}") == me for session in self.left)
+            elif self.actions[me] == "delete":
+                assert all("gone" not in session for session in self.left)
+        assert any(session.get("a") == 1 for session in self.left)
+
+    def the_index_lists_all(self) -> None:
+        registry = self.stage.app.registry
+        owned = {info.handle for info in registry.sessions(OWNER)}
+        live = {h for h in registry if (info := registry.get(h)) and info.owner == OWNER}
+        assert owned == live
+
+
+def explore(stage: Stage, actions: tuple[str, ...], limit: int) -> int:
+    count = 0
+    for run in every_order(lambda prefix: stage.play(actions, prefix), limit=limit):
+        count += 1
+        try:
+            Checker(stage, actions, run).check()
+        except AssertionError as error:
+            told = "\n".join(
+                f"  {actions[step.worker]} {step.operation}"
+                f"({', '.join(str(arg)[:8] for arg in step.args[:2])}) -> {str(step.result)[:40]}"
+                for step in run.steps
+            )
+            raise AssertionError(f"{error}\n{told}\n{run.results}\nleft: {stage.left()}") from error
+    return count
+
+
+@pytest.fixture(scope="module")
+def stage() -> Stage:
+    return Stage()
+
+
+PAIRS = list(itertools.combinations_with_replacement(ACTIONS, 2))
+
+
+@pytest.mark.parametrize("actions", PAIRS, ids="+".join)
+def test_every_order_of_two(stage: Stage, actions: tuple[str, ...]) -> None:
+    assert explore(stage, actions, limit=400) >= 2
+
+
+def triples() -> Iterable[tuple[str, ...]]:
+    writers = ("write", "increment", "take")
+    movers = ("rotate", "regenerate", "login")
+    for mover, ender, writer in itertools.product(movers, sorted(ENDERS), writers):
+        yield (writer, mover, ender)
+    yield from itertools.product(("write",), ("rotate",), ("rotate", "write", "increment"))
+    yield ("increment", "increment", "increment")
+    yield ("take", "take", "take")
+    yield ("login", "login", "revoke_all")
+    yield ("regenerate", "rotate", "revoke_all")
+
+
+@pytest.mark.parametrize("actions", list(triples()), ids="+".join)
+def test_many_orders_of_three(stage: Stage, actions: tuple[str, ...]) -> None:
+    assert explore(stage, actions, limit=60) >= 60
+
+
+def test_the_scheduler_finds_what_a_careless_store_loses(stage: Stage) -> None:
+    """The checks can fail: with a store that upserts, they do."""
+
+    class Upserting(type(stage.store.inner)):  # type: ignore[misc] # a class that is known at run time
+        def update(self, key: str, changes: Any, *, if_version: int | None = None) -> Any:
+            if self.load(key) is None:
+                fields, notes, at = changes.set, self.notes, changes.used_at or 0.0
+                self.insert(key, type(self.last)(fields, notes, at, at + DAY, 1, OWNER))
+            return super().update(key, changes)
+
+        def insert(self, key: str, record: Any) -> bool:
+            self.notes, self.last = record.notes, record
+            return bool(super().insert(key, record))
+
+    careless = Stage()
+    careless.store.inner = Upserting()
+    careless.app.store.inner.clock = careless.clock  # type: ignore[attr-defined] # a TurnStore
+
+    with pytest.raises(AssertionError, match="destroy"):
+        explore(careless, ("write", "destroy"), limit=400)
