@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from urllib.parse import unquote, urlsplit
 
 from ..errors import ConfigurationError
 from .base import Store
 
+_SCHEME = re.compile(r"[a-z][a-z0-9+.-]{0,30}")
 _ALLOWED = (
     "write memory://, file:///absolute/path, redis://host:port/0, rediss://host:port/0 or"
     " unix:///path/to/socket"
@@ -31,10 +33,10 @@ def store_from_url(url: str) -> Store:
             from .redis import RedisStore  # noqa: PLC0415 # an app pays only for its own store
 
             return RedisStore.from_url(url)
-        case None:
+        case str(other) if _SCHEME.fullmatch(other):
+            raise ConfigurationError(f"no store has the URL scheme {other!r}; {_ALLOWED}")
+        case _:
             raise ConfigurationError(f"a store URL without a scheme names no store; {_ALLOWED}")
-        case other:
-            raise ConfigurationError(f"no store has the URL scheme {other[:40]!r}; {_ALLOWED}")
 
 
 def _text(url: object) -> str:

@@ -1,0 +1,421 @@
+"""MemoryStore: the contract, and what is its own: bounded work, bounded memory, who goes first."""
+
+from __future__ import annotations
+
+import gc
+import hashlib
+import math
+import threading
+import tracemalloc
+from typing import Any
+
+import pytest
+
+from wsgi_sessions.errors import ConfigurationError, StoreError
+from wsgi_sessions.record import Changes, Record, UpdateResult
+from wsgi_sessions.stores import MemoryStore, Store, memory
+from wsgi_sessions.testing import FakeClock, StoreContract
+
+NOW = 1_700_000_000.0
+DAY = 24 * 60 * 60.0
+
+
+def key(number: int) -> str:
+    return hashlib.sha256(b"%d" % number).hexdigest()
+
+
+def record(
+    expires_at: float = NOW + 1000,
+    *,
+    used_at: float = NOW,
+    owner: str | None = None,
+    fields: dict[str, bytes] | None = None,
+) -> Record:
+    return Record(fields or {}, b"", used_at, expires_at, owner=owner)
+
+
+class TestContract(StoreContract):
+    def make_store(self) -> Store:
+        return MemoryStore()
+
+
+class TestSettings:
+    @pytest.mark.parametrize("value", [0, -1, True, False, 1.5, "10", math.inf, math.nan, [], b"1"])
+    def test_a_wrong_limit_is_refused(self, value: Any) -> None:
+        with pytest.raises(ConfigurationError, match="max_sessions is .*whole number of 1 or more"):
+            MemoryStore(max_sessions=value)
+
+    def test_an_unknown_option_is_refused(self) -> None:
+        with pytest.raises(ConfigurationError, match="write max_sessions"):
+            MemoryStore(max_session=1)  # type: ignore[call-arg] # that is the mistake
+
+
+class TestWhatIsKept:
+    def test_a_record_is_handed_out_without_copying(self) -> None:
+        store = MemoryStore()
+        store.insert(key(1), record(fields={"a": b"1"}))
+
+        assert store.load(key(1)) is store.load(key(1))
+
+    def test_a_record_that_was_handed_out_cannot_be_changed(self) -> None:
+        store = MemoryStore()
+        store.insert(key(1), record(fields={"a": b"1"}))
+        fields: Any = store.load(key(1)).fields  # type: ignore[union-attr] # it was just inserted
+
+        with pytest.raises(TypeError):
+            fields["a"] = b"2"
+
+    def test_more_sessions_than_are_kept_ready_are_all_right(self) -> None:
+        store = MemoryStore()
+        numbers = range(memory._HOT * 3)
+        for number in numbers:
+            store.insert(key(number), record(fields={"n": b"%d" % number}))
+        for _ in range(2):
+            for number in numbers:
+                store.update(key(number), Changes(set={"m": b"%d" % number}))
+                loaded = store.load(key(number))
+
+                assert loaded is not None
+                assert loaded.fields == {"n": b"%d" % number, "m": b"%d" % number}
+        assert len(store._hot) <= memory._HOT
+
+    def test_bytes_that_can_change_are_copied(self) -> None:
+        store, value = MemoryStore(), bytearray(b"before")
+        store.insert(key(1), record(fields={"a": value}))  # type: ignore[dict-item] # by mistake
+        store.update(key(1), Changes(set={"b": value}))  # type: ignore[dict-item] # by mistake
+        value[:] = b"after!"
+        loaded = store.load(key(1))
+
+        assert loaded is not None
+        assert loaded.fields == {"a": b"before", "b": b"before"}
+
+    @pytest.mark.parametrize("value", ["text", 1, None, ["a"], {"a": b"1"}])
+    def test_what_is_not_encoded_is_refused(self, value: Any) -> None:
+        store = MemoryStore()
+        store.insert(key(1), record())
+
+        with pytest.raises(StoreError, match="bytes"):
+            store.insert(key(2), record(fields={"a": value}))
+        with pytest.raises(StoreError, match="bytes"):
+            store.update(key(1), Changes(set={"a": value}))
+        assert store.load(key(1)) == record()
+
+    def test_a_deadline_that_is_no_time_is_refused(self) -> None:
+        store = MemoryStore()
+        store.insert(key(1), record())
+
+        with pytest.raises(StoreError, match="NaN"):
+            store.insert(key(2), record(math.nan))
+        with pytest.raises(StoreError, match="NaN"):
+            store.update(key(1), Changes(expires_at=math.nan))
+        with pytest.raises(StoreError, match="NaN"):
+            store.replace(key(1), key(2), record(math.nan))
+        assert store.load(key(1)) == record()
+        assert store.purge_expired(NOW + 2000) == 1
+
+
+class TestMemory:
+    def test_a_session_of_200_bytes_takes_at_most_1_kb(self) -> None:
+        count = 20_000
+        tracemalloc.start()
+        try:
+            store = MemoryStore()
+            for number in range(count):
+                fields = {"data": b"%0200d" % number}
+                store.insert(key(number), Record(fields, bytes(34), NOW + number, NOW + 2 * number))
+            used, _ = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+
+        assert used / count < 1024
+
+    def test_the_garbage_collector_has_nothing_to_visit(self) -> None:
+        store, count = MemoryStore(), 5000
+        for number in range(500):
+            store.insert(key(-number), record())
+        before = len(gc.get_objects())
+        for number in range(count):
+            store.insert(key(number), record(fields={"a": b"1"}))
+            store.add_owned("42", key(number), NOW + 1000)
+
+        assert len(gc.get_objects()) - before < count / 2
+
+    def test_touching_a_session_often_leaves_nothing_behind(self) -> None:
+        store = MemoryStore()
+        store.insert(key(1), record())
+        store.update(key(1), Changes(used_at=NOW, expires_at=NOW + 500))
+        tracemalloc.start()
+        try:
+            before, _ = tracemalloc.get_traced_memory()
+            for number in range(3000):
+                # Later, earlier, later: a queue of promises would grow either way.
+                at = NOW + 1000 + (-number if number % 2 else number)
+                store.update(key(1), Changes(used_at=NOW, expires_at=at))
+            after, _ = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+
+        assert after - before < 10_000
+
+    def test_what_comes_and_goes_leaves_nothing_behind(self) -> None:
+        store = MemoryStore()
+
+        def come_and_go(number: int) -> None:
+            store.insert(key(number), record(owner="42"))
+            store.load(key(number))
+            store.add_owned("42", key(number), NOW + 1000)
+            store.replace(key(number), key(-number), record())
+            store.delete(key(-number))
+            store.remove_owned("42", [key(number)])
+
+        for number in range(1, 2000):
+            come_and_go(number)
+        tracemalloc.start()
+        try:
+            before, _ = tracemalloc.get_traced_memory()
+            for number in range(1, 2000):
+                come_and_go(number)
+            after, _ = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+
+        assert after - before < 20_000
+        assert list(store.keys()) == []
+
+    def test_clearing_gives_everything_back(self) -> None:
+        store = MemoryStore()
+        for number in range(100):
+            store.insert(key(number), record(owner="42"))
+            store.load(key(number))
+        store.clear()
+
+        assert store.load(key(1)) is None
+        assert store.purge_expired(NOW + 9999) == 0
+
+
+class TestReclaiming:
+    def test_writes_reclaim_what_expired(self) -> None:
+        store = MemoryStore()
+        for number in range(3000):
+            store.insert(key(number), record(NOW + 10, owner="42" if number % 2 else None))
+        for number in range(3000):
+            store.insert(key(-number - 1), record(NOW + 1000, used_at=NOW + 20))
+
+        assert set(store.keys()) == {key(-number - 1) for number in range(3000)}
+
+    def test_one_write_reclaims_a_few_only(self) -> None:
+        store = MemoryStore()
+        for number in range(20_000):
+            store.insert(key(number), record(NOW + 10))
+        store.update(key(0), Changes(expires_at=NOW + 1000))
+        sizes = []
+        for _ in range(600):
+            store.update(key(0), Changes(used_at=NOW + 20, expires_at=NOW + 1000))
+            sizes.append(len(list(store.keys())))
+        steps = [before - after for before, after in zip(sizes, sizes[1:], strict=False)]
+
+        assert 1 < max(steps) <= 2 * memory._RECLAIMED_PER_WRITE
+
+    def test_a_session_that_was_touched_is_not_reclaimed(self) -> None:
+        store = MemoryStore()
+        for number in range(1000):
+            store.insert(key(number), record(NOW + 10))
+            store.update(key(number), Changes(used_at=NOW + 5, expires_at=NOW + 1000))
+        for _ in range(1000):
+            store.update(key(0), Changes(used_at=NOW + 500, expires_at=NOW + 1000))
+
+        assert len(list(store.keys())) == 1000
+
+    def test_a_call_without_a_time_reclaims_nothing(self) -> None:
+        store = MemoryStore()
+        for number in range(1000):
+            store.insert(key(number), record(1.0, used_at=0.0))
+        for _ in range(1000):
+            store.update(key(0), Changes(set={"a": b"1"}))
+
+        assert len(list(store.keys())) == 1000
+
+    def test_the_real_time_means_nothing(self) -> None:
+        store = MemoryStore()
+        for number in range(1000):
+            store.insert(key(number), record(1000.0, used_at=0.0))
+            store.load(key(number))
+
+        assert len(list(store.keys())) == 1000
+
+    def test_purging_counts_what_writes_have_reclaimed(self) -> None:
+        store = MemoryStore()
+        for number in range(1000):
+            store.insert(key(number), record(NOW + 10))
+        for number in range(500):
+            store.insert(key(-number - 1), record(used_at=NOW + 20))
+
+        assert len(list(store.keys())) < 1500
+        assert store.purge_expired(NOW + 20) == 1000
+        assert store.purge_expired(NOW + 20) == 0
+
+    def test_a_purge_of_many_lets_others_in_between(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(memory, "_SLICE", 4)
+        store = MemoryStore()
+        for number in range(1000):
+            store.insert(key(number), record(NOW + 10, owner="42" if number % 3 else None))
+        live = key(-1)
+        store.insert(live, record())
+        failed: list[UpdateResult] = []
+        stop = threading.Event()
+
+        def request() -> None:
+            while not stop.is_set():
+                result = store.update(live, Changes(set={"a": b"1"}, used_at=NOW))
+                if result is not UpdateResult.UPDATED:
+                    failed.append(result)
+
+        thread = threading.Thread(target=request)
+        thread.start()
+        purged = store.purge_expired(NOW + 20)
+        stop.set()
+        thread.join()
+
+        assert purged == 1000
+        assert failed == []
+        assert list(store.keys()) == [live]
+
+    def test_what_never_expires_goes_last(self) -> None:
+        store = MemoryStore()
+        store.insert(key(1), record(math.inf))
+        store.insert(key(2), record(NOW + 10))
+
+        assert store.purge_expired(NOW + 1e12) == 1
+        assert list(store.keys()) == [key(1)]
+        assert store.delete(key(1))
+
+    def test_many_with_the_same_deadline_are_told_apart(self) -> None:
+        store = MemoryStore()
+        for number in range(2000):
+            store.insert(key(number), record(NOW + 10))
+        for number in range(0, 2000, 2):
+            assert store.delete(key(number))
+
+        assert set(store.keys()) == {key(number) for number in range(1, 2000, 2)}
+        assert store.purge_expired(NOW + 10) == 1000
+
+
+class TestFull:
+    """When it is full: expired first, then without owner, then owned, each soonest to expire."""
+
+    @staticmethod
+    def store(limit: int) -> tuple[MemoryStore, list[tuple[str, str]]]:
+        store, told = MemoryStore(max_sessions=limit), []
+        store.subscribe(lambda kind, at, detail: told.append((kind, at)))
+        return store, told
+
+    @pytest.mark.parametrize(
+        ("present", "goes", "told"),
+        [
+            # owner and deadline of each, the newcomer comes at 100
+            ([(None, 50), ("a", 200), (None, 300)], 0, False),
+            ([("a", 50), (None, 60), (None, 200)], 0, False),
+            ([(None, 60), ("a", 50), (None, 200)], 1, False),
+            ([("a", 100), (None, 200), (None, 300)], 0, False),
+            ([("a", 150), (None, 300), (None, 200)], 2, True),
+            ([("a", 150), ("b", 160), (None, 900)], 2, True),
+            ([(None, 150), (None, 140), (None, 130)], 2, True),
+            ([("a", 300), ("a", 200), ("b", 400)], 1, True),
+            ([("a", math.inf), (None, math.inf), ("b", 400)], 1, True),
+            ([("a", math.inf), ("b", 400), ("b", 500)], 1, True),
+        ],
+    )
+    def test_who_goes(self, present: list[tuple[str | None, float]], goes: int, told: bool) -> None:
+        for newcomer in (None, "z"):
+            store, events = self.store(len(present))
+            for number, (owner, at) in enumerate(present):
+                store.insert(key(number), record(at, used_at=0.0, owner=owner))
+
+            assert store.insert(key(99), record(1000, used_at=100.0, owner=newcomer))
+            stay = {key(number) for number in range(len(present)) if number != goes}
+            assert set(store.keys()) == stay | {key(99)}
+            assert events == ([("evicted", key(goes))] if told else [])
+
+    def test_a_flood_of_strangers_keeps_the_signed_in(self) -> None:
+        store, events = self.store(50)
+        for number in range(40):
+            store.insert(key(number), record(NOW + 10, owner=str(number)))
+        for number in range(1000):
+            assert store.insert(key(-number - 1), record(NOW + 5000 + number))
+
+        assert {key(number) for number in range(40)} <= set(store.keys())
+        assert len(list(store.keys())) == 50
+        assert len(events) == 40 + 1000 - 50
+
+    def test_a_touch_puts_a_session_to_the_end_of_the_queue(self) -> None:
+        store, events = self.store(3)
+        for number in range(3):
+            store.insert(key(number), record(NOW + 100 + number))
+        store.update(key(0), Changes(used_at=NOW, expires_at=NOW + 500))
+        store.insert(key(3), record(NOW + 900))
+
+        assert events == [("evicted", key(1))]
+
+    def test_a_new_id_needs_no_room(self) -> None:
+        store, events = self.store(2)
+        store.insert(key(0), record())
+        store.insert(key(1), record())
+
+        assert store.replace(key(0), key(2), record()) is UpdateResult.UPDATED
+        assert set(store.keys()) == {key(1), key(2)}
+        assert events == []
+
+    def test_an_insert_that_is_refused_evicts_nobody(self) -> None:
+        store, events = self.store(2)
+        store.insert(key(0), record())
+        store.insert(key(1), record())
+
+        assert store.insert(key(1), record()) is False
+        assert set(store.keys()) == {key(0), key(1)}
+        assert events == []
+
+    def test_what_was_evicted_leaves_its_owners_index(self) -> None:
+        store, _ = self.store(1)
+        store.add_owned("42", key(0), NOW + 9000)
+        store.insert(key(0), record(owner="42"))
+        store.insert(key(1), record())
+
+        assert store.owned_by("42") == {}
+
+    def test_a_listener_may_use_the_store(self) -> None:
+        store = MemoryStore(max_sessions=1)
+        seen: list[Any] = []
+        store.subscribe(lambda kind, at, detail: seen.append((store.load(at), detail)))
+        store.insert(key(0), record())
+        store.insert(key(1), record())
+
+        assert seen == [(None, "the store is full (max_sessions=1)")]
+
+
+class TestOwners:
+    def test_an_expired_sessions_entry_goes_with_it(self) -> None:
+        store = MemoryStore()
+        store.add_owned("42", key(1), NOW + 30 * DAY)
+        store.insert(key(1), record(NOW + 10, owner="42"))
+        store.purge_expired(NOW + 20)
+
+        assert store.owned_by("42") == {}
+
+    def test_a_generation_is_remembered_for_a_day_and_not_for_ever(self) -> None:
+        store, clock = MemoryStore(), FakeClock(NOW)
+        store.clock = clock
+        store.next_generation("42")
+        store.purge_expired(NOW + DAY)
+        kept = store.generation("42")
+        store.purge_expired(NOW + 3 * DAY)
+
+        assert (kept, store.generation("42")) == (1, 0)
+
+    def test_a_generation_is_remembered_as_long_as_there_are_sessions(self) -> None:
+        store, clock = MemoryStore(), FakeClock(NOW)
+        store.clock = clock
+        store.next_generation("42")
+        store.add_owned("42", key(1), NOW + 30 * DAY)
+        store.purge_expired(NOW + 29 * DAY)
+
+        assert store.generation("42") == 1

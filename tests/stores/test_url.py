@@ -1,0 +1,100 @@
+"""A URL names a store; and an app pays only for the store that it uses."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from wsgi_sessions import stores
+from wsgi_sessions.errors import ConfigurationError
+from wsgi_sessions.stores import FileStore, MemoryStore, store_from_url
+
+PASSWORD = "hunter2"
+
+
+@pytest.mark.parametrize("url", ["memory://", "MEMORY://", "memory:///"])
+def test_memory(url: str) -> None:
+    assert isinstance(store_from_url(url), MemoryStore)
+
+
+def test_a_file_url_names_a_directory(tmp_path: Path) -> None:
+    store = store_from_url(f"file://{tmp_path}/a%20b/sessions")
+
+    assert isinstance(store, FileStore)
+    assert store.path == tmp_path / "a b" / "sessions"
+    assert (tmp_path / "a b" / "sessions").is_dir()
+
+
+def test_a_file_url_may_name_this_host(tmp_path: Path) -> None:
+    store_from_url(f"file://localhost{tmp_path}/sessions").ping()
+
+
+@pytest.mark.parametrize(
+    ("url", "hint"),
+    [
+        ("file://var/sessions", "three slashes"),
+        ("file://./sessions", "three slashes"),
+        ("file://", "three slashes"),
+        ("file:///", "three slashes"),
+        ("file:///var/sessions?mode=600", "%3F"),
+        ("file:///var/sessions#1", "%23"),
+        ("file:///var/%00sessions", "path"),
+        ("memory://10", "takes nothing"),
+        ("memory", "without a scheme"),
+        ("", "without a scheme"),
+        ("/var/sessions", "without a scheme"),
+        ("redis:localhost", "without a scheme"),
+        ("http://localhost", "scheme 'http'"),
+        ("mysql://u:p@h/db", "scheme 'mysql'"),
+        ("://x", "without a scheme"),
+        ("a b://x", "without a scheme"),
+        (None, "NoneType"),
+        (b"memory://", "bytes"),
+        (Path("/var/sessions"), "Path"),
+    ],
+)
+def test_what_names_no_store_is_refused_with_a_hint(url: Any, hint: str) -> None:
+    with pytest.raises(ConfigurationError, match=hint):
+        store_from_url(url)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        f"redsi://user:{PASSWORD}@host:6379/0",
+        f"user:{PASSWORD}@host:6379/0",
+        f"file://user:{PASSWORD}@host/path",
+        f"memory://user:{PASSWORD}@host/",
+        f"redis://user:{PASSWORD}@host:notaport/0",
+        f"redis://user:{PASSWORD}@host:6379/0?no_such_option=1",
+        f"user:{PASSWORD}@host://x",
+        f"redis:user:{PASSWORD}@host",
+    ],
+)
+def test_no_message_shows_a_password(url: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        store_from_url(url)
+
+    shown = str(caught.value)
+    assert PASSWORD not in shown
+
+
+def test_no_store_is_loaded_before_it_is_asked_for() -> None:
+    code = (
+        "import sys, wsgi_sessions.stores\n"
+        "wsgi_sessions.stores.RedisStore\n"
+        "assert not {'redis', 'valkey', 'fcntl'} & set(sys.modules), sys.modules.keys()\n"
+    )
+
+    subprocess.run([sys.executable, "-W", "error", "-c", code], check=True)
+
+
+def test_every_store_can_be_imported_from_one_place() -> None:
+    assert set(stores.__all__) <= set(dir(stores))
+    assert all(getattr(stores, name) is not None for name in stores.__all__)
+    with pytest.raises(AttributeError, match="no attribute 'SQLStore'"):
+        stores.SQLStore  # noqa: B018 # asking is the test
