@@ -27,7 +27,7 @@ class Fields(MutableMapping[str, Any]):
     stored raises TypeError, naming its path.
     """
 
-    __slots__ = ("_base", "_codec", "_frozen", "_removed", "_values")
+    __slots__ = ("_base", "_codec", "_dropped", "_frozen", "_removed", "_values")
 
     def __init__(self, base: Mapping[str, bytes], codec: Codec) -> None:
         self._base = base
@@ -36,6 +36,8 @@ class Fields(MutableMapping[str, Any]):
         # Encoded values that can't change any more, of fields that were set.
         self._frozen: dict[str, bytes] = {}
         self._removed: set[str] = set()
+        # Let go by retain(): set again, they count as changed, even if to what they were.
+        self._dropped: frozenset[str] = frozenset()
 
     def __getitem__(self, key: str) -> Any:
         values = self._values
@@ -97,8 +99,10 @@ class Fields(MutableMapping[str, Any]):
 
     def retain(self, keys: Collection[str]) -> None:
         """Remove all fields but these."""
-        for name in [name for name in self if name not in keys]:
+        dropped = frozenset(name for name in self if name not in keys)
+        for name in dropped:
             del self[name]
+        self._dropped |= dropped
 
     @property
     def changed(self) -> bool:
@@ -123,7 +127,7 @@ class Fields(MutableMapping[str, Any]):
                 if type(value) in _FROZEN:
                     continue  # read and never set, so it is as it was
                 encoded = self._encode(name, value)
-            if name not in base or base[name] != encoded:
+            if name not in base or base[name] != encoded or name in self._dropped:
                 yield name, encoded
 
     def encoded(self) -> dict[str, bytes]:
@@ -144,6 +148,7 @@ class Fields(MutableMapping[str, Any]):
         self._base = base
         self._frozen.clear()
         self._removed.clear()
+        self._dropped = frozenset()
 
     def refresh(self, base: Mapping[str, bytes], settled: Iterable[str] = ()) -> None:
         """Go on from another request's newer fields, keeping what was changed here.
