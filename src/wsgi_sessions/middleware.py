@@ -42,7 +42,7 @@ from .proxies import (
 )
 from .registry import SessionRegistry
 from .rotation import Rotation
-from .session import Phase, Session
+from .session import Phase, Session, transport_of
 from .signing import Secrets, check_secrets, new_id
 from .stores import ClientSideStore, Store
 from .stores.client import ClientSeal
@@ -295,8 +295,7 @@ class SessionMiddleware:
             finished.extend(headers)
             return bytes  # there is no body to write
 
-        transport = session._transport  # noqa: SLF001 # the two are made for each other
-        exchange = Exchange(self._manner, environ, start_response, session, transport)
+        exchange = Exchange(self._manner, environ, start_response, session, transport_of(session))
         exchange.start_response(status, list(headers))
         exchange.begin(Phase.OVER)
         return finished

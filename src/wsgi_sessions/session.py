@@ -572,6 +572,11 @@ def visit_of(session: Session) -> Visit | None:
     return session._visit  # noqa: SLF001 # the engine's side door
 
 
+def transport_of(session: Session) -> Transport:
+    """How this session's token travels."""
+    return session._transport  # noqa: SLF001 # the middleware's side door
+
+
 def enter_phase(session: Session, phase: Phase) -> None:
     """Tell the session how far the response has come."""
     session._phase = phase  # noqa: SLF001 # the middleware's side door

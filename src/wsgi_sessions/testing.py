@@ -1,4 +1,5 @@
-"""For tests: the contract of stores, a clock that is set by hand, a store that fails on demand.
+"""For tests: the contract of stores, a clock that is set by hand, a store that fails on demand, and
+a way into the session of a test client.
 
 `StoreContract` is a pytest class that checks every promise of `wsgi_sessions.stores.Store`, for our
 stores and for yours. It needs pytest's rewriting to say more than ``AssertionError``; ask for it in
@@ -30,6 +31,9 @@ from typing import Any, ParamSpec, TypeVar, cast
 from .errors import StoreError
 from .record import Changes, OwnedEntry, Record, UpdateResult
 from .stores.base import Store, StoreListener
+from .testclient import session_of
+
+__all__ = ["FakeClock", "FaultyStore", "StoreContract", "session_of"]
 
 P = ParamSpec("P")
 T = TypeVar("T")

@@ -1,0 +1,203 @@
+"""session_of: users' own tests open, change and inspect a client's session."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from http.cookiejar import CookieJar
+from typing import Any
+
+import pytest
+from flask import Flask
+from werkzeug.test import Client
+
+from wsgi import SECRET, Browser
+from wsgi_sessions import Cookie, Lifetime, Session, SessionMiddleware
+from wsgi_sessions.flask import FlaskSessions
+from wsgi_sessions.flask import session as flask_session
+from wsgi_sessions.stores import MemoryStore
+from wsgi_sessions.testing import FakeClock, session_of
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore", DeprecationWarning)  # WebOb imports cgi
+    from webtest import TestApp
+
+KEY = "wsgi_sessions.session"
+
+
+def app(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+    session: Session = environ[KEY]
+    if environ["PATH_INFO"].endswith("/add"):
+        session["cart"] = [*session.get("cart", []), "milk"]
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return [",".join(session.get("cart", [])).encode()]
+
+
+def make(clock: FakeClock | None = None, **options: Any) -> SessionMiddleware:
+    return SessionMiddleware(
+        app, secret_key=SECRET, store=MemoryStore(), clock=clock or FakeClock(2e9), **options
+    )
+
+
+def jar_client(middleware: SessionMiddleware) -> tuple[Any, Callable[[str], str]]:
+    """A plain jar, and requests that are sent with it, as urllib sends them."""
+    import email.message
+    from urllib.request import Request
+    from urllib.response import addinfourl
+
+    jar = CookieJar()
+
+    def get(path: str) -> str:
+        request = Request(f"http://localhost{path}")
+        jar.add_cookie_header(request)
+        response = Browser(middleware).get(path, HTTP_COOKIE=request.get_header("Cookie") or "")
+        headers = email.message.Message()
+        for value in response.all("Set-Cookie"):
+            headers["Set-Cookie"] = value
+        jar.extract_cookies(addinfourl(None, headers, request.full_url), request)  # type: ignore[arg-type] # no body
+        return response.text
+
+    return jar, get
+
+
+def werkzeug_client(middleware: SessionMiddleware) -> tuple[Any, Callable[[str], str]]:
+    client = Client(middleware)
+    return client, lambda path: client.get(path).text
+
+
+def webtest_client(middleware: SessionMiddleware) -> tuple[Any, Callable[[str], str]]:
+    client = TestApp(middleware)
+    return client, lambda path: str(client.get(path).text)
+
+
+def dict_client(middleware: SessionMiddleware) -> tuple[Any, Callable[[str], str]]:
+    browser = Browser(middleware)
+    return browser.cookies, lambda path: browser.get(path).text
+
+
+CLIENTS = pytest.mark.parametrize(
+    "client_of", [werkzeug_client, webtest_client, jar_client, dict_client]
+)
+
+
+@CLIENTS
+@pytest.mark.parametrize("persistent", [False, True])
+def test_what_the_block_keeps_the_app_finds(client_of: Any, persistent: bool) -> None:
+    middleware = make(cookie=Cookie(persistent=persistent))
+    client, get = client_of(middleware)
+
+    with session_of(middleware, client) as session:
+        session["cart"] = ["tea"]
+
+    assert get("/add") == "tea,milk"
+
+
+@CLIENTS
+def test_what_the_app_keeps_the_block_finds(client_of: Any) -> None:
+    middleware = make()
+    client, get = client_of(middleware)
+    get("/add")
+
+    with session_of(middleware, client) as session:
+        assert dict(session) == {"cart": ["milk"]}
+        session["cart"].append("tea")
+    assert get("/") == "milk,tea"
+
+
+@CLIENTS
+def test_a_client_can_be_signed_in_and_out(client_of: Any) -> None:
+    middleware = make()
+    client, get = client_of(middleware)
+    get("/add")
+
+    with session_of(middleware, client) as session:
+        session.login("ada")
+    assert middleware.registry.count("ada") == 1
+    assert get("/") == "milk"
+    with session_of(middleware, client) as session:
+        session.destroy()
+
+    assert middleware.registry.count("ada") == 0
+    with session_of(middleware, client) as session:
+        assert not session
+
+
+@CLIENTS
+def test_a_secure_cookie_reaches_the_client(client_of: Any) -> None:
+    middleware = make(cookie=Cookie("__Host-session", secure=True))
+    client, _ = client_of(middleware)
+    for n in range(3):
+        with session_of(middleware, client) as session:
+            assert session.get("n", 0) == n
+            session["n"] = n + 1
+
+
+def test_a_site_over_https_is_named_by_its_base_url() -> None:
+    middleware = make()
+    client = Client(middleware)
+    client.get("/add", base_url="https://shop.test")
+
+    with session_of(middleware, client, base_url="https://shop.test") as session:
+        assert session["cart"] == ["milk"]
+    with session_of(middleware, client) as session:
+        assert not session
+
+
+def test_looking_changes_nothing() -> None:
+    clock = FakeClock(2e9)
+    middleware = make(clock, lifetime=Lifetime(idle=1000))
+    client = Client(middleware)
+    client.get("/add")
+    clock.advance(600)
+
+    with session_of(middleware, client) as session:
+        assert session["cart"] == ["milk"]
+
+    clock.advance(600)
+    with session_of(middleware, client) as session:
+        assert not session
+    assert list(middleware.store.keys()) != []
+
+
+def test_a_block_that_raises_keeps_nothing() -> None:
+    middleware = make()
+    cookies: dict[str, str] = {}
+
+    with pytest.raises(ZeroDivisionError), session_of(middleware, cookies) as session:
+        session["cart"] = ["tea"]
+        raise ZeroDivisionError
+
+    assert cookies == {}
+    assert list(middleware.store.keys()) == []
+
+
+def test_a_cookie_with_a_path_is_looked_for_there() -> None:
+    middleware = make(cookie=Cookie(path="/shop"))
+    client = Client(middleware)
+    client.get("/shop/add")
+
+    with session_of(middleware, client, "/shop") as session:
+        assert session["cart"] == ["milk"]
+    with pytest.raises(LookupError, match="give session_of a path"):
+        session_of(middleware, client).__enter__()
+
+
+def test_a_flask_client_is_one_too() -> None:
+    flask = Flask(__name__)
+    flask.config["SECRET_KEY"] = SECRET
+    sessions = FlaskSessions(flask, store=MemoryStore())
+
+    @flask.get("/")
+    def show() -> dict[str, Any]:
+        return dict(flask_session)
+
+    client = flask.test_client()
+    with session_of(sessions.middleware, client) as session:
+        session["a"] = 1
+
+    assert client.get("/").json == {"a": 1}
+
+
+def test_any_other_client_is_refused() -> None:
+    with pytest.raises(TypeError, match="cookies of a object"):
+        session_of(make(), object()).__enter__()  # type: ignore[arg-type] # the point
