@@ -9,7 +9,7 @@ import json
 import re
 import threading
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from html.parser import HTMLParser
 from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, make_server
@@ -377,19 +377,21 @@ class Quiet(WSGIRequestHandler):
         """Keep the test's output clean."""
 
 
-@pytest.fixture
-def wsgiref_port() -> Iterator[int]:
+@contextmanager
+def wsgiref_server() -> Iterator[int]:
     with make_server("127.0.0.1", 0, ProxyProbe(), handler_class=Quiet) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
-        yield server.server_port
-        server.shutdown()
-        thread.join()
+        try:
+            yield server.server_port
+        finally:
+            server.shutdown()
+            thread.join()
 
 
-@pytest.fixture
-def waitress_port() -> Iterator[int]:
-    server = waitress.create_server(ProxyProbe(), host="127.0.0.1", port=0, threads=1)
+@contextmanager
+def waitress_server(**options: Any) -> Iterator[int]:
+    server = waitress.create_server(ProxyProbe(), host="127.0.0.1", port=0, threads=1, **options)
     stop = threading.Event()
 
     def serve() -> None:
@@ -398,25 +400,38 @@ def waitress_port() -> Iterator[int]:
 
     thread = threading.Thread(target=serve)
     thread.start()
-    yield server.effective_port
-    stop.set()
-    thread.join()
-    server.task_dispatcher.shutdown()
-    server.close()
+    try:
+        yield server.effective_port
+    finally:
+        stop.set()
+        thread.join()
+        server.task_dispatcher.shutdown()
+        server.asyncore.close_all(server._map)
 
 
-@pytest.mark.parametrize(("server", "merges"), [("wsgiref_port", True), ("waitress_port", False)])
-def test_the_self_test_shows_whether_underscores_are_merged(
-    server: str, merges: bool, request: pytest.FixtureRequest
-) -> None:
-    port = request.getfixturevalue(server)
+def self_test(port: int) -> dict[str, Any]:
+    """The answer to the line that the page gives for a terminal, sent without any proxy."""
+    headers = {"X_Proxy_Probe": "1", "X-Forwarded-For": FORGED, "X-Forwarded-Proto": "selftest"}
     with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=10)) as connection:
-        connection.request(
-            "GET",
-            "/?selftest&format=json",
-            headers={"X_Proxy_Probe": "1", "X-Forwarded-For": FORGED},
-        )
-        found = json.loads(connection.getresponse().read())
+        connection.request("GET", "/?selftest&format=json", headers=headers)
+        found: dict[str, Any] = json.loads(connection.getresponse().read())
+    return found
 
-    warned = any("underscores" in warning for warning in found["warnings"])
-    assert warned is merges
+
+@pytest.mark.parametrize(("server", "merges"), [(wsgiref_server, True), (waitress_server, False)])
+def test_the_self_test_shows_whether_underscores_are_merged(server: Any, merges: bool) -> None:
+    with server() as port:
+        warnings = self_test(port)["warnings"]
+
+    assert any("underscores" in warning for warning in warnings) is merges
+
+
+def test_a_server_that_removes_the_headers_is_named() -> None:
+    with waitress_server() as port:
+        removed = self_test(port)
+    with waitress_server(clear_untrusted_proxy_headers=False) as port:
+        passed_on = self_test(port)
+
+    assert "clear_untrusted_proxy_headers=False" in " ".join(removed["warnings"])
+    assert "clear_untrusted_proxy_headers" not in " ".join(passed_on["warnings"])
+    assert [hop["address"] for hop in passed_on["chain"]] == ["127.0.0.1", FORGED]

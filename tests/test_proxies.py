@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from werkzeug.middleware.proxy_fix import ProxyFix
 
 import wsgi_sessions
 from wsgi_sessions.errors import ConfigurationError
@@ -1225,6 +1226,39 @@ def test_the_names_are_where_users_import_them() -> None:
     assert wsgi_sessions.Client is Client
 
 
+# What the docs say
+
+
+def test_the_docs_list_each_problem() -> None:
+    page = (Path(__file__).parent.parent / "docs" / "behind-a-proxy.md").read_text("utf-8")
+    table = re.findall(r"^\| `(\w+)` \| (.+) \|$", page.partition("| code |")[2], re.MULTILINE)
+
+    assert dict(table) == PROBLEMS
+    assert len(table) == len(PROBLEMS)
+
+
+@pytest.mark.parametrize(
+    ("headers", "address", "scheme"),
+    [
+        pytest.param({FOR: f'"6.6.6.6, {CLIENT}'}, "10.0.0.9", "https", id="a quote swallows"),
+        pytest.param({FOR: None}, "10.0.0.9", "https", id="no header: the proxy is the client"),
+        pytest.param({FOR: "<x>"}, "<x>", "https", id="no address"),
+        pytest.param({PROTO: "javascript"}, CLIENT, "javascript", id="any scheme"),
+        pytest.param({FOR: f"{CLIENT}:80"}, f"{CLIENT}:80", "https", id="ports are kept"),
+    ],
+)
+def test_what_the_docs_say_of_proxyfix_is_true(
+    headers: dict[str, Any], address: str, scheme: str
+) -> None:
+    made = environ(**{FOR: CLIENT, PROTO: "https", **headers})
+    ours = resolve_client(made, 1)
+
+    ProxyFix(lambda environ, start_response: [])(made, lambda *_: lambda _: None)
+
+    assert (made["REMOTE_ADDR"], made["wsgi.url_scheme"]) == (address, scheme)
+    assert (ours.ip, ours.scheme) != (address, scheme)
+
+
 # What never may be
 
 
@@ -1299,7 +1333,8 @@ def test_whatever_comes_in_the_answer_keeps_the_grammar(
     }
 
 
-ADDRESSES = st.ip_addresses().filter(lambda address: not address.is_unspecified).map(str)
+NOBODY = {"0.0.0.0", "::", "::ffff:0:0", "::ffff:0.0.0.0"}
+ADDRESSES = st.ip_addresses().map(str).filter(lambda address: address not in NOBODY)
 
 
 @given(

@@ -219,6 +219,11 @@ def _warnings(environ: Mapping[str, Any], seen: _Seen, *, tested: bool) -> list[
             " such names (nginx does, unless underscores_in_headers is on), or serve the app with"
             " a server that drops them (gunicorn 22 and later, waitress)."
         )
+    if not seen.addresses and environ.get("SERVER_SOFTWARE") == "waitress":
+        warnings.append(
+            "waitress removes what proxies write unless it is told to pass it on; serve the app"
+            " with clear_untrusted_proxy_headers=False."
+        )
     if seen.hops and not seen.proto:
         warnings.append(
             "No proxy says whether the client came by https, so a client could say it. Let the"
