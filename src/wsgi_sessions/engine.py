@@ -95,6 +95,7 @@ class Engine:
         self._clock = settings.clock
         self._events = settings.events
         self._shared = settings.seal is None
+        self._touch_after = touch_after(settings.touch_interval, settings.limits.idle)
 
     def now(self) -> float:
         """UNIX seconds."""
@@ -162,12 +163,10 @@ class Engine:
     def _verified(self, visit: Visit, values: list[str]) -> list[tuple[Identity, bool]]:
         if self._settings.seal is not None:
             return self._unsealed(visit, values, self._settings.seal)
-        tokens: dict[str, bool] = {}
-        for value in values:
-            verified = visit.transport.signer.verify(value)
-            if verified is not None:
-                tokens.setdefault(verified[0], verified[1] > 0)
-        return [(Identity(session_id), old) for session_id, old in tokens.items()]
+        verify = visit.transport.signer.verify
+        # Two equal cookies are one; of two spellings of one ID, only one is canonical.
+        tokens = [verified for verified in map(verify, dict.fromkeys(values)) if verified]
+        return [(Identity(session_id), secret > 0) for session_id, secret in tokens]
 
     def _unsealed(
         self, visit: Visit, values: list[str], seal: ClientSeal
@@ -591,8 +590,8 @@ class Engine:
     def _touch_due(self, visit: Visit, now: float) -> bool:
         if visit.touch or visit.record is None:
             return visit.touch
-        idle = lifecycle.idle_limit(visit.notes, self._settings.limits.idle)
-        return now - visit.record.used_at >= touch_after(self._settings.touch_interval, idle)
+        unused = now - visit.record.used_at
+        return unused >= self._touch_after or unused >= visit.notes.idle / 10
 
     def _perform(
         self, visit: Visit, plan: lifecycle.Plan, now: float, *, refreshable: bool

@@ -40,14 +40,8 @@ def finish(
             response has at most one of a name (RFC 6265bis section 4.1.1).
         token: the header that sets or ends our token, if this response does.
     """
-    start = f"{cookie_name}="
-    kept: list[Header] = []
-    foreign = 0
-    for name, value in headers:
-        if len(name) == 10 and name.lower() == "set-cookie" and _names_cookie(value, start):
-            foreign += 1
-        else:
-            kept.append((name, value))
+    kept = [header for header in headers if not _sets_cookie(header, cookie_name)]
+    foreign = len(headers) - len(kept)
     was_public = False
     if token is not None:
         kept, was_public = _not_stored(kept)
@@ -55,9 +49,13 @@ def finish(
     return Finished(_with_vary(kept, vary), foreign, was_public)
 
 
-def _names_cookie(value: str, start: str) -> bool:
-    name, equals, _ = value.partition("=")
-    return bool(equals) and name.strip(" \t") + equals == start
+def _sets_cookie(header: Header, cookie_name: str) -> bool:
+    name, value = header
+    return (
+        len(name) == 10
+        and name.lower() == "set-cookie"
+        and value.partition("=")[0].strip(" \t") == cookie_name
+    )
 
 
 def _with_vary(headers: list[Header], names: Sequence[str]) -> list[Header]:
@@ -108,5 +106,8 @@ def cache_directives(headers: Sequence[Header]) -> dict[str, str | None]:
 
 def is_public(headers: Sequence[Header]) -> bool:
     """Whether the app marked the response public, for shared caches to keep."""
-    directives = cache_directives(headers)
-    return "public" in directives or "s-maxage" in directives
+    for name, _ in headers:
+        if len(name) == 13 and name.lower() == "cache-control":
+            directives = cache_directives(headers)
+            return "public" in directives or "s-maxage" in directives
+    return False
