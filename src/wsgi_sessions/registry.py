@@ -121,7 +121,13 @@ class SessionRegistry:
         if isinstance(except_, Session):
             _carry_over_visit(except_, owner, generation)
         count = 0
-        gone = [key for key in entries if key not in spared]
+        # A login that learnt the new generation came after this, and its entry must stay: a session
+        # that isn't listed would outlive the next revoke_all.
+        gone = [
+            key
+            for key, entry in entries.items()
+            if key not in spared and entry.generation < generation
+        ]
         for key in gone:
             was_live = load_live(store, key, self._limits, now) is not None
             if store.delete(key) and was_live:
