@@ -56,13 +56,14 @@ def _answers(
     def checked(self: FileStore, /, *args: P.args, **kwargs: P.kwargs) -> T:
         try:
             return method(self, *args, **kwargs)
-        except OSError as error:
-            raise StoreError(f"{operation}: {error}", operation=operation) from error
-        except StoreError as error:
-            error.operation = operation
-            raise
+        except (OSError, StoreError) as error:
+            raise _store_error(operation, error) from error
 
     return checked
+
+
+def _store_error(operation: str, error: OSError | StoreError) -> StoreError:
+    return StoreError(f"{operation}: {error}", operation=operation)
 
 
 class _Index(NamedTuple):
@@ -219,8 +220,11 @@ class FileStore(Store):
 
     def keys(self) -> Iterator[str]:
         """All keys, in no order; expired ones may be among them."""
-        for shard in self._shards_of_keys():
-            yield from self._keys_of(shard)
+        try:
+            for shard in self._sessions.shards():
+                yield from self._sessions.names(shard)
+        except (OSError, StoreError) as error:
+            raise _store_error("keys", error) from error
 
     @_answers
     def clear(self) -> None:
@@ -280,14 +284,6 @@ class FileStore(Store):
             return index._replace(generation=index.generation + 1, moved_at=now)
 
         return self._change_index(owner, moved).generation
-
-    @_answers
-    def _shards_of_keys(self) -> list[str]:
-        return self._sessions.shards()
-
-    @_answers
-    def _keys_of(self, shard: str) -> list[str]:
-        return self._sessions.names(shard)
 
     def _load_locked(self, key: str) -> Record | None:
         """Read what looked damaged once more, while nobody writes; if it is, set it aside."""
@@ -384,7 +380,7 @@ class FileStore(Store):
         if refused is not None:
             return refused
         if self._sessions.exists(new_key):
-            raise StoreError("replace: the new key is taken; nothing was changed")
+            raise StoreError("the new key is taken; nothing was changed")
         self._sessions.write(new_key, content, nanoseconds(expires_at))
         try:
             self._sessions.remove(old_key)
