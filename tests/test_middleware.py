@@ -1025,3 +1025,41 @@ def test_auto_follows_the_scheme() -> None:
     assert "Secure" not in str(site.run(site.browser(), put(a=1)).set_cookie)
     secure = site.run(site.browser(), put(a=1), **{"wsgi.url_scheme": "https"})
     assert "Secure" in str(secure.set_cookie)
+
+
+def test_a_streams_headers_are_there_before_the_server_asks_for_its_body() -> None:
+    # Granian takes status and headers when the app returns, whatever PEP 3333 says.
+    def app(made: dict[str, Any], start_response: Any) -> Iterator[bytes]:
+        made[KEY]["n"] = 1
+        start_response("201 Created", [("Content-Type", "text/plain")])
+        yield b""
+        yield b"one "
+        yield b"two"
+
+    started: list[Any] = []
+    wrapped = SessionMiddleware(app, secret_key=SECRET)
+
+    body = wrapped(environ(), lambda *args: started.append(args) or bytes)
+
+    assert started[0][0] == "201 Created"
+    assert "Set-Cookie" in dict(started[0][1])
+    assert b"".join(body) == b"one two"
+
+
+def test_a_stream_that_fails_at_its_first_chunk_is_closed() -> None:
+    closed: list[bool] = []
+
+    class Broken:
+        def __iter__(self) -> Iterator[bytes]:
+            raise ZeroDivisionError
+
+        def close(self) -> None:
+            closed.append(True)
+
+    def app(made: dict[str, Any], start_response: Any) -> Any:
+        start_response("200 OK", [])
+        return Broken()
+
+    with pytest.raises(ZeroDivisionError):
+        SessionMiddleware(app, secret_key=SECRET)(environ(), lambda *args: bytes)
+    assert closed == [True]

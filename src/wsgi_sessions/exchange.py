@@ -113,7 +113,9 @@ class Exchange:
     def answer(self, body: Iterable[bytes]) -> Iterable[bytes]:
         """The response's body, after or around the commit."""
         if not isinstance(body, (list, tuple)) and not self._is_file(body):
-            return Stream(self, body)
+            stream = Stream(self, body)
+            stream.begin()
+            return stream
         if self._begun:
             self.finish(raised=False)
             return body
@@ -241,18 +243,34 @@ class Exchange:
 class Stream:
     """Any other iterable: the session is committed at its first chunk that isn't empty."""
 
-    __slots__ = ("_body", "_closed", "_exchange", "_iterator", "_raised")
+    __slots__ = ("_body", "_closed", "_exchange", "_first", "_iterator", "_raised")
 
     def __init__(self, exchange: Exchange, body: Iterable[bytes]) -> None:
         self._exchange = exchange
         self._body = body
+        self._first: bytes | None = None
         self._iterator: Iterator[bytes] | None = None
         self._raised = self._closed = False
 
     def __iter__(self) -> Iterator[bytes]:
         return self
 
+    def begin(self) -> None:
+        """Go to the first chunk that isn't empty, so that the headers are there.
+
+        A server may take them before it asks for the body: Granian does, whatever PEP 3333 says.
+        """
+        try:
+            self._first = next(self, None)
+        except BaseException:
+            self.close()
+            raise
+
     def __next__(self) -> bytes:
+        first = self._first
+        if first is not None:
+            self._first = None
+            return first
         exchange = self._exchange
         try:
             if self._iterator is None:
