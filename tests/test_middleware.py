@@ -11,7 +11,6 @@ from wsgiref.util import FileWrapper
 from wsgiref.validate import validator
 
 import pytest
-from wsgi_sessions.testing import FaultyStore
 
 from wsgi import SECRET, Browser, Site, call, environ
 from wsgi_sessions import (
@@ -25,6 +24,7 @@ from wsgi_sessions import (
     get_session,
 )
 from wsgi_sessions.stores import MemoryStore
+from wsgi_sessions.testing import FaultyStore
 
 KEY = "wsgi_sessions.session"
 
@@ -1039,7 +1039,11 @@ def test_a_streams_headers_are_there_before_the_server_asks_for_its_body() -> No
     started: list[Any] = []
     wrapped = SessionMiddleware(app, secret_key=SECRET)
 
-    body = wrapped(environ(), lambda *args: started.append(args) or bytes)
+    def start(*args: Any) -> Any:
+        started.append(args)
+        return bytes
+
+    body = wrapped(environ(), start)
 
     assert started[0][0] == "201 Created"
     assert "Set-Cookie" in dict(started[0][1])
