@@ -1,0 +1,349 @@
+"""The same walk over HTTP, with a real cookie jar, under the servers that people use.
+
+What differs between them is in docs/servers.md; the columns of its table are pinned here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import http.cookiejar
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from wsgi_sessions.stores import store_from_url
+
+HERE = Path(__file__).parent
+APP = "served:application"
+BIND = "127.0.0.1:{port}"
+PATIENCE = 1200
+"""How many turns of 50 ms a server has to come up, and how many requests to see a late change."""
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A server: how it is started, and what it does differently."""
+
+    command: tuple[str, ...]
+    processes: bool
+    """Several worker processes."""
+    says_so: bool
+    """wsgi.multiprocess tells of them."""
+    file_wrapper: str | None
+    """The type of wsgi.file_wrapper; None where there is none."""
+    two_cookies: str | None
+    """What becomes of the headers "Cookie: a=1" and "Cookie: b=2"."""
+    write: bool = True
+    """Whether start_response returns a write() that works."""
+
+
+def _gunicorn(worker: str, *more: str) -> tuple[str, ...]:
+    return (
+        "-m",
+        "gunicorn",
+        "-w",
+        "2",
+        "-k",
+        worker,
+        "-b",
+        BIND,
+        "--log-level",
+        "error",
+        *more,
+        APP,
+    )
+
+
+KINDS = {
+    "gunicorn-sync": Kind(_gunicorn("sync"), True, True, "type", "a=1,b=2"),
+    "gunicorn-gthread": Kind(_gunicorn("gthread", "--threads", "2"), True, True, "type", "a=1,b=2"),
+    "gunicorn-gevent": Kind(_gunicorn("gevent"), True, True, "type", "a=1,b=2"),
+    "waitress": Kind(("-m", "waitress", f"--listen={BIND}", APP), False, False, "type", "a=1, b=2"),
+    "uwsgi": Kind(
+        (
+            *("-m", "pyuwsgi", "--http-socket", BIND, "--module", APP, "--master"),
+            *("--processes", "2", "--need-app", "--die-on-term", "--disable-logging"),
+        ),
+        True,
+        True,
+        "function",
+        "a=1, b=2",
+    ),
+    "granian": Kind(
+        (
+            *("-m", "granian", "--interface", "wsgi", "--workers", "2", "--host", "127.0.0.1"),
+            *("--port", "{port}", "--log-level", "error", APP),
+        ),
+        True,
+        False,
+        None,
+        "a=1;b=2",
+        write=False,
+    ),
+    "cheroot": Kind(("-m", "cheroot", "--bind", BIND, APP), False, False, None, "b=2"),
+    "wsgiref": Kind(
+        ("-c", "import served; served.serve_with_wsgiref({port})"), False, False, "type", "a=1,b=2"
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Server:
+    """A server that runs."""
+
+    name: str
+    kind: Kind
+    port: int
+    store_url: str
+
+    def url(self, path: str) -> str:
+        return f"http://127.0.0.1:{self.port}{path}"
+
+    def sessions(self) -> int:
+        store = store_from_url(self.store_url)
+        try:
+            return len(list(store.keys()))
+        finally:
+            store.close()
+
+
+class Browser:
+    """urllib with the standard library's cookie jar."""
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+        self.jar = http.cookiejar.CookieJar()
+        self._opener = urllib.request.build_opener(
+            urllib.request.ProxyHandler({}), urllib.request.HTTPCookieProcessor(self.jar)
+        )
+
+    def get(self, path: str) -> bytes:
+        with self._opener.open(self._server.url(path), timeout=20) as response:
+            body: bytes = response.read()
+        return body
+
+    def json(self, path: str) -> Any:
+        return json.loads(self.get(path))
+
+    def token(self) -> str | None:
+        return next((cookie.value for cookie in self.jar if cookie.name == "session"), None)
+
+    def twin(self) -> Browser:
+        """Another connection of the same browser."""
+        twin = Browser(self._server)
+        for cookie in self.jar:
+            twin.jar.set_cookie(cookie)
+        return twin
+
+    def until(self, path: str, condition: Callable[[Any], bool]) -> Any:
+        """Ask again until it holds: what happens at close() may come after the last byte."""
+        for _ in range(PATIENCE):
+            seen = self.json(path)
+            if condition(seen):
+                return seen
+        raise AssertionError(f"never came: {seen}")
+
+
+def _free_port() -> int:
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))
+        return int(held.getsockname()[1])
+
+
+def _accepts(port: int) -> bool:
+    with contextlib.closing(socket.socket()) as trial:
+        return trial.connect_ex(("127.0.0.1", port)) == 0
+
+
+def _wait_for(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
+    for _ in range(PATIENCE):
+        if _accepts(port):
+            return
+        try:
+            process.wait(0.05)
+        except subprocess.TimeoutExpired:
+            continue
+        break
+    raise AssertionError(f"the server didn't come up: {log.read_text('utf-8', 'replace')}")
+
+
+@contextlib.contextmanager
+def running(name: str, store_url: str, log: Path) -> Iterator[Server]:
+    kind, port = KINDS[name], _free_port()
+    command = [sys.executable, *(part.replace("{port}", str(port)) for part in kind.command)]
+    if name == "uwsgi":
+        command = [str(Path(sys.executable).parent / "pyuwsgi"), *command[3:]]
+    environment = {
+        **os.environ,
+        "STORE": store_url,
+        "PYTHONPATH": str(HERE),
+        "PYTHONDONTWRITEBYTECODE": "1",
+    }
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            command,
+            cwd=HERE,
+            env=environment,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+        )
+        try:
+            _wait_for(process, port, log)
+            yield Server(name, kind, port, store_url)
+        finally:
+            # The whole group: workers outlive a master that is killed.
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
+@pytest.fixture(scope="module", params=["file"])
+def store_url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> str:
+    if request.param == "file":
+        return f"file://{tmp_path_factory.mktemp('served') / 'sessions'}"
+    url: str = request.getfixturevalue("redis_server").url
+    return url
+
+
+@pytest.fixture(scope="module", params=list(KINDS))
+def server(
+    request: pytest.FixtureRequest, store_url: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Server]:
+    log = tmp_path_factory.mktemp("log") / "server.log"
+    with running(request.param, store_url, log) as server:
+        yield server
+
+
+@pytest.fixture
+def browser(server: Server) -> Browser:
+    return Browser(server)
+
+
+def test_a_session_goes_on_from_request_to_request(browser: Browser) -> None:
+    assert [browser.json("/count")["n"] for _ in range(6)] == [1, 2, 3, 4, 5, 6]
+
+
+def test_what_was_written_is_there_after_the_redirect(browser: Browser) -> None:
+    for n in range(10):
+        assert browser.json(f"/write-and-redirect?{n}") == {"mark": str(n)}
+
+
+def test_signing_in_and_out(browser: Browser, server: Server) -> None:
+    browser.get("/count")
+    before, thief = browser.token(), browser.twin()
+    browser.get("/login")
+
+    assert browser.token() not in (None, before)
+    assert browser.json("/all") == {"n": 1}
+    assert thief.json("/all") == {}
+    browser.get("/logout")
+    assert browser.token() is None
+    assert browser.json("/all") == {}
+
+
+def test_a_stream_keeps_what_came_before_and_during_it(browser: Browser) -> None:
+    assert browser.get("/stream") == b"first second third"
+    assert browser.token() is not None
+    browser.until("/all", lambda seen: seen == {"stream": True, "streamed": True})
+
+
+def test_what_close_writes_is_kept(browser: Browser) -> None:
+    assert browser.get("/closing") == b"one two"
+    browser.until("/all", lambda seen: seen == {"closing": True, "closed": True})
+
+
+def test_a_file_goes_out_whole(browser: Browser) -> None:
+    assert browser.get("/file") == bytes(range(256)) * 1024
+    assert browser.json("/all") == {"file": True}
+
+
+def test_write_goes_out_before_what_is_returned(browser: Browser, server: Server) -> None:
+    if not server.kind.write:
+        with pytest.raises((urllib.request.HTTPError, http.client.HTTPException)):
+            browser.get("/write")
+        return
+    assert browser.get("/write") == b"written and returned"
+    assert browser.json("/all") == {"written": True}
+
+
+@dataclass(frozen=True)
+class Raw:
+    """An answer to a request that no browser sends."""
+
+    status: int
+    headers: http.client.HTTPMessage
+    body: bytes
+
+
+def _raw(server: Server, method: str, path: str, cookies: list[str]) -> Raw:
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=20)
+    with contextlib.closing(connection):
+        connection.putrequest(method, path)
+        for cookie in cookies:
+            connection.putheader("Cookie", cookie)
+        connection.endheaders()
+        with connection.getresponse() as response:
+            return Raw(response.status, response.headers, response.read())
+
+
+def test_head_has_the_headers_of_get_and_no_body(server: Server) -> None:
+    response = _raw(server, "HEAD", "/count", [])
+
+    assert response.status == 200
+    assert response.headers["Set-Cookie"].startswith("session=")
+    assert response.headers["Vary"] == "Cookie"
+    assert response.body == b""
+
+
+def test_two_cookie_headers_are_survived(browser: Browser, server: Server) -> None:
+    # RFC 9112 has one Cookie header; what a server makes of two is its own affair.
+    seen = json.loads(_raw(server, "GET", "/environ", ["a=1", "b=2"]).body)
+    assert seen["cookie"] == server.kind.two_cookies
+
+    browser.get("/count")
+    answers = [
+        _raw(server, "GET", "/all", cookies)
+        for cookies in (
+            [f"session={browser.token()}", "a=1"],
+            ["a=1", f"session={browser.token()}"],
+        )
+    ]
+
+    assert [answer.status for answer in answers] == [200, 200]
+    whole = [json.loads(answer.body) == {"n": 1} for answer in answers]
+    joined = {"a=1;b=2": [True, True], "a=1, b=2": [False, False], "b=2": [False, True]}
+    assert whole == joined.get(seen["cookie"], [False, False])
+    assert browser.json("/all") == {"n": 1}
+
+
+def test_what_the_environ_says_of_the_server(browser: Browser, server: Server) -> None:
+    seen = browser.json("/environ")
+
+    assert seen["multiprocess"] is server.kind.says_so
+    assert seen["file_wrapper"] == server.kind.file_wrapper
+
+
+def test_concurrent_requests_lose_nothing(browser: Browser, server: Server) -> None:
+    browser.get("/count")
+    names = [f"mark{n}" for n in range(24)]
+    twins = [browser.twin() for _ in names]
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda pair: pair[0].get(f"/mark?{pair[1]}"), zip(twins, names, strict=True)))
+        list(pool.map(lambda twin: twin.get("/increment"), twins))
+
+    seen = browser.json("/all")
+    assert {name for name in names if seen.get(name)} == set(names)
+    assert seen["total"] == len(twins)
