@@ -31,7 +31,7 @@ def main(argv: Sequence[str] | None = None, out: TextIO | None = None) -> int:
     stream = sys.stdout if out is None else out
     parser = _parser()
     try:
-        arguments = parser.parse_args(argv)
+        arguments = parser.parse_args(argv, argparse.Namespace(store=None, json=False))
     except SystemExit as error:
         return DONE if not error.code else USAGE
     try:
@@ -66,7 +66,6 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="wsgi-sessions", description="Look after a session store.", parents=[common]
     )
-    parser.set_defaults(store=None, json=False)
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
 
     def command(name: str, run: Callable[[argparse.Namespace, TextIO], int], text: str) -> Any:

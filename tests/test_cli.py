@@ -1,0 +1,209 @@
+"""The command line, run as a person or a script would."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from wsgi import Browser, Site
+from wsgi_sessions.cli import main
+from wsgi_sessions.stores import FileStore
+
+
+class Shell:
+    def __init__(self, url: str) -> None:
+        self.url = url
+
+    def run(self, *arguments: str) -> tuple[int, str]:
+        out = io.StringIO()
+        return main(["--store", self.url, *arguments], out), out.getvalue()
+
+    def json(self, *arguments: str) -> Any:
+        status, text = self.run("--json", *arguments)
+        assert status == 0
+        return json.loads(text)
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Site:
+    return Site(store=FileStore(tmp_path / "sessions"), clock=None)
+
+
+@pytest.fixture
+def shell(site: Site, tmp_path: Path) -> Shell:
+    return Shell(f"file://{tmp_path}/sessions")
+
+
+def signed_in(site: Site, owner: str) -> tuple[Browser, str]:
+    browser = site.browser(HTTP_USER_AGENT="Fox")
+    handle = site.run(browser, lambda s: (s.login(owner), s.update(secret="s3cr3t"), s.handle)[2])
+    return browser, handle.text
+
+
+def test_list(site: Site, shell: Shell) -> None:
+    _, ada = signed_in(site, "ada")
+    _, bob = signed_in(site, "bob")
+
+    status, table = shell.run("list")
+
+    assert status == 0
+    head, *rows = table.splitlines()
+    assert head.split() == ["HANDLE", "OWNER", "LAST", "USED", "EXPIRES", "IP"]
+    assert {row.split()[0] for row in rows} == {ada, bob}
+    assert "192.0.2.1" in rows[0]
+    assert "in 24 h" in rows[0] or "in 1 d" in rows[0]
+    assert [info["handle"] for info in shell.json("list", "--owner", "ada")] == [ada]
+
+
+def test_json_goes_before_or_after_the_command(site: Site, shell: Shell) -> None:
+    signed_in(site, "ada")
+
+    assert shell.run("list", "--json") == shell.run("--json", "list")
+    after = io.StringIO()
+    assert main(["list", "--json", "--store", shell.url], after) == 0
+    (info,) = json.loads(after.getvalue())
+    assert set(info) >= {
+        "handle",
+        "created_at",
+        "last_used_at",
+        "expires_at",
+        "authenticated_at",
+        "label",
+    }
+
+
+def test_show_prints_values_only_when_asked(site: Site, shell: Shell) -> None:
+    browser, handle = signed_in(site, "ada")
+
+    status, text = shell.run("show", handle)
+
+    assert status == 0
+    assert "secret: 8 bytes" in text
+    assert "s3cr3t" not in text
+    assert "s3cr3t" in shell.run("show", handle, "--values")[1]
+    assert browser.cookies["session"].partition(".")[0] not in text
+    (shown,) = shell.json("show", handle)
+    assert shown["fields"] == {"secret": 8}
+
+
+def test_revoke(site: Site, shell: Shell, capsys: pytest.CaptureFixture[str]) -> None:
+    browser, handle = signed_in(site, "ada")
+
+    assert shell.run("revoke", handle) == (0, "ended 1 session\n")
+    assert site.run(browser, lambda s: s.owner).text == "None"
+    assert shell.run("revoke", handle)[0] == 1
+    assert shell.run("show", "\x1b[31m")[0] == 1
+    assert "\x1b" not in capsys.readouterr().err
+
+
+def test_revoke_all(site: Site, shell: Shell) -> None:
+    for _ in range(3):
+        signed_in(site, "ada")
+
+    assert shell.run("revoke-all", "ada") == (0, "ended 3 sessions\n")
+    assert shell.json("revoke-all", "ada") == {"revoked": 0}
+
+
+def test_purge_and_stats(tmp_path: Path) -> None:
+    site = Site(store=FileStore(tmp_path / "sessions"))  # its clock is far in the past
+    site.clock.advance(-800_000_000)
+    site.run(site.browser(), lambda s: s.update(a=1))
+    shell = Shell(f"file://{tmp_path}/sessions")
+
+    assert shell.json("stats") == {"live": 0, "with_owner": 0, "expired": 1, "data_bytes": 0}
+    assert shell.run("purge") == (0, "removed 1 session\n")
+    assert shell.json("purge") == {"purged": 0}
+
+
+def test_secret(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["secret"]) == 0
+    first = capsys.readouterr().out.strip()
+
+    assert len(first) >= 43
+    assert main(["secret"]) == 0
+    assert capsys.readouterr().out.strip() != first
+
+
+def test_doctor(site: Site, shell: Shell, tmp_path: Path) -> None:
+    signed_in(site, "ada")
+    assert shell.run("doctor")[0] == 0
+    victim = next(path for path in (tmp_path / "sessions").rglob("*") if path.is_file())
+    victim.chmod(0o644)
+
+    status, text = shell.run("doctor")
+
+    assert status == 1
+    assert "chmod -R go=" in text
+    out = io.StringIO()
+    assert main(["--json", "--store", shell.url, "doctor"], out) == 1
+    assert any(found["severity"] == "error" for found in json.loads(out.getvalue()))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "says"),
+    [
+        ([], 2, "usage"),
+        (["dance"], 2, "dance"),
+        (["list"], 2, "--store"),
+        (["--store", "nonsense", "list"], 2, "scheme"),
+        (["--store", "memory://", "list"], 2, "memory"),
+        (["--store", "http://user:s3cr3t@x", "list"], 2, "scheme"),
+        (["--help"], 0, ""),
+    ],
+)
+def test_exit_status(
+    arguments: list[str], status: int, says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(arguments) == status
+
+    error = capsys.readouterr().err
+    assert says in error
+    assert "s3cr3t" not in error
+    assert "Traceback" not in error
+
+
+def test_an_unreachable_store(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--store", "redis://127.0.0.1:1/0", "list"]) == 1
+
+    assert "can't answer" in capsys.readouterr().err
+
+
+def test_as_a_module_and_as_a_script() -> None:
+    module = subprocess.run(
+        [sys.executable, "-m", "wsgi_sessions", "secret"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    script = subprocess.run(
+        [Path(sys.executable).with_name("wsgi-sessions"), "secret"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    assert len(module.stdout.strip()) == len(script.stdout.strip()) == 64
+
+
+def test_purge_shows_its_progress_on_a_terminal(site: Site, shell: Shell) -> None:
+    master, slave = os.openpty()
+    with subprocess.Popen(
+        [sys.executable, "-m", "wsgi_sessions", "--store", shell.url, "purge"],
+        stderr=slave,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        os.close(slave)
+        out, _ = process.communicate(timeout=60)
+    shown = os.read(master, 10_000).decode()
+    os.close(master)
+
+    assert out == "removed 0 sessions\n"
+    assert "\x1b[K" in shown
