@@ -12,13 +12,18 @@ from hypothesis import HealthCheck, settings
 FACTOR = int(os.environ.get("WSGI_SESSIONS_FUZZ", "0"))
 
 
-def effort(max_examples: int, **more: int) -> settings:
-    """Hypothesis settings for this many examples in the suite. No example is ever too slow."""
+def effort(max_examples: int, *, steps: int = 50) -> settings:
+    """Hypothesis settings for this many examples in the suite. No example is ever too slow.
+
+    Args:
+        max_examples: how many examples to try.
+        steps: of a state machine: how many steps each has at most.
+    """
     return settings(
         max_examples=max_examples * max(FACTOR, 1),
         derandomize=FACTOR == 0,
         database=None,
         deadline=None,
         suppress_health_check=list(HealthCheck),
-        **more,
+        stateful_step_count=steps,
     )
