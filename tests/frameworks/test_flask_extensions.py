@@ -59,6 +59,12 @@ def login_app(**config: Any) -> tuple[Flask, FlaskSessions]:
         logout_user()
         return "-"
 
+    @app.get("/destroy-and-logout")
+    def destroy_and_logout() -> str:
+        session.destroy()  # type: ignore[attr-defined] # as above
+        logout_user()
+        return "-"
+
     @app.get("/confirm")
     def confirm() -> str:
         confirm_login()
@@ -138,6 +144,16 @@ def test_signing_out_takes_the_remember_cookie_back(client: FlaskClient) -> None
     client.delete_cookie("session")
 
     assert client.get("/who").text == "nobody"
+
+
+def test_destroying_the_session_before_signing_out_leaves_no_cookie(client: FlaskClient) -> None:
+    client.get("/login?remember=1")
+    assert client.get_cookie("remember_token") is not None
+
+    client.get("/destroy-and-logout")
+
+    assert client.get_cookie("session") is None
+    assert client.get_cookie("remember_token") is None
 
 
 def test_a_user_can_be_signed_out_everywhere() -> None:
