@@ -203,10 +203,14 @@ class Chain:
 class Machine:
     """Starts programs, each with files of its own, until the tests are over."""
 
-    def __init__(self, stack: ExitStack, files: Path, certificate: Certificate) -> None:
+    def __init__(
+        self, stack: ExitStack, files: Path, certificate: Certificate, *, nginx: str, haproxy: str
+    ) -> None:
         self._stack = stack
         self._files = files
         self._certificate = certificate
+        self._nginx = nginx
+        self._haproxy = haproxy
 
     def gunicorn(self, options: str, *, unix: Path | None = None) -> int:
         """The app under gunicorn; its port."""
@@ -227,7 +231,7 @@ class Machine:
 
     def nginx(self, server: str, changes: Mapping[str, str]) -> int:
         """nginx with this server block of the docs; its port."""
-        binary, files, port = program("nginx"), self._new_directory("nginx"), free_port()
+        files, port = self._new_directory("nginx"), free_port()
         mine = {
             "listen 443 ssl": f"listen 127.0.0.1:{port} ssl",
             **dict.fromkeys(re.findall(r"/etc/nginx/\S+\.pem", server), str(self._certificate.pem)),
@@ -235,13 +239,13 @@ class Machine:
             **changes,
         }
         (files / "nginx.conf").write_text(nginx_config(files, adapted(server, mine)))
-        command = [binary, "-p", str(files), "-e", "stderr", "-c", str(files / "nginx.conf")]
+        command = [self._nginx, "-p", str(files), "-e", "stderr", "-c", str(files / "nginx.conf")]
         self._run(command, files, connecting(port))
         return port
 
     def haproxy(self, text: str, changes: Mapping[str, str]) -> tuple[int, int]:
         """HAProxy with these blocks of the docs; its ports for TLS and without."""
-        binary, files = program("haproxy"), self._new_directory("haproxy")
+        files = self._new_directory("haproxy")
         https, plain = free_port(), free_port()
         mine = {
             "bind :443": f"bind 127.0.0.1:{https}",
@@ -250,7 +254,8 @@ class Machine:
             **changes,
         }
         (files / "haproxy.cfg").write_text(haproxy_config(adapted(text, mine)))
-        self._run([binary, "-db", "-f", str(files / "haproxy.cfg")], files, connecting(https))
+        command = [self._haproxy, "-db", "-f", str(files / "haproxy.cfg")]
+        self._run(command, files, connecting(https))
         return https, plain
 
     def _new_directory(self, name: str) -> Path:
@@ -278,7 +283,13 @@ def machine(
     except OSError:
         missing("only some addresses of 127.0.0.0/8 are loopback here; Linux has them all")
     with ExitStack() as stack:
-        yield Machine(stack, tmp_path_factory.mktemp("machine"), certificate)
+        yield Machine(
+            stack,
+            tmp_path_factory.mktemp("machine"),
+            certificate,
+            nginx=program("nginx"),
+            haproxy=program("haproxy"),
+        )
 
 
 def one_nginx(machine: Machine) -> Chain:
