@@ -277,6 +277,7 @@ def test_hops_against_entries(hops: int, entries: int) -> None:
         ("203.0.113.7\x00", None),
         ("\xa0203.0.113.7", None),
         ("203.0.113.7/32", None),
+        ("X203.0.113.7", None),
         ("\uff11.2.3.4", None),
     ],
 )
@@ -513,6 +514,32 @@ def test_each_problem_is_named_in_the_order_for_proto_host_port_prefix() -> None
         "prefix_malformed",
         "other_family_ignored",
     )
+
+
+@pytest.mark.parametrize(
+    ("key", "longest"),
+    [
+        pytest.param(PREFIX, "/" + "a" * 510, id="an entry"),
+        pytest.param(HOST, "a." * 126 + "a", id="a name (RFC 1035 section 2.3.4)"),
+        pytest.param(HOST, "a" * 63 + ".example", id="a label (RFC 1035 section 2.3.4)"),
+        pytest.param(PORT, "00443", id="a port"),
+    ],
+)
+def test_a_value_has_a_greatest_length(key: str, longest: str) -> None:
+    good = resolve_client(through(CLIENT, **{key: longest}), ALL)
+    bad = resolve_client(through(CLIENT, **{key: f"{longest[:1]}{longest}"}), ALL)
+
+    assert good.problems == ()
+    assert [problem.partition("_")[2] for problem in bad.problems] == ["malformed"]
+
+
+def test_an_element_of_forwarded_has_a_greatest_length() -> None:
+    longest = f"for={CLIENT};proto=https;x=".ljust(1024, "y")
+
+    assert resolve_client(environ(**{FWD: longest}), RFC7239).problems == ()
+    assert resolve_client(environ(**{FWD: f",{longest}"}), RFC7239).problems == ("fwd_malformed",)
+    assert resolve_client(environ(**{FWD: f",{longest[:-1]}"}), RFC7239).problems == ()
+    assert resolve_client(environ(**{FWD: f"{longest}y"}), RFC7239).problems == ("fwd_malformed",)
 
 
 # Exact
