@@ -23,7 +23,7 @@ from typing import Any
 
 import pytest
 
-from wsgi_sessions.stores import store_from_url
+import servers
 
 HERE = Path(__file__).parent
 APP = "served:application"
@@ -106,17 +106,9 @@ class Server:
     name: str
     kind: Kind
     port: int
-    store_url: str
 
     def url(self, path: str) -> str:
         return f"http://127.0.0.1:{self.port}{path}"
-
-    def sessions(self) -> int:
-        store = store_from_url(self.store_url)
-        try:
-            return len(list(store.keys()))
-        finally:
-            store.close()
 
 
 class Browser:
@@ -202,7 +194,7 @@ def running(name: str, store_url: str, log: Path) -> Iterator[Server]:
         )
         try:
             _wait_for(process, port, log)
-            yield Server(name, kind, port, store_url)
+            yield Server(name, kind, port)
         finally:
             # The whole group: workers outlive a master that is killed.
             with contextlib.suppress(ProcessLookupError):
@@ -210,12 +202,21 @@ def running(name: str, store_url: str, log: Path) -> Iterator[Server]:
             process.wait()
 
 
-@pytest.fixture(scope="module", params=["file"])
-def store_url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> str:
+@pytest.fixture(scope="module", params=["file", "redis"])
+def store_url(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[str]:
+    named, found = servers.named_by_environment(), servers.binaries()
     if request.param == "file":
-        return f"file://{tmp_path_factory.mktemp('served') / 'sessions'}"
-    url: str = request.getfixturevalue("redis_server").url
-    return url
+        yield f"file://{tmp_path_factory.mktemp('served') / 'sessions'}"
+    elif named is not None:
+        yield named.url
+    elif found:
+        # One of them will do: how they differ is the store's tests to find out.
+        with servers.running(found[min(found)]) as redis:
+            yield redis.url
+    else:
+        pytest.skip("no Redis-compatible server")  # where CI demands one, the store's tests fail
 
 
 @pytest.fixture(scope="module", params=list(KINDS))
