@@ -300,7 +300,9 @@ def one_nginx(machine: Machine) -> Chain:
 
 def one_haproxy(machine: Machine) -> Chain:
     app = machine.gunicorn(f"hops=1, peers=('{HAPROXY}',)")
-    https, plain = machine.haproxy(block("haproxy"), {"127.0.0.1:8000": f"127.0.0.1:{app}"})
+    https, plain = machine.haproxy(
+        block("text", "frontend"), {"127.0.0.1:8000": f"127.0.0.1:{app}"}
+    )
     return Chain(https, plain, 1, HAPROXY)
 
 
@@ -331,12 +333,12 @@ def balancer_and_nginx_on_a_socket(machine: Machine) -> Chain:
 
 
 def balancer(machine: Machine, inner: int) -> Chain:
-    frontend = block("haproxy", "frontend").partition("\nbackend app")[0]
+    frontend = block("text", "frontend").partition("\nbackend app")[0]
     changes = {
         "10.0.0.5:443": f"127.0.0.1:{inner}",
         "/etc/haproxy/internal-ca.pem": str(machine._certificate.pem),
     }
-    https, plain = machine.haproxy(f"{frontend}\n{block('haproxy', 'nginx1')}", changes)
+    https, plain = machine.haproxy(f"{frontend}\n{block('text', 'nginx1')}", changes)
     return Chain(https, plain, 2, NGINX)
 
 
