@@ -345,6 +345,17 @@ def test_session_transaction_reads_what_a_request_kept(client: FlaskClient) -> N
         assert dict(opened) == {"name": "Ada"}
 
 
+def test_a_test_client_that_speaks_https_keeps_secure_cookies() -> None:
+    app = make_app(SESSION_COOKIE_SECURE=True, PREFERRED_URL_SCHEME="https")
+    FlaskSessions(app, store=MemoryStore())
+    client = app.test_client()
+
+    with client.session_transaction() as opened:
+        opened["a"] = 1
+
+    assert client.get("/all").json == {"a": 1}
+
+
 def test_session_transaction_can_sign_in_and_destroy(client: FlaskClient) -> None:
     with client.session_transaction() as opened:
         opened.login("ada")  # type: ignore[attr-defined] # Flask's type knows its own members only
