@@ -6,7 +6,9 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
+from wsgiref.util import FileWrapper
 
 import pytest
 from flask import (
@@ -16,12 +18,14 @@ from flask import (
     get_flashed_messages,
     redirect,
     render_template_string,
+    send_file,
     session,
     stream_with_context,
 )
 from flask.testing import FlaskClient
 from markupsafe import Markup
 from werkzeug.middleware.dispatcher import DispatcherMiddleware
+from werkzeug.test import create_environ
 
 from wsgi_sessions import ConfigurationError, Cookie, Lifetime, Session, SessionMiddleware
 from wsgi_sessions.errors import StoreError
@@ -406,6 +410,30 @@ def test_a_stream_can_read_and_save_the_session(app: Flask, client: FlaskClient)
 
     assert client.get("/stream", buffered=True).text == "Ada"
     assert client.get("/all").json == {"name": "Ada", "streamed": True}
+
+
+def test_a_file_reaches_the_server_in_its_own_wrapper(app: Flask, tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.write_bytes(b"content")
+
+    @app.get("/file")
+    def send() -> Response:
+        session["sent"] = True
+        return send_file(file)
+
+    started: list[list[tuple[str, str]]] = []
+
+    def start(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
+        started.append(headers)
+        return bytes
+
+    environ = create_environ("/file")
+    environ["wsgi.file_wrapper"] = FileWrapper
+    body: Any = app(environ, start)
+
+    assert isinstance(body, FileWrapper)
+    assert "Set-Cookie" in dict(started[0])
+    body.close()
 
 
 def test_an_error_page_keeps_nothing_unless_it_is_asked_to(clock: FakeClock) -> None:
