@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import random
 import threading
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -51,7 +51,7 @@ class TurnStore(Store):
 
     # The scheduler's side
 
-    def play(self, works: list[Work], prefix: list[int]) -> Run:
+    def play(self, works: Sequence[Work], prefix: list[int]) -> Run:
         """Run these works at once: by the prefix first, then always the first that is ready."""
         run = self._run = Run()
         self._ready = threading.Semaphore(0)

@@ -567,9 +567,11 @@ class TestRaces:
             site.run(browser, lambda s: s.login("bob"))
             other = twin(browser)
             site.clock.advance(100)
-            registry = site.middleware.registry
-            site.routes["/everywhere-else"] = lambda s, r=registry: (
-                s.get("x"), r.revoke_all("bob", except_=s))  # fmt: skip
+
+            def everywhere_else(session: Session, site: Site = site) -> None:
+                site.middleware.registry.revoke_all("bob", except_=session)
+
+            site.routes["/everywhere-else"] = everywhere_else
 
             def slow(session: Session, work: Any = work, other: Browser = other) -> None:
                 session.get("x")
