@@ -169,8 +169,6 @@ class SessionMiddleware:
         if clock is not None and hasattr(self.store, "clock"):
             self.store.clock = clock
         self._events = EventSink(as_listeners(on_event), own_clock)
-        if hasattr(self.store, "subscribe"):
-            self.store.subscribe(self._on_store_notice)
         limits = Limits(lifetime.idle_seconds, lifetime.absolute_seconds)
         seal = (
             ClientSeal(secrets, encrypt=self.store.encrypt)
@@ -185,6 +183,8 @@ class SessionMiddleware:
         if seal is not None:
             check_client_side(rotate_after, max_per_owner, encryption_keys)
         working_store = sealed(self.store, encryption_keys, migrate=encryption_migrate)
+        if hasattr(working_store, "subscribe"):
+            working_store.subscribe(self._on_store_notice)
         self._settings = Settings(
             store=working_store,
             seal=seal,

@@ -357,8 +357,8 @@ def test_ST_5_with_encryption_a_record_is_bound_to_its_key_and_field() -> None:
     assert own is not None
     copies = [
         {"fields": stolen.fields, "notes": stolen.notes},
-        {"fields": {**own.fields, "role": stolen.fields["role"]}},
-        {"fields": {**own.fields, "role": own.fields["name"]}},
+        {"fields": {**own.fields, "role": stolen.fields["role"]}, "notes": own.notes},
+        {"fields": {**own.fields, "role": own.fields["name"]}, "notes": own.notes},
     ]
     for parts in copies:
         poisoned(site, mallory, **parts)
