@@ -310,7 +310,7 @@ def test_head_has_the_headers_of_get_and_no_body(server: Server) -> None:
 
 
 def test_two_cookie_headers_are_survived(browser: Browser, server: Server) -> None:
-    # RFC 9112 has one Cookie header; what a server makes of two is its own affair.
+    # RFC 6265 section 5.4: one Cookie header. What a server makes of two is its own affair.
     seen = json.loads(_raw(server, "GET", "/environ", ["a=1", "b=2"]).body)
     assert seen["cookie"] == server.kind.two_cookies
 
