@@ -34,7 +34,7 @@ from .owners import Limits, owned
 from .proxies import CLIENT_KEY
 from .record import Changes, Record, UpdateResult
 from .rotation import Rotation, forward_key, forward_record, read_forward
-from .session import Visit
+from .session import NOTHING, Visit
 from .signing import Identity, make_identity
 from .stores.base import Store
 from .stores.client import ClientSeal
@@ -111,17 +111,15 @@ class Engine:
         visit.secure = environ.get("wsgi.url_scheme") == "https"
         visit.store = self._store if self._settings.seal is None else MemoryStore()
         visit.shared = self._shared
-        visit.final = False
-        visit.error = None
-        visit.ended = visit.cookie_sent = False
-        visit.place = None
         now = self._clock()
-        self._start_afresh(visit, now)
         try:
-            self._find(visit, now)
+            found = self._find(visit, now)
         except StoreError as error:
+            found = False
             visit.error = error
             self._emit("store_error", visit, detail=f"{error.operation or 'load'}: {error}")
+        if not found:
+            self._start_afresh(visit, now)
         return visit
 
     def _start_afresh(self, visit: Visit, now: float) -> None:
@@ -130,20 +128,21 @@ class Engine:
         visit.notes = Notes(now, now, now, persistent=visit.transport.persistent)
         visit.note_changes = {}
         visit.fields = Fields({}, self._settings.codec)
-        visit.pending = _NOTHING
+        visit.pending = NOTHING
         visit.label = {}
         visit.deadline = math.inf
         visit.new_id = visit.login = visit.joins = visit.touch = visit.cookie_stale = False
 
-    def _find(self, visit: Visit, now: float) -> None:
+    def _find(self, visit: Visit, now: float) -> bool:
+        """Adopt the one live session that the client sent a token of. Whether there is one."""
         values = visit.transport.values(visit.environ)
         if not values:
-            return
+            return False
         visit.cookie_sent = True
         tokens = self._verified(visit, values)
         if not tokens:
             self._emit("bad_signature", visit, detail=visit.transport.name)
-            return
+            return False
         found: dict[str, tuple[Found, bool]] = {}
         for identity, old_secret in tokens:
             session = self._load(visit, identity, now)
@@ -153,20 +152,25 @@ class Engine:
             # The order of two cookies of one name says nothing about which is the user's
             # (RFC 6265bis section 4.2.2).
             self._emit("cookie_conflict", visit, detail=f"{len(found)} live sessions")
-            return
+            return False
         for session, old_secret in found.values():
             self._adopt(visit, session)
             visit.cookie_stale = old_secret or session.moved
             if old_secret:
                 self._emit("old_secret", visit)
+        return bool(found)
 
     def _verified(self, visit: Visit, values: list[str]) -> list[tuple[Identity, bool]]:
         if self._settings.seal is not None:
             return self._unsealed(visit, values, self._settings.seal)
-        verify = visit.transport.signer.verify
+        tokens: list[tuple[Identity, bool]] = []
         # Two equal cookies are one; of two spellings of one ID, only one is canonical.
-        tokens = [verified for verified in map(verify, dict.fromkeys(values)) if verified]
-        return [(Identity(session_id), secret > 0) for session_id, secret in tokens]
+        for value in dict.fromkeys(values):
+            verified = visit.transport.signer.verify(value)
+            if verified is not None:
+                session_id, secret = verified
+                tokens.append((Identity(session_id), secret > 0))
+        return tokens
 
     def _unsealed(
         self, visit: Visit, values: list[str], seal: ClientSeal
@@ -244,6 +248,7 @@ class Engine:
         visit.stored = visit.identity = found.identity
         visit.record = found.record
         visit.notes = found.notes
+        visit.note_changes = {}
         visit.fields = Fields(found.record.fields, self._settings.codec)
         visit.owner = found.record.owner
         visit.label = dict(found.notes.label)
@@ -539,7 +544,7 @@ class Engine:
         secure = visit.secure
         deliverable = cookie_possible and visit.transport.deliverable(secure=secure)
         failed = failed or visit.error is not None
-        visit.pending = _NOTHING if failed else visit.fields.changes()
+        visit.pending = NOTHING if failed else visit.fields.changes()
         plan = self._plan(
             visit, now, failed=failed, refreshable=refreshable, deliverable=deliverable
         )
@@ -1059,9 +1064,6 @@ def client_ip(environ: Environ) -> str | None:
     client = environ.get(CLIENT_KEY)
     ip = environ.get("REMOTE_ADDR") if client is None else getattr(client, "ip", None)
     return ip if isinstance(ip, str) and ip else None
-
-
-_NOTHING: tuple[dict[str, bytes], frozenset[str]] = ({}, frozenset())
 
 
 def _merged(

@@ -48,38 +48,15 @@ class Phase(enum.Enum):
     """The response is complete; nothing is saved any more."""
 
 
-class Visit:
-    """One request's knowledge of its session. Written by the engine, read by the Session."""
+NOTHING: tuple[dict[str, bytes], frozenset[str]] = ({}, frozenset())
+"""No fields to set, none to delete."""
 
-    __slots__ = (
-        "cookie_sent",
-        "cookie_stale",
-        "deadline",
-        "ended",
-        "environ",
-        "error",
-        "fields",
-        "final",
-        "identity",
-        "joins",
-        "keep",
-        "label",
-        "login",
-        "new_id",
-        "note_changes",
-        "notes",
-        "origin",
-        "owner",
-        "pending",
-        "place",
-        "record",
-        "secure",
-        "shared",
-        "store",
-        "stored",
-        "touch",
-        "transport",
-    )
+
+class Visit:
+    """One request's knowledge of its session. Written by the engine, read by the Session.
+
+    What most requests don't change stands in the class, so that a visit begins with a few fields.
+    """
 
     environ: Environ
     transport: Transport
@@ -88,41 +65,41 @@ class Visit:
     """Whether the store outlives the request; False where the data lives with the client."""
     secure: bool
     """Whether the request is secure, as far as the trusted proxies tell."""
-    error: StoreError | None
+    error: StoreError | None = None
     """Why the session could not be loaded, if it couldn't."""
     origin: Origin
-    stored: Identity | None
+    stored: Identity | None = None
     """Under which ID the record is stored."""
-    identity: Identity | None
+    identity: Identity | None = None
     """The present ID: the stored one, or a new one; None until someone asks for it."""
-    record: Record | None
+    record: Record | None = None
     """The record as it was loaded."""
     notes: Notes
     """The notes as they would be saved."""
     note_changes: dict[str, Any]
     """Which of them this request changed, to be put on fresher notes if need be."""
     fields: Fields
-    pending: tuple[dict[str, bytes], frozenset[str]]
+    pending: tuple[dict[str, bytes], frozenset[str]] = NOTHING
     """The fields to set and to delete, as the present commit found them."""
-    owner: str | None
+    owner: str | None = None
     label: dict[str, str]
-    final: bool
+    final: bool = False
     """Whether nothing will be asked of this visit after the present commit."""
     deadline: float
     """When the loaded record ends. UNIX seconds."""
-    new_id: bool
-    login: bool
+    new_id: bool = False
+    login: bool = False
     """Whether ``login()`` was called, so that a live session must come of it."""
-    joins: bool
+    joins: bool = False
     """Whether an owner was set in this request."""
-    keep: frozenset[str] | None
+    keep: frozenset[str] | None = None
     """Which fields survive ``regenerate``; None: all."""
-    touch: bool
-    ended: bool
+    touch: bool = False
+    ended: bool = False
     """Whether a session was destroyed in this request."""
-    cookie_sent: bool
-    cookie_stale: bool
-    place: tuple[str, int] | None
+    cookie_sent: bool = False
+    cookie_stale: bool = False
+    place: tuple[str, int] | None = None
     """The store key for which a login holds a place in the owner's index, and the owner's
     generation when it was taken."""
 
@@ -569,17 +546,17 @@ class Session(MutableMapping[str, Any]):
 
 def visit_of(session: Session) -> Visit | None:
     """What is known of this session; None if the app hasn't touched it."""
-    return session._visit  # noqa: SLF001 # the engine's side door
+    return session._visit  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] # a side door
 
 
 def transport_of(session: Session) -> Transport:
     """How this session's token travels."""
-    return session._transport  # noqa: SLF001 # the middleware's side door
+    return session._transport  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] # a side door
 
 
 def enter_phase(session: Session, phase: Phase) -> None:
     """Tell the session how far the response has come."""
-    session._phase = phase  # noqa: SLF001 # the middleware's side door
+    session._phase = phase  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] # a side door
 
 
 def _note(visit: Visit, **changes: Any) -> None:
