@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Any
+from typing import Any, cast
 
 from .codec import Codec, JSONCodec
 from .errors import ConfigurationError
@@ -95,13 +95,15 @@ def check_label(label: object) -> frozenset[str]:
     """``label`` as a set; empty for None."""
     if label is None:
         return frozenset()
-    given = None if isinstance(label, str) or not isinstance(label, Collection) else [*label]
+    given: list[object] | None = None
+    if isinstance(label, Collection) and not isinstance(label, str):
+        given = list(cast("Collection[object]", label))
     if given is None or not all(part in LABEL_PARTS for part in given):
         raise ConfigurationError(
             f"SessionMiddleware: label is {label!r}; write None, or a tuple of 'ip' and"
             " 'user_agent'"
         )
-    return frozenset(given)
+    return frozenset(cast("list[str]", given))
 
 
 def check_client_side(rotate_after: object, max_per_owner: object, keys: object) -> None:
@@ -118,9 +120,9 @@ def check_client_side(rotate_after: object, max_per_owner: object, keys: object)
             )
 
 
-def sealed(store: Store, keys: object, *, migrate: bool) -> Store:
+def sealed(store: Store, keys: Any, *, migrate: bool) -> Store:
     """The store, inside encryption if there are keys."""
-    if isinstance(keys, (list, tuple)) and not keys:
+    if keys in ([], ()):
         if migrate:
             raise ConfigurationError(
                 "SessionMiddleware: encryption_migrate is True, but there are no encryption_keys;"

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
-from typing import Any, TextIO
+from typing import Any, TextIO, cast
 
 from .codec import CorruptField, JSONCodec
 from .doctor import Finding, Severity, examine
@@ -140,6 +140,7 @@ def _show(arguments: argparse.Namespace, out: TextIO) -> int:
         return DONE
     for name, value in shown.items():
         if isinstance(value, dict):
+            value = cast("dict[str, Any]", value)  # the same, with its types
             print(f"{name}:", file=out)
             unit = " bytes" if name == "fields" else ""
             for key, entry in value.items():

@@ -164,7 +164,7 @@ def _has_plain_numbers(values: list[Any], kinds: set[type]) -> bool:
 
 
 def _text(value: Any, depth: int) -> str:
-    kind = type(value)
+    kind = type(value)  # pyright: ignore[reportUnknownVariableType] # any type
     if kind is str:
         return str(encode_basestring(value))
     writer = _WRITERS.get(kind)
@@ -176,7 +176,7 @@ def _text(value: Any, depth: int) -> str:
 
 
 def _why_not(value: Any) -> str:
-    kind = type(value)
+    kind = type(value)  # pyright: ignore[reportUnknownVariableType] # any type
     for base in _WRITERS:
         if isinstance(value, base) and base is not type(None):
             return (
@@ -224,6 +224,7 @@ def _write_list(value: list[Any], depth: int) -> str:
 
 def _write_dict(value: dict[Any, Any], depth: int) -> str:
     parts: list[str] = []
+    key: Any = ""
     for key, item in value.items():
         if type(key) is not str:
             raise UnstorableValue(f"a dict's keys are str, and this one is {type(key).__name__}")
@@ -254,7 +255,7 @@ def _write_datetime(value: datetime, depth: int) -> str:
     zone = value.tzinfo
     if zone is None or _is_plain_offset(zone):
         extra = ""
-    elif type(zone) is ZoneInfo and zone.key is not None:
+    elif type(zone) is ZoneInfo and zone.key:
         extra = f",{encode_basestring(zone.key)}"
     else:
         raise UnstorableValue(
@@ -320,11 +321,12 @@ def _without_text(value: Any) -> UnstorableValue:
 
 
 def _steps(value: Any) -> Iterable[tuple[str, Any]]:
-    if type(value) is dict:
+    kind: object = type(value)
+    if kind is dict:
         return [(f"[{key!r}]", item) for key, item in value.items()]
-    if type(value) in (list, tuple):
+    if kind in (list, tuple):
         return [(f"[{index}]", item) for index, item in enumerate(value)]
-    return [("{…}", item) for item in value] if type(value) in (set, frozenset) else []
+    return [("{…}", item) for item in value] if kind in (set, frozenset) else []
 
 
 def _read_bytes(data: Any) -> bytes:
@@ -339,7 +341,7 @@ def _read_int(data: str) -> int:
 
 def _read_datetime(data: list[Any]) -> datetime:
     text, zone, fold = (*data, None, None)[:3]
-    value = datetime.fromisoformat(text)
+    value = datetime.fromisoformat(str(text))
     if zone is not None:
         value = value.replace(tzinfo=ZoneInfo(zone))
     return value.replace(fold=1) if fold else value

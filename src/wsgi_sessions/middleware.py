@@ -110,7 +110,7 @@ class SessionMiddleware:
     registry: SessionRegistry
     """The sessions in it, by owner and by handle."""
 
-    def __init__(
+    def __init__(  # noqa: C901 # a checklist of options, one after the other
         self,
         app: WSGIApplication,
         *,
@@ -227,7 +227,12 @@ class SessionMiddleware:
             self._site = _Site(cookie, secrets)
         elif callable(cookie):
             # Bounded: a function might make a cookie from what the client sends.
-            self._choose = lru_cache(maxsize=256)(lambda chosen: _Site(chosen, secrets))
+
+            @lru_cache(maxsize=256)
+            def choose(chosen: Cookie) -> _Site:
+                return _Site(chosen, secrets)
+
+            self._choose = choose
         else:
             raise ConfigurationError(
                 f"SessionMiddleware: cookie is {cookie!r}; write Cookie(…), or a function that"

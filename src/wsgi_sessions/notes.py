@@ -11,7 +11,7 @@ import math
 import struct
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 _FORMAT = 1
 _HEAD = struct.Struct(">BBdddd")
@@ -98,8 +98,9 @@ def _with_extra(notes: Notes, raw: bytes) -> Notes:
         raise CorruptNotes("damaged") from None
     if not isinstance(extra, dict):
         raise CorruptNotes("damaged")
+    extra = cast("dict[str, Any]", extra)
     generation = extra.get("generation", 0)
-    label = extra.get("label", {})
+    label: Any = extra.get("label", {})
     if type(generation) is not int or generation < 0 or not is_label(label):
         raise CorruptNotes("damaged")
     return notes._replace(

@@ -294,7 +294,7 @@ class ProxyProbe:
 
 
 def _wants_json(environ: Mapping[str, Any]) -> bool:
-    asked = parse_qs(environ.get("QUERY_STRING", "")).get("format")
+    asked = parse_qs(str(environ.get("QUERY_STRING", ""))).get("format")
     if asked is not None:
         return asked[-1] == "json"
     accepted: str = environ.get("HTTP_ACCEPT", "")

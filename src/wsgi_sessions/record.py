@@ -36,7 +36,7 @@ class Record:
 class Changes:
     """What one request wants changed in a record; an empty one with times is a touch."""
 
-    set: Mapping[str, bytes] = field(default_factory=dict)
+    set: Mapping[str, bytes] = field(default_factory=dict[str, bytes])
     delete: frozenset[str] = frozenset()
     notes: bytes | None = None
     """None leaves the notes as they are."""

@@ -75,12 +75,12 @@ class SealedStore(Store):
         return f"SealedStore({self._store!r})"
 
     @property
-    def clock(self) -> Callable[[], float]:
+    def clock(self) -> Callable[[], float]:  # pyright: ignore[reportIncompatibleMethodOverride] # an attribute there, the inner store's here
         """The inner store's clock."""
         return self._store.clock
 
     @clock.setter
-    def clock(self, clock: Callable[[], float]) -> None:
+    def clock(self, clock: Callable[[], float]) -> None:  # pyright: ignore[reportIncompatibleMethodOverride] # as above
         self._store.clock = clock
 
     def subscribe(self, listener: StoreListener) -> None:

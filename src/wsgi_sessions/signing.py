@@ -16,7 +16,7 @@ import os
 import re
 from base64 import urlsafe_b64encode
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from itsdangerous import Signer
 
@@ -96,10 +96,11 @@ def check_secrets(secret_key: object, option: str = "secret_key") -> tuple[bytes
         ConfigurationError: for anything but str, bytes or a list or tuple of them, and for secrets
             that are short, blank or well known. The message never quotes one.
     """
+    given: Sequence[object]
     if isinstance(secret_key, (str, bytes)):
-        given: Sequence[object] = (secret_key,)
+        given = (secret_key,)
     elif isinstance(secret_key, (list, tuple)):
-        given = tuple(secret_key)  # pyright: ignore[reportUnknownArgumentType,reportUnknownVariableType] # each is checked below
+        given = tuple(cast("Sequence[object]", secret_key))
     else:
         raise ConfigurationError(
             f"{option} is of type {type(secret_key).__name__}; give str or bytes of at least"
