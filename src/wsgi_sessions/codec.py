@@ -167,7 +167,7 @@ def _text(value: Any, depth: int) -> str:
     kind = type(value)  # pyright: ignore[reportUnknownVariableType] # any type
     if kind is str:
         return str(encode_basestring(value))
-    writer = _WRITERS.get(kind)
+    writer = _WRITERS.get(kind)  # pyright: ignore[reportUnknownArgumentType] # any type
     if writer is None:
         raise UnstorableValue(_why_not(value))
     if depth > MAX_DEPTH:
@@ -321,7 +321,7 @@ def _without_text(value: Any) -> UnstorableValue:
 
 
 def _steps(value: Any) -> Iterable[tuple[str, Any]]:
-    kind: object = type(value)
+    kind: object = type(value)  # pyright: ignore[reportUnknownVariableType] # any type
     if kind is dict:
         return [(f"[{key!r}]", item) for key, item in value.items()]
     if kind in (list, tuple):
