@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import functools
 import inspect
 import math
@@ -25,6 +24,8 @@ def checked_options(cls: type[T]) -> type[T]:
     def __init__(self: Any, *args: Any, **options: Any) -> None:
         for name in options:
             if name not in allowed:
+                import difflib  # noqa: PLC0415 # only a mistake needs it
+
                 close = difflib.get_close_matches(name, allowed, n=1)
                 hint = f"write {close[0]}" if close else f"allowed are {', '.join(allowed)}"
                 raise ConfigurationError(f"{cls.__name__} has no option {name}; {hint}")

@@ -15,9 +15,11 @@ from collections.abc import Callable, Iterable
 from datetime import date, datetime, time, timedelta, timezone
 from decimal import Decimal, InvalidOperation
 from json.encoder import encode_basestring
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 from uuid import UUID
-from zoneinfo import ZoneInfo
+
+if TYPE_CHECKING:
+    from zoneinfo import ZoneInfo
 
 
 def _find_orjson() -> Any:
@@ -255,7 +257,7 @@ def _write_datetime(value: datetime, depth: int) -> str:
     zone = value.tzinfo
     if zone is None or _is_plain_offset(zone):
         extra = ""
-    elif type(zone) is ZoneInfo and zone.key:
+    elif type(zone) is _zone_info() and zone.key:
         extra = f",{encode_basestring(zone.key)}"
     else:
         raise UnstorableValue(
@@ -264,6 +266,13 @@ def _write_datetime(value: datetime, depth: int) -> str:
     text = value.replace(tzinfo=None).isoformat() if extra else value.isoformat()
     fold = ",1" if value.fold else ""
     return f'{{"~datetime":["{text}"{extra or (fold and ",null")}{fold}]}}'
+
+
+def _zone_info() -> type[ZoneInfo]:
+    # Imported late: it looks for the time zone database, and few apps store zones.
+    from zoneinfo import ZoneInfo  # noqa: PLC0415 # see above
+
+    return ZoneInfo
 
 
 def _is_plain_offset(zone: object) -> bool:
@@ -343,7 +352,7 @@ def _read_datetime(data: list[Any]) -> datetime:
     text, zone, fold = (*data, None, None)[:3]
     value = datetime.fromisoformat(str(text))
     if zone is not None:
-        value = value.replace(tzinfo=ZoneInfo(zone))
+        value = value.replace(tzinfo=_zone_info()(zone))
     return value.replace(fold=1) if fold else value
 
 
