@@ -11,7 +11,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from ..errors import ConfigurationError
@@ -105,6 +105,11 @@ class Cluster:
     def __init__(self, client: Any, errors: Errors) -> None:
         self._client = client
         self._errors = errors
+        self._client_of: Callable[[Any], Any] = (
+            client.get_redis_connection
+            if hasattr(client, "get_redis_connection")
+            else client.get_valkey_connection
+        )
 
     def one(self, name: bytes, command: Sequence[Any]) -> Any:
         """The answer to one command about the key ``name``."""
@@ -133,7 +138,7 @@ class Cluster:
         return self._server(self._client.get_node_from_key(name))
 
     def _server(self, node: Any) -> Server:
-        return Server(self._client.get_redis_connection(node), self._errors)
+        return Server(self._client_of(node), self._errors)
 
 
 def _purpose(pool: Any) -> tuple[str, ...]:
