@@ -35,7 +35,7 @@ def _raw_directory(path: Path) -> bytes:
 def _raw_redis(store: Any) -> bytes:
     client = store.client
     parts: list[Any] = []
-    for key in client.keys("*"):
+    for key in client.keys(f"{store.prefix}*"):
         parts.append(key)
         kind = client.type(key)
         if kind == b"hash":

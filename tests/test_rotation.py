@@ -8,6 +8,7 @@ thief (PHP manual, "Session ID regeneration"; OWASP Session Management, "Renewal
 from __future__ import annotations
 
 import random
+import secrets
 import threading
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -17,9 +18,10 @@ from typing import Any
 import pytest
 
 from raw import raw
+from servers import NamedServer, Server
 from wsgi import SECRET, Browser, Site
 from wsgi_sessions import Lifetime, Session
-from wsgi_sessions.stores import FileStore, MemoryStore, Store
+from wsgi_sessions.stores import FileStore, MemoryStore, RedisStore, Store
 from wsgi_sessions.testing import FaultyStore
 
 OTHER_SECRET = "another secret of at least thirty-two bytes, for tests"
@@ -600,14 +602,25 @@ class TestRaces:
         assert site.run(browser, lambda s: s.label).text == "{'device': 'phone'}"
 
 
-def stores(tmp_path: Path, kind: str) -> Store:
-    return MemoryStore() if kind == "memory" else FileStore(tmp_path / "sessions")
-
-
 @pytest.mark.parametrize("kind", ["memory", "file"])
 def test_1200_racing_requests_during_rotations_lose_nothing(kind: str, tmp_path: Path) -> None:
+    race(MemoryStore() if kind == "memory" else FileStore(tmp_path / "sessions"))
+
+
+def test_1200_racing_requests_during_rotations_lose_nothing_on_redis(
+    redis_server: Server | NamedServer,
+) -> None:
+    store = RedisStore.from_url(redis_server.url, prefix=f"rotation-{secrets.token_hex(8)}:")
+    try:
+        race(store)
+        store.clear()
+    finally:
+        store.close()
+
+
+def race(store: Store) -> None:
     threads, each = 8, 150
-    site, browser = started(store=stores(tmp_path, kind))
+    site, browser = started(store=store)
     jar = threading.Lock()
     failures: list[str] = []
 
@@ -624,7 +637,7 @@ def test_1200_racing_requests_during_rotations_lose_nothing(kind: str, tmp_path:
                 site.clock.advance(25)
             with jar:
                 one = twin(browser)
-            response = request(site, one, f"/{name}", add)
+            response = ask(site, one, f"/{name}", add)
             if response.code != 200:
                 failures.append(response.status)
             with jar:  # tabs share a jar; one answer of ten never gets there
@@ -645,7 +658,7 @@ def test_1200_racing_requests_during_rotations_lose_nothing(kind: str, tmp_path:
     assert len(list(site.middleware.registry)) == 1
 
 
-def request(site: Site, browser: Browser, path: str, work: Callable[[Session], Any]) -> Any:
+def ask(site: Site, browser: Browser, path: str, work: Callable[[Session], Any]) -> Any:
     site.routes[path] = work
     return browser.get(path)
 

@@ -22,6 +22,7 @@ from wsgi_sessions import (
     TooManySessions,
     TrustedProxies,
 )
+from wsgi_sessions.proxies import resolve_client
 from wsgi_sessions.signing import key_of
 from wsgi_sessions.stores import MemoryStore
 from wsgi_sessions.testing import FaultyStore
@@ -392,3 +393,10 @@ def test_PC_10_PC_14_the_networks_are_frozen_and_may_be_none() -> None:
 
     assert proxies == TrustedProxies(networks=["10.0.0.0/8"])
     assert TrustedProxies(networks=[]) == TrustedProxies()
+
+
+def test_PC_9_a_mapped_network_is_the_ipv4_one() -> None:
+    proxies = TrustedProxies(networks=["::ffff:10.0.0.0/104"])
+    made = environ(REMOTE_ADDR="10.1.2.3", HTTP_X_FORWARDED_FOR="203.0.113.9")
+
+    assert resolve_client(made, proxies).ip == "203.0.113.9"
