@@ -767,6 +767,9 @@ class StoreContract:
         assert entries[one].added_at > entries[two].added_at
         assert abs(entries[one].expires_at - _later() - 7) < 0.001
         assert (entries[one].generation, entries[two].generation) == (1, 0)
+        three = _key()
+        store.add_owned(owner, three, _later())
+        assert store.owned_by(owner)[three].added_at > entries[one].added_at
 
     def test_removing_takes_out_the_named_keys(self) -> None:
         store, owner = self.make_store(), _owner()
@@ -791,10 +794,11 @@ class StoreContract:
         assert store.generation(_owner()) == 0
 
     def test_the_generation_outlives_an_empty_index(self) -> None:
-        store, owner, key = self.make_store(), _owner(), _key()
-        store.add_owned(owner, key, _later())
+        store, owner, removed, expired = self.make_store(), _owner(), _key(), _key()
+        store.add_owned(owner, removed, _later())
+        store.add_owned(owner, expired, _now() - 10)
         store.next_generation(owner)
-        store.remove_owned(owner, [key])
+        store.remove_owned(owner, [removed])
         store.purge_expired(_now() + 60)
 
         assert store.owned_by(owner) == {}

@@ -299,6 +299,16 @@ class TestReclaiming:
         assert set(store.keys()) == {key(number) for number in range(1, 2000, 2)}
         assert store.purge_expired(NOW + 10) == 1000
 
+    def test_a_key_is_found_at_its_place_only(self) -> None:
+        """Keys stand side by side, and one may by chance be the end and beginning of two others."""
+        queue = memory._Queue()
+        one, two, three = ("11" * 16 + "22" * 16), ("33" * 16 + "44" * 16), ("22" * 16 + "33" * 16)
+        for each in (one, two, three):
+            queue.add(NOW, each)
+        queue.remove(NOW, three)
+
+        assert queue.take(9) == [one, two]
+
 
 class TestFull:
     """When it is full: expired first, then without owner, then owned, each soonest to expire."""

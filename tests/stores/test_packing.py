@@ -1,0 +1,117 @@
+"""The packed form of a record: exact, and every damage that no checksum caught is a ValueError."""
+
+from __future__ import annotations
+
+import struct
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from wsgi_sessions.errors import StoreError
+from wsgi_sessions.record import Changes, Record
+from wsgi_sessions.stores.packing import changed, head, pack, unpack
+
+TEXT = st.text(st.characters(), max_size=20)
+RECORDS = st.builds(
+    Record,
+    fields=st.dictionaries(TEXT, st.binary(max_size=50), max_size=8),
+    notes=st.binary(max_size=50),
+    used_at=st.floats(allow_nan=False),
+    expires_at=st.floats(allow_nan=False),
+    version=st.integers(0, 2**64 - 1),
+    owner=st.none() | TEXT,
+)
+RECORD = Record({"a": b"1", "b": b""}, b"notes", 1.0, 2.0, 3, "owner")
+
+
+@given(RECORDS, st.binary(max_size=5))
+def test_a_record_comes_back_as_it_was(record: Record, before: bytes) -> None:
+    packed = before + pack(record)
+
+    assert unpack(packed, len(before), record.used_at, record.expires_at) == record
+    assert head(packed, len(before)) == (record.version, record.owner)
+
+
+def test_the_form_stays_as_it_is() -> None:
+    """Files written today are read by later versions."""
+    assert pack(RECORD).hex(" ", -4) == (
+        "03000000 00000000 02000000 05000000 05000000"
+        " 01000000 01000000 01000000 00000000"
+        " 6f776e65 726e6f74 65736131 62"
+    )
+
+
+@given(RECORDS, st.data())
+def test_what_was_cut_or_grew_is_refused(record: Record, data: st.DataObject) -> None:
+    packed = pack(record)
+    shorter = packed[: data.draw(st.integers(0, len(packed) - 1))]
+    longer = packed + data.draw(st.binary(min_size=1, max_size=9))
+
+    for content in (shorter, longer):
+        with pytest.raises(ValueError, match="cut short|don't add up|more fields|decode"):
+            unpack(content, 0, 1.0, 2.0)
+
+
+@given(st.binary(max_size=200))
+@settings(max_examples=500)
+def test_noise_is_refused_or_a_record_but_raises_nothing_else(noise: bytes) -> None:
+    try:
+        record = unpack(noise, 0, 1.0, 2.0)
+    except ValueError:
+        return
+    assert pack(record) == noise
+
+
+@pytest.mark.parametrize("at", range(8, len(pack(RECORD))))
+def test_numbers_that_lie_are_refused(at: int) -> None:
+    """With the highest byte of any length, or of the number of fields, far too large."""
+    packed = bytearray(pack(RECORD))
+    packed[at] |= 0xF0
+    if bytes(packed) == pack(RECORD):
+        return
+    try:
+        record = unpack(bytes(packed), 0, 1.0, 2.0)
+    except ValueError:
+        return
+    assert pack(record) == packed
+
+
+def test_a_count_beyond_all_memory_is_refused_at_once() -> None:
+    with pytest.raises(ValueError, match="more fields than bytes"):
+        unpack(struct.pack("<QIII", 1, 0xFFFFFFFF, 0, 0) + bytes(100), 0, 1.0, 2.0)
+
+
+def test_a_name_that_stands_twice_is_refused() -> None:
+    packed = pack(RECORD)
+
+    with pytest.raises(ValueError, match="don't add up"):
+        unpack(packed.replace(b"a1b", b"a1a"), 0, 1.0, 2.0)
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        Record({1: b""}, b"", 0.0, 0.0),  # type: ignore[dict-item] # by mistake
+        Record({"a": "1"}, b"", 0.0, 0.0),  # type: ignore[dict-item] # by mistake
+        Record({}, "", 0.0, 0.0),  # type: ignore[arg-type] # by mistake
+        Record({}, b"", 0.0, 0.0, owner=1),  # type: ignore[arg-type] # by mistake
+        Record({}, b"", 0.0, 0.0, version=-1),
+        Record({}, b"", 0.0, 0.0, version=2**64),
+        Record({}, b"", 0.0, 0.0, version="1"),  # type: ignore[arg-type] # by mistake
+        Record(None, b"", 0.0, 0.0),  # type: ignore[arg-type] # by mistake
+    ],
+)
+def test_what_cannot_be_kept_is_a_store_error(record: Record) -> None:
+    with pytest.raises(StoreError):
+        pack(record)
+
+
+def test_changes_make_a_new_record() -> None:
+    after = changed(
+        RECORD,
+        Changes({"b": b"2", "c": b"3"}, frozenset({"a"}), b"new notes", used_at=5.0),
+    )
+
+    assert after == Record({"b": b"2", "c": b"3"}, b"new notes", 5.0, 2.0, 4, "owner")
+    assert RECORD.fields == {"a": b"1", "b": b""}
