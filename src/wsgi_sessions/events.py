@@ -15,7 +15,7 @@ from typing import cast
 
 from .errors import ConfigurationError
 
-logger = logging.getLogger("wsgi_sessions")
+logger: logging.Logger = logging.getLogger("wsgi_sessions")
 
 LINES_PER_MINUTE = 10
 """How many log lines of one kind a minute may have."""

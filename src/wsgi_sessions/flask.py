@@ -144,7 +144,7 @@ class FlaskSession(Session, SessionMixin):
         pass
 
 
-session = cast("FlaskSession", flask_session)
+session: FlaskSession = cast("FlaskSession", flask_session)
 """``flask.session`` itself, with the type that it has here."""
 
 

@@ -67,8 +67,8 @@ class Identity:
     __slots__ = ("id", "key")
 
     def __init__(self, session_id: str) -> None:
-        self.id = session_id
-        self.key = key_of(session_id)
+        self.id: str = session_id
+        self.key: str = key_of(session_id)
 
     def __repr__(self) -> str:
         return f"<Identity {self.key[:12]}…>"

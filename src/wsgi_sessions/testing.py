@@ -50,7 +50,7 @@ class FakeClock:
     """
 
     def __init__(self, now: float = 1_700_000_000.0) -> None:
-        self.now = now
+        self.now: float = now
         """What it shows. UNIX seconds; set it freely, backwards too."""
 
     def __call__(self) -> float:

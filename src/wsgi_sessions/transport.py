@@ -54,11 +54,11 @@ class CookieTransport:
     __slots__ = ("_writer", "cookie", "name", "persistent", "purpose", "signer")
 
     def __init__(self, cookie: Cookie, secrets: tuple[bytes, ...]) -> None:
-        self.cookie = cookie
-        self.name = cookie.name
-        self.persistent = cookie.persistent
-        self.purpose = f"cookie.{cookie.name}"
-        self.signer = TokenSigner(secrets, self.purpose)
+        self.cookie: Cookie = cookie
+        self.name: str = cookie.name
+        self.persistent: bool = cookie.persistent
+        self.purpose: str = f"cookie.{cookie.name}"
+        self.signer: TokenSigner = TokenSigner(secrets, self.purpose)
         self._writer = CookieWriter(cookie)
 
     def values(self, environ: Environ) -> list[str]:
@@ -83,11 +83,11 @@ class HeaderTransport:
     __slots__ = ("environ_key", "name", "persistent", "purpose", "signer")
 
     def __init__(self, name: str, secrets: tuple[bytes, ...]) -> None:
-        self.name = name
-        self.persistent = False
-        self.environ_key = environ_key(name)
-        self.purpose = f"header.{name.lower()}"
-        self.signer = TokenSigner(secrets, self.purpose)
+        self.name: str = name
+        self.persistent: bool = False
+        self.environ_key: str = environ_key(name)
+        self.purpose: str = f"header.{name.lower()}"
+        self.signer: TokenSigner = TokenSigner(secrets, self.purpose)
 
     def values(self, environ: Environ) -> list[str]:
         value = environ.get(self.environ_key)

@@ -70,7 +70,7 @@ class Directory:
             ) from error
         self._flock = fcntl.flock
         self._lock, self._unlock = fcntl.LOCK_EX, fcntl.LOCK_UN
-        self.root = str(root)
+        self.root: str = str(root)
         self._mode = mode
         self._durable = durable
         self._base = self.root
