@@ -3,7 +3,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help venv test lint types docs package coverage clean
+.PHONY: help venv test lint types docs package coverage bench clean
 
 help: ## Show what can be made
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -38,12 +38,19 @@ package: venv ## Build the wheel, install it into a fresh environment, and try i
 	build/fresh/bin/python -m pip install --quiet dist/*.whl
 	build/fresh/bin/python -W error -c "import wsgi_sessions, wsgi_sessions.stores; print('wsgi-sessions', wsgi_sessions.__version__)"
 	build/fresh/bin/wsgi-sessions secret >/dev/null
+	build/fresh/bin/python -m pip install --quiet pyright flask redis cryptography orjson
+	cd build/fresh && PATH="$$PWD/bin:$$PATH" bin/python -m pyright --verifytypes wsgi_sessions --ignoreexternal > types.txt || (cat types.txt; exit 1)
+	@grep score build/fresh/types.txt
 
 coverage: venv ## Run the tests and show which branches they don't reach
 	rm -f .coverage .coverage.*
 	$(BIN)/python -m coverage run -m pytest $(PYTEST_ARGS)
 	$(BIN)/python -m coverage combine --quiet
 	$(BIN)/python -m coverage report --skip-covered
+
+bench: venv ## Measure ours against the peers; writes docs/benchmarks.md (BENCH_ARGS=--quick: a look)
+	$(BIN)/python -m pip install --quiet --group bench
+	PYTHONPATH=tests $(BIN)/python -m benchmarks $(BENCH_ARGS)
 
 clean: ## Remove what was made
 	rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache docs/_build
