@@ -148,7 +148,7 @@ class _Minimum:
         body = act(action, session, Manners(), self._data)
         if action == "logout" and sid is not None:
             self._rows.delete(sid)
-        elif action not in ("read", "who", "count"):
+        elif action not in ("read", "who", "count", "has-data"):
             if action == "sign-in" and sid is not None:
                 self._rows.delete(sid)
                 sid = None
@@ -427,7 +427,9 @@ def django_sessions(place: Place, storage: str) -> Contender:
         def app(environ: Environ, start_response: Any) -> Iterable[bytes]:
             response = handle(WSGIRequest({**environ, "wsgi.input": _EMPTY}))
             headers = list(response.items())
-            headers += [("Set-Cookie", morsel.OutputString()) for morsel in response.cookies.values()]
+            headers += [
+                ("Set-Cookie", morsel.OutputString()) for morsel in response.cookies.values()
+            ]
             start_response("200 OK", headers)
             return [response.content]
 

@@ -2,7 +2,7 @@
 
 CPU time, because wall time on a shared machine measures the neighbours. Contenders take turns, so
 that a slow spell hits all alike. The garbage collector runs as in production; before each turn it
-is emptied, and what lives on is frozen, so that nobody pays for what another one keeps.
+is emptied, and what was there before the measurement is frozen, so that nobody pays for it.
 """
 
 from __future__ import annotations
@@ -32,14 +32,12 @@ def cpu_seconds(task: Task, count: int, server: Server | None) -> float:
     run = task.prepare(count)
     watched = server if task.uses_redis else None
     gc.collect()
-    gc.freeze()
     before = 0.0 if watched is None else watched.cpu()
     start = time.process_time()
     run()
     spent = time.process_time() - start
     if watched is not None:
         spent += watched.cpu() - before
-    gc.unfreeze()
     return spent
 
 
@@ -61,9 +59,12 @@ def medians(
         counts[task.name] = max(least, min(20_000, int(turn / cost)))
     times: dict[str, list[float]] = {task.name: [] for task in tasks}
     order = list(tasks)
+    gc.collect()
+    gc.freeze()
     for _ in range(repetitions):
         random.shuffle(order)
         for task in order:
             count = counts[task.name]
             times[task.name].append(cpu_seconds(task, count, server) / count * 1e6)
+    gc.unfreeze()
     return {name: statistics.median(values) for name, values in times.items()}

@@ -15,6 +15,8 @@ from typing import Any
 Environ = dict[str, Any]
 App = Callable[[Environ, Any], Iterable[bytes]]
 NAME = "session"
+interruptions: list[Callable[[], object]] = []
+"""What happens in the middle of the next ``slow-add``."""
 USER = "user-4711"
 
 _ROWS = 40
@@ -86,8 +88,17 @@ def act(action: str, session: Any, manners: Manners, data: dict[str, Any]) -> by
         session[action] = 1
         manners.changed(session)
         return b"added"
+    if action == "slow-add":
+        # Something else happens to the session between reading and writing.
+        session.get("user")
+        interruptions.pop()()
+        session["late"] = 1
+        manners.changed(session)
+        return b"added"
+    if action == "has-data":
+        return str("f00" in session or "late" in session).encode()
     if action == "count":
-        return str(sum(1 for name in session if name.startswith("add-"))).encode()
+        return str(sum(1 for name in list(session.keys()) if name.startswith("add-"))).encode()
     raise ValueError(action)
 
 
