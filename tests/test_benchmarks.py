@@ -52,9 +52,9 @@ def test_every_contender_really_reads_changes_and_ends_sessions(maker: Maker, st
 def test_a_contender_that_forgets_is_found_out() -> None:
     with cost.place(None, payload(100, 1)) as place:
         contender = c.minimum(place, "memory")
-        contender.parts["rows"].put = lambda sid, row: None
+        contender.parts["rows"].delete = lambda sid: None
 
-        with pytest.raises(AssertionError):
+        with pytest.raises(AssertionError, match="the old ID still works"):
             cost.check(contender)
 
 

@@ -7,6 +7,7 @@ asked for, so that what isn't installed is left out.
 
 from __future__ import annotations
 
+import contextlib
 import hmac
 import io
 import json
@@ -37,7 +38,9 @@ class Contender:
     bare: App
     select: Callable[[], object] = bool
     """To be called before its requests, where a framework has settings per process."""
-    server_side: bool = True
+    ends_old_id: bool = True
+    """Whether the ID of before is dead after a sign-in: not where the data lives with the client,
+    and not in Beaker, whose regenerate_id() leaves the old session where it is."""
     parts: dict[str, Any] = field(default_factory=dict)
     """What some measurements need to reach inside: the store, for example."""
 
@@ -119,7 +122,7 @@ def ours(place: Place, storage: str, name: str = "ours", **options: Any) -> Cont
         storage,
         app,
         _bare(place.data),
-        server_side=storage != "cookie",
+        ends_old_id=storage != "cookie",
         parts={"store": app.store, "middleware": app},
     )
 
@@ -270,7 +273,8 @@ def beaker(place: Place, storage: str) -> Contender:
     elif storage == "redis":
         options["session.url"] = place.redis_url
     inner = plain_app(manners, place.data, lambda environ: environ["beaker.session"])
-    return Contender("Beaker", storage, SessionMiddleware(inner, options), _bare(place.data))
+    app = SessionMiddleware(inner, options)
+    return Contender("Beaker", storage, app, _bare(place.data), ends_old_id=False)
 
 
 # Flask
@@ -324,7 +328,7 @@ def flask_cookie(place: Place, storage: str = "cookie") -> Contender:
     manners = Manners(changed=_modified, end=lambda session: session.clear())
     app = _flask_app(manners, place.data)
     bare = _flask_bare(place.data)
-    return Contender("Flask's own", storage, _wsgi(app), bare, server_side=False)
+    return Contender("Flask's own", storage, _wsgi(app), bare, ends_old_id=False)
 
 
 def flask_session(place: Place, storage: str) -> Contender:
@@ -365,32 +369,40 @@ def flask_session(place: Place, storage: str) -> Contender:
 
 
 @cache
-def _django_settings(redis_url: str | None) -> Any:
+def _django_settings() -> Any:
     import django
     from django.conf import settings
 
-    caches: dict[str, Any] = {
-        "memory": {
-            "BACKEND": "django.core.cache.backends.locmem.LocMemCache",
-            "OPTIONS": {"MAX_ENTRIES": LIMIT},
-        },
+    in_memory = {
+        "BACKEND": "django.core.cache.backends.locmem.LocMemCache",
+        "OPTIONS": {"MAX_ENTRIES": LIMIT},
     }
-    caches["default"] = caches["memory"]
-    if redis_url is not None:
-        caches["redis"] = {
-            "BACKEND": "django.core.cache.backends.redis.RedisCache",
-            "LOCATION": redis_url,
-        }
+    in_redis = {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": ""}
     settings.configure(
-        SECRET_KEY=SECRET, SESSION_COOKIE_NAME=NAME, CACHES=caches, USE_TZ=True, ALLOWED_HOSTS=["*"]
+        SECRET_KEY=SECRET,
+        SESSION_COOKIE_NAME=NAME,
+        CACHES={"default": in_memory, "memory": in_memory, "redis": in_redis},
+        USE_TZ=True,
+        ALLOWED_HOSTS=["*"],
     )
     django.setup()
     return settings
 
 
+def _use_redis(url: str) -> None:
+    from django.core.cache import caches
+
+    if caches.settings["redis"]["LOCATION"] != url:
+        caches.settings["redis"]["LOCATION"] = url
+        with contextlib.suppress(AttributeError):
+            del caches["redis"]
+
+
 def django_sessions(place: Place, storage: str) -> Contender:
     """Django's SessionMiddleware around a view, without the rest of Django's request handling."""
-    settings = _django_settings(place.redis_url)
+    settings = _django_settings()
+    if place.redis_url is not None:
+        _use_redis(place.redis_url)
     from django.contrib.sessions.middleware import SessionMiddleware
     from django.core.handlers.wsgi import WSGIRequest
     from django.http import HttpResponse

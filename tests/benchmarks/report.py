@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 # ruff: noqa: ISC004 # sentences go on over several lines
-
 import importlib.metadata
 import platform
 from collections.abc import Mapping

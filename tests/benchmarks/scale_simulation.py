@@ -11,7 +11,6 @@ for at random, and one primary dies while they are.
 from __future__ import annotations
 
 # ruff: noqa: ISC004 # sentences go on over several lines
-
 import argparse
 import hashlib
 import math

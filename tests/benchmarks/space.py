@@ -110,7 +110,7 @@ def expiry(contender: Contender, count: int) -> tuple[float, float, float]:
         cache = caches["memory"]
         for number in range(count):
             cache.set(f"k{number}", payload(SIZE, 1), 1)
-        cache._max_entries = count  # type: ignore[attr-defined] # so that it is full
+        cache._max_entries = count  # so that it is full
     else:
         cache = contender.parts["cache"]
         cache._threshold = count
@@ -135,7 +135,7 @@ def _left(contender: Contender) -> int:
     if contender.name == "Django":
         from django.core.cache import caches
 
-        return len(caches["memory"]._cache)  # type: ignore[attr-defined] # there is no public count
+        return len(caches["memory"]._cache)  # there is no public count
     return len(contender.parts["cache"]._cache)
 
 
