@@ -58,8 +58,10 @@ class SQLStore(Store):
 
     def __init__(self, url: str) -> None:
         super().__init__()
-        self._engine = sa.create_engine(url)
-        if self._engine.dialect.name == "sqlite":
+        lite = sa.make_url(url).get_backend_name() == "sqlite"
+        # Seconds to wait for another process's transaction; SQLite's own 5 are few under load.
+        self._engine = sa.create_engine(url, connect_args={"timeout": 30} if lite else {})
+        if lite:
             _write_lock_first(self._engine)
         with self._transaction("create") as db:
             meta.create_all(db)

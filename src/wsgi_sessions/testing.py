@@ -1034,10 +1034,12 @@ class StoreContract:
         keys = [self._shared_session({"a": b"1"}) for _ in range(50)]
 
         def write() -> None:
-            store, ended = self.make_store(), 0
-            while ended < len(keys):
+            store = self.make_store()
+            for _ in range(_MANY_ROUNDS):
                 written = [store.update(key, Changes(set={"a": b"2"})) for key in keys]
-                ended = written.count(GONE)
+                if written.count(GONE) == len(keys):
+                    return
+            raise AssertionError("the sessions were never deleted")
 
         def delete() -> None:
             store = self.make_store()
@@ -1062,6 +1064,8 @@ class StoreContract:
 
 
 _WRITES = 25
+_MANY_ROUNDS = 2000
+"""Far more than it takes; a test that waits for another process must end even if that one died."""
 _COUNTS = 10
 _ROUNDS = 100
 _STARTED = float(int(time.time())) + 0.25
