@@ -593,9 +593,10 @@ def test_exact_goes_for_forwarded_too() -> None:
 
     one = resolve_client(environ(**{FWD: f"for={CLIENT};proto=https"}), exact)
     two = resolve_client(environ(**{FWD: f"for=6.6.6.6, for={CLIENT};proto=https"}), exact)
+    empty = resolve_client(environ(**{FWD: f",for={CLIENT};proto=https"}), exact)
 
     assert one == Client(CLIENT, "https", "app.int:8000", 8000, "", ())
-    assert two == Client(None, "http", "app.int:8000", 8000, "", ("fwd_long",))
+    assert two == empty == Client(None, "http", "app.int:8000", 8000, "", ("fwd_long",))
 
 
 # Peers
@@ -717,6 +718,7 @@ NETWORK_ROWS = [
     pytest.param(None, None, ["127.0.0.1"], None, "peer_untrusted", id="50"),
     pytest.param(None, "127.0.0.1, 10.0.0.1", ["127.0.0.1"], None, "peer_untrusted", id="51"),
     pytest.param("10.0.0.1", "", ["10.0.0.0/8"], None, "for_malformed", id="empty header"),
+    pytest.param("10.0.0.1", ",10.0.0.2", ["10.0.0.0/8"], None, "for_malformed", id="empty first entry"),
     pytest.param("10.0.0.1", "1.1.1.1,,10.0.0.2", ["10.0.0.0/8"], None, "for_malformed", id="a,,b"),
     pytest.param("10.0.0.1", "1.1.1.1,\t10.0.0.2:80", ["10.0.0.0/8"], "1.1.1.1", None, id="tab, port"),
     pytest.param("10.0.0.1", "8.8.8.8, 010.0.0.1", ["10.0.0.0/8"], None, "for_malformed", id="octal"),
@@ -906,6 +908,7 @@ def test_the_nth_element_of_forwarded_counts(
         (f"for={CLIENT}, garbage, for=10.0.0.2;proto=https", None, "http", ("fwd_malformed",)),
         ("for=10.0.0.1;proto=https," * 100, None, "http", ("for_absent", "proto_absent")),
         (",".join(["for=10.0.0.1;proto=https"] * 100), None, "http", ("fwd_long",)),
+        (",for=10.0.0.2;proto=https", None, "http", ("for_absent", "proto_absent")),
         (None, "10.0.0.9", "http", ("fwd_absent",)),
     ],
 )
