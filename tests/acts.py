@@ -21,6 +21,13 @@ def login(session: Session) -> None:
     session.login("bob")
 
 
+def login_as(owner: str) -> Callable[[Session], Any]:
+    def work(session: Session) -> None:
+        session.login(owner)
+
+    return work
+
+
 def destroy(session: Session) -> None:
     session.destroy()
 

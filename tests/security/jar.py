@@ -155,8 +155,9 @@ class Jar:
     def value(self, name: str) -> str | None:
         """The value of the one cookie of this name."""
         self._sweep()
-        (found,) = [kept.value for key, kept in self.kept.items() if key[0] == name] or [None]
-        return found
+        found = [kept.value for key, kept in self.kept.items() if key[0] == name]
+        assert len(found) <= 1
+        return found[0] if found else None
 
 
 def domain_matches(host: str, domain: str, *, host_only: bool) -> bool:

@@ -77,7 +77,7 @@ def page(against: dict[str, str], different: dict[str, str]) -> str:
 
 
 if __name__ == "__main__":
-    sys.path.insert(0, str(Path(__file__).parent))
-    from decisions import AGAINST, DIFFERENT
+    sys.path.insert(0, str(TESTS))
+    from security.decisions import AGAINST, DIFFERENT
 
     PAGE.write_text(page(AGAINST, DIFFERENT), "utf-8")

@@ -30,9 +30,9 @@ class SharedCache:
                 self.hits += 1
                 return response
         response = call(self.app, made, check=False)
-        varied = self._varied(response, made)
-        if varied is not None and _may_store(response):
-            self._kept.setdefault(path, []).append((varied, response))
+        selecting = self._varied(response, made)
+        if selecting is not None and _may_store(response):
+            self._kept.setdefault(path, []).append((selecting, response))
         return response
 
     def _varied(self, response: Response, made: dict[str, Any]) -> dict[str, str] | None:

@@ -85,12 +85,12 @@ def test_CA_2_a_response_with_our_cookie_is_never_cacheable(given: str, work: An
 
 @pytest.mark.parametrize("refresh", ["rolling", "persistent", "old secret", "rotation"])
 def test_CA_3_a_public_response_is_never_given_a_mere_refresh(refresh: str) -> None:
-    options: dict[str, Any] = {
+    known: dict[str, dict[str, Any]] = {
         "rolling": {"rolling": True},
         "persistent": {"cookie": Cookie(persistent=True)},
         "rotation": {"rotate_after": 10},
-    }.get(refresh, {})
-    site, browser = started(**options)
+    }
+    site, browser = started(**known.get(refresh, {}))
     if refresh == "old secret":
         newer = ["another secret of at least thirty-two bytes, for tests",
                  "a secret of at least thirty-two bytes, for tests"]  # fmt: skip

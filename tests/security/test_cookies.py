@@ -89,7 +89,7 @@ def test_CK_4_what_browsers_refuse_without_secure_is_refused_here(options: Any) 
 
 @pytest.mark.parametrize("option", ["name", "path", "domain", "samesite"])
 def test_CK_5_no_byte_breaks_out_of_the_header(option: str) -> None:
-    start = {"name": "a", "path": "/a", "domain": "a.example", "samesite": "Lax"}[option]
+    start: Any = {"name": "a", "path": "/a", "domain": "a.example", "samesite": "Lax"}[option]
     bad = [chr(code) for code in (*range(0x20), 0x7F, 0x80, 0xFF, 0x2028)] + [";"]
     bad += [] if option == "path" else [",", " ", "=", '"', "\\"]
 

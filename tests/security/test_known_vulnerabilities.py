@@ -37,7 +37,7 @@ from wsgi_sessions.testing import FaultyStore
 TABLE = Path(__file__).parent.parent / "data" / "known_vulnerabilities.tsv"
 
 
-def known(*names: str) -> Any:
+def known(*names: str) -> pytest.MarkDecorator:
     """Marks a test with the vulnerabilities that it stands for."""
     return pytest.mark.parametrize("vulnerability", names)
 
@@ -337,7 +337,7 @@ def test_a_slow_request_never_undoes_a_new_id(vulnerability: str) -> None:
 @pytest.mark.parametrize("option", ["name", "path", "domain"])
 @pytest.mark.parametrize("evil", ["\r\nX: y", "\n", "; Domain=evil.example", "\0", "\x7f", "\x1b"])
 def test_nothing_is_injected_into_set_cookie(vulnerability: str, option: str, evil: str) -> None:
-    good = {"name": "a", "path": "/", "domain": "example.com"}[option]
+    good: Any = {"name": "a", "path": "/", "domain": "example.com"}[option]
 
     with pytest.raises(ConfigurationError):
         Cookie(**{option: good + evil})
@@ -354,7 +354,7 @@ def test_no_header_is_believed_without_a_trusted_proxy(vulnerability: str) -> No
         HTTP_X_FORWARDED_PROTO="https",
         HTTP_FORWARDED="for=203.0.113.9;host=evil.example;proto=https",
     )
-    for trusted in (0, TrustedProxies(hops=1, peers=["10.0.0.0/8"])):
+    for trusted in (0, TrustedProxies(hops=1, peers=("10.0.0.0/8",))):
         client = resolve_client(made, trusted)
 
         assert (client.ip, client.scheme) == ("192.0.2.1", "http")

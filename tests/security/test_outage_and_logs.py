@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from acts import destroy, id_of, login, nothing, put, read, sending, started, token, twin
+from acts import destroy, id_of, login, login_as, nothing, put, read, sending, started, token, twin
 from wsgi import Browser, Site
 from wsgi_sessions import Cookie, Lifetime
 from wsgi_sessions.events import KINDS
@@ -127,7 +127,7 @@ def test_DOS_5_an_owners_sessions_cost_what_they_are_and_not_what_all_are() -> N
     store = FaultyStore(MemoryStore())
     site = Site(store=store)
     for number in range(300):
-        site.run(site.browser(), lambda s, number=number: s.login(f"user {number}"))
+        site.run(site.browser(), login_as(f"user {number}"))
     for _ in range(3):
         site.run(site.browser(), login)
     store.calls.clear()

@@ -14,6 +14,7 @@ import textwrap
 import threading
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -61,9 +62,9 @@ def test_RC_1_a_slow_request_never_brings_a_session_back(
         site.run(browser, login)
         old = twin(browser)
         ends: dict[str, Callable[[], object]] = {
-            "destroy": lambda browser=browser: meanwhile(site, browser, destroy),
+            "destroy": partial(meanwhile, site, browser, destroy),
             "expire": lambda: site.clock.advance(2 * 86400),
-            "revoke": lambda browser=browser: registry.revoke(key_of(id_of(browser))),
+            "revoke": partial(registry.revoke, key_of(id_of(browser))),
             "revoke_all": lambda: registry.revoke_all("bob"),
         }
 
@@ -545,6 +546,6 @@ def test_MM_1_several_processes_without_a_store_are_warned_of(
     site = Site()
     site.routes["/run"] = read
 
-    call(site.middleware, environ("/run", **{"wsgi.multiprocess": True}), check=False)
+    call(site.middleware, environ("/run") | {"wsgi.multiprocess": True}, check=False)
 
     assert "processes" in caplog.text

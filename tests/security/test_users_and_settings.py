@@ -127,7 +127,8 @@ def test_US_5_the_limit_ends_the_least_recently_used_or_refuses() -> None:
 
 def test_US_6_listeners_hear_of_a_login_after_it_is_saved_and_learn_no_secret() -> None:
     heard: list[Any] = []
-    site = Site(on_event=lambda event: heard.append((event, list(site.store.keys()))))
+    store = MemoryStore()
+    site = Site(store=store, on_event=lambda event: heard.append((event, list(store.keys()))))
     browser = signed_in(site)
 
     ((event, keys),) = heard
@@ -387,16 +388,16 @@ def test_PC_1_PC_2_PC_3_PC_4_PC_5_PC_6_PC_7_PC_8_PC_11_wrong_proxies_are_refused
 
 
 def test_PC_10_PC_14_the_networks_are_frozen_and_may_be_none() -> None:
-    networks = ["10.0.0.0/8"]
+    networks: Any = ["10.0.0.0/8"]
     proxies = TrustedProxies(networks=networks)
     networks.append("192.0.2.0/24")
 
-    assert proxies == TrustedProxies(networks=["10.0.0.0/8"])
-    assert TrustedProxies(networks=[]) == TrustedProxies()
+    assert proxies == TrustedProxies(networks=("10.0.0.0/8",))
+    assert TrustedProxies(networks=()) == TrustedProxies()
 
 
 def test_PC_9_a_mapped_network_is_the_ipv4_one() -> None:
-    proxies = TrustedProxies(networks=["::ffff:10.0.0.0/104"])
+    proxies = TrustedProxies(networks=("::ffff:10.0.0.0/104",))
     made = environ(REMOTE_ADDR="10.1.2.3", HTTP_X_FORWARDED_FOR="203.0.113.9")
 
     assert resolve_client(made, proxies).ip == "203.0.113.9"
