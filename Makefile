@@ -3,7 +3,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help venv test lint types docs package coverage bench clean
+.PHONY: help venv demo screenshots test lint types docs package coverage bench clean
 
 help: ## Show what can be made
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -15,6 +15,19 @@ $(VENV)/.installed: pyproject.toml
 	touch $@
 
 venv: $(VENV)/.installed ## Make the virtual environment with all that tests and linters need
+
+DEMO := .venv-demo
+
+$(DEMO)/.installed: pyproject.toml
+	$(PYTHON) -m venv $(DEMO)
+	$(DEMO)/bin/python -m pip install --quiet --editable ".[redis,crypto]" "flask>=3.0" "waitress>=3.0.1"
+	touch $@
+
+demo: $(DEMO)/.installed ## Start the example shop and print its address
+	cd examples && ../$(DEMO)/bin/python -m flask_app $(PORT)
+
+screenshots: venv ## Write docs/images/*.png from the example shop (needs chromium and chromedriver)
+	$(BIN)/python -m tests.screenshots
 
 test: venv ## Run the tests
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
