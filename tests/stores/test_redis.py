@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import secrets
+import ssl
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -325,9 +326,12 @@ class TestWhatIsNotOurs(OnAServer):
         store.add_owned("ada", key, NOW)
         (name,) = store.client.scan_iter(match=glob(self.prefix))
         store.client.hset(name, key, "damaged")
+        store.add_owned("ada", a_key(), NOW - 10)
         store.purge_expired(NOW)
 
+        assert set(store.owned_by("ada")) == {key}
         assert store.owned_by("ada")[key].expires_at == math.inf
+        assert store.client.ttl(name) > 10**9
 
     def test_a_damaged_index_is_no_generation_of_zero(self, store: RedisStore) -> None:
         store.next_generation("ada")
@@ -562,6 +566,7 @@ REFUSALS = [
     b"-TRYAGAIN Multiple keys request during rehashing of slot\r\n",
     b"-BUSY Redis is busy running a script.\r\n",
     b"-ERR unknown command 'X', with args beginning with: 'aaaa' 'SENSITIVE'\r\n",
+    b"-ERR the key session:" + b"a" * 64 + b" is locked\r\n",
     b"-WRONGTYPE\xff\r\n",
     b"!what is this\r\n",
 ]
@@ -604,6 +609,14 @@ class TestRefusals:
                     store.delete("a" * 64)
 
             assert len(server._open) == 2
+
+    def test_a_key_that_a_scan_lists_twice_is_listed_once(self) -> None:
+        name = b"session:" + b"a" * 64
+        page = b"*2\r\n$1\r\n%b\r\n*1\r\n$72\r\n" + name + b"\r\n"
+        answers = iter([page % b"7", page % b"0"])
+        with contextlib.closing(ScriptedServer(lambda _: next(answers))) as server:
+            assert list(RedisStore.from_url(server.url).keys()) == ["a" * 64]
+            assert [command[1] for command in server.commands] == [b"0", b"7"]
 
     def test_after_an_error_the_next_answer_is_the_right_one(self) -> None:
         answers = iter([b":1\r\n:1\r\n", b"-OOM no\r\n", b":0\r\n", b":1\r\n"])
@@ -847,8 +860,16 @@ class TestSettings:
         told = RedisStore.from_url(url, socket_connect_timeout=4).client.connection_pool
 
         assert (tight["socket_timeout"], tight["socket_connect_timeout"]) == (1, 1)
+        assert tight["retry"].get_retries() == 0
         assert told.connection_kwargs["socket_timeout"] == 3
         assert told.connection_kwargs["socket_connect_timeout"] == 4
+
+    def test_tls_checks_certificate_and_name(self) -> None:
+        pool = RedisStore.from_url("rediss://localhost").client.connection_pool
+        connection = pool.connection_class(**pool.connection_kwargs)
+
+        assert connection.cert_reqs == ssl.CERT_REQUIRED
+        assert connection.check_hostname is True
 
     def test_its_repr_shows_no_password(self) -> None:
         store = RedisStore.from_url("redis://user:SENSITIVE@localhost")

@@ -144,7 +144,7 @@ class RedisStore(Store):
             pairs += b"e", ends
         if changes.notes is not None:
             pairs += b"n", as_bytes(changes.notes)
-        deleted = [_field(name) for name in changes.delete if name not in changes.set]
+        deleted = [_field(name) for name in changes.delete]  # before any is set
         arguments = [
             _version(if_version),
             used,
