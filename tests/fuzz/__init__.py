@@ -1,0 +1,1 @@
+"""Fuzzing: what a client, a proxy or whoever writes the store may send is survived."""

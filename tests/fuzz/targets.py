@@ -1,0 +1,161 @@
+"""What is fuzzed: each target takes any bytes, and raises only where something is wrong with us.
+
+`make fuzz` drives them with atheris, which looks for inputs by coverage; the suite drives them for
+a moment with hypothesis.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import math
+from collections.abc import Callable
+from typing import Any
+from zlib import crc32
+
+from wsgi import SECRET, Site, call, environ
+from wsgi_sessions import TrustedProxies
+from wsgi_sessions.codec import CorruptField, JSONCodec
+from wsgi_sessions.cookie import MAX_CANDIDATES, find_values
+from wsgi_sessions.events import printable
+from wsgi_sessions.notes import CorruptNotes, dump_notes, load_notes
+from wsgi_sessions.proxies import resolve_client
+from wsgi_sessions.record import Record
+from wsgi_sessions.rotation import read_forward
+from wsgi_sessions.signing import TokenSigner
+from wsgi_sessions.stores import MemoryStore
+from wsgi_sessions.stores import file as file_store
+from wsgi_sessions.stores.client import ClientSeal
+from wsgi_sessions.stores.packing import pack, unpack
+from wsgi_sessions.testing import FaultyStore
+
+_SIGNER = TokenSigner((SECRET.encode(), b"another secret, of thirty-two bytes or more"), "cookie.s")
+_SEALS = [ClientSeal((SECRET.encode(),), encrypt=encrypt) for encrypt in (True, False)]
+_CODEC = JSONCodec()
+_STORE = FaultyStore(MemoryStore())
+_SITE = Site(store=_STORE, on_event=())
+_SITE.routes["/"] = lambda session: repr(dict(session))
+_PROXIES = [
+    TrustedProxies(hops=1, host=1, port=1, prefix=1),
+    TrustedProxies(hops=2, exact=True),
+    TrustedProxies(networks=("10.0.0.0/8", "loopback")),
+    TrustedProxies(hops=1, host=1, header="forwarded"),
+]
+_HEADERS = ("FORWARDED_FOR", "FORWARDED_PROTO", "FORWARDED_HOST", "FORWARDED_PORT",
+            "FORWARDED_PREFIX")  # fmt: skip
+
+
+def cookie_header(data: bytes) -> None:
+    """Any Cookie header is read, and only ours is found in it."""
+    header = data.decode("latin-1")
+    found = find_values(header, "s")
+    assert len(found) <= MAX_CANDIDATES
+    for value in found:
+        assert ";" not in value
+        assert value in header
+
+
+def request(data: bytes) -> None:
+    """A whole request with any Cookie header is answered, and the store isn't asked."""
+    before = _STORE.calls.total()
+    response = call(_SITE.middleware, environ(cookie=data.decode("latin-1")), check=False)
+    assert (response.code, response.text) == (200, "{}")
+    assert _STORE.calls.total() == before
+
+
+def token(data: bytes) -> None:
+    """Any text is verified or not; what is, is spelled as we spell it."""
+    text = data.decode("latin-1")
+    verified = _SIGNER.verify(text)
+    if verified is not None and verified[1] == 0:
+        assert _SIGNER.sign(verified[0]) == text
+    for seal in _SEALS:
+        assert seal.open(text, "cookie.s") is None
+
+
+def record(data: bytes) -> None:
+    """Any file is a record or damaged; also behind checksums that are right."""
+    times = data[:16].ljust(16, b"\0")
+    rest = data[16:]
+    checked = file_store._MAGIC + file_store._CRC.pack(crc32(rest)) + times
+    for content in (data, checked + file_store._CRC.pack(crc32(times)) + rest):
+        try:
+            found = file_store._decode(content)
+        except file_store.Damaged:
+            continue
+        assert len(found.notes) <= len(content)
+    try:
+        unpacked = unpack(data, 0, 1.0, 2.0)
+    except ValueError:
+        return
+    assert unpack(pack(unpacked), 0, 1.0, 2.0) == unpacked
+
+
+def index(data: bytes) -> None:
+    """Any file is an owner's index or damaged; also behind a checksum that is right."""
+    for content in (data, file_store._INDEX_MAGIC + file_store._CRC.pack(crc32(data)) + data):
+        try:
+            file_store._decode_index(content)
+        except file_store.Damaged:
+            continue
+
+
+def notes(data: bytes) -> None:
+    """Any notes are readable or corrupt; what is readable is plain numbers and texts."""
+    for raw in (data, b"\x01\x00" + data):
+        try:
+            found = load_notes(raw)
+        except CorruptNotes:
+            continue
+        assert all(map(math.isfinite, (found.created_at, found.started_at, found.issued_at)))
+        assert found.idle > 0
+        assert found.absolute > 0
+        assert load_notes(dump_notes(found)) == found
+
+
+def forward(data: bytes) -> None:
+    """Any record is a forward or not."""
+    for raw in (data, b"fw1" + data):
+        read_forward(Record({}, raw, 0.0, 0.0))
+
+
+def codec(data: bytes) -> None:
+    """Any bytes are a value or corrupt; a value is encoded and read again as it is."""
+    try:
+        value = _CODEC.decode(data)
+    except CorruptField:
+        return
+    assert repr(_CODEC.decode(_CODEC.encode(value))) == repr(value)
+
+
+def proxies(data: bytes) -> None:
+    """Any headers give a client whose parts are what they claim to be."""
+    texts = data.decode("latin-1").split("\n")
+    made: dict[str, Any] = environ()
+    for name, text in zip(_HEADERS, texts, strict=False):
+        made[f"HTTP_X_{name}"] = text
+    made["HTTP_FORWARDED"] = texts[0]
+    if len(texts) > len(_HEADERS):
+        made["REMOTE_ADDR"] = texts[-1]
+    for trusted in _PROXIES:
+        client = resolve_client(made, trusted)
+        if client.ip is not None:
+            assert str(ipaddress.ip_address(client.ip)) == client.ip
+            assert "%" not in client.ip
+        assert client.scheme in ("http", "https")
+        assert 1 <= client.port <= 65535
+        assert not set("\r\n\0 ") & set(client.host + client.prefix)
+
+
+def log_text(data: bytes) -> None:
+    """Any text is one short line that steers nothing."""
+    line = printable(data.decode("utf-8", "surrogateescape"))
+    assert line.isprintable()
+    assert len(line) <= 200
+
+
+TARGETS: dict[str, Callable[[bytes], None]] = {
+    target.__name__: target
+    for target in (
+        cookie_header, request, token, record, index, notes, forward, codec, proxies, log_text,
+    )
+}  # fmt: skip
