@@ -794,16 +794,18 @@ class StoreContract:
         assert store.generation(_owner()) == 0
 
     def test_the_generation_outlives_an_empty_index(self) -> None:
-        store, owner, removed, expired = self.make_store(), _owner(), _key(), _key()
-        store.add_owned(owner, removed, _later())
-        store.add_owned(owner, expired, _now() - 10)
-        store.next_generation(owner)
-        store.remove_owned(owner, [removed])
+        store, removing, expiring, key = self.make_store(), _owner(), _owner(), _key()
+        store.add_owned(removing, key, _later())
+        store.add_owned(expiring, key, _now() - 10)
+        store.next_generation(removing)
+        store.next_generation(expiring)
+        store.remove_owned(removing, [key])
         store.purge_expired(_now() + 60)
 
-        assert store.owned_by(owner) == {}
-        assert store.generation(owner) == 1
-        assert store.next_generation(owner) == 2
+        for owner in (removing, expiring):
+            assert store.owned_by(owner) == {}
+            assert store.generation(owner) == 1
+            assert store.next_generation(owner) == 2
 
     def test_purging_takes_expired_entries_out_and_leaves_the_others(self) -> None:
         store, owner = self.make_store(), _owner()

@@ -40,6 +40,10 @@ class InTwoSteps(MemoryStore):
         super()._add(key, row, record)
         self.done += 1
 
+    def _rewrite(self, key: str, row: bytes) -> None:
+        super()._rewrite(key, row)
+        self.done += 1
+
     def _forget(self, shard: Any, key: str) -> None:
         super()._forget(shard, key)
         self.done += 1

@@ -142,9 +142,11 @@ class MemoryStore(Store):
             if not is_key(key):
                 return None
         with self._lock:
-            record = self._record(key)
-            if record is not None:
-                self._keep_ready(key, record)
+            row = self._shard(key).rows.get(key)
+            if row is None:
+                return None
+            record = _record(row)
+            self._keep_ready(key, record)
             return record
 
     def insert(self, key: str, record: Record) -> bool:
@@ -168,21 +170,22 @@ class MemoryStore(Store):
             return UpdateResult.GONE
         now = changes.used_at
         with self._lock:
-            record = self._record(key)
-            if record is None or (now is not None and now >= record.expires_at):
+            row = self._shard(key).rows.get(key)
+            if row is None:
                 return UpdateResult.GONE
-            if if_version is not None and record.version != if_version:
+            used_at, expires_at = TIMES.unpack_from(row)
+            if now is not None and now >= expires_at:
+                return UpdateResult.GONE
+            if if_version is not None and head(row, TIMES.size)[0] != if_version:
                 return UpdateResult.CONFLICT
-            after = changed(record, changes)
-            row = (
-                _row(after)
-                if changes.changes_data
-                else TIMES.pack(after.used_at, after.expires_at)
-                + self._shard(key).rows[key][TIMES.size :]
-            )
-            self._remove(key)
-            self._add(key, row, after)
-            self._keep_ready(key, after)
+            if changes.changes_data:
+                self._write(key, changes)
+            else:
+                used_at = used_at if now is None else now
+                moved_to = expires_at if changes.expires_at is None else changes.expires_at
+                packed = row[TIMES.size :]
+                self._rewrite(key, TIMES.pack(used_at, deadline(moved_to)) + packed)
+                self._hot.pop(key, None)
             if now is not None:
                 self._reclaim(now)
             return UpdateResult.UPDATED
@@ -308,14 +311,6 @@ class MemoryStore(Store):
     def _shard(self, name: str) -> _Shard:
         return self._shards[hash(name) % _SHARDS]
 
-    def _record(self, key: str) -> Record | None:
-        record = self._hot.get(key)
-        if record is None:
-            row = self._shard(key).rows.get(key)
-            if row is not None:
-                record = unpack(row, TIMES.size, *TIMES.unpack_from(row))
-        return record
-
     def _keep_ready(self, key: str, record: Record) -> None:
         if len(self._hot) >= _HOT:
             self._hot.clear()
@@ -327,6 +322,22 @@ class MemoryStore(Store):
         queue.add(record.expires_at, key)
         shard.rows[key] = row
         self._count += 1
+
+    def _write(self, key: str, changes: Changes) -> None:
+        before = self._hot.get(key)
+        after = changed(_record(self._shard(key).rows[key]) if before is None else before, changes)
+        self._rewrite(key, _row(after))
+        self._keep_ready(key, after)
+
+    def _rewrite(self, key: str, row: bytes) -> None:
+        shard = self._shard(key)
+        before, after = TIMES.unpack_from(shard.rows[key])[1], TIMES.unpack_from(row)[1]
+        if before != after:
+            owner = head(row, TIMES.size)[1]
+            queue = shard.anonymous if owner is None else shard.owned
+            queue.remove(before, key)
+            queue.add(after, key)
+        shard.rows[key] = row
 
     def _remove(self, key: str) -> None:
         shard = self._shard(key)
@@ -395,6 +406,10 @@ def _check_max_sessions(value: object) -> None:
         f"MemoryStore: max_sessions is {value!r}; write a whole number of 1 or more, or None for"
         " no limit"
     )
+
+
+def _record(row: bytes) -> Record:
+    return unpack(row, TIMES.size, *TIMES.unpack_from(row))
 
 
 def _row(record: Record) -> bytes:
