@@ -1,0 +1,275 @@
+"""The example shop in each of its modes, by a test client."""
+
+from __future__ import annotations
+
+import importlib
+import re
+import stat
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from werkzeug.test import Client
+
+import shop
+
+sys.path.insert(0, str(shop.EXAMPLES))
+flask_app: Any = importlib.import_module("flask_app")
+
+MODES = ["server", "client", "signed", "sealed", "header"]
+ON_THE_SERVER = ["server", "sealed", "header"]
+
+
+class Shop:
+    def __init__(self, var: Path, **environ: str) -> None:
+        self.var = var
+        self.app = flask_app.make_app({"SHOP_VAR": str(var), **environ})
+
+    def visitor(self, base: str = "http://localhost/") -> shop.Visitor:
+        client = Client(self.app)
+
+        def fetch(path: str, form: dict[str, str] | None) -> tuple[int, Any, str]:
+            answer = client.open(
+                path,
+                base_url=base,
+                method="GET" if form is None else "POST",
+                data=form,
+                follow_redirects=True,
+                buffered=True,
+            )
+            return answer.status_code, answer.headers, answer.text
+
+        return shop.Visitor(fetch)
+
+
+@pytest.fixture
+def server_side(tmp_path: Path) -> Shop:
+    return Shop(tmp_path)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_the_walk_through_the_shop(mode: str, tmp_path: Path) -> None:
+    shop.walk(Shop(tmp_path, SHOP_MODE=mode).visitor())
+
+
+def test_the_walk_on_redis(redis_server: Any, tmp_path: Path) -> None:
+    shop.walk(Shop(tmp_path, STORE_URL=redis_server.url).visitor())
+
+    assert not (tmp_path / "sessions").exists()
+
+
+@pytest.mark.parametrize("mode", ON_THE_SERVER)
+def test_one_device_signs_out_another(mode: str, tmp_path: Path) -> None:
+    here = Shop(tmp_path, SHOP_MODE=mode)
+    phone, laptop = here.visitor(), here.visitor()
+    phone.sign_in("ada")
+    laptop.sign_in("ada")
+    phone.get("/session")
+    laptop.get("/devices")
+    assert laptop.page.count("this device") == 1
+
+    laptop.post("/devices/sign-out", handle=str(phone.handle))
+    phone.get("/")
+
+    assert phone.owner is None
+    assert laptop.owner == "ada"
+
+
+def test_all_others_are_signed_out_and_this_device_is_not(server_side: Shop) -> None:
+    visitors = [server_side.visitor() for _ in range(3)]
+    for visitor in visitors:
+        visitor.sign_in("ada")
+    stranger = server_side.visitor()
+    stranger.sign_in("grace")
+
+    visitors[0].get("/devices")
+    visitors[0].post("/devices/sign-out-others")
+
+    assert "Signed out everywhere else: 2." in visitors[0].page
+    for visitor in [*visitors, stranger]:
+        visitor.get("/")
+    assert [v.owner for v in [*visitors, stranger]] == ["ada", None, None, "grace"]
+
+
+def test_nobody_signs_out_somebody_else(server_side: Shop) -> None:
+    ada, eve = server_side.visitor(), server_side.visitor()
+    ada.sign_in("ada")
+    ada.get("/session")
+    eve.sign_in("eve")
+
+    eve.post("/devices/sign-out", handle=str(ada.handle))
+
+    assert eve.status == 404
+    ada.get("/")
+    assert ada.owner == "ada"
+
+
+def test_nobody_ends_the_session_of_a_visitor_without_a_name(server_side: Shop) -> None:
+    visitor, eve = server_side.visitor(), server_side.visitor()
+    visitor.get("/")
+    visitor.get("/session")
+    eve.get("/")
+
+    eve.post("/devices/sign-out", handle=str(visitor.handle))
+
+    assert eve.status == 404
+
+
+@pytest.mark.parametrize("mode", ["client", "signed"])
+def test_client_side_modes_say_what_they_cannot_do(mode: str, tmp_path: Path) -> None:
+    visitor = Shop(tmp_path, SHOP_MODE=mode).visitor()
+    visitor.sign_in("ada")
+
+    assert "neither list them nor end them" in visitor.get("/devices")
+    visitor.get("/")
+    visitor.post("/devices/sign-out", handle="0" * 64)
+    assert visitor.status == 400
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize(
+    "path", ["/cart/cup", "/order", "/sign-in", "/sign-out", "/devices/sign-out", "/api/cart/cup"]
+)
+@pytest.mark.parametrize("token", ["", "wrong", "ä"])
+def test_a_form_of_another_site_is_refused(
+    mode: str, path: str, token: str, tmp_path: Path
+) -> None:
+    visitor = Shop(tmp_path, SHOP_MODE=mode).visitor()
+    visitor.get("/")
+
+    visitor.forge(path, csrf=token, name="eve")
+
+    assert visitor.status == 403
+    visitor.get("/")
+    assert (visitor.owner, visitor.in_cart) == (None, 0)
+
+
+def test_a_form_without_any_session_is_refused(server_side: Shop) -> None:
+    visitor = server_side.visitor()
+
+    visitor.forge("/sign-in", csrf="", name="eve")
+
+    assert visitor.status == 403
+
+
+def test_a_token_of_before_the_sign_in_is_worth_nothing_after_it(server_side: Shop) -> None:
+    visitor = server_side.visitor()
+    old = visitor.get("/sign-in")
+    visitor.post("/sign-in", name="ada")
+
+    token = re.search(r'name="csrf" value="([^"]+)"', old)
+    assert token is not None
+    visitor.forge("/sign-out", csrf=token[1])
+
+    assert visitor.status == 403
+
+
+@pytest.mark.parametrize("path", ["/", "/cart", "/session", "/sign-in", "/nowhere", "/api/cart"])
+def test_no_cache_keeps_a_page(server_side: Shop, path: str) -> None:
+    visitor = server_side.visitor()
+
+    visitor.get(path)
+
+    assert visitor.headers["Cache-Control"] == "no-store"
+
+
+@pytest.mark.parametrize("name", ["shop.css", "leaf.svg"])
+def test_static_files_leave_the_session_alone(server_side: Shop, name: str) -> None:
+    visitor = server_side.visitor()
+
+    visitor.get(f"/static/{name}")
+
+    assert visitor.status == 200
+    assert "Set-Cookie" not in visitor.headers
+    assert "Cookie" not in visitor.headers.get("Vary", "")
+
+
+@pytest.mark.parametrize("remember", [True, False])
+def test_remember_me_makes_the_cookie_outlive_the_browser(
+    server_side: Shop, *, remember: bool
+) -> None:
+    client = Client(server_side.app)
+    page = client.get("/sign-in").text
+    token = re.search(r'name="csrf" value="([^"]+)"', page)
+    assert token is not None
+    form = {"csrf": token[1], "name": "ada"} | ({"remember": "on"} if remember else {})
+
+    answer = client.post("/sign-in", data=form)
+
+    assert ("Max-Age=1209600" in answer.headers["Set-Cookie"]) is remember
+
+
+def test_a_client_without_cookies_brings_its_token_in_a_header(tmp_path: Path) -> None:
+    client = Client(Shop(tmp_path, SHOP_MODE="header").app, use_cookies=False)
+    first = client.post("/api/cart/cup", headers={"X-Session-Token": ""})
+    token = {"X-Session-Token": first.headers["X-Session-Token"]}
+
+    second = client.post("/api/cart/cup", headers=token)
+
+    assert "Set-Cookie" not in first.headers
+    assert second.json == {"cart": {"cup": 2}, "total": "€32.00", "owner": None}
+
+
+def test_only_sealed_sessions_are_unreadable_in_the_store(tmp_path: Path) -> None:
+    readable = {}
+    for mode in ("server", "sealed"):
+        visitor = Shop(tmp_path, SHOP_MODE=mode).visitor()
+        visitor.get("/")
+        visitor.post("/cart/teapot")
+        files = [f for f in (tmp_path / "sessions" / mode).rglob("*") if f.is_file()]
+        readable[mode] = any(b'"teapot"' in file.read_bytes() for file in files)
+
+    assert readable == {"server": True, "sealed": False}
+
+
+def test_the_secret_is_made_once_and_is_private(tmp_path: Path) -> None:
+    Shop(tmp_path)
+    secret = (tmp_path / "secret").read_text()
+    Shop(tmp_path)
+
+    assert (tmp_path / "secret").read_text() == secret
+    assert len(secret) >= 43
+    assert stat.S_IMODE((tmp_path / "secret").stat().st_mode) == 0o600
+    assert [f.name for f in tmp_path.glob("secret*")] == ["secret"]
+
+
+def test_a_secret_of_the_environment_is_used_and_not_kept(tmp_path: Path) -> None:
+    Shop(tmp_path, SECRET_KEY="x1yVJ9mK2vQb7TzP4sLd8uYf3hCn6aGe")
+
+    assert not (tmp_path / "secret").exists()
+
+
+@pytest.mark.parametrize("name", ["SHOP_MODE", "SHOP_COOKIE"])
+def test_a_wrong_setting_says_what_is_allowed(name: str, tmp_path: Path) -> None:
+    with pytest.raises(SystemExit, match=f"{name} is 'odd'; write one of"):
+        Shop(tmp_path, **{name: "odd"})
+
+
+@pytest.mark.parametrize("form", [{"count": "-1"}, {"count": "100"}, {"count": "many"}])
+def test_an_odd_count_is_refused(server_side: Shop, form: dict[str, str]) -> None:
+    visitor = server_side.visitor()
+    visitor.get("/")
+
+    visitor.post("/cart/cup", **form)
+
+    assert visitor.status == 400
+    assert visitor.in_cart == 0
+
+
+@pytest.mark.parametrize(("hops", "address"), [("0", "127.0.0.1"), ("1", "203.0.113.7")])
+def test_the_session_page_shows_the_client_as_the_proxies_tell(
+    hops: str, address: str, tmp_path: Path
+) -> None:
+    client = Client(Shop(tmp_path, TRUSTED_PROXIES=hops).app)
+
+    page = client.get(
+        "/session", headers={"X-Forwarded-For": "203.0.113.7", "X-Forwarded-Proto": "http"}
+    ).text
+
+    assert f"<dd><code>{address}</code></dd>" in page
+    assert "trusted_proxies:" in page
+
+
+def test_the_proxy_probe_is_mounted(server_side: Shop) -> None:
+    assert "Proxy probe" in server_side.visitor().get("/proxy/")

@@ -1,0 +1,26 @@
+"""The example shop under real servers, by visitors with a real cookie jar."""
+
+from __future__ import annotations
+
+import pytest
+
+import shop
+
+
+@pytest.mark.parametrize("command", [shop.WAITRESS, shop.GUNICORN], ids=["waitress", "gunicorn"])
+def test_the_walk_over_http(command: tuple[str, ...]) -> None:
+    with shop.running(*command) as base:
+        shop.walk(shop.over_http(base))
+
+
+def test_two_visitors_of_several_processes() -> None:
+    with shop.running(*shop.GUNICORN) as base:
+        phone, laptop = shop.over_http(base), shop.over_http(base)
+        phone.sign_in("ada")
+        laptop.sign_in("ada", remember=True)
+        laptop.get("/devices")
+        laptop.post("/devices/sign-out-others")
+        phone.get("/")
+        laptop.get("/")
+
+        assert (phone.owner, laptop.owner) == (None, "ada")
