@@ -2,8 +2,12 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
+FUZZ_SECONDS ?= 60
+FUZZ_FACTOR ?= 20
+FUZZ_TARGETS ?= cookie_header request token record index notes forward codec proxies log_text
+
 .DEFAULT_GOAL := help
-.PHONY: help venv demo screenshots test lint types docs package coverage bench clean
+.PHONY: help venv demo screenshots test lint types docs package coverage bench fuzz clean
 
 help: ## Show what can be made
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -64,6 +68,14 @@ coverage: venv ## Run the tests and show which branches they don't reach
 bench: venv ## Measure ours against the peers; writes docs/benchmarks.md (BENCH_ARGS=--quick: a look)
 	$(BIN)/python -m pip install --quiet --group bench
 	PYTHONPATH=tests $(BIN)/python -m benchmarks $(BENCH_ARGS)
+
+fuzz: venv ## Look long for input that breaks us: each target FUZZ_SECONDS, random tests FUZZ_FACTOR times as long
+	$(BIN)/python -m pip install --quiet --group fuzz
+	mkdir -p build/fuzz
+	set -e; for target in $(FUZZ_TARGETS); do \
+		$(BIN)/python tests/fuzz/run.py $$target -max_total_time=$(FUZZ_SECONDS) -artifact_prefix=build/fuzz/$$target- ; \
+	done
+	WSGI_SESSIONS_FUZZ=$(FUZZ_FACTOR) $(BIN)/python -m pytest tests/fuzz tests/test_session_model.py tests/security/test_browser_jar.py
 
 clean: ## Remove what was made
 	rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache docs/_build

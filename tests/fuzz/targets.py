@@ -25,6 +25,7 @@ from wsgi_sessions.signing import TokenSigner
 from wsgi_sessions.stores import MemoryStore
 from wsgi_sessions.stores import file as file_store
 from wsgi_sessions.stores.client import ClientSeal
+from wsgi_sessions.stores.directory import Damaged
 from wsgi_sessions.stores.packing import pack, unpack
 from wsgi_sessions.testing import FaultyStore
 
@@ -80,7 +81,7 @@ def record(data: bytes) -> None:
     for content in (data, checked + file_store._CRC.pack(crc32(times)) + rest):
         try:
             found = file_store._decode(content)
-        except file_store.Damaged:
+        except Damaged:
             continue
         assert len(found.notes) <= len(content)
     try:
@@ -95,7 +96,7 @@ def index(data: bytes) -> None:
     for content in (data, file_store._INDEX_MAGIC + file_store._CRC.pack(crc32(data)) + data):
         try:
             file_store._decode_index(content)
-        except file_store.Damaged:
+        except Damaged:
             continue
 
 
