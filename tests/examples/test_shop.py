@@ -264,7 +264,9 @@ def test_the_session_page_shows_the_client_as_the_proxies_tell(
     client = Client(Shop(tmp_path, TRUSTED_PROXIES=hops).app)
 
     page = client.get(
-        "/session", headers={"X-Forwarded-For": "203.0.113.7", "X-Forwarded-Proto": "http"}
+        "/session",
+        headers={"X-Forwarded-For": "203.0.113.7", "X-Forwarded-Proto": "http"},
+        environ_overrides={"REMOTE_ADDR": "127.0.0.1"},
     ).text
 
     assert f"<dd><code>{address}</code></dd>" in page
