@@ -1,0 +1,447 @@
+"""Values to bytes and back: exactly, or not at all. With orjson and without, byte for byte alike."""
+
+from __future__ import annotations
+
+import collections
+import enum
+import json
+import math
+from collections.abc import Iterator
+from datetime import UTC, date, datetime, time, timedelta, timezone, tzinfo
+from decimal import Decimal
+from typing import Any, NamedTuple
+from uuid import UUID
+from zoneinfo import ZoneInfo
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from effort import effort
+from wsgi_sessions import codec as codec_module
+from wsgi_sessions.codec import MAX_DEPTH, CorruptField, JSONCodec, UnstorableValue
+
+CODEC = JSONCodec()
+ORJSON = codec_module._orjson
+ENGINES = pytest.mark.parametrize(
+    "engine", [None, ORJSON], ids=["standard library", "orjson"], indirect=True
+)
+
+
+@pytest.fixture
+def engine(request: pytest.FixtureRequest) -> Iterator[None]:
+    """With orjson, or as where it isn't installed."""
+    assert ORJSON is not None, "the test group has orjson"
+    codec_module._orjson = request.param
+    try:
+        yield
+    finally:
+        codec_module._orjson = ORJSON
+
+
+def both(value: Any) -> bytes:
+    """The value's bytes, which are the same with orjson and without."""
+    try:
+        codec_module._orjson = None
+        plain = CODEC.encode(value)
+    finally:
+        codec_module._orjson = ORJSON
+    fast = CODEC.encode(value)
+    assert plain == fast
+    return plain
+
+
+def shape(value: Any) -> Any:
+    """The value with the types at all levels, so that equality tells 1, True and 1.0 apart."""
+    kind = type(value)
+    if kind is dict:
+        return kind, [(key, shape(item)) for key, item in value.items()]
+    if kind in (list, tuple):
+        return kind, [shape(item) for item in value]
+    if kind in (set, frozenset):
+        return kind, sorted(map(repr, map(shape, value)))
+    if kind is float:
+        return kind, value.hex()
+    if kind in (datetime, time):
+        zone = value.tzinfo
+        key = zone.key if type(zone) is ZoneInfo else str(zone)
+        return kind, value.replace(tzinfo=None, fold=0).isoformat(), value.fold, type(zone), key
+    if kind is Decimal:
+        return kind, value.as_tuple()
+    return kind, value
+
+
+BERLIN = ZoneInfo("Europe/Berlin")
+
+# The wire format: these bytes are in stores, so they must stay readable for ever.
+GOLDEN: list[tuple[Any, str]] = [
+    (None, "null"),
+    (True, "true"),
+    (False, "false"),
+    (0, "0"),
+    (-7, "-7"),
+    (2**63 - 1, "9223372036854775807"),
+    (1 - 2**63, "-9223372036854775807"),
+    (2**63, '{"~int":"9223372036854775808"}'),
+    (-(2**64), '{"~int":"-18446744073709551616"}'),
+    (0.0, "0.0"),
+    (-0.0, "-0.0"),
+    (1.0, "1.0"),
+    (0.1, "0.1"),
+    (1e-05, "1e-05"),
+    (5e-324, "5e-324"),
+    (1e16, "1e+16"),
+    (1.7976931348623157e308, "1.7976931348623157e+308"),
+    ("", '""'),
+    ("Grüße \U0001f600", '"Grüße \U0001f600"'),
+    ('"\\\n\x00\x1f\x7f\u2028', '"\\"\\\\\\n\\u0000\\u001f\x7f\u2028"'),
+    ("~tuple", '"~tuple"'),
+    ([], "[]"),
+    ([1, [2.0]], "[1,[2.0]]"),
+    ({}, "{}"),
+    ({"b": 1, "a": None}, '{"b":1,"a":null}'),
+    ({"~tuple": [1]}, '{"~~tuple":[1]}'),
+    ({"~": 1}, '{"~~":1}'),
+    ({"~~a": 1}, '{"~~~a":1}'),
+    ({"~tuple": [1], "b": 2}, '{"~tuple":[1],"b":2}'),
+    ((), '{"~tuple":[]}'),
+    ((1, (2,)), '{"~tuple":[1,{"~tuple":[2]}]}'),
+    ({"b", "a", "ä"}, '{"~set":["a","b","ä"]}'),
+    (frozenset({(1,), None}), '{"~frozenset":[null,{"~tuple":[1]}]}'),
+    (set(), '{"~set":[]}'),
+    (b"\x00\xff", '{"~bytes":"AP8="}'),
+    (b"", '{"~bytes":""}'),
+    (datetime(2026, 3, 1, 12, 30), '{"~datetime":["2026-03-01T12:30:00"]}'),
+    (datetime(1, 1, 1, 0, 0, 0, 1), '{"~datetime":["0001-01-01T00:00:00.000001"]}'),
+    (datetime(2026, 3, 1, tzinfo=UTC), '{"~datetime":["2026-03-01T00:00:00+00:00"]}'),
+    (
+        datetime(2026, 3, 1, tzinfo=timezone(timedelta(hours=-3, minutes=-30, seconds=-5))),
+        '{"~datetime":["2026-03-01T00:00:00-03:30:05"]}',
+    ),
+    (datetime(2026, 10, 25, 2, 30, fold=1), '{"~datetime":["2026-10-25T02:30:00",null,1]}'),
+    (
+        datetime(2026, 10, 25, 2, 30, tzinfo=BERLIN, fold=1),
+        '{"~datetime":["2026-10-25T02:30:00","Europe/Berlin",1]}',
+    ),
+    (datetime(2026, 5, 1, tzinfo=BERLIN), '{"~datetime":["2026-05-01T00:00:00","Europe/Berlin"]}'),
+    (date(2026, 2, 28), '{"~date":"2026-02-28"}'),
+    (time(23, 59, 59, 5), '{"~time":["23:59:59.000005",0]}'),
+    (time(2, 30, fold=1), '{"~time":["02:30:00",1]}'),
+    (time(2, tzinfo=timezone(timedelta(hours=2))), '{"~time":["02:00:00+02:00",0]}'),
+    (timedelta(-1, 5, 7), '{"~timedelta":[-1,5,7]}'),
+    (timedelta.max, '{"~timedelta":[999999999,86399,999999]}'),
+    (Decimal("-0.00"), '{"~decimal":"-0.00"}'),
+    (Decimal("1E+3"), '{"~decimal":"1E+3"}'),
+    (UUID(int=5), '{"~uuid":"00000000-0000-0000-0000-000000000005"}'),
+]
+
+
+@ENGINES
+@pytest.mark.parametrize(("value", "text"), GOLDEN, ids=[text for _, text in GOLDEN])
+def test_the_wire_format_is_fixed_and_exact(engine: None, value: Any, text: str) -> None:
+    encoded = CODEC.encode(value)
+
+    assert encoded == text.encode()
+    assert shape(CODEC.decode(encoded)) == shape(value)
+    json.loads(encoded)  # any JSON reader can look at it
+
+
+def test_what_python_takes_for_equal_differs_on_the_wire() -> None:
+    pairs = [(1, True), (1, 1.0), (0.0, -0.0), (0, False), ([], ()), ({1}, frozenset({1}))]
+    pairs += [("1", 1), (b"a", "a"), (Decimal("1.0"), Decimal("1.00")), (None, {})]
+    pairs += [(datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 1, 1, tzinfo=ZoneInfo("UTC")))]
+
+    for one, other in pairs:
+        assert both(one) != both(other)
+        assert both([one]) != both([other])
+
+
+def test_a_dicts_order_is_kept_and_a_sets_doesnt_matter() -> None:
+    forward, backward = [f"n{i}" for i in range(50)], [f"n{i}" for i in reversed(range(50))]
+
+    assert both(set(forward)) == both(set(backward))
+    assert both(dict.fromkeys(forward)) != both(dict.fromkeys(backward))
+    assert list(CODEC.decode(both(dict.fromkeys(backward)))) == backward
+
+
+OFFSETS = st.integers(-86399, 86399).map(lambda seconds: timezone(timedelta(seconds=seconds)))
+ZONES: st.SearchStrategy[tzinfo | None] = st.one_of(
+    st.none(), OFFSETS, st.just(UTC), st.sampled_from(["Europe/Berlin", "UTC"]).map(ZoneInfo)
+)
+TEXT = st.text(st.characters(exclude_categories=["Cs"])) | st.sampled_from(["~", "~tuple", "~~"])
+FLOATS = st.floats(allow_nan=False, allow_infinity=False)
+SCALARS = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(),
+    st.integers(2**62, 2**65),
+    FLOATS,
+    TEXT,
+    st.binary(),
+    st.builds(
+        lambda at, fold: at.replace(fold=fold),
+        st.datetimes(timezones=ZONES),  # type: ignore[arg-type] # naive ones included
+        st.integers(0, 1),
+    ),
+    st.dates(),
+    st.times(timezones=st.none() | OFFSETS),  # type: ignore[arg-type] # naive ones included
+    st.timedeltas(),
+    st.decimals(allow_nan=False, allow_infinity=False),
+    st.uuids(),
+)
+HASHABLE = st.recursive(
+    SCALARS, lambda inner: st.lists(inner, max_size=3).map(tuple) | st.frozensets(inner, max_size=3)
+)
+VALUES = st.recursive(
+    SCALARS,
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=4),
+        st.lists(inner, max_size=4).map(tuple),
+        st.dictionaries(TEXT, inner, max_size=4),
+        st.sets(HASHABLE, max_size=4),
+        st.frozensets(HASHABLE, max_size=4),
+    ),
+)
+PLAIN = st.recursive(
+    st.none() | st.booleans() | st.integers() | FLOATS | TEXT,
+    lambda inner: st.lists(inner, max_size=5) | st.dictionaries(TEXT, inner, max_size=5),
+)
+
+
+@effort(150)
+@given(VALUES | PLAIN)
+def test_every_value_comes_back_as_it_was(value: Any) -> None:
+    encoded = both(value)
+
+    back = CODEC.decode(encoded)
+
+    assert shape(back) == shape(value)
+    assert both(back) == encoded
+
+
+@effort(150)
+@given(PLAIN)
+def test_both_engines_read_alike(value: Any) -> None:
+    encoded = both(value)
+    fast = CODEC.decode(encoded)
+    try:
+        codec_module._orjson = None
+        plain = CODEC.decode(encoded)
+    finally:
+        codec_module._orjson = ORJSON
+
+    assert shape(fast) == shape(plain) == shape(value)
+
+
+class Colour(enum.StrEnum):
+    RED = "red-secret"
+
+
+class Level(enum.IntEnum):
+    LOW = 7654321
+
+
+class Point(NamedTuple):
+    x: int
+
+
+class Text(str):
+    """Such as Markup."""
+
+
+class OwnZone(tzinfo):
+    def utcoffset(self, at: object) -> timedelta:
+        return timedelta(0)
+
+
+def nested(levels: int, kind: str = "list") -> Any:
+    value: Any = 0
+    for _ in range(levels):
+        value = {"list": [value], "dict": {"a": value}, "tuple": (value,)}[kind]
+    return value
+
+
+def within_itself(times: int) -> list[Any]:
+    value: list[Any] = []
+    value.extend([value] * times)
+    return value
+
+
+REFUSED: list[tuple[Any, str, str]] = [
+    (Colour.RED, "", "a Colour would come back as str"),
+    (Level.LOW, "", "a Level would come back as int"),
+    (Text("red-secret"), "", "a Text would come back as str"),
+    (Point(7654321), "", "a Point would come back as tuple"),
+    (collections.OrderedDict(a=1), "", "a OrderedDict would come back as dict"),
+    (collections.defaultdict(list), "", "a defaultdict would come back as dict"),
+    (object(), "", "a object is none of the types"),
+    (1j, "", "a complex is none of the types"),
+    (bytearray(b"red-secret"), "", "a bytearray is none"),
+    (math.nan, "", "no finite number"),
+    (math.inf, "", "no finite number"),
+    ([1.0, 1e308, 1e308, -math.inf], "[3]", "no finite number"),
+    (Decimal("NaN"), "", "no finite number"),
+    (Decimal("-Infinity"), "", "no finite number"),
+    ("\ud800", "", "no valid text"),
+    ({"a": ["x", "\udfff"]}, "['a'][1]", "no valid text"),
+    ({"a": {"\ud800": 1}}, "['a']", "no valid text"),
+    ({"a": (1, {2: 1})}, "['a'][1]", "a dict's keys are str, and this one is int"),
+    ({Text("a"): 1}, "", "a dict's keys are str, and this one is Text"),
+    ({"cart": [{"price": Level.LOW}]}, "['cart'][0]['price']", "a Level would come back as int"),
+    ([{"a": {1, Point(7654321)}}], "[0]['a']{…}", "a Point would come back as tuple"),
+    ((1, [object()]), "[1][0]", "a object is none"),
+    (10**5000, "", "an int of too many digits"),
+    ([datetime(2026, 1, 1, tzinfo=OwnZone())], "[0]", "a datetime with a OwnZone"),
+    (time(1, tzinfo=BERLIN), "", "a time with a zone"),
+    (nested(MAX_DEPTH + 1), "[0]", "nested more than 100 levels"),
+    (nested(MAX_DEPTH + 1, "dict"), "['a']", "nested more than 100 levels"),
+    (nested(MAX_DEPTH + 1, "tuple"), "[0]", "nested more than 100 levels"),
+    (nested(100_000), "[0]", "nested more than 100 levels"),
+    (within_itself(1), "[0]", "within itself"),
+    (within_itself(3), "[0]", "within itself"),
+    (within_itself(1000), "[0]", "within itself"),
+]
+
+
+@ENGINES
+@pytest.mark.parametrize(
+    ("value", "path", "reason"), REFUSED, ids=[f"{i} {row[2]}" for i, row in enumerate(REFUSED)]
+)
+def test_what_would_not_come_back_exactly_is_refused(
+    engine: None, value: Any, path: str, reason: str
+) -> None:
+    with pytest.raises(UnstorableValue, match=reason) as caught:
+        CODEC.encode(value)
+
+    assert caught.value.path == path
+    assert isinstance(caught.value, TypeError)
+    assert "red-secret" not in str(caught.value)
+    assert "7654321" not in str(caught.value)
+
+
+@ENGINES
+@pytest.mark.parametrize("kind", ["list", "dict", "tuple"])
+def test_as_deep_as_the_limit_is_fine(engine: None, kind: str) -> None:
+    value = nested(MAX_DEPTH, kind)
+
+    assert CODEC.decode(CODEC.encode(value)) == value
+
+
+# Requirement ST-3: what is damaged is corrupt, never another error, never another value.
+CORRUPT = [
+    b"",
+    b" ",
+    b"\xff\xfe",
+    b'"\xc3"',
+    b'"\xed\xa0\x80"',
+    b"nul",
+    b"1 2",
+    b"[1,]",
+    b"{'a':1}",
+    b"\xef\xbb\xbf1",
+    b"NaN",
+    b"[Infinity]",
+    b"-Infinity",
+    b"1e999",
+    b"-1e999",
+    b"9" * 5000,
+    b'["~",' + b"9" * 5000 + b"]",
+    b'{"a":1,"a":2}',
+    b'[{"a":1,"b":0,"a":1}]',
+    b'{"~tuple":[1],"~tuple":[2]}',
+    b'"\\ud800"',
+    b'"\\\\\\udfff"',
+    b'["~","\\uD800"]',
+    b"[" * 100_000,
+    b'{"a":' * 100_000,
+    b'{"~tuple":[' * 100_000,
+    b"[" * 100_000 + b"]" * 100_000,
+    b"\x80\x04\x95\x0b\x00\x00\x00",
+    b'{"~":1}',
+    b'{"~nope":1}',
+    b'{"~tuple":"ab"}',
+    b'{"~tuple":{"a":1}}',
+    b'{"~tuple":null}',
+    b'{"~set":"ab"}',
+    b'{"~set":[1,1]}',
+    b'{"~set":[1,true]}',
+    b'{"~set":[[1]]}',
+    b'{"~frozenset":{}}',
+    b'{"~int":5}',
+    b'{"~int":"1_000"}',
+    b'{"~int":" 5"}',
+    '{"~int":"٥"}'.encode(),
+    b'{"~int":"' + b"9" * 5000 + b'"}',
+    b'{"~bytes":"A"}',
+    b'{"~bytes":"A*=="}',
+    b'{"~bytes":[1]}',
+    b'{"~date":"20260101"}',
+    b'{"~date":"2026-13-01"}',
+    b'{"~date":5}',
+    b'{"~datetime":"2026-01-01T00:00:00"}',
+    b'{"~datetime":[]}',
+    b'{"~datetime":[5]}',
+    b'{"~datetime":["2026-01-01T00:00:00","../../etc/passwd"]}',
+    b'{"~datetime":["2026-01-01T00:00:00","No/Such"]}',
+    b'{"~time":["25:00",0]}',
+    b'{"~time":["02:00",7]}',
+    b'{"~time":["02:00:00"]}',
+    b'{"~timedelta":[1]}',
+    b'{"~timedelta":[1,2,3,4]}',
+    b'{"~timedelta":[1.5,0,0]}',
+    b'{"~timedelta":[0,90000,0]}',
+    b'{"~timedelta":[1e300,0,0]}',
+    b'{"~timedelta":["1",0,0]}',
+    b'{"~decimal":"NaN"}',
+    b'{"~decimal":"sNaN"}',
+    b'{"~decimal":"abc"}',
+    b'{"~decimal":5}',
+    b'{"~decimal":"1_0"}',
+    b'{"~decimal":[0,[1],2]}',
+    b'{"~uuid":"5"}',
+    b'{"~uuid":"{00000000-0000-0000-0000-000000000005}"}',
+    b'{"~uuid":5}',
+]
+
+
+@ENGINES
+@pytest.mark.parametrize("data", CORRUPT, ids=[repr(data[:40]) for data in CORRUPT])
+def test_st_3_damage_is_corrupt_and_nothing_else(engine: None, data: bytes) -> None:
+    with pytest.raises(CorruptField):
+        CODEC.decode(data)
+
+
+@ENGINES
+def test_big_ints_stay_ints_whoever_wrote_them(engine: None) -> None:
+    assert CODEC.decode(b"[123456789012345678901]") == [123456789012345678901]
+
+
+@ENGINES
+@effort(120)
+@given(st.binary(max_size=40) | st.text('[]{}",:~0123eE-. \\utaple', max_size=30).map(str.encode))
+def test_any_bytes_at_all_are_a_value_or_corrupt(engine: None, data: bytes) -> None:
+    try:
+        value = CODEC.decode(data)
+    except CorruptField:
+        return
+
+    CODEC.encode(value)  # whatever was read can be stored
+
+
+@effort(120)
+@given(VALUES, st.data())
+def test_a_flipped_byte_is_another_value_or_corrupt(value: Any, data: st.DataObject) -> None:
+    encoded = bytearray(CODEC.encode(value))
+    encoded[data.draw(st.integers(0, len(encoded) - 1))] ^= data.draw(st.integers(1, 255))
+    try:
+        CODEC.decode(bytes(encoded))
+    except CorruptField:
+        return
+
+
+def test_an_error_of_decoding_shows_nothing_of_the_value() -> None:
+    with pytest.raises(CorruptField) as caught:
+        CODEC.decode(b'{"password":"red-secret"')
+
+    assert "red-secret" not in str(caught.value)
+    assert "password" not in str(caught.value)
