@@ -21,8 +21,9 @@ from raw import raw
 from servers import NamedServer, Server
 from wsgi import SECRET, Browser, Site
 from wsgi_sessions import Lifetime, Session
+from wsgi_sessions.engine import ABANDONED
 from wsgi_sessions.stores import FileStore, MemoryStore, RedisStore, Store
-from wsgi_sessions.testing import FaultyStore
+from wsgi_sessions.testing import FakeClock, FaultyStore
 
 OTHER_SECRET = "another secret of at least thirty-two bytes, for tests"
 DAY = 24 * 60 * 60
@@ -530,7 +531,7 @@ class TestRaces:
         # The process died there: while the forward is young, another may still be at it.
         site.run(browser, put(c=3))
         young = site.kinds.count("rotated")
-        site.clock.advance(30)
+        site.clock.advance(30 + ABANDONED)
         site.run(browser, put(d=4))
 
         assert young == 0
@@ -618,10 +619,38 @@ def test_1200_racing_requests_during_rotations_lose_nothing_on_redis(
         store.close()
 
 
+class Still:
+    """Time stands still while requests are under way, as they take no minutes in life."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._under_way = 0
+        self._waiting = False
+
+    def __enter__(self) -> None:
+        with self._changed:
+            self._changed.wait_for(lambda: not self._waiting)
+            self._under_way += 1
+
+    def __exit__(self, *error: object) -> None:
+        with self._changed:
+            self._under_way -= 1
+            self._changed.notify_all()
+
+    def advance(self, clock: FakeClock, by: float) -> None:
+        with self._changed:
+            self._waiting = True
+            self._changed.wait_for(lambda: not self._under_way)
+            clock.advance(by)
+            self._waiting = False
+            self._changed.notify_all()
+
+
 def race(store: Store) -> None:
     threads, each = 8, 150
     site, browser = started(store=store)
     jar = threading.Lock()
+    still = Still()
     failures: list[str] = []
 
     def tab(number: int) -> None:
@@ -635,19 +664,20 @@ def race(store: Store) -> None:
                     session.increment("n")
 
             if number == 0 and index % 5 == 0:
-                site.clock.advance(25)
-            with jar:
-                one = twin(browser)
-            try:
-                response = ask(site, one, f"/{name}", add)
-            except Exception as error:  # whatever it is, the test shows it
-                failures.append(repr(error))
-                return
-            if response.code != 200:
-                failures.append(response.status)
-            with jar:  # tabs share a jar; one answer of ten never gets there
-                if rng.random() < 0.9:
-                    browser.cookies.update(one.cookies)
+                still.advance(site.clock, 25)
+            with still:
+                with jar:
+                    one = twin(browser)
+                try:
+                    response = ask(site, one, f"/{name}", add)
+                except Exception as error:  # whatever it is, the test shows it
+                    failures.append(repr(error))
+                    return
+                if response.code != 200:
+                    failures.append(response.status)
+                with jar:  # tabs share a jar; one answer of ten never gets there
+                    if rng.random() < 0.9:
+                        browser.cookies.update(one.cookies)
 
     workers = [threading.Thread(target=tab, args=(number,)) for number in range(threads)]
     for worker in workers:

@@ -46,6 +46,12 @@ T = TypeVar("T")
 ATTEMPTS = 128
 """How often a compare-and-set is tried before it counts as lost: eight that contend all the time
 lose 64 times in a row once in 5,000 times."""
+ABANDONED = 600.0
+"""Seconds after its grace when a forward counts as one whose maker died.
+
+Long, because a session that wasn't moved works as it is, while a maker that is only slow must find
+its forward untouched.
+"""
 MAX_MOVES = 16
 """How many rotations a destroy() follows: more in one request means a broken clock."""
 
@@ -772,7 +778,7 @@ class Engine:
         """Take over a forward whose maker died before it moved the session."""
         present = visit.store.load(key)
         forward = None if present is None else read_forward(present)
-        if present is None or (forward is not None and now < forward.until):
+        if present is None or (forward is not None and now < forward.until + ABANDONED):
             return False
         if visit.store.load(old.key) is None:
             return False  # it did move, and this is the tombstone
