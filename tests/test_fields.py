@@ -1,0 +1,489 @@
+"""Encoded fields seen as live values: what is decoded when, what counts as a change."""
+
+from __future__ import annotations
+
+import copy
+from collections import Counter
+from datetime import datetime
+from typing import Any
+
+import pytest
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from effort import effort
+from wsgi_sessions.codec import CorruptField, JSONCodec
+from wsgi_sessions.fields import Fields
+
+CODEC = JSONCodec()
+
+
+class CountingCodec:
+    """The standard codec, which counts what it is asked to do."""
+
+    def __init__(self) -> None:
+        self.calls: Counter[str] = Counter()
+
+    def encode(self, value: Any) -> bytes:
+        self.calls["encode"] += 1
+        return CODEC.encode(value)
+
+    def decode(self, data: bytes) -> Any:
+        self.calls["decode"] += 1
+        return CODEC.decode(data)
+
+
+def encoded(**values: Any) -> dict[str, bytes]:
+    return {name: CODEC.encode(value) for name, value in values.items()}
+
+
+def fields_of(**values: Any) -> Fields:
+    return Fields(encoded(**values), CODEC)
+
+
+NOTHING: tuple[dict[str, bytes], frozenset[str]] = ({}, frozenset())
+
+
+class TestReading:
+    def test_only_what_is_read_is_decoded_and_that_once(self) -> None:
+        codec = CountingCodec()
+        fields = Fields(encoded(a=1, b=[2], c="3"), codec)
+
+        assert "a" in fields
+        assert len(fields) == 3
+        assert list(fields) == ["a", "b", "c"]
+        assert bool(fields)
+        assert codec.calls == {}
+        assert fields["b"] is fields["b"]
+        assert codec.calls == {"decode": 1}
+
+    def test_what_isnt_there(self) -> None:
+        fields = fields_of(a=1)
+
+        assert "b" not in fields
+        assert fields.get("b") is None
+        assert fields.get("b", 5) == 5
+        with pytest.raises(KeyError, match="b"):
+            fields["b"]
+        with pytest.raises(KeyError, match="b"):
+            del fields["b"]
+        assert not Fields({}, CODEC)
+
+    def test_damage_is_raised_to_the_reader_of_that_field_alone(self) -> None:
+        fields = Fields({"good": b"1", "bad": b"{"}, CODEC)
+
+        assert fields["good"] == 1
+        with pytest.raises(CorruptField):
+            fields["bad"]
+
+    def test_a_damaged_field_can_be_set_or_deleted(self) -> None:
+        fields = Fields({"a": b"{", "b": b"{"}, CODEC)
+
+        fields["a"] = 1
+        del fields["b"]
+
+        assert fields.changes() == (encoded(a=1), frozenset({"b"}))
+
+    def test_loaded_names_are_those_that_were_read_or_set(self) -> None:
+        fields = fields_of(a=1, b=2)
+        _ = fields["b"]
+        fields["c"] = 3
+
+        assert list(fields.loaded_names()) == ["b", "c"]
+
+    def test_the_base_comes_first_then_what_is_new(self) -> None:
+        fields = fields_of(b=1, a=2)
+        fields["0"] = 3
+        fields["b"] = 4
+
+        assert list(fields.items()) == [("b", 4), ("a", 2), ("0", 3)]
+
+    def test_fields_may_be_changed_while_they_are_gone_through(self) -> None:
+        fields = fields_of(a=1, b=2, c=3)
+        for name in fields:
+            del fields[name]
+
+        assert dict(fields) == {}
+
+
+class TestChanges:
+    def test_reading_is_no_change(self) -> None:
+        fields = fields_of(a=1, b=[1], c={"x": (1,)}, d=datetime(2026, 1, 1))
+        dict(fields)
+
+        assert fields.changes() == NOTHING
+        assert not fields.changed
+
+    def test_what_was_set_and_deleted(self) -> None:
+        fields = fields_of(a=1, b=2, c=3)
+        fields["a"] = 10
+        fields["d"] = 4
+        del fields["b"]
+
+        assert fields.changed
+        assert fields.changes() == (encoded(a=10, d=4), frozenset({"b"}))
+        assert fields.encoded() == encoded(a=10, c=3, d=4)
+
+    @pytest.mark.parametrize("value", [5, "x", None, 1.5, [1], {"a": [1]}, (1, [2]), {1, 2}])
+    def test_setting_back_the_same_is_no_change(self, value: Any) -> None:
+        fields = fields_of(a=value)
+        fields["a"] = "other"
+        fields["a"] = copy.deepcopy(value)
+
+        assert not fields.changed
+        assert fields.changes() == NOTHING
+
+    def test_deleted_and_set_back_is_no_change(self) -> None:
+        fields = fields_of(a=[1])
+        del fields["a"]
+        fields["a"] = [1]
+
+        assert fields.changes() == NOTHING
+
+    def test_set_and_deleted_is_no_change(self) -> None:
+        fields = fields_of()
+        fields["new"] = 1
+        del fields["new"]
+
+        assert fields.changes() == NOTHING
+        assert not fields.changed
+
+    @pytest.mark.parametrize(("old", "new"), [(1, True), (1, 1.0), (0.0, -0.0), ("", None)])
+    def test_another_type_is_a_change(self, old: Any, new: Any) -> None:
+        fields, nested = fields_of(a=old), fields_of(a=[old])
+        fields["a"] = new
+        nested["a"][0] = new
+
+        assert fields.changes()[0] == encoded(a=new)
+        assert nested.changes()[0] == encoded(a=[new])
+
+    def test_nested_changes_are_noticed_at_any_depth(self) -> None:
+        fields = fields_of(a={"b": [{"c": 1}]}, t=(1, [2]), s={1}, d=[datetime(2026, 1, 1)])
+        fields["a"]["b"][0]["c"] = 2
+        fields["t"][1].append(3)
+        fields["s"].add(2)
+        fields["d"][0] = datetime(2026, 1, 2)
+
+        assert fields.changed
+        assert fields.changes()[0] == encoded(
+            a={"b": [{"c": 2}]}, t=(1, [2, 3]), s={1, 2}, d=[datetime(2026, 1, 2)]
+        )
+
+    def test_a_nested_change_that_was_undone_is_none(self) -> None:
+        fields = fields_of(a=[1, 2])
+        fields["a"].append(3)
+        fields["a"].pop()
+
+        assert not fields.changed
+
+    def test_a_dicts_new_order_is_a_change(self) -> None:
+        fields = fields_of(a={"x": 1, "y": 2})
+        fields["a"]["x"] = fields["a"].pop("x")
+
+        assert fields.changed
+
+    def test_what_was_set_is_watched_too(self) -> None:
+        fields, cart = fields_of(), ["a"]
+        fields["cart"] = cart
+        cart.append("b")
+
+        assert fields.changes()[0] == encoded(cart=["a", "b"])
+
+    def test_setdefault_gives_the_watched_object(self) -> None:
+        fields = fields_of()
+        fields.setdefault("cart", []).append("a")
+
+        assert fields.changes()[0] == encoded(cart=["a"])
+
+    def test_one_object_under_two_names_changes_both(self) -> None:
+        fields, shared = fields_of(), [1]
+        fields["a"] = fields["b"] = shared
+        shared.append(2)
+
+        assert fields.changes()[0] == encoded(a=[1, 2], b=[1, 2])
+
+    def test_a_removed_value_is_watched_no_more(self) -> None:
+        fields = fields_of(a=[1])
+        cart = fields.pop("a")
+        cart.append(2)
+
+        assert fields.changes() == ({}, frozenset({"a"}))
+        assert "a" not in fields
+
+    def test_clear_decodes_nothing(self) -> None:
+        codec = CountingCodec()
+        fields = Fields(encoded(a=1, b=[2]), codec)
+        fields.clear()
+
+        assert codec.calls == {}
+        assert not fields
+        assert fields.changes() == ({}, frozenset({"a", "b"}))
+
+    def test_scalars_are_encoded_once(self) -> None:
+        codec = CountingCodec()
+        fields = Fields(encoded(a=1), codec)
+        _ = fields["a"]
+        fields["b"] = "x"
+        for _ in range(3):
+            assert fields.changed
+            fields.changes()
+
+        assert codec.calls == {"decode": 1, "encode": 1}
+
+    def test_what_was_only_read_isnt_encoded_again(self) -> None:
+        codec = CountingCodec()
+        fields = Fields(encoded(a=[1, {"b": 2}]), codec)
+        value = fields["a"]
+        fields.changes()
+
+        assert value == [1, {"b": 2}]
+        assert codec.calls["encode"] <= 1  # a fingerprint may differ without a change
+
+    def test_size_counts_names_and_values_as_bytes(self) -> None:
+        fields = Fields({"ä": b"12", "b": b"3"}, CODEC)
+        fields["c"] = "é"
+        del fields["b"]
+
+        assert fields.size() == len("ä".encode()) + 2 + 1 + len('"é"'.encode())
+
+    def test_the_base_itself_is_never_changed(self) -> None:
+        base = encoded(a=[1], b=2)
+        before = dict(base)
+        fields = Fields(base, CODEC)
+        fields["a"].append(2)
+        fields["c"] = 1
+        del fields["b"]
+        fields.clear()
+
+        assert base == before
+
+
+class TestRefusals:
+    @pytest.mark.parametrize("key", [1, None, b"a", ("a",), 1.5])
+    def test_keys_are_str(self, key: Any) -> None:
+        with pytest.raises(TypeError, match="keys are str"):
+            fields_of()[key] = 1
+
+    def test_keys_are_valid_text(self) -> None:
+        with pytest.raises(TypeError, match="no valid text"):
+            fields_of()["\ud800"] = 1
+
+    def test_a_bad_value_is_refused_where_it_is_set_and_changes_nothing(self) -> None:
+        fields = fields_of(cart=1)
+
+        with pytest.raises(TypeError, match=r"session\['cart'\]\[0\]\['price'\].*complex"):
+            fields["cart"] = [{"price": 1j}]
+
+        assert fields["cart"] == 1
+        assert fields.changes() == NOTHING
+
+    def test_a_nested_change_to_a_bad_value_is_told_with_its_path(self) -> None:
+        fields = fields_of(cart=[{"price": 1}])
+        fields["cart"][0]["price"] = object()
+
+        with pytest.raises(TypeError, match=r"session\['cart'\]\[0\]\['price'\].*object"):
+            fields.changes()
+
+    def test_messages_hold_no_values(self) -> None:
+        with pytest.raises(TypeError) as caught:
+            fields_of()["a"] = ["red-secret", bytearray(b"red-secret")]
+
+        assert "red-secret" not in str(caught.value)
+
+    def test_a_foreign_codecs_refusal_is_a_type_error(self) -> None:
+        class Picky(CountingCodec):
+            def encode(self, value: Any) -> bytes:
+                raise ValueError("not today")
+
+        with pytest.raises(TypeError, match=r"session\['a'\] can't be stored: not today"):
+            Fields({}, Picky())["a"] = 1
+
+
+class TestRetain:
+    def test_only_what_is_named_stays(self) -> None:
+        fields = fields_of(a=1, b=2, c=3)
+        fields["new"] = 4
+        fields.retain(frozenset({"b", "unknown"}))
+
+        assert dict(fields) == {"b": 2}
+        assert fields.changes() == ({}, frozenset({"a", "c"}))
+
+    def test_what_is_set_again_counts_even_if_it_is_what_it_was(self) -> None:
+        fields = fields_of(a=1)
+        fields.retain(frozenset())
+        fields["a"] = 1
+
+        assert fields.changes() == (encoded(a=1), frozenset())
+
+
+class TestRebase:
+    def test_live_objects_stay_and_are_watched_on(self) -> None:
+        fields = fields_of(cart=["a"], n=1)
+        cart = fields["cart"]
+        cart.append("b")
+        fields["n"] = 2
+        fields.rebase(fields.encoded())
+
+        assert not fields.changed
+        assert fields["cart"] is cart
+        cart.append("c")
+        assert fields.changes() == (encoded(cart=["a", "b", "c"]), frozenset())
+
+    def test_going_back_to_what_was_before_is_a_change(self) -> None:
+        fields = fields_of(cart=["a"], n=1)
+        fields["cart"].append("b")
+        fields["n"] = 2
+        fields.rebase(fields.encoded())
+        fields["cart"].pop()
+        fields["n"] = 1
+
+        assert fields.changes() == (encoded(cart=["a"], n=1), frozenset())
+
+    def test_what_was_deleted_is_gone(self) -> None:
+        fields = fields_of(a=1, b=2)
+        del fields["a"]
+        fields.rebase(fields.encoded())
+
+        assert dict(fields) == {"b": 2}
+        assert fields.changes() == NOTHING
+
+
+class TestRefresh:
+    def test_own_changes_stay_and_others_are_seen(self) -> None:
+        fields = fields_of(mine=1, theirs=1, both=[1], gone=1)
+        assert dict(fields) == {"mine": 1, "theirs": 1, "both": [1], "gone": 1}
+        fields["mine"] = 2
+        fields["both"].append(2)
+        fields.refresh(encoded(mine=1, theirs=5, both=[9], added=7))
+
+        assert dict(fields) == {"mine": 2, "theirs": 5, "both": [1, 2], "added": 7}
+        assert fields.changes() == (encoded(mine=2, both=[1, 2]), frozenset())
+
+    def test_own_deletions_stay(self) -> None:
+        fields = fields_of(a=1, b=1)
+        del fields["a"]
+        del fields["b"]
+        fields.refresh(encoded(a=2))
+
+        assert dict(fields) == {}
+        assert fields.changes() == ({}, frozenset({"a"}))
+
+    def test_settled_changes_count_no_more(self) -> None:
+        fields = fields_of(a=1, b=1)
+        fields["a"] = 2
+        del fields["b"]
+        fields.refresh(encoded(a=5, b=6), settled={"a", "b"})
+
+        assert dict(fields) == {"a": 5, "b": 6}
+        assert fields.changes() == NOTHING
+
+    def test_untouched_live_objects_are_watched_on(self) -> None:
+        fields = fields_of(cart=["a"], n=1)
+        cart = fields["cart"]
+        fields.refresh(encoded(cart=["a"], n=2))
+        cart.append("b")
+
+        assert fields["cart"] is cart
+        assert fields.changes() == (encoded(cart=["a", "b"]), frozenset())
+
+
+NAMES = st.sampled_from(["a", "b", "c", "d"])
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers(0, 2) | st.sampled_from([0.0, 1.0, "", "x"]),
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=2),
+        st.dictionaries(st.sampled_from(["x", "y"]), inner, max_size=2),
+        st.lists(inner, max_size=2).map(tuple),
+    ),
+    max_leaves=4,
+)
+
+
+class Model(RuleBasedStateMachine):
+    """Against a plain dict, which is encoded whole, each time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.base: dict[str, bytes] = {}
+        self.model: dict[str, Any] = {}
+        self.fields = Fields({}, CODEC)
+
+    def expected(self) -> dict[str, bytes]:
+        return {name: CODEC.encode(value) for name, value in self.model.items()}
+
+    @rule(name=NAMES, value=VALUES)
+    def set(self, name: str, value: Any) -> None:
+        self.fields[name] = copy.deepcopy(value)
+        self.model[name] = value
+
+    @rule(name=NAMES)
+    def read(self, name: str) -> None:
+        got = self.fields.get(name, "nothing")
+        assert CODEC.encode(got) == CODEC.encode(self.model.get(name, "nothing"))
+
+    @rule(name=NAMES)
+    def pop(self, name: str) -> None:
+        assert self.fields.pop(name, None) == self.model.pop(name, None)
+
+    @rule(name=NAMES)
+    def set_back(self, name: str) -> None:
+        if name in self.base:
+            self.fields[name] = CODEC.decode(self.base[name])
+            self.model[name] = CODEC.decode(self.base[name])
+
+    @rule(name=NAMES, value=VALUES)
+    def change_inside(self, name: str, value: Any) -> None:
+        for side in (self.fields, self.model):
+            inside = side.get(name)
+            while type(inside) is tuple and inside:
+                inside = inside[0]
+            if type(inside) is list:
+                inside.append(copy.deepcopy(value))
+            elif type(inside) is dict:
+                inside["z"] = copy.deepcopy(value)
+
+    @rule(name=NAMES)
+    def change_inside_and_back(self, name: str) -> None:
+        inside = self.fields.get(name)
+        if type(inside) is list:
+            inside.append(1)
+            assert self.fields.changed
+            inside.pop()
+
+    @precondition(lambda self: len(self.model) > 2)
+    @rule()
+    def clear(self) -> None:
+        self.fields.clear()
+        self.model.clear()
+
+    @rule()
+    def save(self) -> None:
+        set_, delete = self.fields.changes()
+        self.base = {k: v for k, v in self.base.items() if k not in delete} | set_
+        self.fields.rebase(self.base)
+        assert not self.fields.changed
+
+    @rule(name=NAMES, value=VALUES)
+    def another_request_writes(self, name: str, value: Any) -> None:
+        mine, deleted = self.fields.changes()
+        self.base = self.base | {name: CODEC.encode(value)}
+        self.fields.refresh(self.base)
+        if name not in mine and name not in deleted:
+            self.model[name] = copy.deepcopy(value)
+
+    @invariant()
+    def the_same(self) -> None:
+        expected = self.expected()
+        set_, delete = self.fields.changes()
+
+        assert self.fields.encoded() == expected
+        assert set_ == {k: v for k, v in expected.items() if self.base.get(k) != v}
+        assert delete == self.base.keys() - expected.keys()
+        assert self.fields.changed == bool(set_ or delete)
+        assert set(self.fields) == set(expected)
+        assert len(self.fields) == len(expected)
+        assert bool(self.fields) == bool(expected)
+
+
+TestModel = Model.TestCase
+TestModel.settings = effort(60, steps=30)
