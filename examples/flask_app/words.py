@@ -32,7 +32,7 @@ def device(user_agent: str) -> str:
 
 def ago(moment: datetime) -> str:
     """``2 hours ago``, ``in 13 days``, ``just now``."""
-    seconds = (datetime.now(UTC) - moment).total_seconds()
+    seconds = round((datetime.now(UTC) - moment).total_seconds(), -1)
     for size, unit in _UNITS:
         count = int(abs(seconds) // size)
         if count:

@@ -158,7 +158,8 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
 @contextlib.contextmanager
 def over_tls(certificate: tuple[str, str], cookie: str) -> Iterator[str]:
     cert, key = certificate
-    command = (*shop.GUNICORN, "--certfile", cert, "--keyfile", key)
+    # Threads, because browsers open connections in advance, which would keep a worker waiting.
+    command = (*shop.GUNICORN, "--threads", "8", "--certfile", cert, "--keyfile", key)
     with shop.running(*command, SHOP_COOKIE=cookie) as base:
         yield base.replace("http:", "https:")
 
