@@ -21,6 +21,7 @@ from wsgi_sessions import (
     SessionMiddleware,
     SessionTooLarge,
     StoreError,
+    TrustedProxies,
     get_session,
 )
 from wsgi_sessions.stores import MemoryStore
@@ -1067,3 +1068,23 @@ def test_a_stream_that_fails_at_its_first_chunk_is_closed() -> None:
     with pytest.raises(ZeroDivisionError):
         SessionMiddleware(app, secret_key=SECRET)(environ(), lambda *args: bytes)
     assert closed == [True]
+
+
+@pytest.mark.parametrize("proto", ["https", "HTTPS", "https, http"])
+def test_a_proxy_that_isnt_trusted_is_explained_once(
+    proto: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    site = Site()
+
+    for _ in range(3):
+        site.run(site.browser(), nothing, HTTP_X_FORWARDED_PROTO=proto)
+
+    assert caplog.text.count("set trusted_proxies to the number") == 1
+
+
+def test_auto_without_a_trusted_scheme_is_explained_at_the_start(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    Site(trusted_proxies=TrustedProxies(hops=1, proto=0))
+
+    assert "proto=0" in caplog.text

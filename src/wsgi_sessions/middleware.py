@@ -225,6 +225,12 @@ class SessionMiddleware:
         self._choose: Callable[[Cookie], _Site] | None = None
         if isinstance(cookie, Cookie):
             self._site = _Site(cookie, secrets)
+            if self._resolves and cookie.secure == "auto" and not self._proxies.proto:
+                self._events.explain(
+                    "proto-untrusted",
+                    "Proxies are trusted, but not with the scheme (proto=0), so no request counts"
+                    " as secure and secure='auto' never sets Secure. Set proto=1, or secure=True.",
+                )
         elif callable(cookie):
             # Bounded: a function might make a cookie from what the client sends.
 
@@ -331,7 +337,7 @@ class SessionMiddleware:
         return cookie
 
     def _explain_proxy(self, environ: WSGIEnvironment) -> None:
-        if str(environ["HTTP_X_FORWARDED_PROTO"]).strip().lower() == "https":
+        if "https" in str(environ["HTTP_X_FORWARDED_PROTO"]).lower():
             self._events.explain(
                 "untrusted-proxy",
                 "A request has X-Forwarded-Proto: https, but trusted_proxies is 0, so it counts as"
