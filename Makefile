@@ -31,7 +31,7 @@ demo: $(DEMO)/.installed ## Start the example shop and print its address
 	cd examples && ../$(DEMO)/bin/python -m flask_app $(PORT)
 
 screenshots: venv ## Write docs/images/*.png from the example shop (needs chromium and chromedriver)
-	$(BIN)/python -m tests.screenshots
+	$(BIN)/python tests/screenshots.py
 
 test: venv ## Run the tests
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
