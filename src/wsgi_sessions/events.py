@@ -41,8 +41,6 @@ _LEVELS = {
 KINDS = frozenset(_LEVELS)
 """All kinds of events."""
 
-_BIDI = dict.fromkeys([*range(0x200E, 0x2010), *range(0x2028, 0x202F), *range(0x2066, 0x206A)])
-
 
 @dataclass(frozen=True, slots=True)
 class SessionEvent:
@@ -90,10 +88,8 @@ def printable(text: str, limit: int = 200) -> str:
     """
     cut = text[:limit]
     if not cut.isprintable():
-        cut = "".join(
-            char if char.isprintable() and ord(char) not in _BIDI else _escaped(char)
-            for char in cut
-        )[:limit]
+        # Marks of writing direction count as not printable, like control characters.
+        cut = "".join(char if char.isprintable() else _escaped(char) for char in cut)[:limit]
     return cut if len(text) <= limit else cut[: limit - 1] + "…"
 
 
@@ -135,6 +131,9 @@ class EventSink:
         if not self.listening(kind):
             return
         now = self._clock()
+        detail = printable(detail)
+        if client_ip is not None:
+            client_ip = printable(client_ip, 60)
         self._log(kind, handle, client_ip, detail, now)
         if self._listeners:
             at = datetime.fromtimestamp(now, UTC)
@@ -163,11 +162,11 @@ class EventSink:
             logger.log(level, "session event %s: %d more lines were left out", kind, left_out)
         parts = [f"session event {kind}"]
         if detail:
-            parts.append(printable(detail))
+            parts.append(detail)
         if handle is not None:
             parts.append(f"handle {handle}")
         if client_ip is not None:
-            parts.append(f"client {printable(client_ip, 60)}")
+            parts.append(f"client {client_ip}")
         logger.log(level, "%s", "; ".join(parts))
 
     def _admit(self, kind: str, now: float) -> int | None:
