@@ -28,6 +28,7 @@ from wsgi_sessions.stores import RedisStore
 from wsgi_sessions.testing import FakeClock, StoreContract
 
 UPDATED, GONE, CONFLICT = UpdateResult.UPDATED, UpdateResult.GONE, UpdateResult.CONFLICT
+BINARIES: list[str | None] = [*sorted(servers.binaries())] or [None]
 NOW = 1_700_000_000.0
 DAY = 86_400.0
 Operation = Callable[[RedisStore], object]
@@ -78,6 +79,7 @@ class TestWithRedisPy(OnAServer, StoreContract):
     """All defaults, which here are RESP3, retries and long timeouts."""
 
 
+@pytest.mark.parametrize("redis_server", BINARIES[-1:], indirect=True)
 class TestWithDecodedResponses(OnAServer, StoreContract):
     options = {"decode_responses": True, "protocol": 2}
 
@@ -87,6 +89,7 @@ class TestWithValkeyPy(OnAServer, StoreContract):
         return valkey.Valkey.from_url(self.url)
 
 
+@pytest.mark.parametrize("redis_server", BINARIES[:1], indirect=True)
 class TestFromURL(OnAServer, StoreContract):
     def make_store(self) -> RedisStore:
         return RedisStore.from_url(self.url, prefix=self.prefix)
