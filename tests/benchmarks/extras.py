@@ -91,7 +91,7 @@ def import_times(*, repetitions: int) -> dict[str, float]:
         "werkzeug and itsdangerous alone": f"|{FIRST}",
         "wsgi_sessions, on top of these": f"{FIRST}|import wsgi_sessions",
         "beaker.middleware": "|import beaker.middleware",
-        "flask_session": "|import flask_session",
+        "flask_session.base": "|import flask_session.base",
         "django.contrib.sessions.middleware": "|import django.contrib.sessions.middleware",
     }
     table = {}
