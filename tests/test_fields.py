@@ -284,6 +284,13 @@ class TestRefusals:
         with pytest.raises(TypeError, match=r"session\['cart'\]\[0\]\['price'\].*object"):
             fields.changes()
 
+    def test_a_value_that_came_to_hold_itself_is_refused(self) -> None:
+        fields = fields_of(a=[[1]])
+        fields["a"][0].append(fields["a"])
+
+        with pytest.raises(TypeError, match="within itself"):
+            fields.changes()
+
     def test_messages_hold_no_values(self) -> None:
         with pytest.raises(TypeError) as caught:
             fields_of()["a"] = ["red-secret", bytearray(b"red-secret")]

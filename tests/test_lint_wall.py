@@ -1,0 +1,218 @@
+"""What no linter knows of this house: imports point downwards, and nothing executes stored data."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import wsgi_sessions
+
+PACKAGE = Path(wsgi_sessions.__file__).parent
+
+# Each module may import from the lines below its own; none from its own line or from above.
+LAYERS = """
+__main__ testing
+__init__ cli flask testclient
+middleware
+exchange
+engine registry checks doctor
+session headers stores
+transport probe stores.url stores.client
+lifetime cookie proxies rotation owners sealing stores.file stores.memory stores.redis
+_options fields events aead networks signing lifecycle
+stores.base stores.directory stores.packing stores.wire
+errors record notes codec forwarding stores.lua
+"""
+RANK = {
+    name: rank
+    for rank, line in enumerate(reversed(LAYERS.strip().splitlines()))
+    for name in line.split()
+}
+
+# Imported late, where it is wanted, because few apps do.
+LATE = {("proxies", "probe")}
+
+
+def module_name(path: Path) -> str:
+    parts = path.relative_to(PACKAGE).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" and len(parts) > 1 else parts)
+
+
+MODULES = {module_name(path): path for path in sorted(PACKAGE.rglob("*.py"))}
+
+
+def is_for_types_alone(node: ast.AST) -> bool:
+    return isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+
+
+def nodes(tree: ast.AST) -> Iterator[ast.AST]:
+    """All nodes that exist when the program runs."""
+    for child in ast.iter_child_nodes(tree):
+        if not is_for_types_alone(child):
+            yield child
+            yield from nodes(child)
+
+
+def imports(name: str, source: str) -> set[str]:
+    """The modules of this package that a module imports, early or late."""
+    path = MODULES.get(name)
+    package = (
+        name.split(".")[:-1] if path is None or path.name != "__init__.py" else name.split(".")
+    )
+    package = [] if package == ["__init__"] else package
+    found: set[str] = set()
+    for node in nodes(ast.parse(source)):
+        if isinstance(node, ast.ImportFrom):
+            module = node.module or ""
+            if node.level:
+                base = package[: len(package) - node.level + 1]
+                prefix = ".".join([*base, *filter(None, [module])])
+            elif module.split(".")[0] == "wsgi_sessions":
+                prefix = module.partition(".")[2]
+            else:
+                continue
+            for alias in node.names:
+                inner = f"{prefix}.{alias.name}".strip(".")
+                found.add(inner if inner in MODULES else prefix or "__init__")
+        elif isinstance(node, ast.Import):
+            for alias in node.names:
+                first, _, rest = alias.name.partition(".")
+                if first == "wsgi_sessions":
+                    found.add(rest or "__init__")
+    return found
+
+
+def wrong_way(name: str, source: str) -> list[str]:
+    return [
+        f"{name} imports {other}"
+        for other in sorted(imports(name, source))
+        if RANK[other] >= RANK[name] and (name, other) not in LATE
+    ]
+
+
+def test_every_module_has_its_place() -> None:
+    assert MODULES.keys() == RANK.keys()
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_imports_point_downwards(name: str) -> None:
+    assert wrong_way(name, MODULES[name].read_text("utf-8")) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "source"),
+    [
+        ("codec", "from .fields import Fields"),
+        ("codec", "from . import engine"),
+        ("record", "import wsgi_sessions.errors"),
+        ("record", "from wsgi_sessions import Session"),
+        ("stores.memory", "from ..session import Session"),
+        ("stores.memory", "from .file import FileStore"),
+        ("stores", "from ..engine import Engine"),
+        ("lifecycle", "def late():\n    from .session import Visit"),
+    ],
+)
+def test_an_import_that_points_upwards_is_seen(name: str, source: str) -> None:
+    assert wrong_way(name, source)
+
+
+STORES = [name for name in MODULES if name.startswith("stores.") and name != "stores.client"]
+
+
+@pytest.mark.parametrize("name", STORES)
+def test_stores_know_records_and_errors_and_nothing_of_http(name: str) -> None:
+    others = {
+        other
+        for other in imports(name, MODULES[name].read_text("utf-8"))
+        if not other.startswith("stores")
+    }
+
+    assert others <= {"record", "errors", "_options"}
+
+
+@pytest.mark.parametrize("name", ["lifecycle", "record", "codec", "fields", "forwarding"])
+def test_the_core_has_neither_clock_nor_input_and_output(name: str) -> None:
+    edges = {"os", "io", "time", "random", "secrets", "socket", "logging", "threading", "pathlib"}
+    seen = {
+        alias.name.partition(".")[0]
+        for node in nodes(ast.parse(MODULES[name].read_text("utf-8")))
+        if isinstance(node, ast.Import)
+        for alias in node.names
+    }
+
+    assert not seen & edges
+
+
+# ST-1: no pickle, marshal or eval, anywhere.
+EXECUTING = {"eval", "exec", "compile", "__import__"}
+LOADING = {"pickle", "cPickle", "_pickle", "shelve", "dill", "yaml", "jsonpickle"}
+
+
+def executing(source: str) -> list[str]:
+    """What in this code could turn stored data into code."""
+    found: list[str] = []
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            found += [a.name for a in node.names if a.name.partition(".")[0] in LOADING]
+            # `import marshal as m` would hide what is called of it.
+            found += [a.name for a in node.names if a.name == "marshal" and a.asname]
+        elif isinstance(node, ast.ImportFrom):
+            first = (node.module or "").partition(".")[0]
+            if not node.level and first in LOADING | {"marshal"}:
+                found.append(first)
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+            found += [node.func.id] if node.func.id in EXECUTING else []
+        elif isinstance(node, ast.Attribute) and ast.unparse(node.value) == "marshal":
+            # A fingerprint, which is compared, never kept and never loaded, is harmless.
+            found += [] if node.attr == "dumps" else [f"marshal.{node.attr}"]
+    return found
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_st_1_nothing_executes_stored_data(name: str) -> None:
+    assert executing(MODULES[name].read_text("utf-8")) == []
+
+
+@pytest.mark.parametrize(
+    "source",
+    ["import pickle", "from pickle import loads", "import marshal\nmarshal.loads(b'')",
+     "from marshal import loads", "import marshal as m", "eval('1')", "exec('1')",
+     "import yaml", "import shelve", "def f():\n    import pickle"],
+)  # fmt: skip
+def test_st_1_whatever_could_is_seen(source: str) -> None:
+    assert executing(source)
+
+
+def run(program: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60
+    )
+
+
+def test_importing_the_package_loads_no_extras() -> None:
+    result = run(
+        "import sys, wsgi_sessions, wsgi_sessions.stores\n"
+        "extras = {'redis', 'valkey', 'flask', 'cryptography', 'sqlalchemy', 'msgspec'}\n"
+        "print(sorted(extras & sys.modules.keys()))"
+    )
+
+    assert (result.stdout.strip(), result.returncode) == ("[]", 0), result.stderr
+
+
+def test_it_works_without_any_extra() -> None:
+    result = run(
+        "import sys\n"
+        "for extra in ('orjson', 'redis', 'valkey', 'flask', 'cryptography'):\n"
+        "    sys.modules[extra] = None\n"
+        "import wsgi_sessions, wsgi_sessions.codec as codec\n"
+        "assert codec._orjson is None\n"
+        "one = codec.JSONCodec()\n"
+        "print(one.decode(one.encode({'a': [1, (2,)]})))"
+    )
+
+    assert (result.stdout.strip(), result.returncode) == ("{'a': [1, (2,)]}", 0), result.stderr
