@@ -78,4 +78,4 @@ fuzz: venv ## Look long for input that breaks us: each target FUZZ_SECONDS, rand
 	WSGI_SESSIONS_FUZZ=$(FUZZ_FACTOR) $(BIN)/python -m pytest tests/fuzz tests/test_session_model.py tests/security/test_browser_jar.py
 
 clean: ## Remove what was made
-	rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache docs/_build
+	rm -rf $(VENV) $(DEMO) dist build .mypy_cache .ruff_cache .pytest_cache docs/_build
