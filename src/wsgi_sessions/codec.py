@@ -397,7 +397,7 @@ def _read_int(data: str) -> int:
 
 def _read_datetime(data: Any) -> datetime:
     text, zone, fold = (*_list(data), None, None)[:3]
-    value = datetime.fromisoformat(text)
+    value = datetime.fromisoformat(str(text))
     if zone is not None:
         value = value.replace(tzinfo=_zone_info()(zone))
     return value.replace(fold=1) if fold else value
