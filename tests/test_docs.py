@@ -36,7 +36,7 @@ def test_the_pages_python_runs(page: Path, tmp_path: Path, monkeypatch: pytest.M
 def test_the_pages_links_lead_somewhere() -> None:
     missing: list[str] = []
     for page in PAGES:
-        prose = re.sub(r"^```.*?^```", "", page.read_text("utf-8"), flags=re.M | re.S)
+        prose = re.sub(r"^```.*?^```", "", page.read_text("utf-8"), flags=re.MULTILINE | re.DOTALL)
         for target in re.findall(r"\]\(([^)#\s]+)", prose):
             if "://" not in target and not (page.parent / target).exists():
                 missing.append(f"{page.relative_to(ROOT)}: {target}")

@@ -10,9 +10,8 @@ from typing import Any
 from wsgiref.util import setup_testing_defaults
 from wsgiref.validate import validator
 
-from wsgi_sessions.testing import FakeClock
-
 from wsgi_sessions import Session, SessionEvent, SessionMiddleware
+from wsgi_sessions.testing import FakeClock
 
 SECRET = "a secret of at least thirty-two bytes, for tests"
 Handler = Callable[[Session], Any]
