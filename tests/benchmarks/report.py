@@ -83,8 +83,8 @@ def document(results: Mapping[str, Any]) -> str:
     cost: dict[str, dict[str, dict[str, float]]] = results["cost"]
     parts = [
         "# Benchmarks",
-        "`make bench` made this page: do the same on your machine. Everything was measured in one"
-        " run, the contenders taking turns; a number is the median of"
+        "`make bench` made this page: do the same on your machine. The contenders of a line"
+        " were measured together, taking turns; a number is the median of"
         f" {results['repetitions']} turns. Times are CPU time of the client and of the Redis server"
         " together, without network, because wall time on a shared machine measures the"
         " neighbours. What the same app costs on the same framework without sessions is"
