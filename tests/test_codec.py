@@ -172,7 +172,9 @@ OFFSETS = st.integers(-86399, 86399).map(lambda seconds: timezone(timedelta(seco
 ZONES: st.SearchStrategy[tzinfo | None] = st.one_of(
     st.none(), OFFSETS, st.just(UTC), st.sampled_from(["Europe/Berlin", "UTC"]).map(ZoneInfo)
 )
-TEXT = st.text(st.characters(exclude_categories=["Cs"])) | st.sampled_from(["~", "~tuple", "~~"])
+TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=12) | st.sampled_from(
+    ["~", "~tuple", "~~"]
+)
 FLOATS = st.floats(allow_nan=False, allow_infinity=False)
 SCALARS = st.one_of(
     st.none(),
@@ -181,7 +183,7 @@ SCALARS = st.one_of(
     st.integers(2**62, 2**65),
     FLOATS,
     TEXT,
-    st.binary(),
+    st.binary(max_size=12),
     st.builds(
         lambda at, fold: at.replace(fold=fold),
         st.datetimes(timezones=ZONES),  # type: ignore[arg-type] # naive ones included
@@ -194,7 +196,9 @@ SCALARS = st.one_of(
     st.uuids(),
 )
 HASHABLE = st.recursive(
-    SCALARS, lambda inner: st.lists(inner, max_size=3).map(tuple) | st.frozensets(inner, max_size=3)
+    SCALARS,
+    lambda inner: st.lists(inner, max_size=3).map(tuple) | st.frozensets(inner, max_size=3),
+    max_leaves=4,
 )
 VALUES = st.recursive(
     SCALARS,
@@ -205,10 +209,12 @@ VALUES = st.recursive(
         st.sets(HASHABLE, max_size=4),
         st.frozensets(HASHABLE, max_size=4),
     ),
+    max_leaves=12,
 )
 PLAIN = st.recursive(
     st.none() | st.booleans() | st.integers() | FLOATS | TEXT,
     lambda inner: st.lists(inner, max_size=5) | st.dictionaries(TEXT, inner, max_size=5),
+    max_leaves=20,
 )
 
 
