@@ -150,7 +150,7 @@ def test_the_core_has_neither_clock_nor_input_and_output(name: str) -> None:
 
 # ST-1: no pickle, marshal or eval, anywhere.
 EXECUTING = {"eval", "exec", "compile", "__import__"}
-LOADING = {"pickle", "cPickle", "_pickle", "shelve", "dill", "yaml", "jsonpickle"}
+LOADING = {"marshal", "pickle", "cPickle", "_pickle", "shelve", "dill", "yaml", "jsonpickle"}
 
 
 def executing(source: str) -> list[str]:
@@ -159,17 +159,12 @@ def executing(source: str) -> list[str]:
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
             found += [a.name for a in node.names if a.name.partition(".")[0] in LOADING]
-            # `import marshal as m` would hide what is called of it.
-            found += [a.name for a in node.names if a.name == "marshal" and a.asname]
         elif isinstance(node, ast.ImportFrom):
             first = (node.module or "").partition(".")[0]
-            if not node.level and first in LOADING | {"marshal"}:
+            if not node.level and first in LOADING:
                 found.append(first)
         elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
             found += [node.func.id] if node.func.id in EXECUTING else []
-        elif isinstance(node, ast.Attribute) and ast.unparse(node.value) == "marshal":
-            # A fingerprint, which is compared, never kept and never loaded, is harmless.
-            found += [] if node.attr == "dumps" else [f"marshal.{node.attr}"]
     return found
 
 

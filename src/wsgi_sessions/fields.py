@@ -1,13 +1,11 @@
 """Fields: encoded fields seen as live values, each decoded when it is first read.
 
-Changes inside nested values are noticed by comparing encoded bytes with what was loaded. Encoding
-is slow, so a value is only encoded again if its fingerprint has changed. A pure data structure: no
-store, no clock.
+Changes inside nested values are noticed by comparing encoded bytes with what was loaded. A pure
+data structure: no store, no clock.
 """
 
 from __future__ import annotations
 
-import marshal
 from collections.abc import Collection, Iterable, Iterator, Mapping, MutableMapping
 from typing import Any
 
@@ -15,7 +13,6 @@ from .codec import Codec, UnstorableValue
 
 # Of these, neither the value nor anything in it can change in place.
 _FROZEN: frozenset[type] = frozenset({str, int, float, bool, type(None), bytes})
-_MISSING: Any = object()
 
 
 class Fields(MutableMapping[str, Any]):
@@ -29,7 +26,7 @@ class Fields(MutableMapping[str, Any]):
     stored raises TypeError, naming its path.
     """
 
-    __slots__ = ("_base", "_codec", "_dropped", "_frozen", "_removed", "_values", "_watched")
+    __slots__ = ("_base", "_codec", "_dropped", "_frozen", "_removed", "_values")
 
     def __init__(self, base: Mapping[str, bytes], codec: Codec) -> None:
         self._base = base
@@ -37,8 +34,6 @@ class Fields(MutableMapping[str, Any]):
         self._values: dict[str, Any] = {}
         # Encoded values that can't change any more, of fields that were set.
         self._frozen: dict[str, bytes] = {}
-        # Of values that may change in place: a fingerprint, and what they were encoded to then.
-        self._watched: dict[str, tuple[bytes | None, bytes]] = {}
         self._removed: set[str] = set()
         # Let go by retain(): set again, they count as changed, even if to what they were.
         self._dropped: frozenset[str] = frozenset()
@@ -49,10 +44,7 @@ class Fields(MutableMapping[str, Any]):
             return values[key]
         if key in self._removed:
             raise KeyError(key)
-        raw = self._base[key]
-        value = values[key] = self._codec.decode(raw)
-        if type(value) not in _FROZEN:
-            self._watched[key] = _fingerprint(value), raw
+        value = values[key] = self._codec.decode(self._base[key])
         return value
 
     def get(self, key: str, default: Any = None) -> Any:
@@ -71,7 +63,6 @@ class Fields(MutableMapping[str, Any]):
             self._frozen[key] = encoded
         else:
             self._frozen.pop(key, None)
-            self._watched[key] = _fingerprint(value), encoded
 
     def __delitem__(self, key: str) -> None:
         if key not in self:
@@ -133,9 +124,7 @@ class Fields(MutableMapping[str, Any]):
             if encoded is None:
                 if type(value) in _FROZEN:
                     continue  # read and never set, so it is as it was
-                fingerprint, encoded = self._watched[name]
-                if fingerprint is None or fingerprint != _fingerprint(value):
-                    encoded = self._encode(name, value)
+                encoded = self._encode(name, value)
             if name not in base or base[name] != encoded or name in self._dropped:
                 yield name, encoded
 
@@ -192,18 +181,6 @@ class Fields(MutableMapping[str, Any]):
             ) from None
         except (TypeError, ValueError) as error:
             raise TypeError(f"session[{key!r}] can't be stored: {error}") from None
-
-
-def _fingerprint(value: Any) -> bytes | None:
-    """Equal for equal values of equal types, at every level; None where there is none.
-
-    A value that has changed and changed back may get another one. Only ever compared, never
-    loaded. Six times faster than encoding.
-    """
-    try:
-        return marshal.dumps(value)
-    except ValueError:
-        return None  # it holds something that marshal doesn't know, such as a datetime
 
 
 def _check_key(key: object) -> None:
