@@ -1,0 +1,203 @@
+"""Sessions that travel in the cookie: nothing but what we sealed for this very purpose is one."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import pytest
+
+from wsgi import SECRET, Browser, Site
+from wsgi_sessions import (
+    Cookie,
+    Lifetime,
+    Session,
+    SessionTooLarge,
+    UnsupportedByStore,
+)
+from wsgi_sessions.stores import ClientSideStore
+from wsgi_sessions.testing import FakeClock
+
+
+def read(session: Session) -> str:
+    return repr(dict(session))
+
+
+@pytest.fixture(params=[True, False], ids=["encrypted", "signed"])
+def encrypt(request: pytest.FixtureRequest) -> bool:
+    return bool(request.param)
+
+
+def started(encrypt: bool, **options: Any) -> tuple[Site, Browser]:
+    site = Site(store=ClientSideStore(encrypt=encrypt), **options)
+    browser = site.browser()
+    site.run(browser, lambda s: s.update(a=[1, "plain-text"]))
+    return site, browser
+
+
+def seen_by(site: Site, value: str, name: str = "session") -> str:
+    browser = site.browser()
+    browser.cookies[name] = value
+    return site.run(browser, read).text
+
+
+def test_a_session_comes_back(encrypt: bool) -> None:
+    site, browser = started(encrypt)
+
+    site.run(browser, lambda s: s["a"].append(2))
+
+    assert site.run(browser, read).text == "{'a': [1, 'plain-text', 2]}"
+
+
+def test_encrypted_cookies_show_nothing() -> None:
+    _, browser = started(encrypt=True)
+
+    assert browser.cookies["session"].startswith("e1.")
+    assert "plain-text" not in browser.cookies["session"]
+
+
+def test_no_byte_of_the_cookie_can_be_changed(encrypt: bool) -> None:
+    site, browser = started(encrypt)
+    value = browser.cookies["session"]
+
+    for position in range(len(value)):
+        changed = "A" if value[position] != "A" else "B"
+        assert seen_by(site, value[:position] + changed + value[position + 1 :]) == "{}"
+    for length in range(0, len(value), 7):
+        assert seen_by(site, value[:length]) == "{}"
+    assert seen_by(site, value + "A") == "{}"
+
+
+def test_two_apps_names_and_purposes_are_kept_apart(encrypt: bool) -> None:
+    _, browser = started(encrypt)
+    value = browser.cookies["session"]
+    store = ClientSideStore(encrypt=encrypt)
+
+    assert seen_by(Site(store=store, secret_key="another secret, also long enough"), value) == "{}"
+    assert seen_by(Site(store=store, cookie=Cookie("other")), value, "other") == "{}"
+    header = Site(store=store, token_header="X-Session-Token")
+    assert header.run(header.browser(), read, HTTP_X_SESSION_TOKEN=value).text == "{}"
+
+
+def test_no_downgrade_and_no_upgrade(encrypt: bool) -> None:
+    _, browser = started(encrypt)
+    _, other_way = started(not encrypt)
+    on_the_server = Site()
+    plain = on_the_server.browser()
+    on_the_server.run(plain, lambda s: s.update(a=1))
+    site = Site(store=ClientSideStore(encrypt=encrypt))
+
+    assert seen_by(site, browser.cookies["session"]) != "{}"
+    assert seen_by(site, other_way.cookies["session"]) == "{}"
+    assert seen_by(site, plain.cookies["session"]) == "{}"
+    assert seen_by(on_the_server, browser.cookies["session"]) == "{}"
+
+
+def test_the_limits_are_enforced_from_inside(encrypt: bool) -> None:
+    site, browser = started(encrypt, lifetime=Lifetime(idle=60, absolute=100))
+    old = browser.cookies["session"]
+    site.clock.advance(50)
+    site.run(browser, read)
+
+    site.clock.advance(15)
+
+    assert seen_by(site, old) == "{}"  # a replay after its own idle deadline
+    assert site.run(browser, read).text != "{}"
+    site.clock.advance(35)
+    assert site.run(browser, read).text == "{}"
+
+
+def test_secrets_rotate(encrypt: bool) -> None:
+    _, browser = started(encrypt)
+    site = Site(
+        store=ClientSideStore(encrypt=encrypt), secret_key=["n" * 20 + "ew key" * 3, SECRET]
+    )
+    browser.app = site.middleware
+
+    first = site.run(browser, read)
+
+    assert first.text != "{}"
+    assert first.set_cookie is not None
+    assert site.run(browser, read).set_cookie is None
+    assert site.kinds == ["old_secret"]
+
+
+def test_too_large_names_the_biggest_fields(encrypt: bool) -> None:
+    site, browser = started(encrypt)
+
+    with pytest.raises(SessionTooLarge, match="'big' with 5002 bytes"):
+        site.run(browser, lambda s: s.update(big="x" * 5000))
+
+    assert site.run(browser, read).text == "{'a': [1, 'plain-text']}"
+
+
+def test_what_cant_work_says_so(encrypt: bool) -> None:
+    site, browser = started(encrypt)
+
+    def work(session: Session) -> None:
+        for attempt in (
+            lambda: session.transaction(len),
+            lambda: session.take("a"),
+            lambda: session.increment("n"),
+        ):
+            with pytest.raises(UnsupportedByStore):
+                attempt()
+
+    site.run(browser, work)
+    registry = site.middleware.registry
+    for attempt in (
+        lambda: registry.sessions("x"),
+        lambda: registry.count("x"),
+        lambda: registry.revoke("a" * 64),
+        lambda: registry.revoke_all("x"),
+        lambda: list(registry),
+    ):
+        with pytest.raises(UnsupportedByStore):
+            attempt()
+
+
+def test_the_life_of_a_session(encrypt: bool) -> None:
+    site, browser = started(encrypt)
+    before = site.run(browser, lambda s: s.handle).text
+
+    site.run(browser, lambda s: (s.login("ada"), setattr(s, "persistent", True)))
+
+    who = site.run(browser, lambda s: (s.owner, s.persistent, s.is_fresh(60), s.handle == before))
+    assert who.text == "('ada', True, True, False)"
+    again = site.run(browser, lambda s: (s.update(b=1), s.save(), s.update(c=2), read(s))[3])
+    assert "Max-Age" in str(again.set_cookie)
+    gone = site.run(browser, lambda s: s.destroy())
+    assert "Max-Age=0" in str(gone.set_cookie)
+    assert site.run(browser, read).text == "{}"
+
+
+def test_an_emptied_session_expires_its_cookie(encrypt: bool) -> None:
+    site, browser = started(encrypt)
+
+    assert "Max-Age=0" in str(site.run(browser, lambda s: s.clear()).set_cookie)
+
+
+def test_a_touch_sends_the_cookie_again_but_a_read_does_not(encrypt: bool) -> None:
+    site, browser = started(encrypt)
+
+    assert site.run(browser, read).set_cookie is None
+    site.clock.advance(60)
+    assert site.run(browser, read).set_cookie is not None
+    site.clock.advance(60)
+    site.headers = [("Cache-Control", "public")]
+    assert site.run(browser, read).set_cookie is None
+    assert isinstance(site.clock, FakeClock)
+
+
+def test_a_5xx_answer_keeps_the_cookie_as_it_was(encrypt: bool) -> None:
+    site, browser = started(encrypt)
+    site.status = "500 Oops"
+
+    assert site.run(browser, lambda s: s.update(a=2)).set_cookie is None
+
+
+def test_random_values_are_no_cookies(encrypt: bool) -> None:
+    site = Site(store=ClientSideStore(encrypt=encrypt))
+    for prefix in ("e1.", "s1.", ""):
+        for _ in range(20):
+            assert seen_by(site, prefix + os.urandom(40).hex()) == "{}"

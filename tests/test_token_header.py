@@ -1,0 +1,166 @@
+"""Tokens in a header: the whole life cycle with a client that has no cookies."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from wsgi import Browser, Response, Site, call, environ
+from wsgi_sessions import Cookie, Lifetime, Session
+from wsgi_sessions.stores import MemoryStore
+from wsgi_sessions.testing import FaultyStore
+
+NAME = "X-Session-Token"
+
+
+class Device:
+    """Sends its token, keeps what comes back, knows no cookies."""
+
+    def __init__(self, site: Site, token: str = "") -> None:
+        self.site = site
+        self.token = token
+
+    def run(self, work: Any, path: str = "/run", **extra: Any) -> Response:
+        self.site.routes[path] = work
+        made = environ(path, HTTP_X_SESSION_TOKEN=self.token, **extra)
+        response = call(self.site.middleware, made)
+        assert response.all("Set-Cookie") == []
+        given = response.get(NAME)
+        if given is not None:
+            self.token = given
+        return response
+
+
+def read(session: Session) -> str:
+    return repr(dict(session))
+
+
+def started(**options: Any) -> tuple[Site, Device]:
+    site = Site(token_header=NAME, **options)
+    device = Device(site)
+    device.run(lambda s: s.update(a=1))
+    return site, device
+
+
+def test_an_empty_header_asks_for_a_first_token() -> None:
+    site = Site(token_header=NAME)
+    device = Device(site)
+
+    assert device.run(read).get(NAME) is None
+    first = device.run(lambda s: s.update(a=1))
+
+    assert first.get(NAME)
+    assert first.get("Cache-Control") == "no-store"
+    assert {part.strip() for part in str(first.get("Vary")).split(",")} == {NAME, "Cookie"}
+    assert device.run(read).text == "{'a': 1}"
+
+
+def test_a_token_is_sent_again_only_when_it_is_new() -> None:
+    _, device = started()
+
+    assert device.run(lambda s: s.update(a=2)).get(NAME) is None
+    assert device.run(lambda s: s.regenerate()).get(NAME)
+    assert device.run(lambda s: s.login("ada")).get(NAME)
+    assert device.run(lambda s: s.owner).text == "ada"
+
+
+def test_an_ended_session_answers_with_an_empty_token() -> None:
+    _, device = started()
+    old = device.token
+
+    assert device.run(lambda s: s.destroy()).get(NAME) == ""
+    device.token = old
+    assert device.run(read).text == "{}"
+
+
+def test_a_new_id_kills_the_old_token() -> None:
+    _, device = started()
+    old = device.token
+    device.run(lambda s: s.login("ada"))
+
+    device.token = old
+
+    assert device.run(lambda s: s.owner).text == "None"
+
+
+@pytest.mark.parametrize("token", ["nonsense", "é", "a" * 43 + "." + "b" * 43, "x" * 100_000])
+def test_a_token_that_is_none_is_no_session(token: str) -> None:
+    site = Site(token_header=NAME, store=(store := FaultyStore(MemoryStore())))
+
+    response = Device(site, token).run(read)
+
+    assert response.text == "{}"
+    assert response.get(NAME) is None
+    assert not store.calls
+
+
+def test_cookie_tokens_and_header_tokens_are_no_good_for_each_other() -> None:
+    site, device = started()
+    browser = site.browser()
+    site.run(browser, lambda s: s.update(who="browser"))
+
+    assert Device(site, browser.cookies["session"]).run(read).text == "{}"
+    thief = Browser(site.middleware)
+    thief.cookies["session"] = device.token
+    assert site.run(thief, read).text == "{}"
+
+
+def test_a_request_with_the_header_is_served_by_it_alone() -> None:
+    site, device = started()
+    browser = site.browser()
+    site.run(browser, lambda s: s.update(who="browser"))
+    cookie = f"session={browser.cookies['session']}"
+
+    assert device.run(read, HTTP_COOKIE=cookie).text == "{'a': 1}"
+    assert Device(site).run(read, HTTP_COOKIE=cookie).text == "{}"
+    assert site.run(browser, read).text == "{'who': 'browser'}"
+
+
+def test_never_from_a_query_string() -> None:
+    site, device = started()
+
+    site.routes["/run"] = read
+    for query in (f"{NAME}={device.token}", f"token={device.token}", device.token):
+        assert call(site.middleware, environ("/run", QUERY_STRING=query)).text == "{}"
+
+
+def test_the_limits_are_the_same() -> None:
+    site, device = started(lifetime=Lifetime(idle=60))
+
+    site.clock.advance(60)
+
+    assert device.run(read).text == "{}"
+    assert site.events[-1].kind == "expired"
+
+
+def test_rotation_gives_a_new_token_and_the_old_one_a_grace() -> None:
+    site, device = started(rotate_after=100)
+    old = device.token
+    site.clock.advance(100)
+
+    assert device.run(read).get(NAME)
+    late = Device(site, old)
+    site.clock.advance(5)
+    assert late.run(read).text == "{'a': 1}"
+    assert late.token == device.token
+
+
+def test_the_cookies_settings_dont_matter() -> None:
+    site = Site(token_header=NAME, cookie=Cookie("__Host-s", secure=True))
+    assert Device(site).run(lambda s: s.update(a=1)).get(NAME)
+    site = Site(token_header=NAME, cookie=Cookie(path="/elsewhere"))
+    assert Device(site).run(lambda s: s.update(a=1)).get(NAME)
+
+
+def test_5xx_and_outages() -> None:
+    store = FaultyStore(MemoryStore())
+    site, device = started(store=store)
+    site.status = "500 Oops"
+    assert device.run(lambda s: s.regenerate()).get(NAME) is None
+    site.status = "200 OK"
+    store.fail("load")
+
+    assert device.run(read).code == 503
+    store.recover()
+    assert device.run(read).text == "{'a': 1}"
