@@ -1,0 +1,216 @@
+"""Encryption at rest: the store shows nothing, and nothing can be moved about in it."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from raw import raw
+from servers import NamedServer, Server
+from wsgi import Browser, Site
+from wsgi_sessions import ConfigurationError, Session
+from wsgi_sessions.record import Changes
+from wsgi_sessions.sealing import SealedStore
+from wsgi_sessions.stores import FileStore, MemoryStore, RedisStore, Store
+from wsgi_sessions.testing import StoreContract
+
+KEY, NEWER = os.urandom(32), os.urandom(32)
+SECRETS = ("card-4111", "in-a-list", "Fox/1.0")
+
+
+def read(session: Session) -> str:
+    return repr(dict(session))
+
+
+def started(store: Store, **options: Any) -> tuple[Site, Browser]:
+    site = Site(store=store, **{"encryption_keys": [KEY], **options})
+    browser = site.browser(HTTP_USER_AGENT=SECRETS[2])
+    site.run(browser, lambda s: s.update(a=SECRETS[0], b=[SECRETS[1]]))
+    return site, browser
+
+
+class TestOverMemory(StoreContract):
+    def make_store(self) -> Store:
+        return SealedStore(MemoryStore(), (KEY,))
+
+
+class TestOverFiles(StoreContract):
+    @pytest.fixture(autouse=True)
+    def _directory(self, tmp_path: Path) -> None:
+        self.path = tmp_path / "sessions"
+
+    def make_store(self) -> Store:
+        return SealedStore(FileStore(self.path), (NEWER, KEY))
+
+
+class TestWhileMigrating(StoreContract):
+    def make_store(self) -> Store:
+        return SealedStore(MemoryStore(), (KEY,), migrate=True)
+
+
+@pytest.mark.parametrize("kind", ["memory", "file"])
+def test_the_raw_store_shows_no_value(kind: str, tmp_path: Path) -> None:
+    shows_nothing(MemoryStore() if kind == "memory" else FileStore(tmp_path / "sessions"))
+
+
+def test_the_raw_redis_shows_no_value(redis_server: Server | NamedServer) -> None:
+    store = RedisStore.from_url(redis_server.url, prefix=f"sealed-{os.urandom(6).hex()}:")
+    try:
+        shows_nothing(store)
+        store.clear()
+    finally:
+        store.close()
+
+
+def shows_nothing(store: Store) -> None:
+    site, browser = started(store, rotate_after=100)
+    site.run(browser, lambda s: (s.login("ada"), s.label.update(device="phone-of-ada")))
+    site.clock.advance(100)
+    site.run(browser, lambda s: s["b"].append("later-on"))
+
+    text = raw(store)
+
+    for secret in (*SECRETS, "later-on", "phone-of-ada"):
+        assert secret.encode() not in text
+    assert site.run(browser, lambda s: (s["b"], s.label["device"])).text == (
+        "(['in-a-list', 'later-on'], 'phone-of-ada')"
+    )
+    assert site.middleware.registry.count("ada") == 1
+    assert site.middleware.registry.revoke_all("ada") == 1
+    assert site.run(browser, read).text == "{}"
+
+
+def test_keys_rotate() -> None:
+    store = MemoryStore()
+    _, browser = started(store)
+    both = Site(store=store, encryption_keys=[NEWER, KEY])
+    browser.app = both.middleware
+
+    assert both.run(browser, lambda s: s["a"]).text == SECRETS[0]
+    both.run(browser, lambda s: (s.regenerate(), s.update(c=1)))
+    newer = Site(store=store, encryption_keys=[NEWER])
+    browser.app = newer.middleware
+    assert newer.run(browser, lambda s: (s["a"], s["c"])).text == f"('{SECRETS[0]}', 1)"
+
+
+def no_session(site: Site, browser: Browser) -> None:
+    before = len(list(site.store.keys()))
+
+    assert site.run(browser, read).text == "{}"
+    assert "corrupt_record" in site.kinds
+    assert len(list(site.store.keys())) == before
+
+
+def test_a_plain_record_is_refused() -> None:
+    store = MemoryStore()
+    plain = Site(store=store)
+    browser = plain.browser()
+    plain.run(browser, lambda s: s.update(a=1))
+    site = Site(store=store, encryption_keys=[KEY])
+    browser.app = site.middleware
+
+    no_session(site, browser)
+
+
+def test_sealed_records_without_the_key_are_no_session() -> None:
+    store = MemoryStore()
+    _, browser = started(store)
+    for options in ({"encryption_keys": [NEWER]}, {}):
+        site = Site(store=store, **options)
+        browser.app = site.middleware
+
+        no_session(site, browser)
+
+
+@pytest.mark.parametrize("part", ["a", "notes"])
+@pytest.mark.parametrize("damage", ["flip", "cut", "empty", "plain"])
+def test_damaged_values(part: str, damage: str) -> None:
+    store = MemoryStore()
+    site, browser = started(store)
+    (key,) = store.keys()
+    record = store.load(key)
+    assert record is not None
+    value = record.notes if part == "notes" else record.fields[part]
+    bad = {
+        "flip": value[:20] + bytes([value[20] ^ 1]) + value[21:],
+        "cut": value[:-1],
+        "empty": b"",
+        "plain": b'"x"',
+    }[damage]
+    changes = Changes(notes=bad) if part == "notes" else Changes(set={part: bad})
+    store.update(key, changes)
+
+    no_session(site, browser)
+
+
+def test_values_cant_be_moved_between_fields_or_sessions() -> None:
+    store = MemoryStore()
+    site, browser = started(store)
+    (key,) = store.keys()
+    other = site.browser()
+    site.run(other, lambda s: s.update(a="other"))
+    (other_key,) = set(store.keys()) - {key}
+    mine, theirs = store.load(key), store.load(other_key)
+    assert mine is not None
+    assert theirs is not None
+
+    for changes in (
+        Changes(set={"a": mine.fields["b"], "b": mine.fields["a"]}),
+        Changes(set={"a": theirs.fields["a"]}),
+        Changes(notes=theirs.notes),
+        Changes(set=dict(theirs.fields), notes=theirs.notes),
+    ):
+        store.update(key, changes)
+        no_session(site, browser)
+        store.update(key, Changes(set=dict(mine.fields), notes=mine.notes))
+        assert site.run(browser, lambda s: s["a"]).text == SECRETS[0]
+
+
+def test_older_notes_cant_be_put_back() -> None:
+    store = MemoryStore()
+    site, browser = started(store)
+    (key,) = store.keys()
+    before = store.load(key)
+    assert before is not None
+    site.run(browser, lambda s: s.label.update(trusted="no"))
+
+    store.update(key, Changes(notes=before.notes))
+
+    no_session(site, browser)
+
+
+def test_migration_seals_at_the_next_write() -> None:
+    store = MemoryStore()
+    plain = Site(store=store)
+    browser = plain.browser()
+    plain.run(browser, lambda s: s.update(a=SECRETS[0], b=1))
+    migrating = Site(store=store, encryption_keys=[KEY], encryption_migrate=True)
+    browser.app = migrating.middleware
+
+    assert migrating.run(browser, lambda s: s["a"]).text == SECRETS[0]
+    assert SECRETS[0].encode() in raw(store)
+    migrating.run(browser, lambda s: s.update(b=2))
+    assert SECRETS[0].encode() not in raw(store)
+
+    strict = Site(store=store, encryption_keys=[KEY])
+    browser.app = strict.middleware
+    assert strict.run(browser, read).text == f"{{'a': '{SECRETS[0]}', 'b': 2}}"
+
+
+def test_field_names_of_ours_are_out_of_the_apps_reach() -> None:
+    site, browser = started(MemoryStore())
+
+    site.run(browser, lambda s: s.update({"\0tie": "mine", "\0\0": 2, "": 3}))
+
+    assert site.run(browser, lambda s: (s["\0tie"], s["\0\0"], s[""])).text == "('mine', 2, 3)"
+
+
+def test_without_the_package_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "cryptography.exceptions", None)
+
+    with pytest.raises(ConfigurationError, match=r"wsgi-sessions\[crypto\]"):
+        Site(encryption_keys=[KEY])
