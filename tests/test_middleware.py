@@ -1088,3 +1088,19 @@ def test_auto_without_a_trusted_scheme_is_explained_at_the_start(
     Site(trusted_proxies=TrustedProxies(hops=1, proto=0))
 
     assert "proto=0" in caplog.text
+
+
+@pytest.mark.parametrize("kind", ["list", "stream", "write"])
+def test_wsgirefs_validator_is_content_on_both_sides(kind: str) -> None:
+    def app(made: Any, start_response: Any) -> Any:
+        get_session(made)["a"] = 1
+        write = start_response("200 OK", [("Content-Type", "text/plain")])
+        if kind == "write":
+            write(b"ok")
+            return []
+        return [b"ok"] if kind == "list" else iter([b"", b"o", b"k"])
+
+    response = call(SessionMiddleware(validator(app), secret_key=SECRET), environ())
+
+    assert response.body == b"ok"
+    assert response.set_cookie is not None
