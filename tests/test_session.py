@@ -7,6 +7,7 @@ import pickle
 import threading
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -23,7 +24,7 @@ from wsgi_sessions import (
     TooManySessions,
 )
 from wsgi_sessions.record import Changes
-from wsgi_sessions.stores import MemoryStore
+from wsgi_sessions.stores import FileStore, MemoryStore
 from wsgi_sessions.testing import FaultyStore
 
 START = datetime.fromtimestamp(1_800_000_000, UTC)
@@ -458,6 +459,36 @@ class TestLogin:
         site.run(first, lambda s: s.destroy())
         site.run(second, lambda s: s.login("bob"))
         assert site.run(second, lambda s: s.owner).text == "bob"
+
+    @pytest.mark.parametrize("when_full", ["end_oldest", "refuse"])
+    @pytest.mark.parametrize("kind", ["memory", "file"])
+    def test_parallel_logins_fill_every_place_and_no_more(
+        self, kind: str, when_full: str, tmp_path: Path
+    ) -> None:
+        store = MemoryStore() if kind == "memory" else FileStore(tmp_path / "sessions")
+        site = Site(store=store, max_per_owner=3, when_full=when_full)
+        start = threading.Barrier(12)
+        refused: list[str] = []
+
+        def log_in(session: Session) -> None:
+            start.wait()
+            try:
+                session.login("bob")
+            except TooManySessions as error:
+                refused.append(str(error))
+
+        site.routes["/in"] = log_in
+        threads = [
+            threading.Thread(target=site.browser().get, args=("/in",), kwargs={"check": False})
+            for _ in range(12)
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+        assert site.middleware.registry.count("bob") == 3
+        assert len(refused) == (9 if when_full == "refuse" else 0)
 
     def test_a_login_that_failed_gives_its_place_back(self) -> None:
         site = Site(max_per_owner=1, when_full="refuse")
