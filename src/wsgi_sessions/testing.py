@@ -371,7 +371,8 @@ class StoreContract:
         fields = {f"field {number}": b"%d" % number for number in range(500)}
         store.insert(key, _record(fields))
 
-        assert dict(_loaded(store, key).fields) == fields
+        changed = dict(_loaded(store, key).fields) != fields
+        assert not changed, "many fields came back changed"
 
     # Absence
 
@@ -1124,7 +1125,10 @@ def _loaded(store: Store, key: str) -> Record:
 
 def _assert_same(found: Record | None, expected: Record) -> None:
     assert found is not None, "a live record can't be loaded"
-    assert dict(found.fields) == dict(expected.fields)
+    # By name, because a diff of megabytes would take a test runner for ever.
+    names = {*found.fields, *expected.fields}
+    wrong = [n for n in names if found.fields.get(n) != expected.fields.get(n)]
+    assert not wrong, f"these fields came back changed: {sorted(wrong)}"
     assert all(type(value) is bytes for value in found.fields.values())
     assert found.notes == expected.notes
     assert (found.version, found.owner) == (expected.version, expected.owner)
