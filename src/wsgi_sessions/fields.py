@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Mapping, MutableMapping
 from typing import Any
 
-from .codec import Codec, UnstorableValue
+from .codec import Codec, JSONCodec, UnstorableValue
 
 # Of these, neither the value nor anything in it can change in place.
 _FROZEN: frozenset[type] = frozenset({str, int, float, bool, type(None), bytes})
@@ -26,14 +26,14 @@ class Fields(MutableMapping[str, Any]):
     stored raises TypeError, naming its path.
     """
 
-    __slots__ = ("_base", "_codec", "_dropped", "_frozen", "_removed", "_values")
+    __slots__ = ("_base", "_codec", "_dropped", "_removed", "_values", "_written")
 
     def __init__(self, base: Mapping[str, bytes], codec: Codec) -> None:
         self._base = base
         self._codec = codec
         self._values: dict[str, Any] = {}
-        # Encoded values that can't change any more, of fields that were set.
-        self._frozen: dict[str, bytes] = {}
+        # What the fields that were set were encoded to.
+        self._written: dict[str, bytes] = {}
         self._removed: set[str] = set()
         # Let go by retain(): set again, they count as changed, even if to what they were.
         self._dropped: frozenset[str] = frozenset()
@@ -56,19 +56,15 @@ class Fields(MutableMapping[str, Any]):
 
     def __setitem__(self, key: str, value: Any) -> None:
         _check_key(key)
-        encoded = self._encode(key, value)
+        self._written[key] = self._encode(key, value)
         self._values[key] = value
         self._removed.discard(key)
-        if type(value) in _FROZEN:
-            self._frozen[key] = encoded
-        else:
-            self._frozen.pop(key, None)
 
     def __delitem__(self, key: str) -> None:
         if key not in self:
             raise KeyError(key)
         self._values.pop(key, None)
-        self._frozen.pop(key, None)
+        self._written.pop(key, None)
         if key in self._base:
             self._removed.add(key)
 
@@ -92,7 +88,7 @@ class Fields(MutableMapping[str, Any]):
     def clear(self) -> None:
         """Remove all fields, without decoding any."""
         self._values.clear()
-        self._frozen.clear()
+        self._written.clear()
         self._removed.update(self._base)
 
     def retain(self, keys: Collection[str]) -> None:
@@ -105,7 +101,7 @@ class Fields(MutableMapping[str, Any]):
     @property
     def changed(self) -> bool:
         """Whether anything differs from the base."""
-        if self._removed or self._frozen.keys() - self._base.keys():
+        if self._removed or self._written.keys() - self._base.keys():
             return True
         return any(True for _ in self._set())
 
@@ -118,14 +114,12 @@ class Fields(MutableMapping[str, Any]):
         return dict(self._set()), frozenset(self._removed)
 
     def _set(self) -> Iterator[tuple[str, bytes]]:
-        base = self._base
+        base, written = self._base, self._written
         for name, value in self._values.items():
-            encoded = self._frozen.get(name)
-            if encoded is None:
-                if type(value) in _FROZEN:
-                    continue  # read and never set, so it is as it was
+            encoded = written.get(name, base.get(name))
+            if encoded is None or not self._is_still(value, encoded):
                 encoded = self._encode(name, value)
-            if name not in base or base[name] != encoded or name in self._dropped:
+            if base.get(name) != encoded or name in self._dropped:
                 yield name, encoded
 
     def encoded(self) -> dict[str, bytes]:
@@ -144,7 +138,7 @@ class Fields(MutableMapping[str, Any]):
         Live values stay the same objects, and are watched on.
         """
         self._base = base
-        self._frozen.clear()
+        self._written.clear()
         self._removed.clear()
         self._dropped = frozenset()
 
@@ -164,13 +158,18 @@ class Fields(MutableMapping[str, Any]):
             for name, value in self._values.items()
             if name not in dropped and (name in set_ or base.get(name) == old.get(name))
         }
-        self._frozen = {name: raw for name, raw in self._frozen.items() if name in self._values}
+        self._written = {name: raw for name, raw in self._written.items() if name in self._values}
         self._removed = {name for name in removed - dropped if name in base}
         self._base = base
 
     def loaded_names(self) -> list[str]:
         """The fields that were decoded or set so far."""
         return list(self._values)
+
+    def _is_still(self, value: Any, encoded: bytes) -> bool:
+        """Whether a value is surely as it was when it was read from these bytes, or set."""
+        codec = self._codec
+        return type(value) in _FROZEN or (type(codec) is JSONCodec and codec.wrote(value, encoded))
 
     def _encode(self, key: str, value: Any) -> bytes:
         try:
