@@ -26,7 +26,7 @@ from .errors import (
     UnsupportedByStore,
 )
 from .events import EventSink, printable
-from .fields import Fields
+from .fields import NOTHING, Fields
 from .lifecycle import CookieStep, Origin, StoreStep
 from .lifetime import touch_after
 from .notes import MAX_LABEL_TEXT, CorruptNotes, Notes, dump_notes, load_notes
@@ -34,7 +34,7 @@ from .owners import Limits, owned
 from .proxies import CLIENT_KEY
 from .record import Changes, Record, UpdateResult
 from .rotation import Rotation, forward_key, forward_record, read_forward
-from .session import NOTHING, Visit
+from .session import Visit
 from .signing import Identity, make_identity
 from .stores.base import Store
 from .stores.client import ClientSeal
@@ -52,6 +52,8 @@ ABANDONED = 600.0
 Long, because a session that wasn't moved works as it is, while a maker that is only slow must find
 its forward untouched.
 """
+_KEPT = ("wsgi.url_scheme", "REMOTE_ADDR", CLIENT_KEY, "HTTP_USER_AGENT", "HTTP_X_FORWARDED_PROTO")
+"""What a visit may need of the environ later on: for labels, events and explanations."""
 MAX_MOVES = 16
 """How many rotations a destroy() follows: more in one request means a broken clock."""
 
@@ -112,8 +114,11 @@ class Engine:
     def open(self, environ: Environ, transport: Transport) -> Visit:
         """What there is for this request. A store that fails is noted in the visit."""
         visit = Visit()
-        visit.environ = environ
+        # Not the environ itself, which holds the Session: that would be a circle, and keep all of a
+        # request's garbage until the collector runs.
+        visit.environ = {name: environ[name] for name in _KEPT if name in environ}
         visit.transport = transport
+        visit.tokens = transport.values(environ)
         visit.secure = environ.get("wsgi.url_scheme") == "https"
         visit.store = self._store if self._settings.seal is None else MemoryStore()
         visit.shared = self._shared
@@ -141,30 +146,32 @@ class Engine:
 
     def _find(self, visit: Visit, now: float) -> bool:
         """Adopt the one live session that the client sent a token of. Whether there is one."""
-        values = visit.transport.values(visit.environ)
-        if not values:
+        if not visit.tokens:
             return False
         visit.cookie_sent = True
-        tokens = self._verified(visit, values)
-        if not tokens:
+        identities = self._verified(visit, visit.tokens)
+        if not identities:
             self._emit("bad_signature", visit, detail=visit.transport.name)
             return False
-        found: dict[str, tuple[Found, bool]] = {}
-        for identity, old_secret in tokens:
-            session = self._load(visit, identity, now)
-            if session is not None:
-                found.setdefault(session.identity.key, (session, old_secret))
-        if len(found) > 1:
+        live: list[tuple[Found, bool]] = []
+        for identity, old_secret in identities:
+            found = self._load(visit, identity, now)
+            # An ID and its successor are one session.
+            if found is not None and not (live and live[0][0].identity.key == found.identity.key):
+                live.append((found, old_secret))
+        if not live:
+            return False
+        if len(live) > 1:
             # The order of two cookies of one name says nothing about which is the user's
             # (RFC 6265bis section 4.2.2).
-            self._emit("cookie_conflict", visit, detail=f"{len(found)} live sessions")
+            self._emit("cookie_conflict", visit, detail=f"{len(live)} live sessions")
             return False
-        for session, old_secret in found.values():
-            self._adopt(visit, session)
-            visit.cookie_stale = old_secret or session.moved
-            if old_secret:
-                self._emit("old_secret", visit)
-        return bool(found)
+        found, old_secret = live[0]
+        self._adopt(visit, found)
+        visit.cookie_stale = old_secret or found.moved
+        if old_secret:
+            self._emit("old_secret", visit)
+        return True
 
     def _verified(self, visit: Visit, values: list[str]) -> list[tuple[Identity, bool]]:
         if self._settings.seal is not None:
@@ -219,9 +226,10 @@ class Engine:
                 " of proxies.",
             )
             return None
-        deadline = self._deadline_of(record, notes)
+        limits = self._settings.limits
+        deadline = lifecycle.deadline_of(record, notes, idle=limits.idle, absolute=limits.absolute)
         if now >= deadline:
-            death = lifecycle.death_at(notes, absolute=self._settings.limits.absolute, now=now)
+            death = lifecycle.death_at(notes, absolute=limits.absolute, now=now)
             self._emit("expired", visit, identity.key, record.owner, detail=death.value)
             return None
         return Found(identity, record, notes, deadline, moved)
@@ -257,7 +265,10 @@ class Engine:
         visit.note_changes = {}
         visit.fields = Fields(found.record.fields, self._settings.codec)
         visit.owner = found.record.owner
-        visit.label = dict(found.notes.label)
+        if found.notes.label:
+            visit.label = dict(found.notes.label)
+        else:
+            visit.label = {}
         visit.deadline = found.deadline
 
     # What a Session asks for
@@ -582,7 +593,7 @@ class Engine:
         stored = visit.origin is not Origin.NEW
         return lifecycle.decide(
             origin=visit.origin,
-            changed=any(visit.pending) or visit.changed_notes,
+            changed=visit.pending is not NOTHING or visit.changed_notes,
             empty=visit.empty,
             new_id=visit.new_id,
             touch_due=stored and self._touch_due(visit, now),
@@ -1022,10 +1033,6 @@ class Engine:
     def _next_deadline(self, notes: Notes, now: float) -> float:
         limits = self._settings.limits
         return lifecycle.next_deadline(notes, idle=limits.idle, absolute=limits.absolute, now=now)
-
-    def _deadline_of(self, record: Record, notes: Notes) -> float:
-        limits = self._settings.limits
-        return lifecycle.deadline_of(record, notes, idle=limits.idle, absolute=limits.absolute)
 
     def _explain_insecure(self, visit: Visit, now: float, *, failed: bool) -> None:
         wanted = self._plan(visit, now, failed=failed, deliverable=True)

@@ -14,6 +14,9 @@ from .codec import Codec, JSONCodec, UnstorableValue
 # Of these, neither the value nor anything in it can change in place.
 _FROZEN: frozenset[type] = frozenset({str, int, float, bool, type(None), bytes})
 
+NOTHING: tuple[dict[str, bytes], frozenset[str]] = ({}, frozenset())
+"""No fields to set, none to delete."""
+
 
 class Fields(MutableMapping[str, Any]):
     """A session's data.
@@ -106,12 +109,15 @@ class Fields(MutableMapping[str, Any]):
         return any(True for _ in self._set())
 
     def changes(self) -> tuple[dict[str, bytes], frozenset[str]]:
-        """What differs from the base: fields to set, names to delete.
+        """What differs from the base: fields to set, names to delete; `NOTHING` if nothing does.
 
         Raises:
             TypeError: if a nested change made a value unstorable; names its path.
         """
-        return dict(self._set()), frozenset(self._removed)
+        set_ = dict(self._set()) if self._values else None
+        if set_ or self._removed:
+            return set_ or {}, frozenset(self._removed)
+        return NOTHING
 
     def _set(self) -> Iterator[tuple[str, bytes]]:
         base, written = self._base, self._written

@@ -40,7 +40,11 @@ def finish(
             response has at most one of a name (RFC 6265bis section 4.1.1).
         token: the header that sets or ends our token, if this response does.
     """
-    kept = [header for header in headers if not _sets_cookie(header, cookie_name)]
+    kept = [
+        header
+        for header in headers
+        if len(header[0]) != 10 or not _sets_cookie(header, cookie_name)
+    ]
     foreign = len(headers) - len(kept)
     was_public = False
     if token is not None:
@@ -51,11 +55,7 @@ def finish(
 
 def _sets_cookie(header: Header, cookie_name: str) -> bool:
     name, value = header
-    return (
-        len(name) == 10
-        and name.lower() == "set-cookie"
-        and value.partition("=")[0].strip(" \t") == cookie_name
-    )
+    return name.lower() == "set-cookie" and value.partition("=")[0].strip(" \t") == cookie_name
 
 
 def _with_vary(headers: list[Header], names: Sequence[str]) -> list[Header]:

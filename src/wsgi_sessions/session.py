@@ -24,7 +24,7 @@ from typing import Any, NoReturn, Protocol, TypeVar
 from ._options import seconds
 from .codec import CorruptField
 from .errors import SessionCommitted, SessionEnded, StoreError
-from .fields import Fields
+from .fields import NOTHING, Fields
 from .lifecycle import Origin
 from .lifetime import Lifetime, from_seconds
 from .notes import MAX_LABEL_ENTRIES, MAX_LABEL_TEXT, Notes, is_label
@@ -48,10 +48,6 @@ class Phase(enum.Enum):
     """The response is complete; nothing is saved any more."""
 
 
-NOTHING: tuple[dict[str, bytes], frozenset[str]] = ({}, frozenset())
-"""No fields to set, none to delete."""
-
-
 class Visit:
     """One request's knowledge of its session. Written by the engine, read by the Session.
 
@@ -59,7 +55,10 @@ class Visit:
     """
 
     environ: Environ
+    """What of the request's environ may be needed later on; not the environ itself."""
     transport: Transport
+    tokens: list[str]
+    """What the client sent under our name, unchecked."""
     store: Store
     shared: bool
     """Whether the store outlives the request; False where the data lives with the client."""
@@ -111,7 +110,7 @@ class Visit:
     @property
     def empty(self) -> bool:
         """Whether it holds nothing: no field, no owner. Then it isn't worth a record."""
-        return self.owner is None and not self.fields
+        return not self.fields and self.owner is None
 
 
 class SessionEngine(Protocol):
@@ -157,11 +156,17 @@ class Session(MutableMapping[str, Any]):
     def _open(self) -> Visit:
         visit = self._visit
         if visit is None:
-            visit = self._visit = self._engine.open(self._environ, self._transport)
+            visit = self._begin()
             if self._phase is not Phase.OPEN:
                 self._engine.late_access()
         if visit.error is not None:
             raise visit.error
+        return visit
+
+    def _begin(self) -> Visit:
+        visit = self._visit = self._engine.open(self._environ, self._transport)
+        # The environ holds this Session: let go of it, and both are freed without the collector.
+        self._environ = visit.environ
         return visit
 
     def _writable(self) -> Visit:
@@ -443,9 +448,7 @@ class Session(MutableMapping[str, Any]):
         Raises:
             StoreError: if the store can't. The cookie expires even so.
         """
-        if self._visit is None:
-            self._visit = self._engine.open(self._environ, self._transport)
-        self._engine.destroy(self._visit)
+        self._engine.destroy(self._visit or self._begin())
 
     def save(self) -> None:
         """Commit the changes now: before a redirect to another host, or in a long stream.
