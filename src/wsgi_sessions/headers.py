@@ -29,7 +29,7 @@ class Finished(NamedTuple):
 
 
 def finish(
-    headers: Sequence[Header], *, vary: Sequence[str], cookie_name: str, token: Header | None
+    headers: Sequence[Header], vary: Sequence[str], cookie_name: str, token: Header | None
 ) -> Finished:
     """The headers for a response whose session was used.
 

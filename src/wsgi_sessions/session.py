@@ -105,7 +105,10 @@ class Visit:
     @property
     def changed_notes(self) -> bool:
         """Whether anything that is kept in the notes differs from what was loaded."""
-        return bool(self.note_changes) or self.label != self.notes.label
+        if self.note_changes:
+            return True
+        label = self.notes.label
+        return bool(self.label or label) and self.label != label
 
     @property
     def empty(self) -> bool:
