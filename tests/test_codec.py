@@ -186,11 +186,11 @@ SCALARS = st.one_of(
     st.binary(max_size=12),
     st.builds(
         lambda at, fold: at.replace(fold=fold),
-        st.datetimes(timezones=ZONES),  # type: ignore[arg-type] # naive ones included
+        st.datetimes(timezones=ZONES),
         st.integers(0, 1),
     ),
     st.dates(),
-    st.times(timezones=st.none() | OFFSETS),  # type: ignore[arg-type] # naive ones included
+    st.times(timezones=st.none() | OFFSETS),
     st.timedeltas(),
     st.decimals(allow_nan=False, allow_infinity=False),
     st.uuids(),
@@ -264,6 +264,12 @@ class Text(str):
 class OwnZone(tzinfo):
     def utcoffset(self, at: object) -> timedelta:
         return timedelta(0)
+
+    def dst(self, at: object) -> None:
+        return None
+
+    def tzname(self, at: object) -> str:
+        return "here"
 
 
 def nested(levels: int, kind: str = "list") -> Any:

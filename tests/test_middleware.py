@@ -628,7 +628,7 @@ class TestStreaming:
             start_response("200 OK", [])
             return body
 
-        returned = SessionMiddleware(app, secret_key=SECRET)(environ(), lambda *a: None)
+        returned = SessionMiddleware(app, secret_key=SECRET)(environ(), lambda *a: bytes)
 
         assert returned is body
 
@@ -645,7 +645,9 @@ class TestStreaming:
         made = environ(**{"wsgi.file_wrapper": wrapper})
         started: list[Any] = []
 
-        returned = SessionMiddleware(app, secret_key=SECRET)(made, lambda *a: started.append(a))
+        returned = SessionMiddleware(app, secret_key=SECRET)(
+            made, lambda *a: started.append(a) or bytes
+        )
 
         assert returned is made_body[0]
         assert any(name == "Set-Cookie" for name, _ in started[0][1])
@@ -782,7 +784,7 @@ class TestStreaming:
         started: list[Any] = []
 
         def serve() -> None:
-            body = middleware(environ(), lambda *a: started.append(a))
+            body = middleware(environ(), lambda *a: started.append(a) or bytes)
             try:
                 list(body)
             finally:
@@ -839,7 +841,7 @@ class TestStreaming:
             return []
 
         with pytest.raises(AssertionError, match="exc_info"):
-            SessionMiddleware(app, secret_key=SECRET)(environ(), lambda *a: None)
+            SessionMiddleware(app, secret_key=SECRET)(environ(), lambda *a: bytes)
 
 
 class TestOutage:
@@ -989,7 +991,7 @@ class TestPlace:
             return []
 
         middleware = SessionMiddleware(app, secret_key=SECRET, cookie=Cookie(path=path))
-        middleware(environ(request_path, SCRIPT_NAME=script), lambda *a: None)
+        middleware(environ(request_path, SCRIPT_NAME=script), lambda *a: bytes)
 
         assert seen == [covered]
 

@@ -124,7 +124,7 @@ class TestData:
         def work(session: Session) -> None:
             for attempt in (pickle.dumps, copy.copy, copy.deepcopy):
                 with pytest.raises(TypeError, match="dict"):
-                    attempt(session)  # type: ignore[operator] # three of one kind
+                    attempt(session)
 
         site.run(browser, work)
 
