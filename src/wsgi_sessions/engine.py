@@ -670,8 +670,8 @@ class Engine:
         for _ in range(ATTEMPTS):
             identity = self.identify(visit)
             generation = self._list(visit, identity)
-            notes = self._changed_notes(visit, visit.notes)
-            record = self._record(visit, fields, notes, generation, now)
+            notes = self._new_notes(visit, visit.notes, generation, now)
+            record = self._record(visit, fields, notes, now)
             if visit.store.insert(identity.key, record):
                 break
             # An ID that exists is somebody's: never overwritten, never joined (ASVS 7.2.3).
@@ -682,7 +682,7 @@ class Engine:
             raise StoreError("no unused session ID was found", operation="insert")
         if not self._confirm(visit, identity, generation):
             return False
-        self._settle(visit, identity, record)
+        self._settle(visit, identity, record, notes)
         self._emit("created", visit)
         return self._make_room(visit, now)
 
@@ -693,15 +693,15 @@ class Engine:
         if self._revoked_before(visit, generation, now):
             self._revoked(visit, new, visit.stored)
             return False
-        record = self._move(visit, new, generation, now, rotated=rotated)
-        if record is None:
+        moved = self._move(visit, new, generation, now, rotated=rotated)
+        if moved is None:
             if visit.owner is not None:
                 visit.store.remove_owned(visit.owner, [new.key])
             return visit.login and self._insert_lost_login(visit, now)
         if not self._confirm(visit, new, generation):
             return False
         before = visit.record
-        self._settle(visit, new, record)
+        self._settle(visit, new, *moved)
         self._emit("rotated" if rotated else "regenerated", visit)
         if before is not None and before.owner and self._unlists_at_once(visit, before, rotated):
             self._unlist(visit, before.owner, [old.key] if old else [])
@@ -729,7 +729,7 @@ class Engine:
         now: float,
         *,
         rotated: bool,
-    ) -> Record | None:
+    ) -> tuple[Record, Notes] | None:
         """Put the session under ``new``; None if another request ended it, or rotated it first."""
         set_, delete = visit.pending
         old = visit.stored
@@ -742,15 +742,14 @@ class Engine:
                 for name, raw in found.record.fields.items()
                 if name not in delete and (visit.keep is None or name in visit.keep)
             }
-            record = self._record(
-                visit, kept | set_, self._changed_notes(visit, found.notes), generation, now
-            )
+            notes = self._new_notes(visit, found.notes, generation, now)
+            record = self._record(visit, kept | set_, notes, now)
             self._check_size(visit, record.fields)
             written = visit.store.replace(
                 found.identity.key, new.key, record, if_version=found.record.version
             )
             if written is UpdateResult.UPDATED:
-                return record
+                return record, notes
             _back_off(attempt)
         raise SessionConflict(
             f"other requests changed this session {ATTEMPTS} times while it got a new ID"
@@ -890,24 +889,29 @@ class Engine:
         return found
 
     def _changed_notes(self, visit: Visit, notes: Notes) -> Notes:
-        changed = notes._replace(**visit.note_changes)
-        return changed._replace(label=visit.label) if visit.label != visit.notes.label else changed
+        changed = notes._replace(**visit.note_changes) if visit.note_changes else notes
+        if visit.label != visit.notes.label:
+            changed = changed._replace(label=dict(visit.label))
+        return changed
 
-    def _record(
-        self, visit: Visit, fields: dict[str, bytes], notes: Notes, generation: int, now: float
-    ) -> Record:
-        notes = notes._replace(issued_at=now, secure=visit.secure, generation=generation)
+    def _new_notes(self, visit: Visit, notes: Notes, generation: int, now: float) -> Notes:
+        """The notes of a record under a new ID."""
+        return self._changed_notes(visit, notes)._replace(
+            issued_at=now, secure=visit.secure, generation=generation
+        )
+
+    def _record(self, visit: Visit, fields: dict[str, bytes], notes: Notes, now: float) -> Record:
         deadline = self._next_deadline(notes, now)
         return Record(fields, dump_notes(notes), now, deadline, 1, visit.owner)
 
-    def _settle(self, visit: Visit, identity: Identity, record: Record) -> None:
+    def _settle(self, visit: Visit, identity: Identity, record: Record, notes: Notes) -> None:
         """From now on, this is how the session is stored."""
         visit.origin = Origin.SAVED
         visit.stored = visit.identity = identity
         visit.record = record
-        visit.notes = load_notes(record.notes)
+        visit.notes = notes
         visit.note_changes = {}
-        visit.label = dict(visit.notes.label)
+        visit.label = dict(notes.label)
         visit.deadline = record.expires_at
         visit.new_id = visit.login = visit.touch = False
         visit.keep = visit.place = None
@@ -996,7 +1000,10 @@ class Engine:
             self._emit("store_error", visit, detail=f"remove_owned: {error}")
 
     def _check_size(self, visit: Visit, fields: Mapping[str, bytes]) -> None:
-        if _size(fields) > self._settings.max_bytes:
+        characters = sum(map(len, fields))
+        least = characters + sum(map(len, fields.values()))
+        # A character has four bytes at most; names are only encoded where that matters.
+        if least + 3 * characters > self._settings.max_bytes < _size(fields):
             self._too_large(visit, fields)
 
     def _too_large(self, visit: Visit, fields: Mapping[str, bytes]) -> None:

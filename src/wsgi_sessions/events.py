@@ -130,16 +130,20 @@ class EventSink:
         """Tell listeners and log of an event."""
         if not self.listening(kind):
             return
+        level = _LEVELS[kind]
         now = self._clock()
+        left_out = self._admit(kind, now) if logger.isEnabledFor(level) else None
+        if left_out is None and not self._listeners:
+            return
         detail = printable(detail)
         if client_ip is not None:
             client_ip = printable(client_ip, 60)
-        self._log(kind, handle, client_ip, detail, now)
-        if self._listeners:
-            at = datetime.fromtimestamp(now, UTC)
-            event = SessionEvent(kind, handle, owner, client_ip, at, detail)
-            for listener in self._listeners:
-                self._tell(listener, event)
+        if left_out is not None:
+            _log(level, kind, handle, client_ip, detail, left_out)
+        at = datetime.fromtimestamp(now, UTC)
+        event = SessionEvent(kind, handle, owner, client_ip, at, detail)
+        for listener in self._listeners:
+            self._tell(listener, event)
 
     def _tell(self, listener: Listener, event: SessionEvent) -> None:
         try:
@@ -148,26 +152,6 @@ class EventSink:
             # A listener must not be able to undo a logout (CVE-2021-34428). Its error is logged
             # without the traceback's values, which may be secret.
             logger.exception("a listener failed on the event %s", event.kind)
-
-    def _log(
-        self, kind: str, handle: str | None, client_ip: str | None, detail: str, now: float
-    ) -> None:
-        level = _LEVELS[kind]
-        if not logger.isEnabledFor(level):
-            return
-        left_out = self._admit(kind, now)
-        if left_out is None:
-            return
-        if left_out:
-            logger.log(level, "session event %s: %d more lines were left out", kind, left_out)
-        parts = [f"session event {kind}"]
-        if detail:
-            parts.append(detail)
-        if handle is not None:
-            parts.append(f"handle {handle}")
-        if client_ip is not None:
-            parts.append(f"client {client_ip}")
-        logger.log(level, "%s", "; ".join(parts))
 
     def _admit(self, kind: str, now: float) -> int | None:
         """None: one line too many; else how many were left out in the minute before."""
@@ -184,3 +168,18 @@ class EventSink:
         if key not in self._explained:
             self._explained.add(key)
             logger.warning("%s", text)
+
+
+def _log(
+    level: int, kind: str, handle: str | None, client_ip: str | None, detail: str, left_out: int
+) -> None:
+    if left_out:
+        logger.log(level, "session event %s: %d more lines were left out", kind, left_out)
+    parts = [f"session event {kind}"]
+    if detail:
+        parts.append(detail)
+    if handle is not None:
+        parts.append(f"handle {handle}")
+    if client_ip is not None:
+        parts.append(f"client {client_ip}")
+    logger.log(level, "%s", "; ".join(parts))
