@@ -471,6 +471,14 @@ def test_an_error_of_decoding_shows_nothing_of_the_value() -> None:
 # Telling an unchanged value without encoding it
 
 
+class Number(enum.IntEnum):
+    ONE = 1
+
+
+class Letter(enum.StrEnum):
+    X = "x"
+
+
 NOW = datetime(2026, 1, 2, 3, 4, 5)
 
 
@@ -486,8 +494,8 @@ NOW = datetime(2026, 1, 2, 3, 4, 5)
         ([1], [1.0]),
         ([NOW.isoformat()], [NOW]),
         ([str(UUID(int=7))], [UUID(int=7)]),
-        ([1], [enum.IntEnum("Number", "ONE")(1)]),
-        (["x"], [enum.StrEnum("Letter", {"X": "x"})("x")]),
+        ([1], [Number.ONE]),
+        (["x"], [Letter.X]),
         (["x"], [type("Text", (str,), {})("x")]),
         ((1, 2), {"~tuple": [1, 2]}),
         ({"a": 1, "b": 2}, {"b": 2, "a": 1}),

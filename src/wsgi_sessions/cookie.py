@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Literal
 from urllib.parse import unquote
 
@@ -27,6 +26,7 @@ MAX_ATTRIBUTE_BYTES = 1024
 MAX_HEADER = 16 * 1024
 MAX_CANDIDATES = 8
 MAX_NAME = 256
+_BLANKS = " \t"
 
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _PATH = re.compile(r"/[\x20-\x3a\x3c-\x7e]*")
@@ -164,16 +164,15 @@ def find_values(header: str, name: str) -> list[str]:
     is the only separator (RFC 6265bis section 5.6; anything more lenient lets a sibling site
     forge a ``__Host-`` name). At most 16 KiB are looked at.
     """
+    found: list[str] = []
     if name not in header:
-        return []
-    found: list[str] = _finder(name).findall(header[:MAX_HEADER])
-    return [value.rstrip(" \t") for value in found[:MAX_CANDIDATES]]
-
-
-@lru_cache(maxsize=256)
-def _finder(name: str) -> re.Pattern[str]:
-    # No part can match what its neighbour matches, so this can't backtrack.
-    return re.compile(rf"(?:\A|;)[ \t]*{re.escape(name)}[ \t]*=[ \t]*([^;]*)")
+        return found
+    for pair in header[:MAX_HEADER].split(";"):
+        if name in pair:
+            before, equals, value = pair.partition("=")
+            if equals and before.strip(_BLANKS) == name:
+                found.append(value.strip(_BLANKS))
+    return found[:MAX_CANDIDATES]
 
 
 def path_matches(cookie_path: str, request_path: str) -> bool:
