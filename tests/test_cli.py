@@ -7,14 +7,17 @@ import json
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from wsgi import Browser, Site
-from wsgi_sessions.cli import main
-from wsgi_sessions.stores import FileStore
+from wsgi_sessions.cli import ProgressBar, main
+from wsgi_sessions.record import Changes
+from wsgi_sessions.stores import FileStore, MemoryStore
+from wsgi_sessions.testing import FaultyStore
 
 
 class Shell:
@@ -93,6 +96,17 @@ def test_show_prints_values_only_when_asked(site: Site, shell: Shell) -> None:
     assert shown["fields"] == {"secret": 8}
 
 
+def test_values_of_another_codec_are_said_to_be_unreadable(site: Site, shell: Shell) -> None:
+    _, handle = signed_in(site, "ada")
+    site.store.update(handle, Changes(set={"other": b"\xff"}))
+
+    status, text = shell.run("show", handle, "--values")
+
+    assert status == 0
+    assert "other: (can't be read: sealed, or written by another codec)" in text
+    assert "secret: 's3cr3t'" in text
+
+
 def test_revoke(site: Site, shell: Shell, capsys: pytest.CaptureFixture[str]) -> None:
     browser, handle = signed_in(site, "ada")
 
@@ -120,6 +134,19 @@ def test_purge_and_stats(tmp_path: Path) -> None:
     assert shell.json("stats") == {"live": 0, "with_owner": 0, "expired": 1, "data_bytes": 0}
     assert shell.run("purge") == (0, "removed 1 session\n")
     assert shell.json("purge") == {"purged": 0}
+
+
+def test_stats_counts_what_lives_and_passes_over_what_is_damaged(
+    site: Site, shell: Shell, tmp_path: Path
+) -> None:
+    signed_in(site, "ada")
+    site.run(site.browser(), lambda s: s.update(a=1))
+    _, damaged = signed_in(site, "bob")
+    (path,) = (tmp_path / "sessions").rglob(f"*{damaged[2:]}*")
+    path.write_bytes(b"nonsense")
+
+    # ada's field and value are 6 + 8 bytes, the visitor's 1 + 1
+    assert shell.json("stats") == {"live": 2, "with_owner": 1, "expired": 0, "data_bytes": 16}
 
 
 def test_secret(capsys: pytest.CaptureFixture[str]) -> None:
@@ -207,3 +234,28 @@ def test_purge_shows_its_progress_on_a_terminal(site: Site, shell: Shell) -> Non
 
     assert out == "removed 0 sessions\n"
     assert "\x1b[K" in shown
+
+
+def test_the_progress_bar_tells_how_many_have_gone_and_are_left() -> None:
+    terminal, store = io.StringIO(), FaultyStore(MemoryStore())
+    seen = threading.Event()
+    store.after("keys", lambda: seen.set() if store.calls["keys"] > 2 else None)
+    store.before("purge_expired", lambda now: seen.wait(60))  # until the bar was drawn once
+
+    assert ProgressBar(terminal).watch(store) == 0
+    assert f"[{'.' * 30}] 0 removed, 0 left" in terminal.getvalue()
+
+
+def test_a_progress_bar_that_gets_no_answer_leaves_the_purge_alone() -> None:
+    terminal, store = io.StringIO(), FaultyStore(MemoryStore())
+    asked = threading.Event()
+
+    def fail_from_now_on(now: float) -> None:
+        store.fail("keys")
+        store.before("keys", asked.set)
+        asked.wait(60)
+
+    store.before("purge_expired", fail_from_now_on)
+
+    assert ProgressBar(terminal).watch(store) == 0
+    assert terminal.getvalue() == "\r\x1b[K"

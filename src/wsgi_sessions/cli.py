@@ -17,7 +17,7 @@ from typing import Any, TextIO, cast
 
 from .codec import CorruptField, JSONCodec
 from .doctor import Finding, Severity, examine
-from .errors import ConfigurationError, SessionError, StoreError
+from .errors import ConfigurationError, StoreError
 from .events import printable
 from .registry import SessionInfo, SessionRegistry
 from .stores import Store, store_from_url
@@ -41,9 +41,6 @@ def main(argv: Sequence[str] | None = None, out: TextIO | None = None) -> int:
         return USAGE
     except StoreError as error:
         _complain(f"the store can't answer: {error}")
-        return FAILED
-    except SessionError as error:
-        _complain(str(error))
         return FAILED
     return status
 
@@ -172,7 +169,7 @@ def _revoke_all(arguments: argparse.Namespace, out: TextIO) -> int:
 
 def _purge(arguments: argparse.Namespace, out: TextIO) -> int:
     store = _store(arguments)
-    progress = _Progress(sys.stderr) if sys.stderr.isatty() and not arguments.json else None
+    progress = ProgressBar(sys.stderr) if sys.stderr.isatty() and not arguments.json else None
     count = SessionRegistry(store).purge_expired() if progress is None else progress.watch(store)
     _report({"purged": count}, f"removed {_sessions(count)}", arguments, out)
     return DONE
@@ -267,8 +264,8 @@ def _ago(at: datetime) -> str:
     return f"in {number:.0f} {unit}" if seconds > 0 else f"{number:.0f} {unit} ago"
 
 
-class _Progress:
-    """A progress bar on a terminal: purging looks at every key, so keys are what it counts."""
+class ProgressBar:
+    """What a terminal shows of a purge: purging looks at every key, so keys are what it counts."""
 
     _WIDTH = 30
 

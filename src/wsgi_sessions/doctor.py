@@ -10,7 +10,6 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from .errors import StoreError
 from .stores import FileStore, RedisStore, Store
@@ -89,23 +88,17 @@ def _examine_redis(store: RedisStore) -> Iterator[Finding]:
         yield Finding("info", Severity.WARNING, f"the server doesn't tell about itself: {error}")
 
 
-def _section(store: RedisStore, name: str) -> dict[str, Any]:
-    answer = store.command("INFO", name)
-    if isinstance(answer, bytes):
-        lines = (line.partition(":") for line in answer.decode().splitlines())
-        return {key: value for key, colon, value in lines if colon}
-    # A cluster's client answers by node; the first one speaks for all.
-    if answer and all(isinstance(value, dict) for value in answer.values()):
-        answer = next(iter(answer.values()))
-    return {str(key): value for key, value in answer.items()}
+def _section(store: RedisStore, name: str) -> dict[str, str]:
+    lines = (line.partition(":") for line in store.command("INFO", name).decode().splitlines())
+    return {key: value for key, colon, value in lines if colon}
 
 
-def _version(server: dict[str, Any]) -> Finding:
+def _version(server: dict[str, str]) -> Finding:
     valkey = server.get("valkey_version")
     name, text, oldest = (
-        ("Valkey", str(valkey), _OLDEST_VALKEY)
+        ("Valkey", valkey, _OLDEST_VALKEY)
         if valkey
-        else ("Redis", str(server.get("redis_version", "0.0")), _OLDEST_REDIS)
+        else ("Redis", server.get("redis_version", "0.0"), _OLDEST_REDIS)
     )
     major, minor, *_ = (*(int(part) for part in text.split(".")[:2] if part.isdigit()), 0, 0)
     if (major, minor) < oldest:
@@ -114,8 +107,8 @@ def _version(server: dict[str, Any]) -> Finding:
     return Finding("version", Severity.OK, f"{name} {text}")
 
 
-def _eviction(memory: dict[str, Any]) -> Finding:
-    policy = str(memory.get("maxmemory_policy", "noeviction"))
+def _eviction(memory: dict[str, str]) -> Finding:
+    policy = memory.get("maxmemory_policy", "noeviction")
     limited = int(memory.get("maxmemory", 0)) > 0
     if limited and policy != "noeviction":
         return Finding(
@@ -134,12 +127,10 @@ def _eviction(memory: dict[str, Any]) -> Finding:
     return Finding("eviction", Severity.OK, "maxmemory is set and nothing is evicted")
 
 
-def _persistence(persistence: dict[str, Any]) -> Finding:
+def _persistence(persistence: dict[str, str]) -> Finding:
     if int(persistence.get("aof_enabled", 0)):
         return Finding("persistence", Severity.OK, "appendonly is on")
-    if int(persistence.get("rdb_last_save_time", 0)) and int(
-        persistence.get("rdb_saves", persistence.get("rdb_last_load_keys_loaded", 0))
-    ):
+    if int(persistence.get("rdb_saves", 0)):
         return Finding("persistence", Severity.OK, "snapshots are written")
     return Finding(
         "persistence",
