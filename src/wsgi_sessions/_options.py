@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import timedelta
 from typing import Any, TypeVar
 
@@ -24,10 +24,8 @@ def checked_options(cls: type[T]) -> type[T]:
     def __init__(self: Any, *args: Any, **options: Any) -> None:
         for name in options:
             if name not in allowed:
-                import difflib  # noqa: PLC0415 # only a mistake needs it
-
-                close = difflib.get_close_matches(name, allowed, n=1)
-                hint = f"write {close[0]}" if close else f"allowed are {', '.join(allowed)}"
+                close = closest(name, allowed)
+                hint = f"write {close}" if close else f"allowed are {', '.join(allowed)}"
                 raise ConfigurationError(f"{cls.__name__} has no option {name}; {hint}")
         try:
             signature.bind(self, *args, **options)
@@ -66,3 +64,11 @@ def seconds(owner: str, name: str, value: object, *, zero: bool = False) -> floa
             f"{owner}: {name} is {value!r}; it must be finite and more than 0 seconds"
         )
     return number
+
+
+def closest(word: str, words: Iterable[str], cutoff: float = 0.6) -> str | None:
+    """The one of these words that was probably meant, if any is as similar as ``cutoff`` (0 to 1)."""
+    import difflib  # noqa: PLC0415 # slow to import, and only a mistake needs it
+
+    found = difflib.get_close_matches(word, list(words), n=1, cutoff=cutoff)
+    return found[0] if found else None

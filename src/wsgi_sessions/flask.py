@@ -7,7 +7,6 @@ this package imports Flask.
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import timedelta
@@ -18,7 +17,7 @@ from flask import session as flask_session
 from flask.sessions import NullSession, SessionInterface, SessionMixin
 from markupsafe import Markup
 
-from ._options import check_flag
+from ._options import check_flag, closest
 from .codec import MAX_DEPTH, Codec, JSONCodec, UnstorableValue
 from .cookie import Cookie
 from .errors import ConfigurationError, StoreError
@@ -300,8 +299,8 @@ def options_from(config: Mapping[str, Any], given: Options) -> Options:
 
 
 def _hint(name: str) -> str:
-    close = difflib.get_close_matches(name, Options.__annotations__, n=1)
-    return f"write {close[0]}" if close else f"allowed are {', '.join(Options.__annotations__)}"
+    close = closest(name, Options.__annotations__)
+    return f"write {close}" if close else f"allowed are {', '.join(Options.__annotations__)}"
 
 
 def _check_names(config: Mapping[str, Any]) -> None:
@@ -312,9 +311,9 @@ def _check_names(config: Mapping[str, Any]) -> None:
             raise ConfigurationError(
                 f"app.config: {name} is a setting of Flask-Session; {_FLASK_SESSION[name]}"
             )
-        close = difflib.get_close_matches(name, _KNOWN, n=1, cutoff=0.85)
+        close = closest(name, _KNOWN, 0.85)
         if close:
-            raise ConfigurationError(f"app.config: there is no {name}; write {close[0]}")
+            raise ConfigurationError(f"app.config: there is no {name}; write {close}")
 
 
 def _secrets(config: Mapping[str, Any]) -> list[str | bytes]:

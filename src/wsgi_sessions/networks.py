@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Network, ip_address, ip_network
 
+from ._options import closest
 from .errors import ConfigurationError
 
 UNIX = "unix"
@@ -106,9 +106,9 @@ def _why_no_network(text: str) -> str:
         return "but a unix socket has no address; write peers=('unix',) for it"
     if "%" in text:
         return "but a zone means something on one machine only; write the address without it"
-    close = difflib.get_close_matches(text.strip().lower(), _RANGES, n=1, cutoff=0.8)
+    close = closest(text.strip().lower(), _RANGES, 0.8)
     if close:
-        return f"which is no network; write {close[0]!r}"
+        return f"which is no network; write {close!r}"
     return (
         "which is no network; write one such as '10.0.0.0/8', or 'loopback', 'linklocal' or"
         " 'uniquelocal'. Host names aren't looked up"
