@@ -67,7 +67,7 @@ def seconds(owner: str, name: str, value: object, *, zero: bool = False) -> floa
 
 
 def closest(word: str, words: Iterable[str], cutoff: float = 0.6) -> str | None:
-    """The one of these words that was probably meant, if any is as similar as ``cutoff`` (0 to 1)."""
+    """The word that was probably meant; None if none is as similar as ``cutoff`` (0 to 1)."""
     import difflib  # noqa: PLC0415 # slow to import, and only a mistake needs it
 
     found = difflib.get_close_matches(word, list(words), n=1, cutoff=cutoff)
