@@ -7,7 +7,7 @@ FUZZ_FACTOR ?= 20
 FUZZ_TARGETS ?= cookie_header request token record index notes forward codec proxies log_text
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo screenshots test lint types docs package coverage bench fuzz clean
+.PHONY: help venv demo screenshots test lint types docs package coverage bench fuzz mutation clean
 
 help: ## Show what can be made
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -76,6 +76,10 @@ fuzz: venv ## Look long for input that breaks us: each target FUZZ_SECONDS, rand
 		$(BIN)/python tests/fuzz/run.py $$target -max_total_time=$(FUZZ_SECONDS) -artifact_prefix=build/fuzz/$$target- ; \
 	done
 	WSGI_SESSIONS_FUZZ=$(FUZZ_FACTOR) $(BIN)/python -m pytest tests/fuzz tests/test_session_model.py tests/security/test_browser_jar.py
+
+mutation: venv ## Change the code in small ways; each change must fail a test (MODULES="lifecycle signing": those alone)
+	$(BIN)/python -m pip install --quiet --group mutation
+	PYTHONPATH=tests $(BIN)/python -m mutation $(MODULES)
 
 clean: ## Remove what was made
 	rm -rf $(VENV) $(DEMO) dist build .mypy_cache .ruff_cache .pytest_cache docs/_build

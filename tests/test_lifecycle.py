@@ -201,6 +201,18 @@ def test_a_limit_that_was_shortened_counts_at_once() -> None:
     assert deadline_of(kept, notes, idle=60.0, absolute=math.inf) == 1_060.0
 
 
+@pytest.mark.parametrize(
+    ("expires_at", "used_at", "started_at"), [(7.0, 8.0, 8.0), (8.0, 7.0, 8.0), (8.0, 8.0, 7.0)]
+)
+def test_the_earliest_of_three_deadlines_ends_a_session(
+    expires_at: float, used_at: float, started_at: float
+) -> None:
+    notes = Notes(0.0, started_at, started_at)
+    kept = record(used_at=used_at, expires_at=100.0 + expires_at)
+
+    assert deadline_of(kept, notes, idle=100.0, absolute=100.0) == 107.0
+
+
 def test_the_sessions_own_limits_are_capped_by_the_middlewares() -> None:
     own = Notes(0.0, 0.0, 0.0, idle=500.0, absolute=5_000.0)
 

@@ -1,0 +1,1 @@
+"""Mutation testing: whether the tests notice when the code is changed (``make mutation``)."""

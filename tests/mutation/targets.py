@@ -1,0 +1,45 @@
+"""What is mutated, and which tests have to notice. No test in here needs a browser or a proxy."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+PACKAGE = ROOT / "src" / "wsgi_sessions"
+
+_SESSION = (
+    "tests/test_session.py",
+    "tests/test_rotation.py",
+    "tests/test_middleware.py",
+    "tests/test_interleavings.py",
+    "tests/test_token_header.py",
+    "tests/test_client_side.py",
+    "tests/security/test_life_cycle.py",
+    "tests/security/test_users_and_settings.py",
+)
+_PROXIES = ("tests/test_proxies.py", "tests/test_proxied_sessions.py", "tests/test_probe.py")
+
+TESTS: dict[str, tuple[str, ...]] = {
+    "lifecycle": ("tests/test_lifecycle.py", "tests/test_session.py", "tests/test_middleware.py"),
+    "session": _SESSION,
+    "cookie": ("tests/test_cookie.py", "tests/security/test_cookies.py"),
+    "signing": ("tests/test_signing.py", "tests/security/test_ids_and_signing.py"),
+    "proxies": _PROXIES,
+    "forwarding": _PROXIES,
+    "networks": _PROXIES,
+    "stores.base": ("tests/stores/test_memory.py", "tests/stores/test_contract_catches.py"),
+    "stores.memory": ("tests/stores/test_memory.py", "tests/stores/test_model.py"),
+    "stores.packing": ("tests/stores/test_packing.py", "tests/stores/test_file.py"),
+    "stores.file": ("tests/stores/test_file.py", "tests/stores/test_model.py"),
+    "stores.directory": ("tests/stores/test_file.py",),
+    "stores.redis": ("tests/stores/test_redis.py",),
+    "stores.wire": ("tests/stores/test_redis.py",),
+    "stores.client": ("tests/test_client_side.py",),
+    "stores.url": ("tests/stores/test_url.py",),
+}
+"""By module. ``stores.lua`` is missing: it is the text of scripts in another language."""
+
+
+def source_of(module: str) -> Path:
+    """The file of a module, by its name within the package."""
+    return PACKAGE.joinpath(*module.split(".")).with_suffix(".py")
