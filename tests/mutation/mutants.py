@@ -9,15 +9,19 @@ from __future__ import annotations
 
 import ast
 import difflib
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 import libcst as cst
-from libcst.metadata import MetadataWrapper, WhitespaceInclusivePositionProvider
+from libcst.metadata import CodeRange, MetadataWrapper, WhitespaceInclusivePositionProvider
 from mutmut.mutation.mutators import mutation_operators
 
 _LOGGING = {"debug", "info", "warning", "error", "exception", "critical", "log"}
+_NOT_RUN = re.compile("__slots__|__all__|_?[A-Z][a-z]+([A-Z][a-z]*)*")
+"""What is assigned to such names is for importing, or a type."""
 _CODING = {"encode", "decode"}
 _UNTOUCHED = {"len", "isinstance"}
 """Calls of which every mutant fails at once. mutmut leaves them out too."""
@@ -44,32 +48,20 @@ class Mutant:
 
 def mutants_of(source: str) -> Iterator[Mutant]:
     """All mutants of this module, without those that compile to the same or to nothing at all."""
-    wrapper = MetadataWrapper(cst.parse_module(source), unsafe_skip_copy=True)
+    module = cst.parse_module(source)
+    wrapper = MetadataWrapper(module, unsafe_skip_copy=True)
     positions = wrapper.resolve(WhitespaceInclusivePositionProvider)
-    lines = source.splitlines(keepends=True)
-    starts = [0]
-    for line in lines:
-        starts.append(starts[-1] + len(line))
+    text = _Text(source, module)
     same = ast.dump(ast.parse(source))
     seen: set[str] = set()
     alike: Counter[tuple[str, str, str]] = Counter()
-    for place in _places(wrapper.module):
+    for place in _places(module):
         span = positions.get(place.node)
         for kind, operator in mutation_operators:
             if not isinstance(place.node, kind):
                 continue
             for changed in operator(place.node):
-                if span is None:
-                    mutated = wrapper.module.deep_replace(place.node, changed).code
-                else:
-                    begin = starts[span.start.line - 1] + span.start.column
-                    end = starts[span.end.line - 1] + span.end.column
-                    text = wrapper.module.code_for_node(place.node)
-                    if source[begin:end] != text:
-                        mutated = wrapper.module.deep_replace(place.node, changed).code
-                    else:
-                        new = wrapper.module.code_for_node(changed)
-                        mutated = source[:begin] + new + source[end:]
+                mutated = text.replaced(place.node, span, changed)
                 if mutated in seen:
                     continue
                 seen.add(mutated)
@@ -91,6 +83,27 @@ def mutants_of(source: str) -> Iterator[Mutant]:
                     place.in_body,
                     alike[place.function, before, after],
                 )
+
+
+class _Text:
+    """The text of a module, in which nodes can be replaced."""
+
+    def __init__(self, source: str, module: cst.Module) -> None:
+        self._source = source
+        self._module = module
+        lengths = map(len, source.splitlines(keepends=True))
+        self._starts = list(accumulate(lengths, initial=0))
+
+    def replaced(self, node: cst.CSTNode, span: CodeRange | None, changed: cst.CSTNode) -> str:
+        """The module's text with another node at this place."""
+        if span is not None:
+            begin = self._starts[span.start.line - 1] + span.start.column
+            end = self._starts[span.end.line - 1] + span.end.column
+            if self._source[begin:end] == self._module.code_for_node(node):
+                new = self._module.code_for_node(changed)
+                return self._source[:begin] + new + self._source[end:]
+        module = self._module.deep_replace(node, changed)  # slower, and always possible
+        return cst.ensure_type(module, cst.Module).code
 
 
 def _difference(source: str, mutated: str) -> tuple[str, str]:
@@ -177,5 +190,5 @@ def _is_left_out(node: cst.CSTNode) -> bool:
         return isinstance(node.test, cst.Name) and node.test.value == "TYPE_CHECKING"
     if isinstance(node, cst.Assign):
         target = node.targets[0].target
-        return isinstance(target, cst.Name) and target.value in ("__slots__", "__all__")
+        return isinstance(target, cst.Name) and _NOT_RUN.fullmatch(target.value) is not None
     return False
