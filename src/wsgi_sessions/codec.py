@@ -16,9 +16,9 @@ from datetime import date, datetime, time, timedelta, timezone
 from decimal import Decimal
 from json.encoder import encode_basestring
 from typing import TYPE_CHECKING, Any, Protocol
-from uuid import UUID
 
 if TYPE_CHECKING:
+    from uuid import UUID
     from zoneinfo import ZoneInfo
 
 
@@ -211,6 +211,8 @@ def _text(value: Any, depth: int) -> str:
     if kind is str:
         return str(encode_basestring(value))
     writer = _WRITERS.get(kind)  # pyright: ignore[reportUnknownArgumentType] # any type
+    if writer is None and kind.__name__ == "UUID" and kind is _uuid():  # pyright: ignore[reportUnknownMemberType] # any type
+        writer = _WRITERS[kind] = _write_uuid
     if writer is None:
         raise UnstorableValue(_why_not(value))
     if depth > MAX_DEPTH:
@@ -220,7 +222,7 @@ def _text(value: Any, depth: int) -> str:
 
 def _why_not(value: Any) -> str:
     kind = type(value)  # pyright: ignore[reportUnknownVariableType] # any type
-    for base in _WRITERS:
+    for base in (*_WRITERS, _uuid()):
         if isinstance(value, base) and base is not type(None):
             return (
                 f"a {kind.__name__} would come back as {base.__name__}; store"
@@ -316,6 +318,18 @@ def _zone_info() -> type[ZoneInfo]:
     return ZoneInfo
 
 
+def _uuid() -> type[UUID]:
+    # Imported late: it looks around in the platform, which takes a tenth of our own import.
+    from uuid import UUID  # noqa: PLC0415 # see above
+
+    return UUID
+
+
+def _write_uuid(value: UUID, depth: int) -> str:
+    del depth
+    return f'{{"~uuid":"{value}"}}'
+
+
 def _is_plain_offset(zone: object) -> bool:
     return type(zone) is timezone and zone.tzname(None) == timezone(zone.utcoffset(None)).tzname(
         None
@@ -355,7 +369,6 @@ _WRITERS: dict[type, Callable[[Any, int], str]] = {
         f'{{"~timedelta":[{value.days},{value.seconds},{value.microseconds}]}}'
     ),
     Decimal: _write_decimal,
-    UUID: lambda value, depth: f'{{"~uuid":"{value}"}}',
 }
 
 
@@ -458,7 +471,7 @@ _READERS: dict[str, Callable[[Any], Any]] = {
     "~time": _read_time,
     "~timedelta": _read_timedelta,
     "~decimal": lambda data: _canonical(_read_decimal(data), data),
-    "~uuid": lambda data: _canonical(UUID(data), data),
+    "~uuid": lambda data: _canonical(_uuid()(data), data),
 }
 
 

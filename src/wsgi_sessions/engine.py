@@ -11,7 +11,7 @@ import math
 import random
 import time
 from collections.abc import Callable, Mapping, MutableMapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, NamedTuple, TypeVar
 
 from . import lifecycle
@@ -58,8 +58,7 @@ MAX_MOVES = 16
 """How many rotations a destroy() follows: more in one request means a broken clock."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
+class Settings(NamedTuple):
     """What the middleware was told, checked and in plain values."""
 
     store: Store

@@ -8,9 +8,8 @@ engine's to find out.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .engine import Engine
 from .errors import SessionError, StoreError
@@ -29,8 +28,7 @@ ExcInfo = tuple[type[BaseException], BaseException, TracebackType] | tuple[None,
 OnStoreError = Callable[["WSGIEnvironment", "StartResponse", StoreError], Iterable[bytes]]
 
 
-@dataclass(frozen=True, slots=True)
-class Manner:
+class Manner(NamedTuple):
     """How a middleware answers, the same for all its requests."""
 
     engine: Engine

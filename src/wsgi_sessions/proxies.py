@@ -372,7 +372,7 @@ def _believes(proxies: TrustedProxies, peer: str | None, remote: str) -> bool:
 # The two families of headers
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False, repr=False)
 class _XForwarded:
     """X-Forwarded-For and its siblings: lists, split on commas, and nothing else."""
 
@@ -428,7 +428,7 @@ class _XForwarded:
         return "HTTP_FORWARDED" in self.environ
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False, repr=False)
 class _Forwarded:
     """RFC 7239: one header, of which one element counts, with its own parameters only."""
 
