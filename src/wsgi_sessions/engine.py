@@ -129,19 +129,24 @@ class Engine:
             visit.error = error
             self._emit("store_error", visit, detail=f"{error.operation or 'load'}: {error}")
         if not found:
-            self._start_afresh(visit, now)
+            self._start(visit, now)
         return visit
 
-    def _start_afresh(self, visit: Visit, now: float) -> None:
-        visit.origin = Origin.NEW
-        visit.stored = visit.identity = visit.record = visit.owner = visit.keep = None
-        visit.notes = Notes(now, now, now, persistent=visit.transport.persistent)
+    def _start(self, visit: Visit, now: float) -> None:
+        """Begin with no session."""
+        visit.notes = Notes(now, now, now, None, False, visit.transport.persistent)
         visit.note_changes = {}
         visit.fields = Fields({}, self._settings.codec)
-        visit.pending = NOTHING
         visit.label = {}
+
+    def _start_afresh(self, visit: Visit, now: float) -> None:
+        """Forget the session that there was."""
+        visit.origin = Origin.NEW
+        visit.stored = visit.identity = visit.record = visit.owner = visit.keep = None
+        visit.pending = NOTHING
         visit.deadline = math.inf
         visit.new_id = visit.login = visit.joins = visit.touch = visit.cookie_stale = False
+        self._start(visit, now)
 
     def _find(self, visit: Visit, now: float) -> bool:
         """Adopt the one live session that the client sent a token of. Whether there is one."""

@@ -279,20 +279,27 @@ def original_environ(environ: Mapping[str, Any]) -> dict[str, Any]:
 def _resolve(environ: Mapping[str, Any], proxies: TrustedProxies) -> tuple[Client, dict[str, str]]:
     """The Client, and the environ's keys that the proxies have a word on, with what they say."""
     remote = environ.get("REMOTE_ADDR") or ""
-    own = _read_own(environ, parse_address(remote) if len(remote) <= MAX_ENTRY else None)
+    own = _read_own(
+        remote[: MAX_ENTRY + 1],
+        environ.get("wsgi.url_scheme", "http"),
+        (environ.get("HTTP_HOST") or "")[: MAX_ENTRY + 1],
+        (environ.get("SERVER_NAME") or "")[: MAX_ENTRY + 1],
+        str(environ.get("SERVER_PORT") or ""),
+    )
+    ip, scheme, host, port = own
+    prefix = environ.get("SCRIPT_NAME") or ""
     if not proxies.hops and not proxies.networks:
-        return own, {}
-    if not _believes(proxies, own.ip, remote):
-        told = {} if own.ip is None else {"REMOTE_ADDR": own.ip}
-        return own._replace(problems=("peer_untrusted",)), told
+        return Client(ip, scheme, host, port, prefix, ()), {}
+    if not _believes(proxies, ip, remote):
+        told = {} if ip is None else {"REMOTE_ADDR": ip}
+        return Client(ip, scheme, host, port, prefix, ("peer_untrusted",)), told
     reader: _XForwarded | _Forwarded
     if proxies.header == "x-forwarded":
         reader = _XForwarded(environ, proxies, [])
     else:
         reader = _Forwarded(environ, proxies, [])
-    ip = reader.client(own.ip)
+    ip = reader.client(ip)
     told = {} if ip is None else {"REMOTE_ADDR": ip}
-    scheme, host, port, prefix = own.scheme, own.host, own.port, own.prefix
     if proxies.proto:
         # Where unusable, not the connection's own scheme: that one is the last proxy's.
         scheme = told["wsgi.url_scheme"] = _parsed(reader, "proto", parse_scheme) or "http"
@@ -310,7 +317,7 @@ def _resolve(environ: Mapping[str, Any], proxies: TrustedProxies) -> tuple[Clien
 def _tell_host(
     environ: Mapping[str, Any],
     reader: _XForwarded | _Forwarded,
-    own: Client,
+    own: _Own,
     scheme: str,
     told: dict[str, str],
 ) -> tuple[str, int]:
@@ -335,23 +342,30 @@ def _tell_host(
     return joined, port
 
 
-def _read_own(environ: Mapping[str, Any], peer: str | None) -> Client:
-    """What the request says by itself, without any proxy's word."""
-    scheme = environ.get("wsgi.url_scheme", "http").lower()
+class _Own(NamedTuple):
+    """What a request says by itself, without any proxy's word."""
+
+    ip: str | None
+    scheme: str
+    host: str
+    port: int
+
+
+@lru_cache(maxsize=256)
+def _read_own(remote: str, scheme: str, host: str, server: str, server_port: str) -> _Own:
+    # Cached, because behind proxies these are the same for request after request.
+    peer = parse_address(remote)
+    scheme = scheme.lower()
     if scheme not in DEFAULT_PORTS:
         scheme = "http"
-    prefix = environ.get("SCRIPT_NAME") or ""
-    port = parse_port(str(environ.get("SERVER_PORT") or ""))
-    text = environ.get("HTTP_HOST") or ""
-    host = parse_host(text) if len(text) <= MAX_ENTRY else None
-    if host is not None:
-        return Client(peer, scheme, text, port or host.port or DEFAULT_PORTS[scheme], prefix, ())
+    port = parse_port(server_port)
+    parsed = parse_host(host)
+    if parsed is not None:
+        return _Own(peer, scheme, host, port or parsed.port or DEFAULT_PORTS[scheme])
     # PEP 3333, "URL Reconstruction"; some servers give their bare IPv6 address as the name.
     port = port or DEFAULT_PORTS[scheme]
-    server = (environ.get("SERVER_NAME") or "")[: MAX_ENTRY + 1]
-    host = parse_host(f"[{server}]" if ":" in server else server)
-    text = "" if host is None else _join_host(host.name, port, scheme)
-    return Client(peer, scheme, text, port, prefix, ())
+    parsed = parse_host(f"[{server}]" if ":" in server else server)
+    return _Own(peer, scheme, "" if parsed is None else _join_host(parsed.name, port, scheme), port)
 
 
 def _join_host(name: str, port: int, scheme: str) -> str:

@@ -8,6 +8,7 @@ the mapping's manners and says no when it is too late for a change.
 from __future__ import annotations
 
 import enum
+import math
 from collections.abc import (
     Callable,
     ItemsView,
@@ -66,7 +67,7 @@ class Visit:
     """Whether the request is secure, as far as the trusted proxies tell."""
     error: StoreError | None = None
     """Why the session could not be loaded, if it couldn't."""
-    origin: Origin
+    origin: Origin = Origin.NEW
     stored: Identity | None = None
     """Under which ID the record is stored."""
     identity: Identity | None = None
@@ -84,7 +85,7 @@ class Visit:
     label: dict[str, str]
     final: bool = False
     """Whether nothing will be asked of this visit after the present commit."""
-    deadline: float
+    deadline: float = math.inf
     """When the loaded record ends. UNIX seconds."""
     new_id: bool = False
     login: bool = False
