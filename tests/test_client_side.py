@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import struct
+from base64 import urlsafe_b64encode
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -15,7 +18,11 @@ from wsgi_sessions import (
     SessionTooLarge,
     UnsupportedByStore,
 )
+from wsgi_sessions.aead import Sealer
+from wsgi_sessions.record import Changes, Record
+from wsgi_sessions.signing import derive_key
 from wsgi_sessions.stores import ClientSideStore
+from wsgi_sessions.stores.client import ClientSeal
 from wsgi_sessions.testing import FakeClock
 
 
@@ -201,3 +208,46 @@ def test_random_values_are_no_cookies(encrypt: bool) -> None:
     for prefix in ("e1.", "s1.", ""):
         for _ in range(20):
             assert seen_by(site, prefix + os.urandom(40).hex()) == "{}"
+
+
+STORE_OPERATIONS: dict[str, Callable[[ClientSideStore], object]] = {
+    "load": lambda store: store.load("a" * 64),
+    "insert": lambda store: store.insert("a" * 64, Record({}, b"", 0, 1)),
+    "update": lambda store: store.update("a" * 64, Changes()),
+    "replace": lambda store: store.replace("a" * 64, "b" * 64, Record({}, b"", 0, 1)),
+    "delete": lambda store: store.delete("a" * 64),
+    "keys": lambda store: store.keys(),
+    "clear": lambda store: store.clear(),
+    "add_owned": lambda store: store.add_owned("ada", "a" * 64, 1.0),
+    "owned_by": lambda store: store.owned_by("ada"),
+    "remove_owned": lambda store: store.remove_owned("ada", ["a" * 64]),
+    "generation": lambda store: store.generation("ada"),
+    "next_generation": lambda store: store.next_generation("ada"),
+}
+
+
+@pytest.mark.parametrize("operation", STORE_OPERATIONS)
+def test_what_needs_a_server_that_keeps_sessions_says_so(operation: str) -> None:
+    with pytest.raises(UnsupportedByStore, match="the sessions live with the clients"):
+        STORE_OPERATIONS[operation](ClientSideStore())
+
+
+def test_there_is_nothing_to_purge_to_ask_or_to_close() -> None:
+    store = ClientSideStore(encrypt=False)
+
+    assert store.purge_expired(1e12) == 0
+    store.ping()
+    store.close()
+    assert repr(store) == "ClientSideStore(encrypt=False)"
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"\0" * 20, struct.pack(">ddQBHH", 0, 1, 1, 200, 0, 0) + b"short"]
+)
+def test_a_sealed_value_of_another_format_is_no_session(content: bytes) -> None:
+    """As a later version may write one, under the same secret."""
+    purpose, secret = "cookie.session", SECRET.encode()
+    sealed = Sealer((derive_key(secret, f"client-side.{purpose}"),)).seal(content, purpose.encode())
+    value = "e1." + urlsafe_b64encode(sealed).rstrip(b"=").decode()
+
+    assert ClientSeal((secret,), encrypt=True).open(value, purpose) is None

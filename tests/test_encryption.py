@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,13 @@ import pytest
 from raw import raw
 from servers import NamedServer, Server
 from wsgi import Browser, Site
-from wsgi_sessions import ConfigurationError, Session
-from wsgi_sessions.record import Changes
+from wsgi_sessions import ConfigurationError, Session, StoreError
+from wsgi_sessions.record import Changes, Record, UpdateResult
 from wsgi_sessions.sealing import SealedStore
 from wsgi_sessions.stores import FileStore, MemoryStore, RedisStore, Store
-from wsgi_sessions.testing import StoreContract
+from wsgi_sessions.testing import FakeClock, FaultyStore, StoreContract
 
+CONFLICT = UpdateResult.CONFLICT
 KEY, NEWER = os.urandom(32), os.urandom(32)
 SECRETS = ("card-4111", "in-a-list", "Fox/1.0")
 
@@ -214,3 +216,62 @@ def test_without_the_package_it_says_what_to_install(monkeypatch: pytest.MonkeyP
 
     with pytest.raises(ConfigurationError, match=r"wsgi-sessions\[crypto\]"):
         Site(encryption_keys=[KEY])
+
+
+PLAIN = Record({"a": b"1", "b": b"2"}, b"notes", 0.0, 1e12)
+
+
+def migrating() -> tuple[SealedStore, FaultyStore]:
+    inner = FaultyStore(MemoryStore())
+    inner.insert("a" * 64, PLAIN)
+    return SealedStore(inner, (KEY,), migrate=True), inner
+
+
+def overtaking(inner: FaultyStore, times: int) -> Callable[..., None]:
+    """Another process, still without encryption, that writes before each of so many updates."""
+    left = iter(range(times))
+
+    def overtake(*args: object, **options: object) -> None:
+        if next(left, None) is not None:
+            inner.store.update("a" * 64, Changes(set={"b": b"3"}))
+
+    return overtake
+
+
+def test_a_plain_record_that_changes_while_it_is_sealed_is_sealed_as_it_is_then() -> None:
+    sealed, inner = migrating()
+    inner.before("update", overtaking(inner, 1))
+
+    assert sealed.update("a" * 64, Changes(set={"a": b"9"})) is UpdateResult.UPDATED
+    loaded = sealed.load("a" * 64)
+    assert loaded is not None
+    assert dict(loaded.fields) == {"a": b"9", "b": b"3"}
+    assert loaded.notes == b"notes"
+
+
+def test_a_conditional_update_of_a_plain_record_is_tried_once() -> None:
+    sealed, inner = migrating()
+    inner.before("update", overtaking(inner, 1))
+
+    assert sealed.update("a" * 64, Changes(set={"a": b"9"}, notes=b"new"), if_version=7) is CONFLICT
+    assert inner.calls["update"] == 0
+    assert sealed.update("a" * 64, Changes(set={"a": b"9"}, notes=b"new"), if_version=1) is CONFLICT
+    assert inner.calls["update"] == 1
+
+
+def test_a_plain_record_that_never_stands_still_is_an_error() -> None:
+    sealed, inner = migrating()
+    inner.before("update", overtaking(inner, 1000))
+
+    with pytest.raises(StoreError, match="too fast to be encrypted"):
+        sealed.update("a" * 64, Changes(set={"a": b"9"}))
+
+
+def test_the_sealed_store_goes_by_the_clock_of_the_one_inside() -> None:
+    clock, inner = FakeClock(5.0), MemoryStore()
+    sealed = SealedStore(inner, (KEY,))
+
+    sealed.clock = clock
+
+    assert inner.clock is sealed.clock is clock
+    assert repr(sealed) == f"SealedStore({inner!r})"

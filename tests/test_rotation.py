@@ -710,3 +710,20 @@ def test_a_store_that_fails_at_the_forward_is_an_outage_and_not_a_lost_session()
     assert response.set_cookie is None
     store.recover()
     assert site.run(browser, read).text == "{'a': 1}"
+
+
+def test_a_forward_made_under_a_secret_that_was_withdrawn_leads_nowhere() -> None:
+    """A new secret is rolled back: what it forwarded can't be followed, and is no session."""
+    store = MemoryStore()
+    old, browser = started(store=store, secret_key=SECRET)
+    both = Site(store=store, rotate_after=100, secret_key=[OTHER_SECRET, SECRET], clock=old.clock)
+    late = twin(browser)
+    browser.app = both.middleware
+    old.clock.advance(1)
+    for _ in range(2):  # signed anew, then rotated
+        assert both.run(browser, read).text == "{'a': 1}"
+    assert "rotated" in both.kinds
+
+    assert old.run(late, read).text == "{}"
+    assert old.run(late, put(b=2)).status.startswith("200")
+    assert both.run(browser, read).text == "{'a': 1}"

@@ -754,6 +754,63 @@ class TestRegistry:
         site.run(browsers[0], lambda s: s.regenerate())
         assert site.run(browsers[0], lambda s: s.owner).text == "bob"
 
+    def test_a_session_is_spared_by_its_handle(self) -> None:
+        site = Site()
+        first, second = site.browser(), site.browser()
+        for browser in (first, second):
+            site.run(browser, lambda s: s.login("bob"))
+        handle = site.run(first, lambda s: s.handle).text
+
+        assert site.middleware.registry.revoke_all("bob", except_=handle) == 1
+        assert [site.run(b, lambda s: s.owner).text for b in (first, second)] == ["bob", "None"]
+        site.run(first, lambda s: s.regenerate())
+        assert site.run(first, lambda s: s.owner).text == "bob"
+
+    def test_a_session_of_nobody_or_of_another_user_is_no_reason_to_spare_one(self) -> None:
+        site = Site()
+        registry = site.middleware.registry
+        bob, admin = site.browser(), site.browser()
+        for login in (lambda s: None, lambda s: s.login("admin")):
+            site.run(bob, lambda s: s.login("bob"))
+            site.run(admin, login)
+
+            assert site.run(admin, lambda s: registry.revoke_all("bob", except_=s)).text == "1"
+            assert site.run(bob, lambda s: s.owner).text == "None"
+        assert site.run(admin, lambda s: s.owner).text == "admin"
+
+    def test_a_spared_session_may_change_meanwhile_but_not_without_end(self) -> None:
+        for writes, fails in ((1, False), (1000, True)):
+            site = Site(store=(store := FaultyStore(MemoryStore())))
+            browser = site.browser()
+            site.run(browser, lambda s: s.login("bob"))
+            handle = site.run(browser, lambda s: s.handle).text
+            left = iter(range(writes))
+
+            def another_request(*args: Any, **options: Any) -> None:
+                if next(left, None) is not None:
+                    store.store.update(handle, Changes(set={"a": b"1"}))
+
+            store.before("update", another_request)
+            if fails:
+                with pytest.raises(StoreError, match="too fast"):
+                    site.middleware.registry.revoke_all("bob", except_=handle)
+            else:
+                site.middleware.registry.revoke_all("bob", except_=handle)
+                site.run(browser, lambda s: s.regenerate())
+                assert site.run(browser, lambda s: s.owner).text == "bob"
+
+    def test_a_login_at_its_limit_survives_signing_out_everywhere_else(self) -> None:
+        site = Site(max_per_owner=2)
+        registry = site.middleware.registry
+        first, second = site.browser(), site.browser()
+        for browser in (first, second):
+            site.run(browser, lambda s: s.login("bob"))
+
+        site.run(first, lambda s: (s.login("bob"), registry.revoke_all("bob", except_=s)))
+
+        assert [site.run(b, lambda s: s.owner).text for b in (first, second)] == ["bob", "None"]
+        assert registry.count("bob") == 1
+
     def test_sign_out_everywhere_else_with_a_new_id_in_the_same_request(self) -> None:
         site = Site()
         registry = site.middleware.registry

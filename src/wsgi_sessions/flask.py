@@ -416,8 +416,9 @@ class _Interface(SessionInterface):
         return session
 
     def save_session(self, app: Flask, session: SessionMixin, response: Response) -> None:
-        if not isinstance(session, FlaskSession):
-            return
+        session = cast(
+            "FlaskSession", session
+        )  # open_session makes no other, and null ones aren't saved
         environ = session.detached
         if self._resend:
             _resend_permanent(session)

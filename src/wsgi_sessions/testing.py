@@ -1042,7 +1042,9 @@ class StoreContract:
                 written = [store.update(key, Changes(set={"a": b"2"})) for key in keys]
                 if written.count(GONE) == len(keys):
                     return
-            raise AssertionError("the sessions were never deleted")
+            raise AssertionError(
+                "the sessions were never deleted"
+            )  # pragma: no cover # a store fails
 
         def delete() -> None:
             store = self.make_store()
@@ -1059,7 +1061,7 @@ class StoreContract:
 
         key = _key()
         if not hasattr(os, "fork"):
-            pytest.skip("this platform has no fork")
+            pytest.skip("this platform has no fork")  # pragma: no cover # as it says
         _forked(lambda: self.make_store().insert(key, _record(fields)))
         if self.make_store().load(key) is None:
             pytest.skip("make_store() opens other data in another process")
@@ -1231,7 +1233,9 @@ def _forked(*calls: Callable[[], object]) -> None:
     assert not failed, "a process failed; its error is above"
 
 
-def _call_and_exit(call: Callable[[], object]) -> None:
+def _call_and_exit(
+    call: Callable[[], object],
+) -> None:  # pragma: no cover # a child that tells nobody
     status = 1
     try:
         call()

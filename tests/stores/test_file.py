@@ -19,12 +19,13 @@ import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NoReturn
+from zlib import crc32
 
 import pytest
 
 from wsgi_sessions.errors import ConfigurationError, StoreError
 from wsgi_sessions.record import Changes, Record, UpdateResult
-from wsgi_sessions.stores import FileStore, Store, directory
+from wsgi_sessions.stores import FileStore, Store, directory, file
 from wsgi_sessions.testing import FakeClock, StoreContract
 
 UPDATED, GONE, CONFLICT = UpdateResult.UPDATED, UpdateResult.GONE, UpdateResult.CONFLICT
@@ -591,6 +592,65 @@ class TestDamage:
         assert store.load(key(2)) is None
         assert told == [("corrupt_record", key(1))]
 
+    @pytest.mark.parametrize(
+        "kept", [0, file._HEAD.size + 1], ids=["nothing left", "the times left"]
+    )
+    def test_deleting_a_version_of_it_says_no(
+        self, store: FileStore, root: Path, told: list[tuple[str, str]], kept: int
+    ) -> None:
+        content = self.sound(store, root)
+        self.damaged(store, root, content[:kept])
+
+        assert store.delete(key(1), if_version=1) is False
+        assert told == [("corrupt_record", key(1))]
+
+    def test_what_goes_before_a_second_look_is_not_reported(
+        self,
+        store: FileStore,
+        root: Path,
+        told: list[tuple[str, str]],
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        self.damaged(store, root, b"nonsense")
+        gone_before_the_lock(store, root, monkeypatch)
+
+        assert store.load(key(1)) is None
+        assert told == []
+
+    def test_what_goes_before_its_turn_is_neither_deleted_nor_purged(
+        self, store: FileStore, root: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        gone_before_the_lock(store, root, monkeypatch)
+
+        store.insert(key(1), record())
+        file_of(root, 1).touch()
+        assert store.delete(key(1), if_version=1) is False
+        monkeypatch.undo()
+        store.insert(key(1), record())
+        gone_before_the_lock(store, root, monkeypatch)
+        assert store.purge_expired(LATER) == 0
+
+    def test_a_file_that_goes_while_its_directory_is_read_is_not_due(
+        self, store: FileStore, root: Path
+    ) -> None:
+        store.insert(key(1), record())
+        with os.scandir(file_of(root, 1).parent) as entries:
+            (entry,) = (each for each in entries if each.name == file_of(root, 1).name)
+        file_of(root, 1).unlink()
+
+        assert not directory._is_due(entry, 0)
+
+    @pytest.mark.parametrize("packed", [b"", b"\0" * 7, b"\xff" * 100])
+    def test_a_sound_checksum_alone_makes_no_record(
+        self, store: FileStore, root: Path, told: list[tuple[str, str]], packed: bytes
+    ) -> None:
+        times = file._times(NOW, LATER)
+        checksum = file._CRC.pack(crc32(packed))
+        self.damaged(store, root, b"".join((file._MAGIC, checksum, times, packed)))
+
+        assert store.load(key(1)) is None
+        assert told == [("corrupt_record", key(1))]
+
     def test_deleting_it_works(self, store: FileStore, root: Path) -> None:
         self.damaged(store, root, b"nonsense")
         assert store.delete(key(1), if_version=1) is False
@@ -706,6 +766,17 @@ class TestDamage:
 
         assert seen == [True]
         assert store.load(key(1)) == record()
+
+
+def gone_before_the_lock(store: FileStore, root: Path, patch: pytest.MonkeyPatch) -> None:
+    """Another process removes the first session just before this one gets its lock."""
+    lock = store._sessions._flock
+
+    def lock_later(*args: Any) -> None:
+        file_of(root, 1).unlink(missing_ok=True)
+        lock(*args)
+
+    patch.setattr(store._sessions, "_flock", lock_later)
 
 
 def make_symlink(path: Path, elsewhere: Path) -> None:
@@ -1107,6 +1178,14 @@ class TestGone:
         assert store.insert(key(1), record())
 
 
+WRONG_INDEXES = [
+    b"cut",
+    file._INDEX_HEAD.pack(0, 0.0, 1),  # an entry is missing
+    file._INDEX_HEAD.pack(0, 0.0, 0) + b"half an entry",
+]
+"""With a sound checksum, and yet no index."""
+
+
 class TestOwners:
     def test_an_index_goes_with_its_last_entry(self, store: FileStore, root: Path) -> None:
         store.add_owned("42", key(1), LATER)
@@ -1157,7 +1236,11 @@ class TestOwners:
 
         assert calls.names() == []
 
-    @pytest.mark.parametrize("content", [b"", b"nonsense", b"WSO1" + bytes(100)])
+    @pytest.mark.parametrize(
+        "content",
+        [b"", b"nonsense", b"WSO1" + bytes(100)]
+        + [b"WSO1" + file._CRC.pack(crc32(rest)) + rest for rest in WRONG_INDEXES],
+    )
     @pytest.mark.parametrize("operation", ["owned_by", "generation", "add", "next", "remove"])
     def test_a_damaged_index_is_made_anew_and_revokes(
         self,
@@ -1189,6 +1272,33 @@ class TestOwners:
         assert set(store.owned_by("43")) == {key(3)}
         assert store.generation("43") == 0
 
+    def test_a_damaged_session_is_not_in_an_index_made_anew(
+        self, store: FileStore, root: Path
+    ) -> None:
+        for number in (1, 2):
+            store.insert(key(number), record(owner="42"))
+            store.add_owned("42", key(number), LATER)
+        file_of(root, 2).write_bytes(b"nonsense")
+        index_of(root, "42").write_bytes(b"nonsense")
+
+        assert set(store.owned_by("42")) == {key(1)}
+
+    def test_a_damaged_index_that_was_moved_aside_goes_at_the_next_purge(
+        self, store: FileStore, root: Path
+    ) -> None:
+        store.clock = FakeClock(NOW)
+        store.add_owned("42", key(1), LATER)
+        index_of(root, "42").write_bytes(b"nonsense")
+        os.utime(index_of(root, "42"), (NOW, NOW))
+        store.owned_by("42")
+        aside = index_of(root, "42").with_suffix(".damaged")
+        there = aside.exists()
+        store.purge_expired(NOW + 1)
+
+        assert there
+        assert not aside.exists()
+        assert store.generation("42") >= NOW
+
     def test_any_bit_changed_is_noticed(
         self, store: FileStore, root: Path, told: list[tuple[str, str]]
     ) -> None:
@@ -1206,9 +1316,25 @@ class TestOwners:
     def test_a_purge_leaves_a_damaged_index_to_who_asks(self, store: FileStore, root: Path) -> None:
         store.add_owned("42", key(1), LATER)
         index_of(root, "42").write_bytes(b"nonsense")
+        os.utime(index_of(root, "42"), (NOW, NOW))
         store.purge_expired(LATER)
 
-        assert index_of(root, "42").exists()
+        assert index_of(root, "42").read_bytes() == b"nonsense"
+
+    def test_an_index_that_goes_before_its_turn_is_not_pruned(
+        self, store: FileStore, root: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        store.add_owned("42", key(1), NOW)
+        lock = store._owners._flock
+
+        def lock_later(*args: Any) -> None:
+            index_of(root, "42").unlink(missing_ok=True)
+            lock(*args)
+
+        monkeypatch.setattr(store._owners, "_flock", lock_later)
+        store.purge_expired(LATER)
+
+        assert store.owned_by("42") == {}
 
 
 class TestForks:

@@ -313,6 +313,14 @@ class TestWhatIsNotOurs(OnAServer):
         assert store.client.exists(*theirs) == len(theirs)
         store.client.delete(*theirs)
 
+    def test_a_deadline_that_cannot_be_read_is_not_over(self, store: RedisStore) -> None:
+        key = a_key()
+        store.insert(key, a_record())
+        store.client.hset(f"{self.prefix}{key}", "e", "soon")
+
+        assert store.purge_expired(1e12) == 0
+        assert store.client.exists(f"{self.prefix}{key}") == 1
+
     def test_two_prefixes_are_two_stores(self) -> None:
         one = RedisStore(self.make_client(), prefix=self.prefix + "one:")
         two = RedisStore(self.make_client(), prefix=self.prefix + "two:")
@@ -531,6 +539,17 @@ class TestMovingBetweenServers(OnAServer):
 
         assert list(apart.keys()) == [old]
 
+    def test_a_new_record_that_cannot_be_taken_back_is_an_error_all_the_same(self) -> None:
+        answers = iter([b":1\r\n", b"-OOM no memory\r\n", b"-OOM no memory\r\n"])
+        with contextlib.closing(ScriptedServer(lambda _: next(answers))) as server:
+            store = RedisStore.from_url(server.url)
+            store._apart = True  # as on a Cluster
+            with pytest.raises(StoreError) as caught:
+                store.replace("a" * 64, "b" * 64, a_record())
+
+        assert caught.value.operation == "replace"
+        assert len(server.commands) == 3  # insert the new, delete the old, take back the new
+
     def test_a_taken_key_leaves_the_old_record(self, apart: RedisStore) -> None:
         old, taken = a_key(), a_key()
         apart.insert(old, a_record(notes=b"old"))
@@ -612,6 +631,20 @@ class TestRefusals:
                     store.delete("a" * 64)
 
             assert len(server._open) == 2
+
+    @pytest.mark.parametrize("answer", [b"-READONLY no writing here\r\n", HANG_UP])
+    def test_clearing_that_is_refused_halfway_is_an_error(self, answer: bytes | None) -> None:
+        name = b"session:" + b"a" * 64
+        page = b"*2\r\n$1\r\n0\r\n*1\r\n$72\r\n" + name + b"\r\n"
+        with (
+            contextlib.closing(
+                ScriptedServer(lambda command: page if command[0] == b"SCAN" else answer)
+            ) as server,
+            pytest.raises(StoreError) as caught,
+        ):
+            RedisStore.from_url(server.url).clear()
+
+        assert caught.value.operation == "clear"
 
     def test_a_key_that_a_scan_lists_twice_is_listed_once(self) -> None:
         name = b"session:" + b"a" * 64
@@ -822,6 +855,27 @@ class TestSettings:
     def test_what_is_no_client_is_refused(self, client: Any) -> None:
         with pytest.raises(ConfigurationError, match="client"):
             RedisStore(client)
+
+    def test_a_closed_store_may_be_used_again(self, redis_binary: str) -> None:
+        with servers.running(redis_binary) as server:
+            store = RedisStore.from_url(server.url)
+            store.ping()
+            store.close()
+            with server.client() as client:
+                closed = [each for each in client.client_list() if each["cmd"] == "ping"]
+            store.ping()
+            store.close()
+
+        assert closed == []
+
+    def test_a_client_of_ones_own_class_will_do(self, redis_binary: str) -> None:
+        class Client(redis.Redis):
+            pass
+
+        with servers.running(redis_binary) as server:
+            store = RedisStore(Client(unix_socket_path=str(server.path)))
+            store.ping()
+            store.close()
 
     def test_an_unknown_option_is_refused(self) -> None:
         with pytest.raises(ConfigurationError, match="no option ttl"):

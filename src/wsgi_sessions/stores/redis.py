@@ -226,7 +226,7 @@ class RedisStore(Store):
         limit = _number(now)
         return sum(
             self._purge_page(server, names, limit)
-            for server in self._servers("purge_expired")
+            for server in self._wire.servers()
             for names in self._pages("purge_expired", server)
         )
 
@@ -259,7 +259,7 @@ class RedisStore(Store):
         listed or not.
         """
         seen: set[bytes] = set()
-        for server in self._servers("keys"):
+        for server in self._wire.servers():
             for names in self._pages("keys", server):
                 for name in names:
                     key = self._key_of(name)
@@ -270,7 +270,7 @@ class RedisStore(Store):
 
     def clear(self) -> None:
         """Remove all sessions and owners under this prefix, and nothing else."""
-        for server in self._servers("clear"):
+        for server in self._wire.servers():
             for names in self._pages("clear", server):
                 ours = [n for n in names if self._key_of(n) is not None or self._is_owner(n)]
                 answers = self._batch("clear", server, [("UNLINK", name) for name in ours])
@@ -280,7 +280,7 @@ class RedisStore(Store):
 
     def ping(self) -> None:
         """Ask for a sign of life, on a Cluster of every primary."""
-        for server in self._servers("ping"):
+        for server in self._wire.servers():
             self._ask("ping", server, "PING")
 
     def close(self) -> None:
@@ -294,7 +294,7 @@ class RedisStore(Store):
             StoreError: there is no answer, or a refusal.
         """
         operation = str(command[0]).lower()
-        return self._ask(operation, self._servers(operation)[0], *command)
+        return self._ask(operation, self._wire.servers()[0], *command)
 
     # The owner index
 
@@ -418,12 +418,6 @@ class RedisStore(Store):
             return []
         try:
             return server.many(commands)
-        except self._errors.every as error:
-            self._fail(operation, error)
-
-    def _servers(self, operation: str) -> list[Server]:
-        try:
-            return self._wire.servers()
         except self._errors.every as error:
             self._fail(operation, error)
 

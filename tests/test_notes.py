@@ -1,0 +1,72 @@
+"""The core's notes: what they keep comes back, and anything else is no session."""
+
+from __future__ import annotations
+
+import json
+import math
+import struct
+
+import pytest
+
+from wsgi_sessions.notes import CorruptNotes, Notes, dump_notes, load_notes
+
+HEAD = struct.Struct(">BBdddd")
+FULL = Notes(
+    1.5, 2.5, 3.5, 4.5, secure=True, persistent=True, idle=60, absolute=600.5, generation=7,
+    label={"ip": "192.0.2.1"},
+)  # fmt: skip
+
+
+def head(fmt: int = 1, flags: int = 0, at: float = 1.0, authenticated: float = math.nan) -> bytes:
+    return HEAD.pack(fmt, flags, at, at, at, authenticated)
+
+
+@pytest.mark.parametrize("notes", [Notes(1.0, 1.0, 1.0), FULL], ids=["few", "all"])
+def test_notes_come_back_as_they_were(notes: Notes) -> None:
+    assert load_notes(dump_notes(notes)) == notes
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"",
+        head()[:-1],
+        head(fmt=2),
+        head(flags=4),
+        head(at=math.inf),
+        head(at=math.nan),
+        head(authenticated=-math.inf),
+        head() + b"{",
+        head() + b"[" * 100_000,
+        head() + b"\xff",
+        head() + b"[]",
+        head() + b"null",
+    ],
+)
+def test_what_are_no_notes_is_refused(raw: bytes) -> None:
+    with pytest.raises(CorruptNotes):
+        load_notes(raw)
+
+
+@pytest.mark.parametrize(
+    "extra",
+    [
+        {"generation": -1},
+        {"generation": True},
+        {"generation": "1"},
+        {"label": []},
+        {"label": {"ip": 1}},
+        {"label": {str(n): "" for n in range(17)}},
+        {"label": {"ip": "x" * 257}},
+        {"idle": 0},
+        {"idle": -1},
+        {"idle": "60"},
+        {"idle": math.nan},
+        {"idle": True},
+        {"absolute": None},
+    ],
+    ids=str,
+)
+def test_an_impossible_entry_makes_all_of_it_no_notes(extra: object) -> None:
+    with pytest.raises(CorruptNotes):
+        load_notes(head() + json.dumps(extra).encode())
