@@ -19,7 +19,8 @@ MAX_ENTRY = 512
 """Characters; a longer entry is malformed, unread. It bounds the work, and the caches below."""
 _MAX_ELEMENT = 1024
 # The same for an element of Forwarded, which holds several values.
-_OWS = " \t"
+OWS = " \t"
+"""Optional white space (RFC 9110 section 5.6.3)."""
 _MAX_NAME = 253
 # Characters, of a DNS name (RFC 1035 section 2.3.4).
 _MALFORMED = '"'
@@ -85,7 +86,7 @@ def entry_before(header: str, end: int) -> tuple[str, int]:
     comma = header.rfind(",", 0, end)
     if end - comma > MAX_ENTRY:
         return "", comma
-    return header[comma + 1 : end].strip(_OWS), comma
+    return header[comma + 1 : end].strip(OWS), comma
 
 
 def element_before(header: str, end: int) -> tuple[str, int]:

@@ -22,6 +22,7 @@ from .errors import ConfigurationError
 from .forwarding import (
     DEFAULT_PORTS,
     MAX_ENTRY,
+    OWS,
     element_before,
     entry_before,
     nth_from_right,
@@ -290,7 +291,7 @@ def _resolve(environ: Mapping[str, Any], proxies: TrustedProxies) -> tuple[Clien
     prefix = environ.get("SCRIPT_NAME") or ""
     if not proxies.hops and not proxies.networks:
         return Client(ip, scheme, host, port, prefix, ()), {}
-    if not _believes(proxies, ip, remote):
+    if (proxies.peers or proxies.networks) and not _believes(proxies, ip, remote):
         told = {} if ip is None else {"REMOTE_ADDR": ip}
         return Client(ip, scheme, host, port, prefix, ("peer_untrusted",)), told
     reader: _XForwarded | _Forwarded
@@ -302,11 +303,11 @@ def _resolve(environ: Mapping[str, Any], proxies: TrustedProxies) -> tuple[Clien
     told = {} if ip is None else {"REMOTE_ADDR": ip}
     if proxies.proto:
         # Where unusable, not the connection's own scheme: that one is the last proxy's.
-        scheme = told["wsgi.url_scheme"] = _parsed(reader, "proto", parse_scheme) or "http"
+        scheme = told["wsgi.url_scheme"] = reader.read("proto", parse_scheme) or "http"
     if proxies.host or proxies.port:
         host, port = _tell_host(environ, reader, own, scheme, told)
     if proxies.prefix:
-        said = _parsed(reader, "prefix", parse_prefix)
+        said = reader.read("prefix", parse_prefix)
         if said is not None:
             prefix = told["SCRIPT_NAME"] = said
     if reader.other_family_present():
@@ -322,8 +323,8 @@ def _tell_host(
     told: dict[str, str],
 ) -> tuple[str, int]:
     """The host and port that the client asked for; noted in told where the proxies said them."""
-    host = _parsed(reader, "host", parse_host) if reader.proxies.host else None
-    port = _parsed(reader, "port", parse_port) if reader.proxies.port else None
+    host = reader.read("host", parse_host) if reader.proxies.host else None
+    port = reader.read("port", parse_port) if reader.proxies.port else None
     if host is not None:
         port = port or host.port or DEFAULT_PORTS[scheme]
         told["SERVER_NAME"] = host.name
@@ -373,9 +374,7 @@ def _join_host(name: str, port: int, scheme: str) -> str:
 
 
 def _believes(proxies: TrustedProxies, peer: str | None, remote: str) -> bool:
-    """Whether headers are believed that came from this peer."""
-    if not proxies.peers and not proxies.networks:
-        return True
+    """Whether headers are believed that came from this peer, where not all are."""
     if UNIX in proxies.peers and is_unix(remote):
         return True
     return peer is not None and all(
@@ -398,7 +397,7 @@ class _XForwarded:
         """The client's address; None: it can't be known."""
         if self.proxies.networks:
             return self._walk(peer)
-        return _parsed(self, "for", parse_address)
+        return self.read("for", parse_address)
 
     def _walk(self, peer: str | None) -> str | None:
         header = self.environ.get(_X_FORWARDED["for"])
@@ -421,22 +420,25 @@ class _XForwarded:
         self.problems.append("for_long")
         return None
 
-    def text(self, kind: str) -> str | None:
-        """The entry that counts; None, with the reason noted, if there is none."""
+    def read(self, kind: str, parse: Callable[[str], T | None]) -> T | None:
+        """The value of the entry that counts; None, with the reason noted, if there is none."""
         header = self.environ.get(_X_FORWARDED[kind])
         if header is None:
             # Host, port and prefix are what they are unless a proxy says otherwise.
             if kind in ("for", "proto"):
                 self.problems.append(f"{kind}_absent")
             return None
-        count = self.proxies.hops if kind == "for" else getattr(self.proxies, kind)
-        text, end = nth_from_right(header, count, entry_before)
-        if text is None:
+        count: int = self.proxies.hops if kind == "for" else getattr(self.proxies, kind)
+        entries = header.rsplit(",", count)
+        if len(entries) < count:
             self.problems.append(f"{kind}_short")
-        elif self.proxies.exact and end >= 0:
+            return None
+        if len(entries) > count and self.proxies.exact:
             self.problems.append(f"{kind}_long")
             return None
-        return text
+        entry = entries[-count]
+        text = entry.strip(OWS) if len(entry) < MAX_ENTRY else ""
+        return _parsed(text, kind, parse, self.problems)
 
     def other_family_present(self) -> bool:
         return "HTTP_FORWARDED" in self.environ
@@ -503,28 +505,27 @@ class _Forwarded:
             self.problems.append(problem)
         return address
 
-    def text(self, kind: str) -> str | None:
-        """The parameter of the element that counts; None if it has none."""
+    def read(self, kind: str, parse: Callable[[str], T | None]) -> T | None:
+        """The value of a parameter of the element that counts; None if it has none."""
         if self.parameters is None:
             return None
         value = self.parameters.get(kind)
-        if value is None and kind == "proto":
-            self.problems.append("proto_absent")
-        return value
+        if value is None:
+            if kind == "proto":
+                self.problems.append("proto_absent")
+            return None
+        return _parsed(value, kind, parse, self.problems)
 
     def other_family_present(self) -> bool:
         return any(key in self.environ for key in _X_FORWARDED.values())
 
 
 def _parsed(
-    reader: _XForwarded | _Forwarded, kind: str, parse: Callable[[str], T | None]
+    text: str, kind: str, parse: Callable[[str], T | None], problems: list[str]
 ) -> T | None:
-    text = reader.text(kind)
-    if text is None:
-        return None
     value = parse(text)
     if value is None:
-        reader.problems.append(f"{kind}_malformed")
+        problems.append(f"{kind}_malformed")
     return value
 
 
