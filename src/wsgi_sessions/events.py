@@ -97,6 +97,9 @@ def _escaped(char: str) -> str:
     return char.encode("unicode_escape").decode("ascii")
 
 
+_explained_in_process: set[str] = set()
+
+
 class EventSink:
     """Where events go: to the listeners, and to the log.
 
@@ -163,10 +166,11 @@ class EventSink:
             self._window[kind] = (begun, count + 1)
             return 0 if count < LINES_PER_MINUTE else None
 
-    def explain(self, key: str, text: str) -> None:
-        """Log a longer text that helps on, once for each key."""
-        if key not in self._explained:
-            self._explained.add(key)
+    def explain(self, key: str, text: str, *, per_process: bool = False) -> None:
+        """Log a longer text that helps on, once for each key: per middleware, or per process."""
+        explained = _explained_in_process if per_process else self._explained
+        if key not in explained:
+            explained.add(key)
             logger.warning("%s", text)
 
 

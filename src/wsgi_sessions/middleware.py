@@ -343,6 +343,7 @@ class SessionMiddleware:
                 "A request has X-Forwarded-Proto: https, but trusted_proxies is 0, so it counts as"
                 " plain http. If a proxy of yours set that header, set trusted_proxies to the"
                 " number of proxies in front of the app (mount ProxyProbe to find it).",
+                per_process=True,
             )
 
     def _explain_processes(self) -> None:
