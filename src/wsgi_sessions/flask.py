@@ -416,9 +416,8 @@ class _Interface(SessionInterface):
         return session
 
     def save_session(self, app: Flask, session: SessionMixin, response: Response) -> None:
-        session = cast(
-            "FlaskSession", session
-        )  # open_session makes no other, and null ones aren't saved
+        # open_session makes no other, and Flask doesn't save null ones.
+        session = cast("FlaskSession", session)
         environ = session.detached
         if self._resend:
             _resend_permanent(session)

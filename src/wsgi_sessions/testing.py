@@ -1044,7 +1044,7 @@ class StoreContract:
                     return
             raise AssertionError(
                 "the sessions were never deleted"
-            )  # pragma: no cover # a store fails
+            )  # pragma: no cover # broken store
 
         def delete() -> None:
             store = self.make_store()
@@ -1233,9 +1233,7 @@ def _forked(*calls: Callable[[], object]) -> None:
     assert not failed, "a process failed; its error is above"
 
 
-def _call_and_exit(
-    call: Callable[[], object],
-) -> None:  # pragma: no cover # a child that tells nobody
+def _call_and_exit(call: Callable[[], object]) -> None:  # pragma: no cover # in a child
     status = 1
     try:
         call()
