@@ -24,8 +24,8 @@ engine registry checks doctor
 session headers stores
 transport probe stores.url stores.client
 lifetime cookie proxies rotation owners sealing stores.file stores.memory stores.redis
-_options fields events aead networks signing lifecycle
-stores.base stores.directory stores.packing stores.wire
+fields events aead networks signing lifecycle
+_options stores.base stores.directory stores.packing stores.wire
 errors record notes codec forwarding stores.lua
 """
 RANK = {
