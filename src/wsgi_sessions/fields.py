@@ -52,10 +52,9 @@ class Fields(MutableMapping[str, Any]):
 
     def get(self, key: str, default: Any = None) -> Any:
         """The value of this key, or ``default``."""
-        try:
+        if key in self:
             return self[key]
-        except KeyError:
-            return default
+        return default
 
     def __setitem__(self, key: str, value: Any) -> None:
         _check_key(key)
@@ -86,7 +85,7 @@ class Fields(MutableMapping[str, Any]):
     def __bool__(self) -> bool:
         if len(self._base) > len(self._removed):
             return True
-        return any(name not in self._base for name in self._values)
+        return bool(self._values) and any(name not in self._base for name in self._values)
 
     def clear(self) -> None:
         """Remove all fields, without decoding any."""

@@ -47,6 +47,10 @@ class Plan(NamedTuple):
     cookie: CookieStep
 
 
+_IDLE = Plan(StoreStep.NOTHING, CookieStep.LEAVE)
+_EXPIRE_ALONE = Plan(StoreStep.NOTHING, CookieStep.EXPIRE)
+
+
 class Origin(enum.Enum):
     """Where the session that the app saw came from."""
 
@@ -107,11 +111,11 @@ def decide(
         # What stands all the same was done before: destroy() or save().
         if origin is Origin.SAVED and deliverable:
             return Plan(StoreStep.NOTHING, CookieStep.SET)
-        return Plan(StoreStep.NOTHING, _expire_if(ended and cookie_sent))
+        return _EXPIRE_ALONE if ended and cookie_sent else _IDLE
     if origin is Origin.NEW:
         if deliverable and (not empty or save_uninitialized):
             return Plan(StoreStep.INSERT, CookieStep.SET)
-        return Plan(StoreStep.NOTHING, _expire_if(ended and cookie_sent))
+        return _EXPIRE_ALONE if ended and cookie_sent else _IDLE
     if new_id and (empty or not deliverable):
         # An ID that can't be handed out must not be made: its record would be nobody's.
         return Plan(StoreStep.END, CookieStep.EXPIRE)
@@ -125,10 +129,6 @@ def decide(
     refresh = cookie_stale or rolling or (persistent and step is not StoreStep.NOTHING)
     wanted = origin is Origin.SAVED or (refresh and refreshable)
     return Plan(step, CookieStep.SET if wanted and deliverable else CookieStep.LEAVE)
-
-
-def _expire_if(condition: bool) -> CookieStep:
-    return CookieStep.EXPIRE if condition else CookieStep.LEAVE
 
 
 def idle_limit(notes: Notes, idle: float) -> float:
