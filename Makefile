@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 
 FUZZ_SECONDS ?= 60
 FUZZ_FACTOR ?= 20
-FUZZ_TARGETS ?= cookie_header request token record index notes forward codec proxies log_text
+FUZZ_TARGETS ?= cookie_header request token record index notes forward codec markup proxies log_text
 
 .DEFAULT_GOAL := help
 .PHONY: help venv demo screenshots test lint types docs package coverage bench fuzz mutation clean

@@ -117,6 +117,20 @@ def test_revoke(site: Site, shell: Shell, capsys: pytest.CaptureFixture[str]) ->
     assert "\x1b" not in capsys.readouterr().err
 
 
+def test_no_text_steers_the_terminal(
+    tmp_path: Path, shell: Shell, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "real").mkdir(mode=0o700)
+    (tmp_path / "\x1b[31mred").symlink_to(tmp_path / "real")
+
+    for url in (f"file://{tmp_path}/\x1b[31mred", "\x1b[31mred\r://here", "\x1b[31mred\r"):
+        assert main(["--store", url, "list"]) == 2
+
+    errors = capsys.readouterr().err
+    assert errors.count("red") >= 1
+    assert not set("\x1b\r") & set(errors)
+
+
 def test_revoke_all(site: Site, shell: Shell) -> None:
     for _ in range(3):
         signed_in(site, "ada")

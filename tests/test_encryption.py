@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 import pytest
 
+from acts import login
 from raw import raw
 from servers import NamedServer, Server
 from wsgi import Browser, Site
-from wsgi_sessions import ConfigurationError, Session, StoreError
+from wsgi_sessions import ConfigurationError, Lifetime, Session, StoreError
 from wsgi_sessions.record import Changes, Record, UpdateResult
 from wsgi_sessions.sealing import SealedStore
 from wsgi_sessions.stores import FileStore, MemoryStore, RedisStore, Store
+from wsgi_sessions.stores.packing import TIMES
 from wsgi_sessions.testing import FakeClock, FaultyStore, StoreContract
 
 CONFLICT = UpdateResult.CONFLICT
@@ -172,6 +177,61 @@ def test_values_cant_be_moved_between_fields_or_sessions() -> None:
         assert site.run(browser, lambda s: s["a"]).text == SECRETS[0]
 
 
+@pytest.mark.parametrize("owner", [None, "mallory"])
+@pytest.mark.parametrize("forged", ["root", "", None])
+def test_who_writes_the_store_cant_change_the_owner(owner: str | None, forged: str | None) -> None:
+    if owner == forged:
+        return
+    store = MemoryStore()
+    site, browser = started(store)
+    if owner is not None:
+        site.run(browser, lambda s: s.login(owner))
+    (key,) = store.keys()
+    record = store.load(key)
+    assert record is not None
+
+    store.delete(key)
+    store.insert(key, replace(record, owner=forged))
+
+    no_session(site, browser)
+
+
+def test_the_owner_of_another_session_cant_be_copied() -> None:
+    store = MemoryStore()
+    site, browser = started(store)
+    root = site.browser()
+    site.run(root, lambda s: s.login("root"))
+    records = {key: record for key in list(store.keys()) if (record := store.load(key))}
+    (key,) = (key for key, record in records.items() if record.owner is None)
+    mine = records.pop(key)
+    (theirs,) = records.values()
+    of_theirs = {n: raw for n, raw in theirs.fields.items() if n.startswith("\0")}
+    for fields in ({**of_theirs, **mine.fields}, {**mine.fields, **of_theirs}):
+        store.delete(key)
+        store.insert(key, replace(mine, owner="root", fields=fields))
+
+        no_session(site, browser)
+
+
+def test_no_written_time_lifts_the_absolute_limit(tmp_path: Path) -> None:
+    # Times stay plain, as stores work by them; the limit counts from the sealed notes.
+    for at, value in ((0, math.nan), (1, math.nan), (0, math.inf), (1, math.inf)):
+        store = FileStore(tmp_path / f"{at}-{value}")
+        site, browser = started(store, lifetime=Lifetime(idle=60, absolute=600))
+        (key,) = store.keys()
+        path = store.path / key[:2] / key
+        content = path.read_bytes()
+        times = [*TIMES.unpack_from(content, 8)]
+        times[at] = value
+        written = TIMES.pack(*times)
+        path.write_bytes(
+            content[:8] + written + crc32(written).to_bytes(4, "little") + content[28:]
+        )
+        site.clock.advance(601)
+
+        assert site.run(browser, read).text == "{}", (at, value)
+
+
 def test_older_notes_cant_be_put_back() -> None:
     store = MemoryStore()
     site, browser = started(store)
@@ -206,9 +266,13 @@ def test_migration_seals_at_the_next_write() -> None:
 def test_field_names_of_ours_are_out_of_the_apps_reach() -> None:
     site, browser = started(MemoryStore())
 
-    site.run(browser, lambda s: s.update({"\0tie": "mine", "\0\0": 2, "": 3}))
+    site.run(browser, login)
+    ours = {"\0tie": "mine", "\0owner": 1, "\0\0": 2, "": 3}
 
-    assert site.run(browser, lambda s: (s["\0tie"], s["\0\0"], s[""])).text == "('mine', 2, 3)"
+    site.run(browser, lambda s: (s.clear(), s.update(ours)))
+
+    assert site.run(browser, lambda s: dict(s) == ours).text == "True"
+    assert site.run(browser, lambda s: (len(s), s.owner)).text == "(4, 'bob')"
 
 
 def test_without_the_package_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

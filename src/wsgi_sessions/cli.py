@@ -24,6 +24,8 @@ from .stores import Store, store_from_url
 
 DONE, FAILED, USAGE = 0, 1, 2
 _PURGE_TICK = 0.2
+_LONGEST = 2000
+"""Characters of a text for humans."""
 
 
 def main(argv: Sequence[str] | None = None, out: TextIO | None = None) -> int:
@@ -141,7 +143,7 @@ def _show(arguments: argparse.Namespace, out: TextIO) -> int:
             print(f"{name}:", file=out)
             unit = " bytes" if name == "fields" else ""
             for key, entry in value.items():
-                print(f"  {printable(str(key))}: {printable(str(entry), 2000)}{unit}", file=out)
+                print(f"  {printable(str(key))}: {printable(str(entry), _LONGEST)}{unit}", file=out)
         else:
             print(f"{name}: {printable(str(value))}", file=out)
     return DONE
@@ -206,7 +208,7 @@ def _doctor(arguments: argparse.Namespace, out: TextIO) -> int:
         _print_json([_finding(finding) for finding in findings], out)
     else:
         for finding in findings:
-            print(f"{finding.severity.value:<7} {finding.text}", file=out)
+            print(f"{finding.severity.value:<7} {printable(finding.text, _LONGEST)}", file=out)
     return FAILED if any(found.severity is Severity.ERROR for found in findings) else DONE
 
 
@@ -220,7 +222,8 @@ def _unknown(handle: str) -> int:
 
 
 def _complain(text: str) -> None:
-    sys.stderr.write(f"wsgi-sessions: {text}\n")
+    # Errors quote what a server answered or what a file is called.
+    sys.stderr.write(f"wsgi-sessions: {printable(text, _LONGEST)}\n")
 
 
 def _sessions(count: int) -> str:

@@ -18,7 +18,7 @@ from flask.sessions import NullSession, SessionInterface, SessionMixin
 from markupsafe import Markup
 
 from ._options import check_flag, closest
-from .codec import MAX_DEPTH, Codec, JSONCodec, UnstorableValue
+from .codec import MAX_DEPTH, Codec, CorruptField, JSONCodec, UnstorableValue
 from .cookie import Cookie
 from .errors import ConfigurationError, StoreError
 from .exchange import OnStoreError, close
@@ -173,7 +173,10 @@ class MarkupCodec:
             CorruptField: for anything that `encode` would not have written.
         """
         value = self._plain.decode(data)
-        return _unworded(value) if _WORDED in data else value
+        try:
+            return _unworded(value) if _WORDED in data else value
+        except RecursionError:
+            raise CorruptField("nested too deep") from None
 
 
 # As a dict of one name that JSONCodec escapes with one more "~"; an app's own dict of that look

@@ -14,8 +14,10 @@ from werkzeug.http import parse_dict_header
 
 from .transport import Header
 
-# Caches that obey these ignore Cache-Control (RFC 9213 section 2.2).
-_CDN_HEADERS = frozenset({"cdn-cache-control", "surrogate-control", "cloudflare-cdn-cache-control"})
+# Caches that obey these ignore Cache-Control (RFC 9213 section 2.2). Many CDNs have one of their
+# own name, with that ending; X-Accel-Expires is nginx's, Edge-Control Akamai's.
+_CDN_HEADERS = frozenset({"surrogate-control", "edge-control", "x-accel-expires"})
+_CDN_ENDING = "cdn-cache-control"
 
 
 class Finished(NamedTuple):
@@ -84,7 +86,7 @@ def _merged_vary(
 
 def _not_stored(headers: list[Header]) -> tuple[list[Header], bool]:
     directives = cache_directives(headers)
-    rest = [header for header in headers if header[0].lower() not in _CDN_HEADERS]
+    rest = [header for header in headers if not _is_for_cdns(header[0].lower())]
     # `private="name"` makes only that header private (RFC 9111 section 5.2.2.7).
     if "no-store" in directives or directives.get("private", "") is None:
         return rest, False
@@ -92,6 +94,10 @@ def _not_stored(headers: list[Header]) -> tuple[list[Header], bool]:
     rest = [header for header in rest if header[0].lower() != "cache-control"]
     rest.append(("Cache-Control", "no-store"))
     return rest, was_public
+
+
+def _is_for_cdns(name: str) -> bool:
+    return name in _CDN_HEADERS or name.endswith(_CDN_ENDING)
 
 
 def cache_directives(headers: Sequence[Header]) -> dict[str, str | None]:

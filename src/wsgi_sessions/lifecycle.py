@@ -152,10 +152,11 @@ def deadline_of(record: Record, notes: Notes, *, idle: float, absolute: float) -
     Whichever is earlier, so that a limit that was shortened counts at once (ASVS 5.0, 7.3.1 and
     7.3.2). From this moment on, the session is dead.
     """
+    # The notes come first: NaN, written into the store as another time, loses against a number.
     return min(
-        record.expires_at,
-        record.used_at + min(notes.idle, idle),
         notes.started_at + min(notes.absolute, absolute),
+        record.used_at + min(notes.idle, idle),
+        record.expires_at,
     )
 
 

@@ -114,7 +114,10 @@ def _with_extra(notes: Notes, raw: bytes) -> Notes:
 def _limit(value: object) -> float:
     if type(value) not in (int, float) or not value > 0:  # type: ignore[operator] # it is a number
         raise CorruptNotes("damaged")
-    return float(value)  # type: ignore[arg-type] # it is a number
+    try:
+        return float(value)  # type: ignore[arg-type] # it is a number
+    except OverflowError:
+        raise CorruptNotes("damaged") from None
 
 
 def is_label(value: object) -> bool:

@@ -31,6 +31,13 @@ class Record:
     owner: str | None = None
     """The user whom the session belongs to: the app's opaque string."""
 
+    def __repr__(self) -> str:
+        return (
+            f"Record({_named(self.fields)}, notes of {len(self.notes)} bytes,"
+            f" used_at={self.used_at}, expires_at={self.expires_at}, version={self.version},"
+            f" owner={self.owner!r})"
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Changes:
@@ -47,6 +54,18 @@ class Changes:
     def changes_data(self) -> bool:
         """True if applying this raises the record's version; False for a mere touch."""
         return bool(self.set or self.delete or self.notes is not None)
+
+    def __repr__(self) -> str:
+        notes = "no notes" if self.notes is None else f"notes of {len(self.notes)} bytes"
+        return (
+            f"Changes(set {_named(self.set)}, delete {sorted(self.delete)}, {notes},"
+            f" used_at={self.used_at}, expires_at={self.expires_at})"
+        )
+
+
+def _named(fields: Mapping[str, bytes]) -> str:
+    # Names alone: tools that show the locals of a traceback must not show what users store.
+    return f"fields [{', '.join(map(repr, fields))}]"
 
 
 class UpdateResult(enum.Enum):

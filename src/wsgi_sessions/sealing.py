@@ -2,8 +2,9 @@
 
 Every field's value and the notes are sealed with AES-GCM, bound to the store key and the field's
 name, so that reading the store shows nothing and values can't be moved between sessions or fields.
-Owner, times and field names stay readable: stores work by them. The layer is itself a store and
-holds to the whole contract; who calls it never sees a sealed byte.
+Owner, times and field names stay readable: stores work by them; the owner is sealed a second time
+beside, so that nobody else can write one. The layer is itself a store and holds to the whole
+contract; who calls it never sees a sealed byte.
 """
 
 from __future__ import annotations
@@ -27,7 +28,11 @@ _MARK = b"\xe1\x01"
 # together with it, so that older notes, put back by someone who writes the store, don't fit.
 _TIE = "\0tie"
 _TIE_BYTES = 16
+# The owner, who never changes under one key: an owner that someone wrote into the store isn't this.
+_OWNER = "\0owner"
+_OURS = (_TIE, _OWNER)
 _ATTEMPTS = 16
+_ENCODING = "utf-8", "surrogatepass"
 
 
 def check_keys(keys: object) -> tuple[bytes, ...]:
@@ -133,9 +138,9 @@ class SealedStore(Store):
             fields = {n: raw for n, raw in plain.items() if n not in changes.delete}
             notes = record.notes if changes.notes is None else changes.notes
             whole = replace(changes, set={**fields, **changes.set}, notes=notes)
-            written = self._store.update(
-                key, self._sealed_changes(key, whole), if_version=record.version
-            )
+            sealed = self._sealed_changes(key, whole)
+            owned = replace(sealed, set={**sealed.set, **self._sealed_owner(key, record.owner)})
+            written = self._store.update(key, owned, if_version=record.version)
             if written is not UpdateResult.CONFLICT or if_version is not None:
                 return written
         raise StoreError("a plain record was changed too fast to be encrypted", operation="update")
@@ -175,7 +180,13 @@ class SealedStore(Store):
 
     def _sealed(self, key: str, record: Record) -> Record:
         sealed = self._sealed_changes(key, Changes(set=record.fields, notes=record.notes))
-        return replace(record, fields=sealed.set, notes=sealed.notes or b"")
+        fields = {**sealed.set, **self._sealed_owner(key, record.owner)}
+        return replace(record, fields=fields, notes=sealed.notes or b"")
+
+    def _sealed_owner(self, key: str, owner: str | None) -> dict[str, bytes]:
+        if owner is None:
+            return {}
+        return {_OWNER: self._seal(owner.encode(*_ENCODING), _context(key, "owner"))}
 
     def _sealed_changes(self, key: str, changes: Changes) -> Changes:
         fields = {
@@ -205,7 +216,15 @@ class SealedStore(Store):
         tie = self.open_value(record.fields.get(_TIE, b""), _context(key, "tie"))
         if notes is None or tie is None or len(tie) != _TIE_BYTES:
             return None
+        if not self._is_owner(key, record):
+            return None
         return notes[_TIE_BYTES:] if hmac.compare_digest(notes[:_TIE_BYTES], tie) else None
+
+    def _is_owner(self, key: str, record: Record) -> bool:
+        sealed = record.fields.get(_OWNER)
+        if sealed is None or record.owner is None:
+            return sealed is None and record.owner is None
+        return self.open_value(sealed, _context(key, "owner")) == record.owner.encode(*_ENCODING)
 
 
 class _SealedFields(Mapping[str, bytes]):
@@ -229,14 +248,14 @@ class _SealedFields(Mapping[str, bytes]):
         return isinstance(name, str) and _outer(name) in self._fields
 
     def __iter__(self) -> Iterator[str]:
-        return (_inner(name) for name in self._fields if name != _TIE)
+        return (_inner(name) for name in self._fields if name not in _OURS)
 
     def __len__(self) -> int:
-        return len(self._fields) - (_TIE in self._fields)
+        return len(self._fields) - sum(name in self._fields for name in _OURS)
 
 
 def _outer(name: str) -> str:
-    """The field's name in the inner store: the tie's is out of the app's reach."""
+    """The field's name in the inner store: ours are out of the app's reach."""
     return "\0" + name if name.startswith("\0") else name
 
 

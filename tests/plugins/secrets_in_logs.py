@@ -1,27 +1,33 @@
-"""Watches every test: no session ID, token or secret key that was used in it gets into any log.
+"""Watches every test: no session ID, token, secret key or value that was used gets into any log.
 
 Everything that is logged, at every level, tracebacks included, is kept for the length of a test
-and then searched. What is secret is noted where it is made: when a token is signed or sealed, and
-when a middleware is given its keys.
+and then searched. What is secret is noted where it is made: when a token is signed or sealed, when
+a middleware is given its keys, and when a value is encoded to be stored.
 """
 
 from __future__ import annotations
 
+import base64
 import logging
-import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import pytest
 
 import wsgi_sessions.middleware
+from wsgi_sessions.codec import JSONCodec
 from wsgi_sessions.record import is_key
 from wsgi_sessions.signing import TokenSigner, check_secrets
 from wsgi_sessions.stores.client import ClientSeal
 
-_WORD = re.compile(r"[A-Za-z0-9_-]{16,}")
-_MUCH = 20_000_000
-"""Characters to be compared, from which on whole words only are looked up."""
+_GRAM = 8
+"""Characters: a value that is shorter could stand in a log by chance."""
+_CUT = 40
+"""Characters: as much of a value as is looked for, so that a leak that is cut short is seen."""
+_DISTINCT = 4
+"""How many different characters tell a value from a filler such as ``"xxxxxxxx"``."""
+_MUCH = 1_000_000
+"""Characters to be compared, from which on the text is indexed first."""
 
 
 class Watch(logging.Handler):
@@ -42,13 +48,42 @@ class Watch(logging.Handler):
 
     def leaked(self) -> set[str]:
         """The secrets of this test that its log shows."""
+        if not self.lines:
+            return set()
         text = "\n".join(self.lines)
         if len(text) * len(self.secrets) < _MUCH:
             return {secret for secret in self.secrets if secret in text}
-        return self.secrets.intersection(_WORD.findall(text))
+        grams = {text[at : at + _GRAM] for at in range(len(text))}
+        return {secret for secret in self.secrets if secret[:_GRAM] in grams and secret in text}
 
     def note(self, *secrets: str) -> None:
-        self.secrets.update(secrets)
+        self.secrets.update(secret for secret in secrets if len(secret) >= _GRAM)
+
+    def note_value(self, value: object) -> None:
+        """Note what a session holds: all text and bytes in it, as they are and as they are shown."""
+        for found in leaves(value):
+            if isinstance(found, bytes):
+                spellings = [found.decode("latin-1"), repr(found)[2:-1]]
+                spellings.append(base64.b64encode(found).decode())
+            else:
+                spellings = [found, repr(found)[1:-1], ascii(found)[1:-1]]
+            for spelling in spellings:
+                if len(spelling) >= _GRAM and len(set(spelling[:_CUT])) >= _DISTINCT:
+                    self.secrets.add(spelling[:_CUT])
+
+
+def leaves(value: object) -> Iterator[str | bytes]:
+    """All text and bytes in a value, the names in it not among them."""
+    seen: set[int] = set()
+    left = [value]
+    while left:
+        present = left.pop()
+        if isinstance(present, (str, bytes)):
+            yield present
+        elif isinstance(present, (list, tuple, set, frozenset, dict)) and id(present) not in seen:
+            seen.add(id(present))  # a value may stand within itself
+            inner: Iterable[object] = present.values() if isinstance(present, dict) else present
+            left.extend(inner)
 
 
 def noting(watch: Watch, make: Callable[..., str]) -> Callable[..., str]:
@@ -64,12 +99,23 @@ def noting(watch: Watch, make: Callable[..., str]) -> Callable[..., str]:
     return made
 
 
+def noting_values(watch: Watch, encode: Callable[..., bytes]) -> Callable[..., bytes]:
+    """``encode`` as it is, with each value noted, whether it can be encoded or not."""
+
+    def encoded(self: Any, value: Any) -> bytes:
+        watch.note_value(value)
+        return encode(self, value)
+
+    return encoded
+
+
 @pytest.fixture(scope="session")
 def _watch() -> Iterator[Watch]:
     watch = Watch()
     patch = pytest.MonkeyPatch()
     patch.setattr(TokenSigner, "sign", noting(watch, TokenSigner.sign))
     patch.setattr(ClientSeal, "seal", noting(watch, ClientSeal.seal))
+    patch.setattr(JSONCodec, "encode", noting_values(watch, JSONCodec.encode))
 
     def checked(secret_key: object, option: str = "secret_key") -> tuple[bytes, ...]:
         secrets = check_secrets(secret_key, option)

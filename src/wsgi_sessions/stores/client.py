@@ -119,6 +119,9 @@ class Opened(NamedTuple):
     record: Record
     old_secret: bool
 
+    def __repr__(self) -> str:
+        return f"Opened({self.record!r}, old_secret={self.old_secret})"
+
 
 class ClientSeal:
     """Seals records into cookie values under the app's secrets, newest first.

@@ -481,6 +481,8 @@ def _decode_head(content: bytes) -> tuple[int, float, float]:
     _, checksum, used_at, expires_at, times_checksum = _HEAD.unpack_from(content)
     if times_checksum != crc32(content[_TIMES_AT : _TIMES_AT + TIMES.size]):
         raise Damaged("the times have another checksum")
+    if not math.isfinite(used_at) or math.isnan(expires_at):
+        raise Damaged("a time is no number")
     return checksum, used_at, expires_at
 
 
