@@ -20,7 +20,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from .work import NAME, App, Environ, Manners, act
+from .work import NAME, App, Environ, Manners, act, nothing
 
 SECRET = "an-HMAC-key-for-measuring-that-nobody-else-uses"
 LIMIT = 1 << 20
@@ -82,7 +82,7 @@ def _held(data: dict[str, Any]) -> dict[str, Any]:
 
 def _bare(data: dict[str, Any]) -> App:
     held = _held(data)
-    manners = Manners(sign_in=bool)
+    manners = Manners(sign_in=nothing)
     return plain_app(manners, data, lambda environ: held)
 
 

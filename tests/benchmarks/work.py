@@ -42,17 +42,21 @@ def payload(size: int, fields: int) -> dict[str, Any]:
     return data
 
 
+def nothing(session: Any) -> None:
+    """Not even whether it is true: a mapping would count its fields."""
+
+
 @dataclass(frozen=True, slots=True)
 class Manners:
     """What a contender wants to be told, beyond mapping operations."""
 
-    changed: Callable[[Any], object] = bool
+    changed: Callable[[Any], object] = nothing
     """That something inside a value has changed."""
-    new_id: Callable[[Any], object] = bool
+    new_id: Callable[[Any], object] = nothing
     """That the session must get a new ID, because someone signed in."""
     sign_in: Callable[[Any], object] | None = None
     """Its own way to sign someone in, filed under the user; None: it has none."""
-    end: Callable[[Any], object] = bool
+    end: Callable[[Any], object] = nothing
     """That the session is over."""
 
 
