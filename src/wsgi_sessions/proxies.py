@@ -437,8 +437,10 @@ class _XForwarded:
             self.problems.append(f"{kind}_long")
             return None
         entry = entries[-count]
-        text = entry.strip(OWS) if len(entry) < MAX_ENTRY else ""
-        return _parsed(text, kind, parse, self.problems)
+        value = parse(entry.strip(OWS)) if len(entry) < MAX_ENTRY else None
+        if value is None:
+            self.problems.append(f"{kind}_malformed")
+        return value
 
     def other_family_present(self) -> bool:
         return "HTTP_FORWARDED" in self.environ
@@ -514,19 +516,13 @@ class _Forwarded:
             if kind == "proto":
                 self.problems.append("proto_absent")
             return None
-        return _parsed(value, kind, parse, self.problems)
+        parsed = parse(value)
+        if parsed is None:
+            self.problems.append(f"{kind}_malformed")
+        return parsed
 
     def other_family_present(self) -> bool:
         return any(key in self.environ for key in _X_FORWARDED.values())
-
-
-def _parsed(
-    text: str, kind: str, parse: Callable[[str], T | None], problems: list[str]
-) -> T | None:
-    value = parse(text)
-    if value is None:
-        problems.append(f"{kind}_malformed")
-    return value
 
 
 # Settings
