@@ -17,6 +17,7 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
+import socket
 import sys
 import threading
 import time
@@ -26,7 +27,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping, MutableMapping
 from datetime import timedelta
 from functools import partial
-from typing import Any, ParamSpec, TypeVar, cast
+from typing import Any, ParamSpec, Self, TypeVar, cast
 
 from .errors import StoreError
 from .record import Changes, OwnedEntry, Record, UpdateResult
@@ -38,6 +39,8 @@ __all__ = ["FakeClock", "FaultyStore", "StoreContract", "session_of"]
 P = ParamSpec("P")
 T = TypeVar("T")
 Hook = Callable[..., object]
+_Meet = Callable[[], None]
+"""Returns when another process has come as far."""
 
 UPDATED, GONE, CONFLICT = UpdateResult.UPDATED, UpdateResult.GONE, UpdateResult.CONFLICT
 
@@ -302,6 +305,9 @@ class StoreContract:
     the same data. The times used are around the real time, because a store may have an expiry of
     its own that goes by that.
     """
+
+    rounds: int = 100
+    """How often two calls meet in each race. More rounds find rarer accidents, and take longer."""
 
     def make_store(self) -> Store:
         """Open the store that is to be tested."""
@@ -910,11 +916,12 @@ class StoreContract:
     def test_a_session_deleted_while_it_is_written_stays_deleted(self) -> None:
         store = self.make_store()
 
-        for changes in (Changes(set={"a": b"2"}), _touch()):
-            for _ in range(_ROUNDS):
+        with _Racers() as race:
+            for number in range(self.rounds):
+                changes = _touch() if number % 2 else Changes(set={"a": b"2"})
                 key = _key()
                 store.insert(key, _record({"a": b"1"}))
-                deleted, updated = _race(
+                deleted, updated = race(
                     partial(store.delete, key),
                     partial(store.update, key, changes),
                 )
@@ -927,73 +934,93 @@ class StoreContract:
     def test_a_session_replaced_while_it_is_written_stays_replaced(self) -> None:
         store = self.make_store()
 
-        for _ in range(_ROUNDS):
-            old, new = _key(), _key()
-            store.insert(old, _record({"a": b"1"}))
-            replaced, updated = _race(
-                partial(store.replace, old, new, _record({"b": b"1"})),
-                partial(store.update, old, Changes(set={"a": b"2"})),
-            )
-            assert replaced is UPDATED
-            assert updated in (UPDATED, GONE)
-            assert store.update(old, Changes(set={"a": b"3"})) is GONE
-            assert store.load(old) is None
-            assert dict(_loaded(store, new).fields) == {"b": b"1"}
+        with _Racers() as race:
+            for _ in range(self.rounds):
+                old, new = _key(), _key()
+                store.insert(old, _record({"a": b"1"}))
+                replaced, updated = race(
+                    partial(store.replace, old, new, _record({"b": b"1"})),
+                    partial(store.update, old, Changes(set={"a": b"2"})),
+                )
+                assert replaced is UPDATED
+                assert updated in (UPDATED, GONE)
+                assert store.update(old, Changes(set={"a": b"3"})) is GONE
+                assert store.load(old) is None
+                assert dict(_loaded(store, new).fields) == {"b": b"1"}
 
     def test_a_conditional_replace_loses_no_update(self) -> None:
         store = self.make_store()
 
-        for _ in range(_ROUNDS):
-            old, new = _key(), _key()
-            store.insert(old, _record({"a": b"1"}))
-            replaced, updated = _race(
-                partial(store.replace, old, new, _record(), if_version=1),
-                partial(store.update, old, Changes(set={"a": b"2"})),
-            )
-            assert (replaced, updated) in ((UPDATED, GONE), (CONFLICT, UPDATED))
-            assert (store.load(old) is None) == (replaced is UPDATED)
-            assert (store.load(new) is None) == (replaced is CONFLICT)
+        with _Racers() as race:
+            for _ in range(self.rounds):
+                old, new = _key(), _key()
+                store.insert(old, _record({"a": b"1"}))
+                replaced, updated = race(
+                    partial(store.replace, old, new, _record(), if_version=1),
+                    partial(store.update, old, Changes(set={"a": b"2"})),
+                )
+                assert (replaced, updated) in ((UPDATED, GONE), (CONFLICT, UPDATED))
+                assert (store.load(old) is None) == (replaced is UPDATED)
+                assert (store.load(new) is None) == (replaced is CONFLICT)
 
     def test_of_two_replaces_one_wins(self) -> None:
         store = self.make_store()
 
-        for _ in range(_ROUNDS):
-            old, one, two = _key(), _key(), _key()
-            store.insert(old, _record())
-            results = _race(
-                partial(store.replace, old, one, _record()),
-                partial(store.replace, old, two, _record()),
-            )
-            assert sorted(result.value for result in results) == ["gone", "updated"]
-            assert store.load(old) is None
-            assert (store.load(one) is not None) == (results[0] is UPDATED)
-            assert (store.load(two) is not None) == (results[1] is UPDATED)
+        with _Racers() as race:
+            for _ in range(self.rounds):
+                old, one, two = _key(), _key(), _key()
+                store.insert(old, _record())
+                results = race(
+                    partial(store.replace, old, one, _record()),
+                    partial(store.replace, old, two, _record()),
+                )
+                assert sorted(result.value for result in results) == ["gone", "updated"]
+                assert store.load(old) is None
+                assert (store.load(one) is not None) == (results[0] is UPDATED)
+                assert (store.load(two) is not None) == (results[1] is UPDATED)
 
     def test_a_replace_and_a_delete_leave_one_session_or_none(self) -> None:
         store = self.make_store()
 
-        for _ in range(_ROUNDS):
-            old, new = _key(), _key()
-            store.insert(old, _record())
-            replaced, deleted = _race(
-                partial(store.replace, old, new, _record()),
-                partial(store.delete, old),
-            )
-            assert (replaced is UPDATED) != deleted
-            assert store.load(old) is None
-            assert (store.load(new) is not None) == (replaced is UPDATED)
+        with _Racers() as race:
+            for _ in range(self.rounds):
+                old, new = _key(), _key()
+                store.insert(old, _record())
+                replaced, deleted = race(
+                    partial(store.replace, old, new, _record()),
+                    partial(store.delete, old),
+                )
+                assert (replaced is UPDATED) != deleted
+                assert store.load(old) is None
+                assert (store.load(new) is not None) == (replaced is UPDATED)
 
     def test_of_two_inserts_and_of_two_deletes_one_wins(self) -> None:
         store = self.make_store()
 
-        for _ in range(_ROUNDS):
-            key = _key()
-            inserted = _race(
-                partial(store.insert, key, _record()),
-                partial(store.insert, key, _record()),
-            )
-            deleted = _race(partial(store.delete, key), partial(store.delete, key))
-            assert sorted(inserted) == sorted(deleted) == [False, True]
+        with _Racers() as race:
+            for _ in range(self.rounds):
+                key = _key()
+                inserted = race(
+                    partial(store.insert, key, _record()),
+                    partial(store.insert, key, _record()),
+                )
+                deleted = race(partial(store.delete, key), partial(store.delete, key))
+                assert sorted(inserted) == sorted(deleted) == [False, True]
+
+    def test_a_session_that_expires_while_it_is_written_lives_or_is_gone(self) -> None:
+        store = self.make_store()
+
+        with _Racers() as race:
+            for _ in range(_PURGES):
+                keys = [_key() for _ in range(self.rounds // _PURGES)]
+                for key in keys:
+                    store.insert(key, _record({"a": b"1"}, expires_at=_now() + 10))
+                _, results = race(
+                    partial(store.purge_expired, _now() + 10),
+                    partial(_renew_all, store, keys),
+                )
+                for key, result in zip(keys, results, strict=True):
+                    _assert_renewed_or_gone(store, key, result)
 
     def test_a_session_that_is_renewed_survives_the_purges_meanwhile(self) -> None:
         store, key, clock = self.make_store(), _key(), FakeClock(_now())
@@ -1022,57 +1049,136 @@ class StoreContract:
     def test_processes_that_write_different_fields_lose_nothing(self) -> None:
         key = self._shared_session({})
 
-        _forked(*(lambda who=who: _write_fields(self.make_store(), key, who) for who in range(4)))
+        def write(who: int) -> None:
+            _write_fields(self.make_store(), key, who, self.rounds // 4)
 
-        assert dict(_loaded(self.make_store(), key).fields) == _fields_of(4)
+        _forked(*(partial(write, who) for who in range(4)))
+
+        lost = dict(_loaded(self.make_store(), key).fields) != _fields_of(4, self.rounds // 4)
+        assert not lost, "fields were lost"
 
     def test_a_counter_in_processes_is_exact(self) -> None:
         key = self._shared_session({"n": b"0"})
 
-        _forked(*[lambda: _count(self.make_store(), key)] * 4)
+        _forked(*[lambda: _count(self.make_store(), key, self.rounds // 4)] * 4)
 
-        assert _loaded(self.make_store(), key).fields["n"] == b"%d" % (4 * _COUNTS)
+        assert _loaded(self.make_store(), key).fields["n"] == b"%d" % (self.rounds // 4 * 4)
 
     def test_a_session_deleted_in_another_process_stays_deleted(self) -> None:
-        keys = [self._shared_session({"a": b"1"}) for _ in range(50)]
+        keys = self._shared_sessions()
 
-        def write() -> None:
+        def writer(meet: _Meet) -> None:
             store = self.make_store()
-            for _ in range(_MANY_ROUNDS):
-                written = [store.update(key, Changes(set={"a": b"2"})) for key in keys]
-                if written.count(GONE) == len(keys):
-                    return
-            raise AssertionError(
-                "the sessions were never deleted"
-            )  # pragma: no cover # broken store
+            for key in keys:
+                meet()
+                assert store.update(key, _WRITE) in (UPDATED, GONE)
+                meet()
+                assert store.update(key, _WRITE) is GONE
+                assert store.update(key, _touch()) is GONE
+                assert store.load(key) is None
 
-        def delete() -> None:
+        def deleter(meet: _Meet) -> None:
             store = self.make_store()
-            assert [store.delete(key) for key in keys] == [True] * len(keys)
+            for key in keys:
+                meet()
+                assert store.delete(key) is True
+                meet()
 
-        _forked(write, write, delete)
+        _in_step(writer, deleter)
 
         store = self.make_store()
         assert [key for key in keys if store.load(key) is not None] == []
 
-    def _shared_session(self, fields: Mapping[str, bytes]) -> str:
+    def test_a_session_replaced_in_another_process_stays_replaced(self) -> None:
+        moves = [(key, _key()) for key in self._shared_sessions()]
+
+        def writer(meet: _Meet) -> None:
+            store = self.make_store()
+            for old, new in moves:
+                meet()
+                assert store.update(old, _WRITE) in (UPDATED, GONE)
+                meet()
+                assert store.update(old, _WRITE) is GONE
+                assert store.load(old) is None
+                assert dict(_loaded(store, new).fields) == {"b": b"1"}
+
+        def replacer(meet: _Meet) -> None:
+            store = self.make_store()
+            for old, new in moves:
+                meet()
+                assert store.replace(old, new, _record({"b": b"1"})) is UPDATED
+                meet()
+
+        _in_step(writer, replacer)
+
+    def test_a_conditional_replace_in_another_process_loses_no_update(self) -> None:
+        moves = [(key, _key()) for key in self._shared_sessions()]
+
+        def writer(meet: _Meet) -> None:
+            store = self.make_store()
+            for old, new in moves:
+                meet()
+                written = store.update(old, _WRITE)
+                meet()
+                assert (store.load(old) is None) == (written is GONE)
+                assert (store.load(new) is None) == (written is UPDATED)
+
+        def replacer(meet: _Meet) -> None:
+            store = self.make_store()
+            for old, new in moves:
+                meet()
+                replaced = store.replace(old, new, _record(), if_version=1)
+                assert replaced in (UPDATED, CONFLICT)
+                meet()
+
+        _in_step(writer, replacer)
+
+    def test_a_session_that_expires_in_another_process_lives_or_is_gone(self) -> None:
+        keys = self._shared_sessions(expires_at=_now() + 10)
+
+        def writer(meet: _Meet) -> None:
+            store = self.make_store()
+            meet()
+            results = _renew_all(store, keys)
+            meet()
+            for key, result in zip(keys, results, strict=True):
+                _assert_renewed_or_gone(store, key, result)
+
+        def purger(meet: _Meet) -> None:
+            store = self.make_store()
+            meet()
+            store.purge_expired(_now() + 10)
+            meet()
+
+        _in_step(writer, purger)
+
+    def _shared_sessions(self, expires_at: float | None = None) -> list[str]:
+        """As many sessions as there are rounds, or a skip as below."""
+        keys = [self._shared_session({"a": b"1"}, expires_at)]
+        store = self.make_store()
+        for key in (_key() for _ in range(1, self.rounds)):
+            store.insert(key, _record({"a": b"1"}, expires_at=expires_at))
+            keys.append(key)
+        return keys
+
+    def _shared_session(self, fields: Mapping[str, bytes], expires_at: float | None = None) -> str:
         """A session that another process made, or a skip if this one can't see it."""
         import pytest  # noqa: PLC0415 # only tests have it
 
         key = _key()
         if not hasattr(os, "fork"):
             pytest.skip("this platform has no fork")  # pragma: no cover # as it says
-        _forked(lambda: self.make_store().insert(key, _record(fields)))
+        _forked(lambda: self.make_store().insert(key, _record(fields, expires_at=expires_at)))
         if self.make_store().load(key) is None:
             pytest.skip("make_store() opens other data in another process")
         return key
 
 
 _WRITES = 25
-_MANY_ROUNDS = 2000
-"""Far more than it takes; a test that waits for another process must end even if that one died."""
 _COUNTS = 10
-_ROUNDS = 100
+_PURGES = 10
+_PATIENCE = 60.0
+"""Seconds after which who waits for another thread or process gives up: that one has died."""
 _STARTED = float(int(time.time())) + 0.25
 
 
@@ -1119,6 +1225,28 @@ def _touch(used_at: float | None = None, expires_at: float | None = None) -> Cha
     )
 
 
+def _renewal() -> Changes:
+    """What a request writes that came just before a deadline of 10 seconds."""
+    return Changes(set={"a": b"2"}, used_at=_now() + 9, expires_at=_later())
+
+
+def _renew_all(store: Store, keys: list[str]) -> list[UpdateResult]:
+    return [store.update(key, _renewal()) for key in keys]
+
+
+_WRITE = Changes(set={"a": b"2"})
+
+
+def _assert_renewed_or_gone(store: Store, key: str, result: UpdateResult) -> None:
+    if result is UPDATED:
+        assert dict(_loaded(store, key).fields) == {"a": b"2"}
+    else:
+        assert result is GONE
+        assert store.load(key) is None
+        assert store.update(key, _renewal()) is GONE
+        assert store.load(key) is None
+
+
 def _loaded(store: Store, key: str) -> Record:
     record = store.load(key)
     assert record is not None, "a live record can't be loaded"
@@ -1155,21 +1283,19 @@ def _enter(store: Store, owner: str, keys: list[str]) -> None:
         store.add_owned(owner, key, _later())
 
 
-def _write_fields(store: Store, key: str, who: int) -> None:
-    for number in range(_WRITES):
+def _write_fields(store: Store, key: str, who: int, writes: int = _WRITES) -> None:
+    for number in range(writes):
         changes = Changes(set={f"{who} {number}": b"%d" % number})
         assert store.update(key, changes) is UPDATED
 
 
-def _fields_of(writers: int) -> dict[str, bytes]:
-    return {
-        f"{who} {number}": b"%d" % number for who in range(writers) for number in range(_WRITES)
-    }
+def _fields_of(writers: int, writes: int = _WRITES) -> dict[str, bytes]:
+    return {f"{who} {number}": b"%d" % number for who in range(writers) for number in range(writes)}
 
 
-def _count(store: Store, key: str) -> None:
+def _count(store: Store, key: str, counts: int = _COUNTS) -> None:
     done = 0
-    while done < _COUNTS:
+    while done < counts:
         record = _loaded(store, key)
         after = b"%d" % (int(record.fields["n"]) + 1)
         result = store.update(key, Changes(set={"n": after}), if_version=record.version)
@@ -1177,10 +1303,57 @@ def _count(store: Store, key: str) -> None:
         done += result is UPDATED
 
 
-def _race(one: Callable[[], object], two: Callable[[], object]) -> tuple[Any, Any]:
-    """The answers of two calls that start at the same moment."""
-    answers = _together(one, two)
-    return answers[0], answers[1]
+class _Racers:
+    """Two threads that make two calls at the same moment, as often as asked: a context manager."""
+
+    def __init__(self) -> None:
+        self._barrier = threading.Barrier(2, timeout=_PATIENCE)
+        self._call: Callable[[], object] | None = None
+        self._answer: object = None
+        self._error: BaseException | None = None
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def __enter__(self) -> Self:
+        self._interval = sys.getswitchinterval()
+        sys.setswitchinterval(_OFTEN)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        sys.setswitchinterval(self._interval)
+        self._call = None
+        with contextlib.suppress(threading.BrokenBarrierError):  # it has died; its error is known
+            self._barrier.wait()
+        self._thread.join()
+
+    def __call__(self, one: Callable[[], object], two: Callable[[], object]) -> tuple[Any, Any]:
+        """Their answers."""
+        self._call = two
+        self._barrier.wait()
+        _dawdle()
+        try:
+            answer = one()
+        finally:
+            self._barrier.wait()
+        if self._error is not None:
+            raise self._error
+        return answer, self._answer
+
+    def _run(self) -> None:
+        while True:
+            self._barrier.wait()
+            if self._call is None:
+                return
+            _dawdle()
+            try:
+                self._answer = self._call()
+            except BaseException as error:  # noqa: BLE001 # raised again in the test's own thread
+                self._error = error
+            self._barrier.wait()
+
+
+_OFTEN = 1e-6
+"""Seconds; threads that take turns often meet in more places."""
 
 
 def _together(*calls: Callable[[], object]) -> list[Any]:
@@ -1191,7 +1364,7 @@ def _together(*calls: Callable[[], object]) -> list[Any]:
 
     def run(number: int, call: Callable[[], object]) -> None:
         try:
-            barrier.wait(timeout=60)
+            barrier.wait(timeout=_PATIENCE)
             _dawdle()
             answers[number] = call()
         except BaseException as error:  # noqa: BLE001 # raised again in the test's own thread
@@ -1199,7 +1372,7 @@ def _together(*calls: Callable[[], object]) -> list[Any]:
 
     threads = [threading.Thread(target=run, args=item) for item in enumerate(calls)]
     interval = sys.getswitchinterval()
-    sys.setswitchinterval(1e-6)  # threads that take turns often meet in more places
+    sys.setswitchinterval(_OFTEN)
     try:
         for thread in threads:
             thread.start()
@@ -1220,15 +1393,55 @@ def _dawdle() -> None:
 
 def _forked(*calls: Callable[[], object]) -> None:
     """Make each call in a process of its own, all at once; fails if one of them does."""
-    children: list[int] = []
-    for call in calls:
-        with warnings.catch_warnings():
-            # Python warns of forks while there are threads; ours have ended.
-            warnings.simplefilter("ignore", DeprecationWarning)
-            child = os.fork()
-        if child == 0:
-            _call_and_exit(call)
-        children.append(child)
+    waiting, starting = os.pipe()
+    children = [_fork(partial(_call_when_closed, call, waiting, starting)) for call in calls]
+    os.close(starting)
+    os.close(waiting)
+    _wait_for(children)
+
+
+def _call_when_closed(call: Callable[[], object], waiting: int, starting: int) -> None:
+    os.close(starting)
+    os.read(waiting, 1)
+    call()
+
+
+def _in_step(one: Callable[[_Meet], object], two: Callable[[_Meet], object]) -> None:
+    """The same with two calls that can wait for each other."""
+    ends = socket.socketpair()
+    children = [
+        _fork(partial(_call_in_step, call, *ends[::way])) for call, way in ((one, 1), (two, -1))
+    ]
+    for end in ends:  # or nobody would see that the other one has died
+        end.close()
+    _wait_for(children)
+
+
+def _call_in_step(
+    call: Callable[[_Meet], object], mine: socket.socket, theirs: socket.socket
+) -> None:
+    theirs.close()
+    mine.settimeout(_PATIENCE)
+
+    def meet() -> None:
+        mine.send(b".")
+        assert mine.recv(1) == b".", "the other process has died"
+        _dawdle()
+
+    call(meet)
+
+
+def _fork(call: Callable[[], object]) -> int:
+    with warnings.catch_warnings():
+        # Python warns of forks while there are threads; ours have ended.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        child = os.fork()
+    if child == 0:
+        _call_and_exit(call)
+    return child
+
+
+def _wait_for(children: list[int]) -> None:
     failed = [child for child in children if os.waitpid(child, 0)[1] != 0]
     assert not failed, "a process failed; its error is above"
 

@@ -6,15 +6,17 @@ Which test catches it is named, so that a test that stops catching anything is n
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from wsgi_sessions.errors import StoreError
 from wsgi_sessions.record import Changes, OwnedEntry, Record, UpdateResult, is_key
-from wsgi_sessions.stores import MemoryStore, Store
+from wsgi_sessions.stores import FileStore, MemoryStore, Store
 from wsgi_sessions.stores.packing import changed
 from wsgi_sessions.testing import StoreContract
 
@@ -152,6 +154,19 @@ class PurgesByFirstDeadline(MemoryStore):
     def purge_expired(self, now: float) -> int:
         late = [key for key, expires_at in self.deadlines.items() if expires_at <= now]
         return sum(self.delete(key) for key in late)
+
+
+class PurgesInTwoSteps(InTwoSteps):
+    """Looks what has expired, and removes it later, renewed or not."""
+
+    def purge_expired(self, now: float) -> int:
+        removed = 0
+        for key in list(self.keys()):
+            record = self.load(key)
+            if record is not None and record.expires_at <= now:
+                self.let_others_in()
+                removed += self.delete(key)
+        return removed
 
 
 class PurgesTooMuch(MemoryStore):
@@ -474,6 +489,7 @@ BROKEN: list[tuple[Callable[[], Store], str]] = [
     (PurgesByFirstDeadline, "test_purging_removes_what_expired_and_nothing_else"),
     (PurgesByFirstDeadline, "test_a_touch_moves_the_deadline_that_counts"),
     (PurgesByFirstDeadline, "test_a_session_that_is_renewed_survives_the_purges_meanwhile"),
+    (PurgesInTwoSteps, "test_a_session_that_expires_while_it_is_written_lives_or_is_gone"),
     (PurgesTooMuch, "test_purging_removes_what_expired_and_nothing_else"),
     (RawKeys, "test_nothing_is_kept_under_what_is_no_key"),
     (RaisesOnOddKeys, "test_what_is_no_key_is_absent"),
@@ -522,11 +538,75 @@ def test_the_contract_catches(make: Callable[[], Store], name: str) -> None:
         test()
 
 
+def let_other_processes_in() -> None:
+    for _ in range(100):
+        os.sched_yield()
+
+
+class WritesBackWhole(FileStore):
+    """Between processes: loads the record, changes it, and writes it back whole."""
+
+    def update(self, key: str, changes: Changes, *, if_version: int | None = None) -> UpdateResult:
+        record = self.load(key)
+        if record is None:
+            return GONE
+        if if_version is not None and record.version != if_version:
+            return CONFLICT
+        let_other_processes_in()
+        self.delete(key)
+        self.insert(key, changed(record, changes))
+        return UPDATED
+
+
+class LooksBeforehand(FileStore):
+    """Between processes: decides, and acts later."""
+
+    def replace(
+        self, old_key: str, new_key: str, record: Record, *, if_version: int | None = None
+    ) -> UpdateResult:
+        old = self.load(old_key)
+        if old is not None and if_version is not None and old.version != if_version:
+            return CONFLICT
+        let_other_processes_in()
+        return super().replace(old_key, new_key, record)
+
+    def purge_expired(self, now: float) -> int:
+        records = [(key, self.load(key)) for key in list(self.keys())]
+        late = [key for key, record in records if record and record.expires_at <= now]
+        let_other_processes_in()
+        return sum(self.delete(key) for key in late)
+
+
+BROKEN_BETWEEN_PROCESSES: list[tuple[type[FileStore], str]] = [
+    (WritesBackWhole, "test_processes_that_write_different_fields_lose_nothing"),
+    (WritesBackWhole, "test_a_counter_in_processes_is_exact"),
+    (WritesBackWhole, "test_a_session_deleted_in_another_process_stays_deleted"),
+    (WritesBackWhole, "test_a_session_replaced_in_another_process_stays_replaced"),
+    (LooksBeforehand, "test_a_conditional_replace_in_another_process_loses_no_update"),
+    (LooksBeforehand, "test_a_session_that_expires_in_another_process_lives_or_is_gone"),
+]
+
+
+@pytest.mark.parametrize(("kind", "name"), BROKEN_BETWEEN_PROCESSES)
+def test_the_contract_catches_between_processes(
+    kind: type[FileStore], name: str, tmp_path: Path
+) -> None:
+    class Contract(StoreContract):
+        rounds = 1000
+
+        def make_store(self) -> Store:
+            return kind(tmp_path / "sessions")
+
+    with pytest.raises(AssertionError):
+        getattr(Contract(), name)()
+
+
 def test_every_broken_store_is_tried() -> None:
     made = {
         kind
         for kind in globals().values()
-        if isinstance(kind, type) and issubclass(kind, MemoryStore)
+        if isinstance(kind, type) and issubclass(kind, MemoryStore | FileStore)
     }
+    tried = {make for make, _ in BROKEN} | {kind for kind, _ in BROKEN_BETWEEN_PROCESSES}
 
-    assert made - {MemoryStore, InTwoSteps} == {make for make, _ in BROKEN}
+    assert made - {MemoryStore, FileStore, InTwoSteps} == tried

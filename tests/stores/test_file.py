@@ -130,6 +130,8 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> Calls:
 
 
 class TestContract(StoreContract):
+    rounds = 1000
+
     @pytest.fixture(autouse=True)
     def _root(self, root: Path) -> None:
         self.root = root

@@ -35,6 +35,8 @@ def record(
 
 
 class TestContract(StoreContract):
+    rounds = 1000
+
     def make_store(self) -> Store:
         return MemoryStore()
 

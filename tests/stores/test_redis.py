@@ -78,6 +78,8 @@ class OnAServer:
 class TestWithRedisPy(OnAServer, StoreContract):
     """All defaults, which here are RESP3, retries and long timeouts."""
 
+    rounds = 1000
+
 
 @pytest.mark.parametrize("redis_server", BINARIES[-1:], indirect=True)
 class TestWithDecodedResponses(OnAServer, StoreContract):

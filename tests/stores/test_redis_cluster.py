@@ -81,7 +81,7 @@ class OnACluster:
 
 @REDIS_PY
 class TestWithRedisPy(OnACluster, StoreContract):
-    pass
+    rounds = 1000
 
 
 @VALKEY_PY

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import runpy
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +18,15 @@ EXAMPLE = Path(__file__).parents[2] / "examples" / "sql_store.py"
 
 class TestSQLStore(StoreContract):
     @pytest.fixture(autouse=True)
-    def _database(self, tmp_path: Path) -> Any:
-        self.url = f"sqlite:///{tmp_path}/sessions.db"
-        self.opened: list[Store] = []
-        yield
-        for store in self.opened:
-            store.close()
+    def _database(self) -> Any:
+        # In memory where there is such a place: SQLite syncs every commit, which isn't tested here.
+        memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+        with tempfile.TemporaryDirectory(dir=memory) as directory:
+            self.url = f"sqlite:///{directory}/sessions.db"
+            self.opened: list[Store] = []
+            yield
+            for store in self.opened:
+                store.close()
 
     def make_store(self) -> Store:
         store: Store = runpy.run_path(str(EXAMPLE))["SQLStore"](self.url)
