@@ -485,3 +485,15 @@ class Model(RuleBasedStateMachine):
 
 TestModel = Model.TestCase
 TestModel.settings = effort(60, steps=30)
+
+
+def test_a_codec_that_encodes_otherwise_is_asked_itself() -> None:
+    class Shouting(JSONCodec):
+        def encode(self, value: Any) -> bytes:
+            return super().encode(value).upper()
+
+    fields = Fields({"a": b'["x"]'}, Shouting())
+    fields["a"].append("y")
+    fields["a"].pop()
+
+    assert fields.changes() == ({"a": b'["X"]'}, frozenset())
