@@ -355,7 +355,7 @@ class MemoryStore(Store):
     def _reclaim(self, now: float) -> None:
         self._turn = (self._turn + 1) % _SHARDS
         shard = self._shards.get(self._turn)
-        if shard is not None:
+        if shard is not None and min(shard.anonymous.first(), shard.owned.first()) <= now:
             self._remove_expired(shard, now, _RECLAIMED_PER_WRITE)
 
     def _remove_expired(self, shard: _Shard, now: float, limit: int) -> bool:
