@@ -211,7 +211,7 @@ class SessionMiddleware:
         self.registry = SessionRegistry(
             working_store, clock=own_clock, limits=limits, events=self._events
         )
-        self._secrets = secrets
+        self._secret_count = len(secrets)
         header = check_header_name(token_header)
         self._header_transport = None if header is None else HeaderTransport(header, secrets)
         self._manner = Manner(
@@ -376,7 +376,7 @@ class SessionMiddleware:
             "token_header": repr(
                 None if self._header_transport is None else self._header_transport.name
             ),
-            "secret keys": f"{len(self._secrets)}",
+            "secret keys": f"{self._secret_count}",
             "encryption at rest": "yes" if settings.store is not self.store else "no",
             "max_bytes": str(settings.max_bytes),
             "max_per_owner": (

@@ -40,10 +40,11 @@ DIFFERENT: dict[str, str] = {
     "TO-6": "The idle limit is never exceeded, and at most a tenth shorter.",
     "TO-8": "No event, as a clock that steps back is no one's attack; nothing is extended by it.",
     "ST-2": "Tuples, sets, bytes, dates, Decimal and UUID are kept as they are, so they are allowed.",
-    "ST-3": "A JSON object with a key twice, which we never write, is read as JSON readers do: the"
-    " last one counts.",
-    "ST-5": "With encryption_keys. Without them, whoever writes the store can write any session. A"
-    " whole record of the same session can be put back by who writes the store; it still expires.",
+    "ST-3": "With orjson, a field of more than 8 KiB isn't searched for names that stand twice: the"
+    " last one counts there. We never write such a thing.",
+    "ST-5": "With encryption_keys, which bind the owner, too. Without them, whoever writes the store"
+    " can write any session. A whole record of the same session can be put back by who writes the"
+    " store; it still expires.",
     "LG-3": "The names are those of wsgi_sessions.SessionEvent.",
     "US-1": "The handle is the store key, and public by design: it can't be turned into an ID.",
     "US-2": "revoke(handle) takes any handle. An app that lets users end sessions by handle looks it"

@@ -407,6 +407,7 @@ def test_SG_12_no_text_about_the_middleware_shows_a_secret() -> None:
     )
 
     text = repr(middleware) + middleware.describe() + repr(middleware.registry)
+    text += repr(vars(middleware)) + repr(vars(middleware.registry))  # as a debugger shows them
 
     for secret in (SECRET, OTHER, repr(hashlib.sha256(b"key").digest())):
         assert secret not in text

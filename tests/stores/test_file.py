@@ -849,7 +849,7 @@ class TestTraps:
 
 
 @pytest.mark.parametrize("make", [make_symlink, make_dangling])
-def test_a_lock_that_is_a_symlink_is_not_followed(
+def test_FS_3_a_lock_that_is_a_symlink_is_not_followed(
     store: FileStore, root: Path, tmp_path: Path, make: Callable[[Path, Path], None]
 ) -> None:
     store.insert(key(1), record())
