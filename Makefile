@@ -7,7 +7,7 @@ FUZZ_FACTOR ?= 20
 FUZZ_TARGETS ?= cookie_header request token record index notes forward codec markup proxies log_text
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo screenshots test lint types docs package coverage bench fuzz mutation clean
+.PHONY: help venv demo screenshots test test-minimum test-pythons lint types docs package coverage bench fuzz mutation clean
 
 help: ## Show what can be made
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -35,6 +35,44 @@ screenshots: venv ## Write docs/images/*.png from the example shop (needs chromi
 
 test: venv ## Run the tests
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+MINIMUM := .venv-minimum
+MINIMUM_TESTS := $(filter-out $(addprefix tests/test_,benchmarks.py docs.py probe.py \
+	interleavings.py),$(wildcard tests/test_*.py)) tests/frameworks/test_flask.py \
+	$(addprefix tests/stores/test_,memory.py redis.py url.py)
+
+$(MINIMUM)/.installed: pyproject.toml tests/minimum.py
+	rm -rf $(MINIMUM)
+	$(PYTHON) -m venv $(MINIMUM)
+	$(MINIMUM)/bin/python -m pip install --quiet $$($(PYTHON) tests/minimum.py) pytest hypothesis
+	$(MINIMUM)/bin/python -m pip install --quiet --no-deps --editable .
+	touch $@
+
+test-minimum: $(MINIMUM)/.installed ## Run tests with the lowest versions that pyproject.toml allows
+	$(MINIMUM)/bin/python -m pytest -q -k "not 1200_racing and not of_proxyfix" $(MINIMUM_TESTS)
+
+# The npm package pyodide carries a CPython in WebAssembly, each version its own. Without threads,
+# files' locks and C extensions: so these are the tests of what has no need of them.
+PYTHONS ?= 0.27.7 0.29.4 314.0.7
+PYTHONS_TESTS := $(filter-out $(addprefix tests/test_,benchmarks.py cli.py docs.py doctor.py \
+	lint_wall.py minimum.py probe.py encryption.py interleavings.py),$(wildcard tests/test_*.py)) \
+	$(addprefix tests/stores/test_,memory.py packing.py) tests/frameworks/test_flask.py \
+	$(filter-out tests/security/test_races_and_stores.py,$(wildcard tests/security/test_*.py))
+
+build/pythons/.installed: pyproject.toml Makefile
+	rm -rf build/pythons
+	# Later ones of hypothesis and redis-py want C extensions, or more of ssl than a name.
+	$(PYTHON) -m pip install --quiet --target build/pythons/site "hypothesis<6.148" "redis==5.0.1" \
+		pytest tzdata itsdangerous werkzeug flask
+	set -e; for version in $(PYTHONS); do \
+		npm install --silent --no-audit --no-fund --ignore-scripts --prefix build/pythons/$$version pyodide@$$version; \
+	done
+	touch $@
+
+test-pythons: build/pythons/.installed ## Run tests with CPython 3.12, 3.13 and 3.14 in WebAssembly (needs npm)
+	set -e; for version in $(PYTHONS); do \
+		node tests/pythons/run.mjs build/pythons/$$version . build/pythons/site -q $(PYTHONS_TESTS); \
+	done
 
 lint: venv ## Check style
 	$(BIN)/ruff check .
@@ -82,4 +120,4 @@ mutation: venv ## Change the code in small ways; each change must fail a test (M
 	PYTHONPATH=tests $(BIN)/python -m mutation $(MODULES)
 
 clean: ## Remove what was made
-	rm -rf $(VENV) $(DEMO) dist build .mypy_cache .ruff_cache .pytest_cache docs/_build
+	rm -rf $(VENV) $(DEMO) $(MINIMUM) dist build .mypy_cache .ruff_cache .pytest_cache docs/_build

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import sys
 
 from hypothesis import HealthCheck, settings
 
@@ -27,3 +28,10 @@ def effort(max_examples: int, *, steps: int = 50) -> settings:
         suppress_health_check=list(HealthCheck),
         stateful_step_count=steps,
     )
+
+
+IN_WEBASSEMBLY = sys.platform == "emscripten"
+"""Whether this is an interpreter of `make test-pythons`: without C extensions, threads, processes."""
+
+VERY_DEEP = 1_000 if IN_WEBASSEMBLY else 100_000
+"""Levels of nesting that no parser likes; WebAssembly's own stack ends the process before them."""
