@@ -12,6 +12,11 @@ from typing import Any
 
 from wsgi import Response, call, environ
 
+_SAME_SITE = {
+    "strict": {"itself"},
+    "lax": {"itself", "link"},
+    "none": {"itself", "link", "form", "frame"},
+}
 MAX_AGE = 400 * 24 * 60 * 60
 
 
@@ -106,8 +111,14 @@ class Jar:
             return self.clock() + min(int(age), MAX_AGE) if int(age) > 0 else 0.0
         return 0.0 if "1970" in given.get("expires", "") else None
 
-    def header(self, *, host: str, path: str, secure: bool, top: str) -> str | None:
-        """Section 5.8.3: the Cookie header of a request."""
+    def header(
+        self, *, host: str, path: str, secure: bool, top: str, sent_from: str = "itself"
+    ) -> str | None:
+        """Section 5.8.3: the Cookie header of a request.
+
+        ``sent_from``: the site itself; or another one, by a link that is followed ("link"), a form
+        that is posted ("form"), or from within its page ("frame": pictures, scripts, frames).
+        """
         self._sweep()
         sent = [
             (key, kept)
@@ -116,6 +127,7 @@ class Jar:
             and path_matches(key[2], path)
             and (secure or not kept.secure)
             and kept.partition in (None, top)
+            and sent_from in _SAME_SITE[kept.same_site.lower()]
         ]
         sent.sort(key=lambda pair: -len(pair[0][2]))
         return "; ".join(f"{key[0]}={kept.value}" for key, kept in sent) or None
@@ -138,18 +150,20 @@ class Jar:
         host: str = "app.example.com",
         secure: bool = True,
         top: str | None = None,
+        sent_from: str = "itself",
+        answered: bool = True,
     ) -> Response:
-        """One request to a host."""
-        where = {"host": host, "path": path, "secure": secure, "top": top or host}
+        """One request to a host. ``answered``: whether the answer arrives."""
+        where: dict[str, Any] = {"host": host, "path": path, "secure": secure, "top": top or host}
         made = environ(
             path,
-            cookie=self.header(**where),  # type: ignore[arg-type] # by name
+            cookie=self.header(**where, sent_from=sent_from),
             HTTP_HOST=host,
             **{"wsgi.url_scheme": "https" if secure else "http"},
         )
         response = call(app, made, check=False)
-        for value in response.all("Set-Cookie"):
-            self.store(value, **where)  # type: ignore[arg-type] # by name
+        for value in response.all("Set-Cookie") if answered else ():
+            self.store(value, **where)
         return response
 
     def value(self, name: str) -> str | None:

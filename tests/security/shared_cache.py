@@ -2,7 +2,7 @@
 
 It stores what it may (sections 3 and 3.5), keyed by the URL and by what Vary names (section 4.1),
 and answers from that while it is fresh; a freshness lifetime that nobody said is made up, as caches
-do (section 4.2.2). It obeys CDN-Cache-Control (RFC 9213) and, like careless caches, keeps a
+do (section 4.2.2). What must be asked about again before each use is not kept. It obeys CDN-Cache-Control (RFC 9213) and, like careless caches, keeps a
 Set-Cookie with the rest.
 """
 
@@ -50,7 +50,8 @@ def _directives(values: list[str]) -> dict[str, str]:
 
 def _may_store(response: Response) -> bool:
     said = _directives(response.all("CDN-Cache-Control") or response.all("Cache-Control"))
-    if "no-store" in said or "private" in said or "no-cache" in said:
+    # With a value, private and no-cache speak of those headers alone (sections 5.2.2.4, 5.2.2.7).
+    if "no-store" in said or said.get("private") == "" or said.get("no-cache") == "":
         return False
     if "s-maxage" in said or "max-age" in said:
         return said.get("s-maxage", said.get("max-age")) != "0"

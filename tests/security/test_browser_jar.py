@@ -36,7 +36,7 @@ COOKIES = {
 STEPS = st.lists(
     st.sampled_from(
         ["write", "read", "login", "regenerate", "sign out", "clear", "over http", "second",
-         "hour", "two days", "new secret", "restart", "error"]
+         "hour", "two days", "new secret", "restart", "error", "remember", "forget", "lost"]
     ),
     min_size=3,
     max_size=25,
@@ -50,6 +50,8 @@ WORKS: dict[str, Any] = {
     "clear": lambda s: s.clear(),
     "over http": lambda s: s.update(h=1),
     "error": lambda s: s.update(e=1),
+    "remember": lambda s: setattr(s, "persistent", True),
+    "forget": lambda s: setattr(s, "persistent", False),
 }
 
 
@@ -82,10 +84,27 @@ class Visitor:
             self.site = new
         elif name == "restart":
             self.jar.close()
+        elif name == "lost":
+            self.lose_an_answer()
         else:
             self.request(WORKS[name], secure=name != "over http", error=name == "error")
 
-    def request(self, work: Any, *, secure: bool = True, error: bool = False) -> bool:
+    def lose_an_answer(self) -> None:
+        """The answer to a change never arrives; it may have been the one with a rotated ID."""
+        live = set(self.site.middleware.registry)
+        lived = self.held() in live
+        self.request(lambda s: s.update(lost=True), answered=False)
+        if not lived:  # a session that nobody holds, at most
+            assert len(live ^ set(self.site.middleware.registry)) <= 1
+            return
+        seen: list[object] = []
+        assert self.request(lambda s: seen.append(s.get("lost")))
+        assert seen == [True]
+        assert self.held() in set(self.site.middleware.registry)
+
+    def request(
+        self, work: Any, *, secure: bool = True, error: bool = False, answered: bool = True
+    ) -> bool:
         """Whether the app saw a stored session, before it did its work."""
         seen: list[bool] = []
 
@@ -97,7 +116,7 @@ class Visitor:
         self.site.routes["/app/page"] = handler
         self.site.status = "500 Internal Server Error" if error else "200 OK"
         dropped = len(self.jar.dropped)
-        self.jar.get(self.site.middleware, "/app/page", secure=secure)
+        self.jar.get(self.site.middleware, "/app/page", secure=secure, answered=answered)
         if secure:
             assert len(self.jar.dropped) == dropped, "a cookie that a browser refuses"
         return seen[0]
@@ -204,3 +223,71 @@ def test_a_cookie_from_a_sibling_is_a_conflict_and_never_a_session_of_its_own() 
 
     assert seen == [None]
     assert visitor.site.kinds[-1] == "cookie_conflict"
+
+
+@pytest.mark.parametrize("same_site", ["Strict", "Lax", "None"])
+@pytest.mark.parametrize("sent_from", ["itself", "link", "form", "frame"])
+def test_what_another_site_sends_carries_the_cookie_only_where_it_may(
+    same_site: Any, sent_from: str
+) -> None:
+    visitor = Visitor(Cookie(secure=True, samesite=same_site))
+    visitor.step("write")
+    seen: list[bool] = []
+    visitor.site.routes["/app/page"] = lambda s: seen.append(not s.is_new)
+
+    visitor.jar.get(visitor.site.middleware, "/app/page", sent_from=sent_from)
+
+    allowed = {"Strict": 1, "Lax": 2, "None": 4}[same_site]
+    assert seen == [sent_from in ["itself", "link", "form", "frame"][:allowed]]
+
+
+def test_each_page_around_a_partitioned_cookie_has_a_session_of_its_own() -> None:
+    visitor = Visitor(COOKIES["partitioned"])
+    app, jar, routes = visitor.site.middleware, visitor.jar, visitor.site.routes
+    tops = ["shop.example", "bank.example"]
+    for top in tops:
+        routes["/app/page"] = put(top=top)
+        jar.get(app, "/app/page", top=top, sent_from="frame")
+    routes["/app/page"] = read
+    texts = [jar.get(app, "/app/page", top=top, sent_from="frame").text for top in tops]
+    routes["/app/page"] = lambda s: s.destroy()
+    jar.get(app, "/app/page", top=tops[0], sent_from="frame")
+
+    assert texts == ["{'top': 'shop.example'}", "{'top': 'bank.example'}"]
+    assert [key[3] for key in jar.kept] == [tops[1]]
+    assert len(list(visitor.site.store.keys())) == 1
+
+
+def test_a_persistent_cookie_is_kept_for_400_days_at_most_and_then_renewed_by_use() -> None:
+    site = Site(cookie=Cookie(persistent=True), lifetime=Lifetime(idle=10**9, absolute=None))
+    jar, day = Jar(site.clock), 86_400
+    site.routes["/"] = put(a=1)
+    jar.get(site.middleware, "/")
+    site.routes["/"] = read
+
+    site.clock.advance(399 * day)
+    assert jar.get(site.middleware, "/").text == "{'a': 1}"
+    site.clock.advance(399 * day)
+    assert jar.get(site.middleware, "/").text == "{'a': 1}"
+    site.clock.advance(401 * day)
+
+    assert jar.get(site.middleware, "/").text == "{}"
+    assert len(list(site.middleware.registry)) == 1
+
+
+@pytest.mark.parametrize("kind", ["plain", "__Host-", "domain"])
+def test_only_the_hosts_that_the_cookie_is_for_get_it(kind: str) -> None:
+    cookie = COOKIES[kind]
+    visitor = Visitor(cookie)
+    visitor.step("write")
+    where: dict[str, Any] = {"path": "/app/page", "secure": True, "top": "app.example.com"}
+
+    sent_to = {
+        host
+        for host in ("app.example.com", "example.com", "www.example.com", "a.app.example.com",
+                     "badexample.com", "example.com.evil.example")
+        if visitor.jar.header(host=host, **where)
+    }  # fmt: skip
+
+    siblings = {"example.com", "www.example.com", "a.app.example.com"}
+    assert sent_to == {"app.example.com"} | (siblings if cookie.domain else set())

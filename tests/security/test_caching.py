@@ -27,6 +27,9 @@ CACHE_CONTROLS = [
     "private, max-age=60",
     "no-store",
     'private="x-secret", max-age=60',
+    'private="set-cookie", max-age=60',
+    'no-cache="set-cookie", max-age=60',
+    "must-revalidate, max-age=60",
     "PUBLIC",
     "no-cache",
 ]
@@ -151,9 +154,9 @@ def test_users_in_turn_never_get_each_others_body_or_cookie(
     """CVE-2023-30861, CVE-2026-27205, CVE-2024-26144, CVE-2022-24894."""
     site = Site(rolling=True, rotate_after=500, cookie=Cookie(persistent=True))
     cache = SharedCache(site.middleware)
-    users = {name: site.browser() for name in ("A", "B")}
-    for name, browser in users.items():
-        site.run(browser, put(name=name))
+    users = {name: site.browser() for name in ("A", "B", "nobody")}
+    for name in ("A", "B"):
+        site.run(users[name], put(name=name))
     site.headers = [] if cache_control is None else [("Cache-Control", cache_control)]
     site.status = status
     for (round_, work), (name, browser) in itertools.product(
@@ -164,12 +167,56 @@ def test_users_in_turn_never_get_each_others_body_or_cookie(
         made = {"/page": lambda s, work=work: (work(s), s.get("name"))[1]}
         site.routes.update(made)
         response = cache.get("/page", _header(browser))
-        others = users["B" if name == "A" else "A"]
+        theirs = [
+            token(other) for other in users.values() if other is not browser and other.cookies
+        ]
 
-        assert response.text in (name, "None")
+        assert response.text in ("None" if name == "nobody" else name, "None")
         for cookie in response.all("Set-Cookie"):
-            assert others.cookies.get("session", "nothing of the other's") not in cookie
+            assert not any(each in cookie for each in theirs)
         _keep(browser, response)
+
+
+@pytest.mark.parametrize("cache_control", CACHE_CONTROLS)
+def test_users_with_tokens_in_headers_never_get_each_others(cache_control: str | None) -> None:
+    site = Site(token_header="X-Session-Token", rolling=True, rotate_after=500)
+    cache = SharedCache(site.middleware)
+    site.headers = [] if cache_control is None else [("Cache-Control", cache_control)]
+    tokens = dict.fromkeys(("A", "B", "nobody"), "")
+    for (round_, work), name in itertools.product(
+        enumerate([put(), *WORKS.values(), *WORKS.values()]), tokens
+    ):
+        if round_ == len(WORKS) + 1 and name == "A":
+            site.clock.advance(600)
+
+        def page(session: Session, name: str = name, work: Any = work) -> object:
+            if name != "nobody":
+                session.setdefault("name", name)
+            work(session)
+            return session.get("name")
+
+        site.routes["/page"] = page
+        extra = {"HTTP_X_SESSION_TOKEN": tokens[name]} if name != "nobody" else {}
+        response = cache.get("/page", None, **extra)
+        given = response.get("X-Session-Token")
+
+        assert response.text in ("None" if name == "nobody" else name, "None")
+        assert not given or given not in [each for n, each in tokens.items() if n != name]
+        assert response.all("Set-Cookie") == []
+        tokens[name] = tokens[name] if given is None else given
+
+
+@pytest.mark.parametrize("said", ['private="set-cookie", max-age=60', 'no-cache="set-cookie"'])
+def test_the_cache_of_these_tests_takes_a_qualified_directive_for_what_it_is(said: str) -> None:
+    site, browser = started()
+    site.headers = [("Cache-Control", said)]
+    site.routes["/page"] = nothing
+    cache = SharedCache(site.middleware)
+
+    cache.get("/page", _header(browser))
+    cache.get("/page", None)
+
+    assert cache.hits == 1
 
 
 def test_the_cache_of_these_tests_does_keep_what_it_may() -> None:
