@@ -33,8 +33,13 @@ demo: $(DEMO)/.installed ## Start the example shop and print its address
 screenshots: venv ## Write docs/images/*.png from the example shop (needs chromium and chromedriver)
 	$(BIN)/python tests/screenshots.py
 
-test: venv ## Run the tests
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+RUN := $(if $(COVERAGE),coverage run -m pytest,pytest)
+
+test: venv ## Run the tests (COVERAGE=1: and fail if a branch of ours isn't reached)
+	$(if $(COVERAGE),rm -f .coverage .coverage.*)
+	$(BIN)/python -m $(RUN) $(PYTEST_ARGS)
+	$(if $(COVERAGE),$(BIN)/python -m coverage combine --quiet)
+	$(if $(COVERAGE),$(BIN)/python -m coverage report --skip-covered)
 
 MINIMUM := .venv-minimum
 MINIMUM_TESTS := $(filter-out $(addprefix tests/test_,benchmarks.py docs.py probe.py \
@@ -56,8 +61,7 @@ test-minimum: $(MINIMUM)/.installed ## Run tests with the lowest versions that p
 PYTHONS ?= 0.27.7 0.29.4 314.0.7
 PYTHONS_TESTS := $(filter-out $(addprefix tests/test_,benchmarks.py cli.py docs.py doctor.py \
 	lint_wall.py minimum.py probe.py encryption.py interleavings.py),$(wildcard tests/test_*.py)) \
-	$(addprefix tests/stores/test_,memory.py packing.py) tests/frameworks/test_flask.py \
-	$(filter-out tests/security/test_races_and_stores.py,$(wildcard tests/security/test_*.py))
+	$(addprefix tests/stores/test_,memory.py packing.py) tests/frameworks/test_flask.py
 
 build/pythons/.installed: pyproject.toml Makefile
 	rm -rf build/pythons
@@ -97,11 +101,8 @@ package: venv ## Build the wheel, install it into a fresh environment, and try i
 	cd build/fresh && PATH="$$PWD/bin:$$PATH" bin/python -m pyright --verifytypes wsgi_sessions --ignoreexternal > types.txt || (cat types.txt; exit 1)
 	@grep score build/fresh/types.txt
 
-coverage: venv ## Run the tests and show which branches they don't reach
-	rm -f .coverage .coverage.*
-	$(BIN)/python -m coverage run -m pytest $(PYTEST_ARGS)
-	$(BIN)/python -m coverage combine --quiet
-	$(BIN)/python -m coverage report --skip-covered
+coverage: ## Run the tests and show which branches they don't reach
+	$(MAKE) test COVERAGE=1
 
 bench: venv ## Measure ours against the peers; writes docs/benchmarks.md (BENCH_ARGS=--quick: a look)
 	$(BIN)/python -m pip install --quiet --group bench
