@@ -38,8 +38,8 @@ STEPS = st.lists(
         ["write", "read", "login", "regenerate", "sign out", "clear", "over http", "second",
          "hour", "two days", "new secret", "restart", "error", "remember", "forget", "lost"]
     ),
-    min_size=3,
-    max_size=25,
+    min_size=15,
+    max_size=30,
 )  # fmt: skip
 WORKS: dict[str, Any] = {
     "write": lambda s: s.update(n=s.get("n", 0) + 1),
@@ -90,7 +90,8 @@ class Visitor:
             self.request(WORKS[name], secure=name != "over http", error=name == "error")
 
     def lose_an_answer(self) -> None:
-        """The answer to a change never arrives; it may have been the one with a rotated ID."""
+        """The answer to a change never arrives, and it was the one with a rotated ID."""
+        self.site.clock.advance(600)
         live = set(self.site.middleware.registry)
         lived = self.held() in live
         self.request(lambda s: s.update(lost=True), answered=False)
