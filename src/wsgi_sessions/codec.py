@@ -56,6 +56,7 @@ _DAMAGE = (
     LookupError,
     AttributeError,
     RecursionError,
+    OSError,  # a time zone's name may be that of a directory
 )
 
 

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+import zoneinfo
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -329,6 +330,32 @@ def test_ST_3_a_damaged_field_is_no_session_and_never_a_500(bad: bytes) -> None:
     poisoned(site, browser, fields={"a": bad})
 
     response = site.run(browser, lambda s: repr(s.get("a")))
+
+    assert (response.code, response.text) == (200, "None")
+    assert site.kinds[-1] == "corrupt_record"
+
+
+@pytest.mark.parametrize("zone", ["America", "a" * 300, "../tzdata", "/etc/passwd", "\\u0000"])
+def test_ST_3_a_time_zone_that_is_no_file_is_no_session(
+    zone: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As on a machine without zones of its own, where they come from the package tzdata.
+    for name in ("tzdata", "tzdata/zoneinfo", "tzdata/zoneinfo/America"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "__init__.py").touch()
+    for name in [name for name in sys.modules if name.partition(".")[0] == "tzdata"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.syspath_prepend(tmp_path)
+    zoneinfo.reset_tzpath([])
+    try:
+        site, browser = started()
+        poisoned(site, browser, fields={"a": b'{"~datetime":["2026-01-01","%s"]}' % zone.encode()})
+
+        response = site.run(browser, lambda s: repr(s.get("a")))
+    finally:
+        zoneinfo.reset_tzpath()
+        for name in [name for name in sys.modules if name.partition(".")[0] == "tzdata"]:
+            del sys.modules[name]
 
     assert (response.code, response.text) == (200, "None")
     assert site.kinds[-1] == "corrupt_record"
