@@ -58,6 +58,7 @@ def test_without_proxies_nothing_is_rewritten() -> None:
     for key in before.keys() - {"wsgi.input", "wsgi.errors"}:
         assert seen[key] == before[key]
     assert "wsgi_sessions.original" not in seen
+    assert seen["wsgi_sessions.client"] == Client("192.0.2.1", "http", "127.0.0.1", 80, "", ())
 
 
 def test_the_client_is_known_where_the_cookies_path_is_not() -> None:

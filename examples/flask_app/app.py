@@ -219,15 +219,15 @@ def sign_out_others() -> Response:
 
 @shop.get("/session")
 def about_session() -> str:
-    client = request.environ.get("wsgi_sessions.client")  # there if proxies are trusted
+    client = request.environ["wsgi_sessions.client"]
     return render_template(
         "session.html",
         store=type(sessions().store).__name__,
         cookie=current_app.config["SITE_COOKIE"],
         hops=current_app.config["HOPS"],
-        ip=client.ip if client else request.remote_addr,
+        ip=client.ip,
         secure=request.is_secure,
-        problems=", ".join(client.problems) if client else "",
+        problems=", ".join(client.problems),
         settings=sessions().describe(),
     )
 

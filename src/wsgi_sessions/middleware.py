@@ -36,8 +36,10 @@ from .exchange import Exchange, ExcInfo, Manner, OnStoreError, answer_503
 from .lifetime import Lifetime
 from .owners import Limits
 from .proxies import (
+    CLIENT_KEY,
     TrustedProxies,
     as_trusted_proxies,
+    read_own,
     rewrite_environ,
 )
 from .registry import SessionRegistry
@@ -315,8 +317,10 @@ class SessionMiddleware:
         """Who asks, and how its token travels; None where the cookie's path isn't this one's."""
         if self._resolves:
             rewrite_environ(environ, self._proxies)
-        elif "HTTP_X_FORWARDED_PROTO" in environ:
-            self._explain_proxy(environ)
+        elif CLIENT_KEY not in environ:
+            environ[CLIENT_KEY] = read_own(environ)
+            if "HTTP_X_FORWARDED_PROTO" in environ:
+                self._explain_proxy(environ)
         if self._warn_processes and environ.get("wsgi.multiprocess"):
             self._explain_processes()
         site = self._site if self._choose is None else self._choose(self._chosen_cookie(environ))

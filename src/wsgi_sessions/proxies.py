@@ -56,7 +56,7 @@ __all__ = [
 ]
 
 CLIENT_KEY = "wsgi_sessions.client"
-"""Where `rewrite_environ` puts the Client."""
+"""Where `rewrite_environ` puts the Client of each request."""
 ORIGINAL_KEY = "wsgi_sessions.original"
 """Where it keeps what it rewrote: key to old value; None: the key was absent."""
 
@@ -248,8 +248,8 @@ def rewrite_environ(environ: WSGIEnvironment, proxies: TrustedProxies) -> Client
 
     Rewrites REMOTE_ADDR if the client's address is known, ``wsgi.url_scheme`` if the scheme is the
     proxies' to say, and HTTP_HOST, SERVER_NAME, SERVER_PORT and SCRIPT_NAME where they told them.
-    PATH_INFO stays: a proxy that sends X-Forwarded-Prefix has taken the prefix off. An environ
-    that was rewritten already stays as it is.
+    PATH_INFO stays: a proxy that sends X-Forwarded-Prefix has taken the prefix off. Without trusted
+    proxies nothing is rewritten. An environ that has its Client already stays as it is.
     """
     known = environ.get(CLIENT_KEY)
     if isinstance(known, Client):
@@ -279,21 +279,15 @@ def original_environ(environ: Mapping[str, Any]) -> dict[str, Any]:
 
 def _resolve(environ: Mapping[str, Any], proxies: TrustedProxies) -> tuple[Client, dict[str, str]]:
     """The Client, and the environ's keys that the proxies have a word on, with what they say."""
-    remote = environ.get("REMOTE_ADDR") or ""
-    own = _read_own(
-        remote[: MAX_ENTRY + 1],
-        environ.get("wsgi.url_scheme", "http"),
-        (environ.get("HTTP_HOST") or "")[: MAX_ENTRY + 1],
-        (environ.get("SERVER_NAME") or "")[: MAX_ENTRY + 1],
-        str(environ.get("SERVER_PORT") or ""),
-    )
-    ip, scheme, host, port = own
-    prefix = environ.get("SCRIPT_NAME") or ""
+    own = read_own(environ)
     if not proxies.hops and not proxies.networks:
-        return Client(ip, scheme, host, port, prefix, ()), {}
-    if (proxies.peers or proxies.networks) and not _believes(proxies, ip, remote):
+        return own, {}
+    ip, scheme, host, port, prefix, _ = own
+    if (proxies.peers or proxies.networks) and not _believes(
+        proxies, ip, environ.get("REMOTE_ADDR") or ""
+    ):
         told = {} if ip is None else {"REMOTE_ADDR": ip}
-        return Client(ip, scheme, host, port, prefix, ("peer_untrusted",)), told
+        return own._replace(problems=("peer_untrusted",)), told
     reader: _XForwarded | _Forwarded
     if proxies.header == "x-forwarded":
         reader = _XForwarded(environ, proxies, [])
@@ -318,7 +312,7 @@ def _resolve(environ: Mapping[str, Any], proxies: TrustedProxies) -> tuple[Clien
 def _tell_host(
     environ: Mapping[str, Any],
     reader: _XForwarded | _Forwarded,
-    own: _Own,
+    own: Client,
     scheme: str,
     told: dict[str, str],
 ) -> tuple[str, int]:
@@ -343,30 +337,40 @@ def _tell_host(
     return joined, port
 
 
-class _Own(NamedTuple):
+def read_own(environ: Mapping[str, Any]) -> Client:
     """What a request says by itself, without any proxy's word."""
-
-    ip: str | None
-    scheme: str
-    host: str
-    port: int
+    get = environ.get
+    host = get("HTTP_HOST") or ""
+    own = _own_client(
+        get("REMOTE_ADDR") or "",
+        get("wsgi.url_scheme", "http"),
+        host if len(host) <= MAX_ENTRY else host[: MAX_ENTRY + 1],
+        get("SERVER_NAME") or "",
+        get("SERVER_PORT"),
+    )
+    prefix = get("SCRIPT_NAME")
+    return own._replace(prefix=prefix) if prefix else own
 
 
 @lru_cache(maxsize=256)
-def _read_own(remote: str, scheme: str, host: str, server: str, server_port: str) -> _Own:
-    # Cached, because behind proxies these are the same for request after request.
-    peer = parse_address(remote)
+def _own_client(
+    remote: str, scheme: str, host: str, server: str, server_port: str | int | None
+) -> Client:
+    # Cached, because these are the same for request after request, behind a proxy all of them.
+    peer = parse_address(remote) if len(remote) <= MAX_ENTRY else None
     scheme = scheme.lower()
     if scheme not in DEFAULT_PORTS:
         scheme = "http"
-    port = parse_port(server_port)
+    port = parse_port(str(server_port or ""))
     parsed = parse_host(host)
     if parsed is not None:
-        return _Own(peer, scheme, host, port or parsed.port or DEFAULT_PORTS[scheme])
+        return Client(peer, scheme, host, port or parsed.port or DEFAULT_PORTS[scheme], "", ())
     # PEP 3333, "URL Reconstruction"; some servers give their bare IPv6 address as the name.
     port = port or DEFAULT_PORTS[scheme]
+    server = server[: MAX_ENTRY + 1]
     parsed = parse_host(f"[{server}]" if ":" in server else server)
-    return _Own(peer, scheme, "" if parsed is None else _join_host(parsed.name, port, scheme), port)
+    host = "" if parsed is None else _join_host(parsed.name, port, scheme)
+    return Client(peer, scheme, host, port, "", ())
 
 
 def _join_host(name: str, port: int, scheme: str) -> str:
