@@ -202,7 +202,7 @@ def test_users_with_tokens_in_headers_never_get_each_others(cache_control: str |
 
         assert response.text in ("None" if name == "nobody" else name, "None")
         assert not given or given not in [each for n, each in tokens.items() if n != name]
-        assert response.all("Set-Cookie") == []
+        assert name == "nobody" or response.all("Set-Cookie") == []
         tokens[name] = tokens[name] if given is None else given
 
 
