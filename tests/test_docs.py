@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -46,3 +48,59 @@ def test_the_pages_links_lead_somewhere() -> None:
 
 def test_the_examples_on_pages_are_many() -> None:
     assert sum(len(blocks(page)) for page in PAGES) > 20
+
+
+SOURCE = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["urls"]["Source"]
+USERS_ASK = (ROOT / "docs" / "users-ask.md").read_text("utf-8")
+ROWS = re.findall(r"^\| (?!what goes wrong|---)(.*?) \| .* \| (.*) \|$", USERS_ASK, re.MULTILINE)
+
+
+def names_in(path: Path) -> set[str]:
+    return {
+        node.name
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(node, (ast.FunctionDef, ast.ClassDef))
+    }
+
+
+def wrong_links(cell: str) -> list[str]:
+    """What a row of the page says wrongly about the tests that show it."""
+    links = re.findall(r"\[`([^`]+)`\]\(([^)]+)\)", cell)
+    wrong = [] if links else ["no link to a test"]
+    for label, target in links:
+        path = target.removeprefix(f"{SOURCE}/blob/main/")
+        if not (ROOT / path).is_file():
+            wrong.append(f"no file {target}")
+        elif not label.endswith(".py") and label not in names_in(ROOT / path):
+            wrong.append(f"no {label} in {path}")
+    return wrong
+
+
+@pytest.mark.parametrize(("asked", "shown_by"), ROWS, ids=[row[0] for row in ROWS])
+def test_what_users_ask_is_shown_by_a_test_that_exists(asked: str, shown_by: str) -> None:
+    assert wrong_links(shown_by) == []
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [
+        "`test_middleware.py`",
+        f"[`test_nothing`]({SOURCE}/blob/main/tests/test_middleware.py)",
+        f"[`TestTheTable`]({SOURCE}/blob/main/tests/test_nothing.py)",
+        "[`TestTheTable`](https://example.org/tests/test_middleware.py)",
+    ],
+)
+def test_a_test_that_does_not_exist_is_noticed(cell: str) -> None:
+    assert len(wrong_links(cell)) == 1
+
+
+def test_users_asked_a_lot() -> None:
+    assert len(ROWS) >= 38
+
+
+def test_the_map_of_the_house_names_every_module() -> None:
+    house = (ROOT / "CONTRIBUTING.md").read_text("utf-8").partition("## The house")[2]
+    package = ROOT / "src" / "wsgi_sessions"
+    modules = {path.stem for path in package.rglob("*.py") if not path.stem.startswith("_")}
+
+    assert sorted(modules - set(re.findall(r"`(\w+)`", house))) == []

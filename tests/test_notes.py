@@ -62,6 +62,7 @@ def test_what_are_no_notes_is_refused(raw: bytes) -> None:
         {"idle": 0},
         {"idle": -1},
         {"idle": "60"},
+        {"idle": 10**400},
         {"idle": math.nan},
         {"idle": True},
         {"absolute": None},
