@@ -55,7 +55,7 @@ def _write(results: dict[str, Any]) -> None:
 
 
 def _sections(redis: server.Server | None, *, quick: bool) -> dict[str, Any]:
-    repetitions = 5 if quick else 7
+    repetitions = 5 if quick else 15
     return {
         "dry run": lambda: cost.dry_run(redis),
         "cost": lambda: _cost(redis, quick=quick, repetitions=repetitions),
@@ -73,7 +73,7 @@ def _sections(redis: server.Server | None, *, quick: bool) -> dict[str, Any]:
 def _run(sections: dict[str, Any], *, quick: bool) -> dict[str, Any]:
     results: dict[str, Any] = {
         "quick": quick,
-        "repetitions": 5 if quick else 7,
+        "repetitions": 5 if quick else 15,
         "machine": f"CPython {platform.python_version()} on {platform.system()},"
         f" {platform.machine()}, {os.cpu_count()} cores",
     }
