@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from wsgi import Browser, Site
+from wsgi import Browser, Response, Site
 from wsgi_sessions import (
     Cookie,
     Lifetime,
@@ -938,3 +938,52 @@ class TestDamage:
         assert site.run(browser, work).code == 503
         store.recover()
         assert site.run(browser, read).text == "{'a': 1}"
+
+
+class TestFoundDead:
+    """A request that finds its session ended by another one hands out no cookie for it."""
+
+    @staticmethod
+    def ended_meanwhile(
+        work: Callable[[Session], object], *, before: Callable[[Session], object], **options: Any
+    ) -> tuple[Site, Response]:
+        site = Site(**options)
+        browser = site.browser()
+        site.run(browser, lambda session: session.update(n=0))
+
+        def slow(session: Session) -> None:
+            before(session)
+            site.middleware.registry.revoke(session.handle)
+            work(session)
+
+        return site, site.run(browser, slow)
+
+    @staticmethod
+    def count(session: Session) -> None:
+        with pytest.raises(SessionEnded):
+            session.increment("n")
+
+    def test_in_a_transaction_where_cookies_are_sent_again(self) -> None:
+        _, answer = self.ended_meanwhile(self.count, before=lambda s: s.get("n"), rolling=True)
+
+        assert (answer.code, answer.set_cookie) == (200, None)
+
+    def test_in_a_transaction_after_save_gave_it_a_new_id(self) -> None:
+        def begin_anew(session: Session) -> None:
+            session.regenerate()
+            session.save()
+
+        _, answer = self.ended_meanwhile(self.count, before=begin_anew)
+
+        assert (answer.code, answer.set_cookie) == (200, None)
+
+    def test_a_login_afterwards_is_handed_out_all_the_same(self) -> None:
+        def work(session: Session) -> None:
+            self.count(session)
+            session.login("ada")
+            session.save()
+
+        site, answer = self.ended_meanwhile(work, before=lambda s: s.get("n"))
+
+        assert answer.set_cookie is not None
+        assert site.middleware.registry.count("ada") == 1

@@ -146,6 +146,7 @@ class Engine:
         visit.pending = NOTHING
         visit.deadline = math.inf
         visit.new_id = visit.login = visit.joins = visit.touch = visit.cookie_stale = False
+        visit.gone = False
         self._start(visit, now)
 
     def _find(self, visit: Visit, now: float) -> bool:
@@ -438,6 +439,7 @@ class Engine:
         if step in (StoreStep.NOTHING, StoreStep.TOUCH):
             return
         if not self._carry_out(visit, step, now):
+            visit.gone = True
             raise SessionEnded("another request ended this session meanwhile; nothing was saved")
 
     def reload(self, visit: Visit) -> None:
@@ -472,6 +474,7 @@ class Engine:
             now = self._clock()
             found = self._reread(visit, now)
             if found is None:
+                visit.gone = True
                 raise SessionEnded("another request ended this session meanwhile")
             seen = _merged(found.record.fields, *visit.fields.changes())
             fresh = Fields(seen, self._settings.codec)
@@ -576,6 +579,8 @@ class Engine:
             self._forget_place(visit)
         elif plan.store is not StoreStep.NOTHING:
             cookie = self._perform(visit, plan, now, refreshable=refreshable)
+        if visit.gone and plan.store is StoreStep.NOTHING and cookie is CookieStep.SET:
+            return None  # what was found dead isn't handed out
         if not deliverable or cookie is CookieStep.LEAVE:
             return None
         if cookie is CookieStep.EXPIRE:
@@ -917,7 +922,7 @@ class Engine:
         visit.note_changes = {}
         visit.label = dict(notes.label)
         visit.deadline = record.expires_at
-        visit.new_id = visit.login = visit.touch = False
+        visit.new_id = visit.login = visit.touch = visit.gone = False
         visit.keep = visit.place = None
         if not visit.final:
             visit.fields.rebase(record.fields)

@@ -97,6 +97,8 @@ class Visit:
     touch: bool = False
     ended: bool = False
     """Whether a session was destroyed in this request."""
+    gone: bool = False
+    """Whether this request found that another one ended the session."""
     cookie_sent: bool = False
     cookie_stale: bool = False
     place: tuple[str, int] | None = None
