@@ -445,12 +445,13 @@ class RedisStore(Store):
     def _fail(self, operation: str, error: Exception) -> NoReturn:
         text = str(error)
         if isinstance(error, self._errors.plain):
-            # Some servers repeat what they were sent, values included.
+            # Some servers repeat what they were sent, values included. What is left out here must
+            # not be shown as the cause either.
             told = re.sub(r"[0-9a-f]{40,}", "…", text.partition(", with args")[0])[:200]
             raise StoreError(
                 f"the Redis server can't do this ({operation}): {type(error).__name__}: {told}",
                 operation=operation,
-            ) from error
+            ) from (error if told == text else None)
         # What is left quotes whole commands, and so does its traceback.
         raise StoreError(
             f"the Redis client can't do this ({operation}): {type(error).__name__}",
