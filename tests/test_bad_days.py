@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -17,7 +18,10 @@ from wsgi_sessions import (
     StoreError,
     get_session,
 )
+from wsgi_sessions.engine import ABANDONED, MAX_MOVES
+from wsgi_sessions.proxies import resolve_client
 from wsgi_sessions.record import Changes
+from wsgi_sessions.rotation import GRACE
 from wsgi_sessions.stores import ClientSideStore, MemoryStore
 from wsgi_sessions.testing import FaultyStore
 
@@ -279,3 +283,154 @@ def test_too_large_for_a_transaction_is_said_inside_it() -> None:
 
     site.run(browser, work)
     assert site.run(browser, read).text == "{'a': 1}"
+
+
+class TestRotationsThatCross:
+    def start(self, rotate_after: int = 100) -> tuple[Site, Browser, Browser, FaultyStore]:
+        """A browser and another tab of it, and the ID is to be rotated at the next request."""
+        site, browser, store = started(rotate_after=rotate_after)
+        site.clock.advance(rotate_after)
+        tab = site.browser()
+        tab.cookies = dict(browser.cookies)
+        return site, browser, tab, store
+
+    def test_a_forward_taken_over_while_its_maker_slept_leads_both_to_one_session(self) -> None:
+        site, browser, tab, store = self.start()
+        once = iter([None])
+
+        def sleep(*args: Any, **options: Any) -> None:
+            if next(once, ...) is None:
+                site.clock.advance(GRACE + ABANDONED)
+                site.run(tab, put(b=2))
+
+        store.before("replace", sleep)
+        site.run(browser, put(c=3))
+
+        assert site.run(tab, read).text == "{'a': 1, 'b': 2, 'c': 3}"
+
+    def test_a_request_that_had_it_reaches_the_session_however_late(self) -> None:
+        site, browser, tab, _ = self.start()
+
+        def slow(session: Session) -> None:
+            session["late"] = True
+            site.run(tab, put(b=2))
+            site.clock.advance(GRACE + ABANDONED + 1)
+
+        site.routes["/slow"] = slow
+        browser.get("/slow")
+
+        assert site.run(tab, read).text == "{'a': 1, 'b': 2, 'late': True}"
+
+    def test_a_session_that_moves_again_and_again_is_followed_only_so_far(self) -> None:
+        site, browser, tab, _ = self.start(rotate_after=1)
+
+        def slow(session: Session) -> None:
+            session["late"] = True
+            for _ in range(MAX_MOVES + 1):
+                site.run(tab, put(b=2))
+                site.clock.advance(1)
+
+        site.routes["/slow"] = slow
+        browser.get("/slow")
+
+        assert "write_after_end" in site.kinds
+        assert site.run(tab, read).text == "{'a': 1, 'b': 2}"
+
+
+@pytest.mark.parametrize("where", ["", "192.0.2.1, "])
+def test_an_entry_of_endless_length_is_no_address(where: str) -> None:
+    made = environ(HTTP_X_FORWARDED_FOR=where + "1" * 10_000)
+
+    client = resolve_client(made, 1)
+
+    assert client.ip is None
+    assert "for_malformed" in client.problems
+
+
+class TestPlaces:
+    """`max_per_owner` with ``when_full="refuse"``: a place is taken before it is counted."""
+
+    def test_without_a_number_there_is_nothing_to_be_full(self) -> None:
+        site, browser, _ = started(when_full="refuse")
+
+        site.run(browser, lambda s: s.login("bob"))
+
+        assert site.run(browser, lambda s: s.owner).text == "bob"
+
+    def test_a_place_that_cant_be_given_back_is_an_event_and_no_failure(self) -> None:
+        site, browser, store = started(max_per_owner=1, when_full="refuse")
+        site.status = "500 Oh"
+
+        def work(session: Session) -> None:
+            session.login("bob")
+            store.fail("remove_owned")
+
+        assert site.run(browser, work).status == "500 Oh"
+        assert "store_error" in site.kinds
+
+    def test_signing_out_everywhere_else_keeps_the_place(self) -> None:
+        site, browser, _ = started(max_per_owner=1, when_full="refuse")
+        registry = site.middleware.registry
+
+        site.run(browser, lambda s: (s.login("bob"), registry.revoke_all("bob", except_=s)))
+
+        assert site.run(browser, lambda s: s.owner).text == "bob"
+        assert registry.count("bob") == 1
+
+
+def test_a_saved_session_that_was_ended_is_empty_after_a_reload() -> None:
+    site, _, store = started()
+
+    def work(session: Session) -> str:
+        session["a"] = 1
+        session.save()
+        store.store.delete(session.handle)
+        session.reload()
+        return repr(dict(session))
+
+    assert site.run(site.browser(), work).text == "{}"
+
+
+def test_a_sealed_field_that_was_damaged_is_found_out_by_a_new_id() -> None:
+    site, browser, store = started(encryption_keys=[os.urandom(32)])
+    handle = site.run(browser, lambda s: s.handle).text
+    store.store.update(handle, Changes(set={"a": b"damaged"}))
+
+    response = site.run(browser, lambda s: s.regenerate())
+
+    assert response.set_cookie is None
+    assert "corrupt_record" in site.kinds
+
+
+def test_what_is_emptied_and_renewed_while_it_ends_elsewhere_ends() -> None:
+    site, browser, store = started()
+
+    def work(session: Session) -> None:
+        session.regenerate()
+        session.clear()
+        store.store.delete(handle)
+
+    handle = site.run(browser, lambda s: s.handle).text
+    site.run(browser, work)
+
+    assert list(store.store.keys()) == []
+
+
+def test_a_label_is_shown_in_the_list_of_sessions() -> None:
+    site, browser, _ = started()
+
+    site.run(browser, lambda s: (s.login("bob"), setattr(s, "label", {"device": "phone"})))
+
+    (info,) = site.middleware.registry.sessions("bob")
+    assert info.label == {"device": "phone"}
+
+
+def test_a_stream_of_its_own_that_raises_a_stores_error_after_its_headers_is_cut() -> None:
+    def app(made: Any, start_response: Any) -> Any:
+        get_session(made)["a"] = 1
+        write = start_response("200 OK", [("Content-Type", "text/plain")])
+        write(b"begun")
+        raise StoreError("another store of the app's")
+
+    with pytest.raises(StoreError, match="another store"):
+        call(SessionMiddleware(app, secret_key=SECRET), environ())

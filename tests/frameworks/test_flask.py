@@ -28,6 +28,7 @@ from werkzeug.middleware.dispatcher import DispatcherMiddleware
 from werkzeug.test import create_environ
 
 from wsgi_sessions import ConfigurationError, Cookie, Lifetime, Session, SessionMiddleware
+from wsgi_sessions.codec import CorruptField, JSONCodec
 from wsgi_sessions.errors import StoreError
 from wsgi_sessions.flask import FlaskSession, FlaskSessions, MarkupCodec, Options
 from wsgi_sessions.stores import MemoryStore
@@ -754,3 +755,18 @@ def test_the_package_alone_does_not_import_flask() -> None:
     code = "import sys, wsgi_sessions, wsgi_sessions.stores; sys.exit('flask' in sys.modules)"
 
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_codec_of_ones_own_is_used() -> None:
+    app = make_app()
+    FlaskSessions(app, store=MemoryStore(), codec=JSONCodec())
+
+    with app.test_request_context(), pytest.raises(TypeError, match="Markup"):
+        session["a"] = Markup("<b>")
+
+
+def test_markup_nested_too_deep_is_damage() -> None:
+    word = MarkupCodec().encode(Markup("<b>"))
+
+    with pytest.raises(CorruptField):
+        MarkupCodec().decode(b"[" * 900 + word + b"]" * 900)
