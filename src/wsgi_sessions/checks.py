@@ -12,23 +12,6 @@ from .stores import MemoryStore, Store, store_from_url
 
 DEFAULT_KEY = "wsgi_sessions.session"
 LABEL_PARTS = ("ip", "user_agent")
-_STORE_METHODS = (
-    "load",
-    "insert",
-    "update",
-    "replace",
-    "delete",
-    "purge_expired",
-    "keys",
-    "clear",
-    "ping",
-    "close",
-    "add_owned",
-    "owned_by",
-    "remove_owned",
-    "generation",
-    "next_generation",
-)
 
 
 def check_callable(name: str, value: object) -> None:
@@ -53,7 +36,11 @@ def check_store(store: object) -> tuple[Any, bool]:
         return MemoryStore(), True
     if isinstance(store, str):
         return store_from_url(store), False
-    missing = [name for name in _STORE_METHODS if not callable(getattr(store, name, None))]
+    missing = [
+        name
+        for name in sorted(Store.__abstractmethods__)
+        if not callable(getattr(store, name, None))
+    ]
     if missing or isinstance(store, type):
         raise ConfigurationError(
             f"SessionMiddleware: store is {store!r}; give a Store, such as MemoryStore() or"

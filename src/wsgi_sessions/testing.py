@@ -72,25 +72,8 @@ class FaultyStore(Store):
         store: does the work.
     """
 
-    OPERATIONS = frozenset(
-        {
-            "load",
-            "insert",
-            "update",
-            "replace",
-            "delete",
-            "purge_expired",
-            "keys",
-            "clear",
-            "ping",
-            "close",
-            "add_owned",
-            "owned_by",
-            "remove_owned",
-            "generation",
-            "next_generation",
-        }
-    )
+    OPERATIONS = Store.__abstractmethods__
+    """The names of all that a store does."""
 
     def __init__(self, store: Store) -> None:
         super().__init__()

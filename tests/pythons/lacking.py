@@ -20,6 +20,7 @@ PLATFORM_LACKS = (
     "encryption needs the package cryptography",
     "No module named 'resource'",
     "Function not implemented",
+    "module 'os' has no attribute 'geteuid'",
     "does not support processes",
 )
 
