@@ -35,7 +35,8 @@ _STRICT = 0 if _orjson is None else _orjson.OPT_STRICT_INTEGER
 """Ints of more than 53 bits are left to `_text`: orjson writes more of them than others read."""
 
 MAX_DEPTH = 100
-"""Levels of nesting. JSON readers have limits of their own, and this is below all of them."""
+"""Levels of nesting that are written. JSON readers have limits of their own, above this one: what
+someone else wrote into the store may be nested deeper, up to where they take it for damage."""
 
 _TOO_DEEP = f"nested more than {MAX_DEPTH} levels deep, or within itself"
 _MAX_INT = 2**63 - 1

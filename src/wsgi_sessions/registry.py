@@ -110,7 +110,8 @@ class SessionRegistry:
         Args:
             owner: the app's name for the user.
             except_: a Session, or a handle, to spare: "sign out everywhere else". A session that
-                gets a new ID in this very request is spared under that, too.
+                gets a new ID in this very request is spared under that, too. One that another
+                request rotates at this very moment may be ended with the rest: the safe side.
         """
         store, now = self._store, self._clock()
         spared = _spared(except_)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import hmac
 import os
 import random
 import time
@@ -19,8 +20,12 @@ from acts import id_of, login, put, read, sending, started, token, twin
 from raw import raw
 from wsgi import SECRET, Browser, Site, call, environ
 from wsgi_sessions import ConfigurationError, Cookie, Session, SessionMiddleware
-from wsgi_sessions.signing import TokenSigner, derive_key, key_of
+from wsgi_sessions.aead import Sealer
+from wsgi_sessions.record import Record
+from wsgi_sessions.rotation import Rotation
+from wsgi_sessions.signing import Identity, TokenSigner, derive_key, key_of, new_id
 from wsgi_sessions.stores import MemoryStore
+from wsgi_sessions.stores.client import ClientSeal
 from wsgi_sessions.testing import FaultyStore
 
 OTHER = "another secret of at least thirty-two bytes, for tests"
@@ -204,6 +209,20 @@ def test_ID_9_the_store_knows_no_id_and_its_keys_are_no_ids(what: str) -> None:
         assert site.run(sending(site, f"session={key}"), read).text == "{}"
         signed = TokenSigner((SECRET.encode(),), "cookie.session").sign(key)
         assert site.run(sending(site, f"session={signed}"), read).text == "{}"
+
+
+def test_ID_9_a_rotated_id_is_known_to_who_has_both_the_old_one_and_the_secret() -> None:
+    old, other = Identity(new_id()), Identity(new_id())
+    new, forward = Rotation((SECRET.encode(),)).start(old, 1.0)
+
+    found = Rotation((OTHER.encode(), SECRET.encode())).follow(old, forward)
+
+    assert found is not None
+    assert (found.id, found.key) == (new.id, forward.successor)
+    assert Rotation((SECRET.encode(),)).follow(other, forward) is None
+    assert Rotation((OTHER.encode(),)).follow(old, forward) is None
+    again, _ = Rotation((SECRET.encode(),)).start(old, 1.0)
+    assert again.id != new.id  # nor is it a function of the old one alone
 
 
 def test_ID_10_a_record_under_the_raw_id_is_never_found() -> None:
@@ -396,6 +415,22 @@ def test_SG_11_each_purpose_has_a_key_of_its_own() -> None:
 
     assert len(set(keys)) == len(purposes)
     assert secret not in keys
+
+
+def test_SG_11_a_client_side_session_is_signed_and_encrypted_under_two_keys() -> None:
+    purpose, secrets = "cookie.session", (SECRET.encode(),)
+    record = Record({"a": b"1"}, b"notes", 1.0, 2.0)
+    value = ClientSeal(secrets, encrypt=True).seal("A" * 43, record, purpose)
+    sealed = base64.urlsafe_b64decode(value.partition(".")[2] + "==")
+    signed = ClientSeal(secrets, encrypt=False).seal("A" * 43, record, purpose)
+    text, _, mac = signed.rpartition(".")
+    signing = derive_key(SECRET.encode(), f"client-side.{purpose}")
+
+    assert base64.urlsafe_b64encode(hmac.digest(signing, text.encode(), "sha256"))[:43] == (
+        mac.encode()
+    )  # this is the key that signs
+    assert Sealer((signing,)).open(sealed, purpose.encode()) is None
+    assert ClientSeal(secrets, encrypt=True).open(value, purpose) is not None
 
 
 def test_SG_12_no_text_about_the_middleware_shows_a_secret() -> None:

@@ -225,6 +225,25 @@ def test_TO_2_the_absolute_limit_ends_a_session_that_is_never_idle() -> None:
     assert site.run(browser, read).text == "{}"
 
 
+@pytest.mark.parametrize("how", ["put off by hand", "shortened since"])
+def test_TO_2_the_absolute_limit_counts_whatever_the_record_says(how: str) -> None:
+    before = Lifetime(idle=HOUR, absolute=600 if how == "put off by hand" else None)
+    old, browser = started(lifetime=before)
+    if how == "put off by hand":
+        far = Changes(expires_at=old.clock.now + 10**6)
+        old.store.update(key_of(id_of(browser)), far)
+    site = Site(store=old.store, clock=old.clock, lifetime=Lifetime(idle=HOUR, absolute=600))
+    browser.app = site.middleware
+
+    old.clock.advance(599)
+    assert site.run(twin(browser), lambda s: s["a"]).text == "1"
+    old.store.update(key_of(id_of(browser)), Changes(expires_at=old.clock.now + 10**6))
+    old.clock.advance(1)
+
+    assert site.run(browser, read).text == "{}"
+    assert [event.detail for event in site.events if event.kind == "expired"] == ["absolute"]
+
+
 def test_TO_3_a_new_id_never_extends_the_absolute_limit() -> None:
     site, browser = started(lifetime=Lifetime(idle=HOUR, absolute=600), rolling=True)
     for _ in range(9):

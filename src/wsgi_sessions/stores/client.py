@@ -188,9 +188,9 @@ class ClientSeal:
         return None
 
     def _sealer(self, purpose: str) -> Sealer:
-        return Sealer(
-            tuple(derive_key(secret, f"client-side.{purpose}") for secret in self._secrets)
-        )
+        # Another key than the one that signs: each is for one purpose alone.
+        purpose = f"client-side.encrypted.{purpose}"
+        return Sealer(tuple(derive_key(secret, purpose) for secret in self._secrets))
 
     @staticmethod
     def _signer(secret: bytes, purpose: str) -> Signer:
