@@ -1,4 +1,7 @@
-"""Settings fail where they are written: the small checks that all settings classes share."""
+"""Settings fail where they are written: the small checks that all settings classes share.
+
+They know kinds of values and names of options; what an option means, its own class checks.
+"""
 
 from __future__ import annotations
 

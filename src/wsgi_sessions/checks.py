@@ -1,4 +1,7 @@
-"""What the middleware was given, checked: each wrong option is a ConfigurationError that helps."""
+"""What the middleware was given, checked: each wrong option is a ConfigurationError that helps.
+
+It runs once, when the middleware is made, and takes no part in any request.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Networks of proxies, as settings name them: checked once, then asked per address."""
+"""Networks of proxies, as settings name them: checked once, then asked per address.
+
+No header is read here: which entry is the client's is for `proxies` to find.
+"""
 
 from __future__ import annotations
 
