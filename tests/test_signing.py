@@ -4,13 +4,22 @@ from __future__ import annotations
 
 import hashlib
 import string
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from itsdangerous import Signer
 
-from wsgi_sessions.signing import TokenSigner, check_secrets, key_of, new_id
+from wsgi_sessions import ConfigurationError
+from wsgi_sessions.signing import (
+    Identity,
+    TokenSigner,
+    check_secrets,
+    key_of,
+    make_identity,
+    new_id,
+)
 
 SECRET = b"k" * 32
 ID = "A" * 43
@@ -107,3 +116,71 @@ def test_secrets_may_be_text_or_bytes() -> None:
     text = "é" * 20
 
     assert check_secrets(text) == check_secrets([text.encode()]) == (text.encode(),)
+
+
+@pytest.mark.parametrize("made", [5, b"A" * 43, None, "A" * 21, "A" * 87, "A" * 42 + "=", ""])
+def test_an_id_factory_that_gives_no_id_is_named(made: Any) -> None:
+    with pytest.raises(ConfigurationError, match=r"id_factory .* str of 22 to 86 characters"):
+        make_identity(lambda: made)
+
+
+@pytest.mark.parametrize("length", [22, 86])
+def test_an_id_factory_may_give_128_bits_or_more(length: int) -> None:
+    assert make_identity(lambda: "A" * length).key == key_of("A" * length)
+
+
+def test_an_identity_shows_the_start_of_its_key_alone() -> None:
+    assert repr(Identity(ID)) == f"<Identity {key_of(ID)[:12]}…>"
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (5, r"secret_key is of type int; give str or bytes of at least 32 bytes, or a list"),
+        ([], r"secret_key is an empty list; give at least one secret"),
+        ([5], r"secret_key has a secret of type int; give str or bytes"),
+        ("\ud800" * 40, r"secret_key has characters that are no valid text"),
+        ("x" * 31, r"secret_key has a secret of 31 bytes; at least 32 are needed"),
+        (" " * 40, r"secret_key has a secret that is blank or a well-known placeholder"),
+    ],
+)
+def test_what_is_wrong_with_a_secret_is_said_without_it(given: Any, message: str) -> None:
+    with pytest.raises(ConfigurationError, match=message):
+        check_secrets(given)
+
+
+@pytest.mark.parametrize(
+    "secret", [b"k" * 32, "k" * 32, "X" * 40, "not a secret at all, but long enough"]
+)
+def test_32_bytes_are_enough(secret: str | bytes) -> None:
+    assert len(check_secrets(secret)) == 1
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "change-me ",
+        "ChangeThis!",
+        "replace_me",
+        "replace this",
+        "My-Secret-Key",
+        "your_secret_key_here ",
+        "supersecret",
+        "TOP SECRET ",
+        "password.",
+        "passwd-",
+        "keyboard cat ",
+        "insecure-",
+        "Placeholder ",
+        "put-the-output-of-wsgi-sessions-secret-here",
+        "192b9bdd22ab9ed4d12e236c78afcb9a393ec15f71bbf5dc987d54727823bcbf",
+        "Change_me_to_a_Complex_random_secret",
+        "\0",
+    ],
+)
+def test_a_placeholder_is_refused_in_any_spelling_and_however_often(words: str) -> None:
+    secret = words if len(words) >= 32 else words * 32
+
+    for spelling in (secret, secret.upper(), secret.lower(), f" {secret}\n", f"\0{secret}\0"):
+        with pytest.raises(ConfigurationError, match="well-known placeholder"):
+            check_secrets(spelling)

@@ -10,27 +10,25 @@ PACKAGE = ROOT / "src" / "wsgi_sessions"
 _SESSION = (
     "tests/test_session.py",
     "tests/test_rotation.py",
-    "tests/test_middleware.py",
-    "tests/test_interleavings.py",
     "tests/test_token_header.py",
     "tests/test_client_side.py",
     "tests/security/test_life_cycle.py",
     "tests/security/test_users_and_settings.py",
 )
-_PROXIES = ("tests/test_proxies.py", "tests/test_proxied_sessions.py", "tests/test_probe.py")
+_PROXIES = ("tests/test_proxies.py", "tests/test_proxied_sessions.py")
 
 TESTS: dict[str, tuple[str, ...]] = {
     "lifecycle": ("tests/test_lifecycle.py", "tests/test_session.py", "tests/test_middleware.py"),
     "session": _SESSION,
-    "cookie": ("tests/test_cookie.py", "tests/security/test_cookies.py"),
+    "cookie": ("tests/test_cookie.py", "tests/test_configuration.py"),
     "signing": ("tests/test_signing.py", "tests/security/test_ids_and_signing.py"),
     "proxies": _PROXIES,
     "forwarding": _PROXIES,
     "networks": _PROXIES,
     "stores.base": ("tests/stores/test_memory.py", "tests/stores/test_contract_catches.py"),
-    "stores.memory": ("tests/stores/test_memory.py", "tests/stores/test_model.py"),
+    "stores.memory": ("tests/stores/test_memory.py",),
     "stores.packing": ("tests/stores/test_packing.py", "tests/stores/test_file.py"),
-    "stores.file": ("tests/stores/test_file.py", "tests/stores/test_model.py"),
+    "stores.file": ("tests/stores/test_file.py",),
     "stores.directory": ("tests/stores/test_file.py",),
     "stores.redis": ("tests/stores/test_redis.py",),
     "stores.wire": ("tests/stores/test_redis.py",),

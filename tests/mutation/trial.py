@@ -39,6 +39,8 @@ KILLED, SURVIVED, TIMED_OUT = "killed", "survived", "timed out"
 _NOT_IN_PLACE = 3
 """Exit status: the change can't be made without a new import."""
 _GIGABYTE = 1 << 30
+_SLOW = 0.4
+"""Seconds. A test that takes longer isn't asked: a mutant that lives would cost a minute."""
 _PATIENCE = 5.0
 """Seconds that any test may take; ten times as long as it took unchanged comes on top."""
 
@@ -66,7 +68,12 @@ class Reach:
         found: set[str] = set()
         for code in codes:
             found |= self.calls.get(_name(code), set())
-        return sorted(found, key=lambda test: (-self.kills[test], self.seconds[test]))
+        return self.in_order(found)
+
+    def in_order(self, tests: Iterable[str]) -> list[str]:
+        """These tests, those that are likely to kill and the quick ones first; slow ones never."""
+        quick = [test for test in tests if self.seconds.get(test, 0) < _SLOW]
+        return sorted(quick, key=lambda test: (-self.kills[test], self.seconds.get(test, 0)))
 
     def limit(self, test: str) -> float:
         return _PATIENCE + 10 * self.seconds.get(test, 0)
@@ -238,11 +245,8 @@ class _Anew(_Runner):
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
         if session.testsfailed:
             return True
-        order = self._reach.seconds
-        kills = self._reach.kills
-        items = sorted(
-            session.items, key=lambda item: (-kills[item.nodeid], order.get(item.nodeid, 0))
-        )
+        by_name = {item.nodeid: item for item in session.items}
+        items = [by_name[test] for test in self._reach.in_order(by_name)]
         _send(self._out, self.run(items, self._reach.limit) or "")
         return True
 
@@ -337,7 +341,15 @@ def _pytest(tests: Sequence[str], plugin: object, log: Path) -> int:
     os.dup2(handle, 1)
     os.dup2(handle, 2)
     temporary = Path(tempfile.gettempdir()) / f"ws-mutants-{os.getpid()}"
-    options = ["-q", "-x", "-p", "no:cacheprovider", "--capture=sys", f"--basetemp={temporary}"]
+    options = [
+        "-q",
+        "-x",
+        "--tb=no",
+        "-p",
+        "no:cacheprovider",
+        "--capture=sys",
+        f"--basetemp={temporary}",
+    ]
     # What was loaded beforehand has no rewritten asserts, and needs none.
     options += ["-W", "ignore::pytest.PytestAssertRewriteWarning"]
     options += ["-o", "tmp_path_retention_policy=none"]
