@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from werkzeug.sansio.http import parse_cookie
 
-from wsgi_sessions import Cookie
-from wsgi_sessions.cookie import CookieWriter, find_values, path_matches
+from wsgi_sessions import ConfigurationError, Cookie
+from wsgi_sessions.cookie import (
+    MAX_AGE,
+    MAX_BYTES,
+    CookieWriter,
+    find_values,
+    path_matches,
+    wsgi_path,
+)
 
 V = "v" * 20
 
@@ -20,6 +29,8 @@ V = "v" * 20
         (f"a=1; sid={V}; b=2", [V]),
         (f"a=1;sid={V};b=2", [V]),
         (f"sid = {V} ", [V]),
+        (f"sid={V}\x0b", [f"{V}\x0b"]),
+        (f"sid=X{V}X", [f"X{V}X"]),
         (f"\tsid\t=\t{V}\t", [V]),
         (f"bad[x=1; sid={V}", [V]),
         (f'a={{"x":1}}; sid={V}', [V]),
@@ -103,6 +114,10 @@ def test_defaults() -> None:
     )
 
 
+def test_the_limits_are_those_of_rfc_6265bis_sections_5_5_and_5_6() -> None:
+    assert (MAX_AGE, MAX_BYTES) == (400 * 86_400, 4096)
+
+
 def test_max_age_is_at_most_400_days() -> None:
     assert "Max-Age=34560000;" in CookieWriter(Cookie()).set("T", secure=True, max_age=10**9)
 
@@ -149,3 +164,112 @@ def test_paths_match_as_in_rfc_6265_section_5_1_4(
     cookie_path: str, request_path: str, matches: bool
 ) -> None:
     assert path_matches(cookie_path, request_path) is matches
+
+
+def test_a_path_is_compared_as_servers_unquote_it() -> None:
+    assert wsgi_path("/caf%C3%A9") == "/caf\xc3\xa9"
+
+
+@pytest.mark.parametrize(
+    ("cookie", "attributes"),
+    [
+        (Cookie(path="/x"), "HttpOnly; Path=/x; SameSite=Lax"),
+        (Cookie(domain="a.test"), "Domain=a.test; HttpOnly; Path=/; SameSite=Lax"),
+        (Cookie(domain=".a.test"), "Domain=a.test; HttpOnly; Path=/; SameSite=Lax"),
+        (Cookie(secure=True), "Secure; HttpOnly; Path=/; SameSite=Lax"),
+        (Cookie(secure=False), "HttpOnly; Path=/; SameSite=Lax"),
+        (Cookie(httponly=False), "Path=/; SameSite=Lax"),
+        (Cookie(samesite="Strict"), "HttpOnly; Path=/; SameSite=Strict"),
+        (
+            Cookie(secure=True, samesite="None", partitioned=True),
+            "Secure; HttpOnly; Path=/; SameSite=None; Partitioned",
+        ),
+    ],
+)
+def test_each_setting_is_written(cookie: Cookie, attributes: str) -> None:
+    writer = CookieWriter(cookie)
+
+    assert writer.set("T", secure=False, max_age=5) == f"session=T; Max-Age=5; {attributes}"
+
+
+@pytest.mark.parametrize("secure", [True, False])
+def test_secure_is_as_it_was_set_whatever_the_request_is(secure: bool) -> None:
+    writer = CookieWriter(Cookie(secure=secure))
+
+    for request in (True, False):
+        assert ("Secure" in writer.set("T", secure=request, max_age=None)) is secure
+        assert ("Secure" in writer.expire(secure=request)) is secure
+
+
+@pytest.mark.parametrize("given", ["lax", "LAX", "Lax", "strict", "STRICT", "Strict", "lAX"])
+def test_samesite_is_written_in_one_spelling(given: Any) -> None:
+    assert Cookie(samesite=given) == Cookie(samesite=given.capitalize())
+    assert Cookie(samesite=given).samesite == given.capitalize()
+
+
+def test_samesite_is_lax_by_default() -> None:
+    assert Cookie().samesite == "Lax"
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"name": "n" * 256},
+        {"path": "/" + "p" * 1023},
+        {"path": "/zZ:<~"},
+        {"domain": "a" * 63 + ".test"},
+        {"domain": ".".join(["a" * 49] * 5 + ["abc"])},
+        {"domain": "EXAMPLE.Com"},
+        {"domain": ".example.com"},
+        {"domain": "a-b.test"},
+    ],
+)
+def test_what_browsers_take_is_taken(options: dict[str, Any]) -> None:
+    assert CookieWriter(Cookie(**options)).set("T", secure=False, max_age=None)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"name": 5}, "name is of type int; write it as a str"),
+        ({"name": "n" * 257}, "; use letters, digits and .* only, at most 256 characters"),
+        ({"path": 5}, "path is of type int; write it as a str"),
+        ({"path": "/" + "p" * 1024}, "; it must start with '/' and .* at most 1024 characters"),
+        ({"path": "/\x7f"}, r"path is '/\\x7f'; it must start with '/'"),
+        ({"path": "/\x1f"}, r"path is '/\\x1f'; it must start with '/'"),
+        ({"domain": 5}, "domain is of type int; write it as a str"),
+        ({"domain": "a" * 64 + ".test"}, r"a\.test'; write a host name in ASCII"),
+        ({"domain": ".".join(["a" * 49] * 5 + ["abcd"])}, "; write a host name in ASCII"),
+        ({"domain": "a.test."}, "domain is 'a.test.'; write a host name in ASCII"),
+        ({"domain": "-a.test"}, "domain is '-a.test'; write a host name in ASCII"),
+        ({"secure": "yes"}, "secure is 'yes'; write True, False or 'auto'"),
+        ({"secure": 1}, "secure is 1; write True, False or 'auto'"),
+        ({"httponly": 1}, "^Cookie: httponly is 1"),
+        ({"partitioned": "x"}, "^Cookie: partitioned is 'x'"),
+        ({"persistent": None}, "^Cookie: persistent is None"),
+        ({"samesite": "no"}, "samesite is 'no'; write 'Lax', 'Strict' or 'None'"),
+        ({"samesite": None}, "samesite is None; write 'Lax', 'Strict' or 'None'"),
+        (
+            {"samesite": "none"},
+            "^Cookie: samesite='None' with secure='auto' is refused by browsers; write secure=True",
+        ),
+        (
+            {"partitioned": True, "secure": False},
+            "^Cookie: partitioned=True with secure=False is refused by browsers;",
+        ),
+        ({"name": "__SECURE-a"}, "secure is 'auto'; write secure=True, or drop the '__Secure-'"),
+        ({"name": "__host-a", "secure": True, "path": "/a"}, "'/a' and None; drop the '__Host-'"),
+        ({"name": "__Http-a", "secure": True, "httponly": False}, "httponly=True; .* '__Http-'"),
+        (
+            {"name": "__Host-Http-a", "secure": True, "httponly": False},
+            "httponly=True; .* '__Host-Http-'",
+        ),
+        (
+            {"name": "__Host-Http-a", "secure": True, "domain": "a.test"},
+            r"'/' and 'a\.test'; drop the '__Host-Http-' prefix or these settings",
+        ),
+    ],
+)
+def test_what_is_wrong_with_a_setting_is_said(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigurationError, match=message):
+        Cookie(**options)
