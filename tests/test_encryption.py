@@ -263,6 +263,21 @@ def test_migration_seals_at_the_next_write() -> None:
     assert strict.run(browser, read).text == f"{{'a': '{SECRETS[0]}', 'b': 2}}"
 
 
+def test_migration_seals_the_owner_too() -> None:
+    store = MemoryStore()
+    plain = Site(store=store)
+    browser = plain.browser()
+    plain.run(browser, login)
+    migrating = Site(store=store, encryption_keys=[KEY], encryption_migrate=True)
+    browser.app = migrating.middleware
+    migrating.run(browser, lambda s: s.update(b=2))
+
+    strict = Site(store=store, encryption_keys=[KEY])
+    browser.app = strict.middleware
+    assert strict.run(browser, lambda s: (s.owner, dict(s))).text == "('bob', {'b': 2})"
+    assert strict.middleware.registry.count("bob") == 1
+
+
 def test_field_names_of_ours_are_out_of_the_apps_reach() -> None:
     site, browser = started(MemoryStore())
 
