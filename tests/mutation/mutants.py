@@ -22,6 +22,8 @@ from mutmut.mutation.mutators import mutation_operators
 _LOGGING = {"debug", "info", "warning", "error", "exception", "critical", "log"}
 _NOT_RUN = re.compile("__slots__|__all__|_?[A-Z][a-z]+([A-Z][a-z]*)*")
 """What is assigned to such names is for importing, or a type."""
+_ERRORS = ("Error", "Warning", "warn", "Committed", "Ended", "Large", "Sessions", "ByStore")
+"""How the names of what is raised end."""
 _CODING = {"encode", "decode"}
 _UNTOUCHED = {"len", "isinstance"}
 """Calls of which every mutant fails at once. mutmut leaves them out too."""
@@ -154,7 +156,7 @@ def _is_message(node: cst.CSTNode, child: cst.CSTNode) -> bool:
         name = node.func
         if isinstance(name, cst.Attribute):
             return name.attr.value in _LOGGING
-        return isinstance(name, cst.Name) and name.value.endswith(("Error", "Warning", "warn"))
+        return isinstance(name, cst.Name) and name.value.endswith(_ERRORS)
     return False
 
 

@@ -77,6 +77,8 @@ def functions(source: str) -> dict[str, str]:
                 yield inner, text(child.lineno, child.end_lineno or child.lineno)
                 if isinstance(child, ast.ClassDef):
                     yield from visit(child, inner)
+            else:  # a function may stand under a condition
+                yield from visit(child, name)
 
     found: dict[str, str] = {"": text(1, len(lines))}
     for name, body in visit(ast.parse(source), ""):
