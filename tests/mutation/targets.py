@@ -9,6 +9,7 @@ PACKAGE = ROOT / "src" / "wsgi_sessions"
 
 _SESSION = (
     "tests/test_session.py",
+    "tests/test_session_members.py",
     "tests/test_middleware.py",
     "tests/test_rotation.py",
     "tests/test_token_header.py",
