@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 
+import wsgi_sessions
 from acts import destroy, id_of, login, nothing, put, read, sending, started, token, twin
 from raw import raw
 from wsgi import SECRET, Browser, Site, environ
@@ -420,12 +421,14 @@ def test_a_host_or_prefix_that_is_none_leaves_what_was_there(vulnerability: str,
     assert resolve_client(forwarded, proxies).host == "app.example"
 
 
-@known("CVE-2020-7694")
+@known("CVE-2020-7694", "CVE-2025-25184", "CVE-2025-27111")
+@pytest.mark.parametrize("evil", ["\x1b[31m", "\r\nsession event created", "\n", "\x85", "\u2028"])
 def test_nothing_from_a_client_steers_a_terminal(
-    vulnerability: str, caplog: pytest.LogCaptureFixture
+    vulnerability: str, evil: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     site = Site(cookie=Cookie(secure=True))
-    site.run(site.browser(REMOTE_ADDR="\x1b[31m"), put(a=1), check=False)
+    extra = {"REMOTE_ADDR": evil, "HTTP_X_FORWARDED_PROTO": evil, "HTTP_USER_AGENT": evil}
+    site.run(site.browser(**extra), put(a=1), check=False)
 
     assert caplog.records != []
     assert all(record.getMessage().isprintable() for record in caplog.records)
@@ -461,12 +464,15 @@ def test_the_store_is_asked_for_a_hash_and_knows_no_id(vulnerability: str) -> No
 
 @known("CVE-2013-0263", "CVE-2009-3086")
 def test_signatures_are_compared_in_constant_time(vulnerability: str) -> None:
-    import wsgi_sessions.signing as signing
+    package = Path(wsgi_sessions.__file__).parent
+    plainly = r"(?:signature|sign\(.*\)|mac|digest\(.*\)|hexdigest\(\))(?:\.\w+\(.*\))*\s*(?:==|!=)"
 
-    source = Path(signing.__file__).read_text("utf-8")
-
-    assert "hmac.compare_digest(" in source
-    assert not re.search(r"signature\s*(?:==|!=)|(?:==|!=)\s*signature", source)
+    for module in package.rglob("*.py"):
+        source = module.read_text("utf-8")
+        assert not re.search(plainly, source), module.name
+        assert not re.search(r"(?:==|!=)\s*(?:signature|mac)\b", source), module.name
+    for name in ("signing.py", "rotation.py", "sealing.py", "stores/client.py"):
+        assert "hmac.compare_digest(" in (package / name).read_text("utf-8"), name
 
 
 @known("CVE-2007-5380", "CVE-2007-6077")

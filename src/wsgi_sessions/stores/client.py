@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import binascii
 import hashlib
+import hmac
 import re
 import struct
 from base64 import urlsafe_b64decode, urlsafe_b64encode
@@ -182,7 +183,7 @@ class ClientSeal:
         text = value.rpartition(".")[0]
         for index, secret in enumerate(self._secrets):
             # Signed anew and compared as a whole: only the canonical spelling is good.
-            if self._signer(secret, purpose).sign(text).decode() == value:
+            if hmac.compare_digest(self._signer(secret, purpose).sign(text), value.encode("ascii")):
                 raw = _unbase64(text.removeprefix(_SIGNED))
                 return None if raw is None else (raw, index)
         return None
