@@ -1196,6 +1196,57 @@ def test_a_wrong_network_says_what_to_write(option: str, value: Any, says: str) 
     assert f"TrustedProxies: {option} " in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (
+            "*",
+            (
+                "networks has '*', which would believe everybody, the client included; name the"
+                " networks that your own proxies are in, or count them with hops"
+            ),
+        ),
+        (
+            "unix",
+            "networks has 'unix', but a unix socket has no address; write peers=('unix',) for it",
+        ),
+        (
+            "fe80::1%eth0",
+            (
+                "networks has 'fe80::1%eth0', but a zone means something on one machine only; write"
+                " the address without it"
+            ),
+        ),
+        (
+            "proxy.internal",
+            (
+                "networks has 'proxy.internal', which is no network; write one such as '10.0.0.0/8', or"
+                " 'loopback', 'linklocal' or 'uniquelocal'. Host names aren't looked up"
+            ),
+        ),
+        (
+            "10.0.0.1/8",
+            (
+                "networks has '10.0.0.1/8', which has bits set beyond its length; write '10.0.0.0/8' for"
+                " the network, or '10.0.0.1' for that address alone"
+            ),
+        ),
+    ],
+)
+def test_what_is_wrong_with_a_network_is_said(value: str, message: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        TrustedProxies(networks=(value,))
+
+    assert str(caught.value) == f"TrustedProxies: {message}"
+
+
+def test_networks_may_be_written_in_either_case() -> None:
+    upper = TrustedProxies(networks=("2001:DB8:ABCD::/48",))
+    environ = {"REMOTE_ADDR": "2001:db8:abcd::1", "HTTP_X_FORWARDED_FOR": "192.0.2.7"}
+
+    assert resolve_client(environ, upper).ip == "192.0.2.7"
+
+
 def test_unix_is_no_network() -> None:
     with pytest.raises(ConfigurationError, match=r"write peers=\('unix',\)"):
         TrustedProxies(networks=("unix",))

@@ -27,7 +27,11 @@ TESTS: dict[str, tuple[str, ...]] = {
     "proxies": _PROXIES,
     "forwarding": _PROXIES,
     "networks": _PROXIES,
-    "stores.base": ("tests/stores/test_memory.py", "tests/stores/test_contract_catches.py"),
+    "stores.base": (
+        "tests/stores/test_memory.py",
+        "tests/stores/test_url.py",
+        "tests/stores/test_contract_catches.py",
+    ),
     "stores.memory": ("tests/stores/test_memory.py",),
     "stores.packing": ("tests/stores/test_packing.py", "tests/stores/test_file.py"),
     "stores.file": ("tests/stores/test_file.py",),

@@ -11,7 +11,7 @@ import pytest
 
 from wsgi_sessions import stores
 from wsgi_sessions.errors import ConfigurationError
-from wsgi_sessions.stores import FileStore, MemoryStore, store_from_url
+from wsgi_sessions.stores import FileStore, MemoryStore, RedisStore, store_from_url
 
 PASSWORD = "hunter2"
 
@@ -81,6 +81,35 @@ def test_no_message_shows_a_password(url: str) -> None:
 
     shown = str(caught.value)
     assert PASSWORD not in shown
+
+
+ALLOWED = (
+    "write memory://, file:///absolute/path, redis://host:port/0, rediss://host:port/0 or"
+    " unix:///path/to/socket"
+)
+
+
+@pytest.mark.parametrize("url", ["x://y", "x", 5])
+def test_a_url_of_no_store_is_answered_with_what_can_be_written(url: Any) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        store_from_url(url)
+
+    assert str(caught.value).endswith(f"; {ALLOWED}")
+
+
+@pytest.mark.parametrize("url", ["redis://127.0.0.1:1/0", "rediss://h:1/0", "unix:///s?db=1"])
+def test_redis_is_connected_to_when_it_is_used(url: str) -> None:
+    store = store_from_url(url)
+
+    assert isinstance(store, RedisStore)
+    assert store.shared
+    store.close()
+
+
+@pytest.mark.parametrize("url", ["memory://X", "memory:///X/", "memory://x://"])
+def test_anything_after_memory_is_refused(url: str) -> None:
+    with pytest.raises(ConfigurationError, match="memory:// takes nothing after it"):
+        store_from_url(url)
 
 
 def test_no_store_is_loaded_before_it_is_asked_for() -> None:
