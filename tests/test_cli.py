@@ -8,15 +8,17 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import servers
 from wsgi import Browser, Site
 from wsgi_sessions.cli import ProgressBar, main
-from wsgi_sessions.record import Changes
-from wsgi_sessions.stores import FileStore, MemoryStore
+from wsgi_sessions.record import Changes, Record
+from wsgi_sessions.stores import FileStore, MemoryStore, RedisStore
 from wsgi_sessions.testing import FaultyStore
 
 
@@ -137,6 +139,31 @@ def test_revoke_all(site: Site, shell: Shell) -> None:
 
     assert shell.run("revoke-all", "ada") == (0, "ended 3 sessions\n")
     assert shell.json("revoke-all", "ada") == {"revoked": 0}
+
+
+def test_on_redis(redis_server: servers.Server) -> None:
+    """The same commands, on a store that other machines use."""
+    store = RedisStore.from_url(redis_server.url)
+    store.clear()  # the command line knows no prefix but the default, which no other test uses
+    site, shell = Site(store=store, clock=None), Shell(redis_server.url)
+    browser, ada = signed_in(site, "ada")
+    for _ in range(3):
+        signed_in(site, "bob")
+    expired = "a" * 64
+    store.insert(expired, Record({}, b"", time.time() - 100, time.time() - 50))
+
+    assert [info["handle"] for info in shell.json("list", "--owner", "ada")] == [ada]
+    assert len(shell.json("list")) == 4
+    assert shell.json("show", ada)[0]["fields"] == {"secret": 8}
+    assert "s3cr3t" in shell.run("show", ada, "--values")[1]
+    assert shell.json("stats") == {"live": 4, "with_owner": 4, "expired": 1, "data_bytes": 56}
+    assert shell.run("purge") == (0, "removed 1 session\n")
+    assert shell.run("revoke", ada) == (0, "ended 1 session\n")
+    assert shell.run("revoke", ada)[0] == 1
+    assert shell.run("revoke-all", "bob") == (0, "ended 3 sessions\n")
+    assert site.run(browser, lambda session: session.owner).text == "None"
+    assert shell.json("list") == []
+    assert {found["check"] for found in shell.json("doctor")} >= {"reachable", "version", "clock"}
 
 
 def test_purge_and_stats(tmp_path: Path) -> None:

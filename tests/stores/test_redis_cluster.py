@@ -201,6 +201,46 @@ class TestTroubleOnACluster:
         assert updates == [UPDATED] * 15
         assert [store.load(key) is None for key in keys] == [True] * 15 + [False] * 15
 
+    def test_sessions_live_on_while_their_slot_moves_to_another_server(
+        self, store: RedisStore, own_nodes: Nodes
+    ) -> None:
+        """The client is sent on to the other server (ASK, then MOVED), and nobody notices."""
+        moving = RedisStore(store.client, prefix="{moving}:")  # all in one slot
+        keys = [a_key() for _ in range(20)]
+        for key in keys:
+            moving.insert(key, a_record())
+        source = home_of(moving, keys[0], own_nodes)
+        target = next(node for node in own_nodes[:3] if node is not source)
+        versions: list[set[int]] = []
+
+        def use_all() -> None:
+            assert [moving.update(key, Changes(set={"a": b"2"})) for key in keys] == [UPDATED] * 20
+            records = [moving.load(key) for key in keys]
+            versions.append({record.version for record in records if record is not None})
+            assert None not in records
+
+        with source.client() as here, target.client() as there:
+            slot = here.execute_command("CLUSTER", "KEYSLOT", "{moving}:")
+            ids = {node: node.execute_command("CLUSTER", "MYID").decode() for node in (here, there)}
+            there.execute_command("CLUSTER", "SETSLOT", slot, "IMPORTING", ids[here])
+            here.execute_command("CLUSTER", "SETSLOT", slot, "MIGRATING", ids[there])
+            use_all()
+            for number, key in enumerate(keys):
+                here.execute_command(
+                    "MIGRATE", "127.0.0.1", target.port, "{moving}:" + key, 0, 5000
+                )
+                if number == len(keys) // 2:
+                    use_all()
+            for node in (there, here):
+                node.execute_command("CLUSTER", "SETSLOT", slot, "NODE", ids[there])
+        use_all()
+        new = a_key()
+
+        assert versions == [{2}, {3}, {4}]
+        assert moving.insert(new, a_record()) is True
+        assert moving.replace(new, a_key(), a_record()) is UPDATED
+        assert home_of(moving, new, own_nodes) is target
+
     def test_what_is_acknowledged_after_a_failover_is_there(
         self, store: RedisStore, own_nodes: Nodes
     ) -> None:
