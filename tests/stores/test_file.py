@@ -36,6 +36,8 @@ NOBODY = 65534
 
 CRASHES = int(os.environ.get("WSGI_SESSIONS_CRASHES", "200"))
 """How many writers are killed; thousands in a long run."""
+FILES = int(os.environ.get("WSGI_SESSIONS_FILES", "5000"))
+"""How many files are purged at once; a hundred thousand in a long run."""
 
 
 def key(number: int) -> str:
@@ -532,6 +534,34 @@ class TestExpiry:
         assert store.load(key(live)) == record()
 
 
+class TestManyFiles:
+    def test_a_purge_of_many_stops_no_request(self, store: FileStore) -> None:
+        live = key(-1)
+        store.insert(live, record())
+        for number in range(FILES):
+            store.insert(key(number), record(expires_at=NOW))
+        results: list[UpdateResult | None] = []
+        purging, purged = threading.Event(), threading.Event()
+
+        def request() -> None:
+            purging.wait()
+            while not purged.is_set():
+                results.append(store.update(live, Changes(set={"a": b"2"}, used_at=NOW)))
+                results.append(None if store.load(live) else GONE)
+
+        visitor = threading.Thread(target=request)
+        visitor.start()
+        purging.set()
+        count = store.purge_expired(NOW)
+        purged.set()
+        visitor.join()
+
+        assert count == FILES
+        assert set(results) == {UPDATED, None}
+        assert len(results) > FILES / 1000
+        assert list(store.keys()) == [live]
+
+
 class TestDamage:
     """What can't be read as a whole is no session, is moved aside, and is never executed."""
 
@@ -863,6 +893,36 @@ def test_FS_3_a_lock_that_is_a_symlink_is_not_followed(
     assert not (tmp_path / "nowhere").exists()
 
 
+@pytest.mark.parametrize("make", [make_symlink, make_dangling, make_fifo, make_directory])
+def test_what_is_in_place_of_an_index_is_neither_followed_nor_waited_for(
+    store: FileStore, root: Path, tmp_path: Path, make: Callable[[Path, Path], None]
+) -> None:
+    store.insert(key(1), record(owner="42"))
+    store.add_owned("42", key(1), LATER)
+    elsewhere = tmp_path / "elsewhere"
+    index_of(root, "42").rename(elsewhere)
+    make(index_of(root, "42"), elsewhere)
+    content = elsewhere.read_bytes()
+    asks: list[Callable[[], object]] = [
+        lambda: store.add_owned("42", key(2), LATER),
+        lambda: store.next_generation("42"),
+        lambda: store.remove_owned("42", [key(1)]),
+    ]
+    for ask in asks:
+        if make is make_directory:
+            with pytest.raises(StoreError):
+                ask()
+        else:
+            ask()
+
+    assert elsewhere.read_bytes() == content
+    assert not (tmp_path / "nowhere").exists()
+    if make is make_directory:
+        assert (index_of(root, "42") / "file").read_text() == "theirs"
+    else:
+        assert set(store.owned_by("42")) == {key(2)}
+
+
 class TestForeignFiles:
     @pytest.fixture
     def foreign(self, store: FileStore, root: Path) -> set[str]:
@@ -1087,8 +1147,9 @@ class TestFailing:
         (tmp_path / "of-nobody").mkdir()
         in_child(child, as_nobody=tmp_path / "of-nobody")
 
-    def test_a_full_disk(self, tmp_path: Path) -> None:
-        """A real one, where the system lets us have one."""
+    @pytest.fixture
+    def disk(self, tmp_path: Path) -> Iterator[Path]:
+        """A small one, where the system lets us have one."""
         disk = tmp_path / "disk"
         disk.mkdir(mode=0o700)
         options = "size=64k,mode=0700"
@@ -1096,26 +1157,40 @@ class TestFailing:
             ["mount", "-t", "tmpfs", "-o", options, "tmpfs", disk], capture_output=True, check=False
         )
         if mounted.returncode:
-            pytest.skip("no right to mount; ENOSPC is tested with a fake system call as well")
-        try:
-            store = FileStore(disk)
-            store.insert(key(1), record({"a": bytes(8000)}))
-            with pytest.raises(StoreError, match="No space left"):
-                store.update(key(1), Changes(set={"a": bytes(100_000)}))
-            with pytest.raises(StoreError, match="No space left"):
-                for number in range(2, 1000):
-                    store.insert(key(number), record({"a": bytes(8000)}))
-            kept = store.load(key(1))
-            left = [path for path in files(disk) if path.endswith(".tmp")]
-            touched = store.update(key(1), touch(NOW + 9000))
-            ended = store.delete(key(1))
-        finally:
-            subprocess.run(["umount", "-l", disk], check=True)
+            pytest.skip("no right to mount; ENOSPC and EROFS are tested with fake system calls too")
+        yield disk
+        subprocess.run(["umount", "-l", disk], check=True)
+
+    def test_a_disk_that_becomes_read_only(self, disk: Path) -> None:
+        store = FileStore(disk)
+        store.insert(key(1), record(owner="42"))
+        store.add_owned("42", key(1), LATER)
+        store.add_owned("42", key(3), NOW - 1)  # something to purge
+        subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
+        for operation, ask in self.WRITES.items():
+            with pytest.raises(StoreError):
+                ask(store)
+            assert operation
+        answers = [ask(store) for ask in self.READS.values()]
+
+        assert answers[0] == record(owner="42")
+        assert store.load(key(2)) is None
+
+    def test_a_full_disk(self, disk: Path) -> None:
+        store = FileStore(disk)
+        store.insert(key(1), record({"a": bytes(8000)}))
+        with pytest.raises(StoreError, match="No space left"):
+            store.update(key(1), Changes(set={"a": bytes(100_000)}))
+        with pytest.raises(StoreError, match="No space left"):
+            for number in range(2, 1000):
+                store.insert(key(number), record({"a": bytes(8000)}))
+        kept = store.load(key(1))
+        left = [path for path in files(disk) if path.endswith(".tmp")]
 
         assert kept == record({"a": bytes(8000)})
         assert left == []
-        assert touched is UPDATED
-        assert ended
+        assert store.update(key(1), touch(NOW + 9000)) is UPDATED
+        assert store.delete(key(1))
 
 
 class TestGone:
