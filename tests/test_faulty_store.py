@@ -114,3 +114,14 @@ def test_it_is_shared_and_tells_the_time_as_the_other_store_does() -> None:
 def test_a_contract_without_a_store_says_what_it_needs() -> None:
     with pytest.raises(NotImplementedError, match="make_store"):
         StoreContract().make_store()
+
+
+def test_an_error_in_the_other_thread_of_a_race_is_the_tests_own() -> None:
+    class Contract(StoreContract):
+        def make_store(self) -> Store:
+            store = FaultyStore(MemoryStore())
+            store.fail("update")
+            return store
+
+    with pytest.raises(StoreError, match="told to fail"):
+        Contract().test_a_session_deleted_while_it_is_written_stays_deleted()

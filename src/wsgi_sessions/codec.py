@@ -116,10 +116,6 @@ class JSONCodec:
             return _text(value, 0).encode("utf-8")
         except UnicodeEncodeError:
             raise _without_text(value) from None
-        except TypeError as error:
-            if isinstance(error, UnstorableValue):
-                raise
-            raise _without_text(value) from None
 
     def wrote(self, value: Any, data: bytes) -> bool:
         """Whether these bytes are what `encode` gives for this value; False: encode it to know.
