@@ -36,7 +36,6 @@ from .transport import Environ, Transport
 
 T = TypeVar("T")
 MAX_OWNER = 256
-_MISSING: Any = object()
 
 
 class Phase(enum.Enum):

@@ -7,6 +7,7 @@ import hashlib
 import math
 import threading
 import tracemalloc
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -431,3 +432,73 @@ class TestOwners:
         store.purge_expired(NOW + 29 * DAY)
 
         assert store.generation("42") == 1
+
+
+@pytest.mark.parametrize("operation", ["insert", "replace", "add_owned"])
+def test_an_error_names_the_operation(operation: str) -> None:
+    store = MemoryStore()
+    calls: dict[str, Callable[[], object]] = {
+        "insert": lambda: store.insert("no key", record()),
+        "replace": lambda: store.replace(key(1), "no key", record()),
+        "add_owned": lambda: store.add_owned("42", "no key", NOW),
+    }
+
+    with pytest.raises(StoreError) as caught:
+        calls[operation]()
+
+    assert caught.value.operation == operation
+
+
+def test_a_key_that_is_taken_is_named_an_error_of_replace() -> None:
+    store = MemoryStore()
+    store.insert(key(1), record())
+    store.insert(key(2), record())
+
+    with pytest.raises(
+        StoreError, match="^replace: the new key is taken; nothing was ch"
+    ) as caught:
+        store.replace(key(1), key(2), record())
+
+    assert caught.value.operation == "replace"
+    assert store.load(key(1)) is not None
+
+
+def test_purging_counts_owned_and_anonymous_sessions_alike() -> None:
+    store = MemoryStore()
+    for number in range(30):
+        store.insert(key(number), record(expires_at=NOW, owner="42" if number % 3 else None))
+
+    assert store.purge_expired(NOW) == 30
+    assert store.owned_by("42") == {}
+
+
+def test_an_owners_entry_goes_at_its_deadline() -> None:
+    store = MemoryStore()
+    store.add_owned("42", key(1), NOW)
+
+    store.purge_expired(NOW)
+
+    assert store.owned_by("42") == {}
+
+
+def test_a_record_that_was_loaded_shows_a_later_touch() -> None:
+    store = MemoryStore()
+    store.insert(key(1), record(expires_at=NOW + 10))
+    assert store.load(key(1)) is not None
+
+    store.update(key(1), Changes(used_at=NOW + 5, expires_at=NOW + 90))
+
+    assert store.load(key(1)) == record(expires_at=NOW + 90, used_at=NOW + 5)
+
+
+def test_a_place_that_was_given_up_is_free_once() -> None:
+    store = MemoryStore(max_sessions=4)
+    for number in range(4):
+        store.insert(key(number), record(expires_at=NOW + 100 + number))
+
+    store.delete(key(3))
+    store.insert(key(4), record(expires_at=NOW + 500))
+    assert {*store.keys()} == {key(number) for number in (0, 1, 2, 4)}
+
+    store.insert(key(5), record(expires_at=NOW + 500))
+    assert {*store.keys()} == {key(number) for number in (1, 2, 4, 5)}
