@@ -12,6 +12,7 @@ import pytest
 
 from wsgi import SECRET, Browser, Site
 from wsgi_sessions import (
+    ConfigurationError,
     Cookie,
     Lifetime,
     Session,
@@ -251,3 +252,49 @@ def test_a_sealed_value_of_another_format_is_no_session(content: bytes) -> None:
     value = "e1." + urlsafe_b64encode(sealed).rstrip(b"=").decode()
 
     assert ClientSeal((secret,), encrypt=True).open(value, purpose) is None
+
+
+@pytest.mark.parametrize(
+    ("call", "what"),
+    [
+        (lambda store: store.load("k"), "load by key"),
+        (lambda store: store.insert("k", Record({}, b"", 1.0, 2.0)), "insert"),
+        (lambda store: store.update("k", Changes()), "update by key"),
+        (lambda store: store.replace("k", "l", Record({}, b"", 1.0, 2.0)), "replace by key"),
+        (lambda store: store.delete("k"), "delete by key"),
+        (lambda store: store.keys(), "list its keys"),
+        (lambda store: store.clear(), "clear"),
+        (lambda store: store.add_owned("o", "k", 1.0), "list a user's sessions"),
+        (lambda store: store.owned_by("o"), "list a user's sessions"),
+        (lambda store: store.remove_owned("o", ["k"]), "list a user's sessions"),
+        (lambda store: store.generation("o"), "revoke a user's sessions"),
+        (lambda store: store.next_generation("o"), "revoke a user's sessions"),
+    ],
+)
+def test_what_cannot_work_says_what_it_is(
+    call: Callable[[ClientSideStore], object], what: str
+) -> None:
+    with pytest.raises(UnsupportedByStore, match=f"^ClientSideStore can't {what}: the sessions"):
+        call(ClientSideStore())
+
+
+def test_it_encrypts_unless_told_otherwise_in_so_many_words() -> None:
+    wrong: Any = 1
+    assert repr(ClientSideStore()) == repr(ClientSideStore(encrypt=True))
+    assert repr(ClientSideStore()) != repr(ClientSideStore(encrypt=False))
+    assert not ClientSideStore().shared
+
+    with pytest.raises(ConfigurationError, match="^ClientSideStore: encrypt is 1; write"):
+        ClientSideStore(encrypt=wrong)
+
+
+def test_of_a_session_that_is_too_large_the_three_biggest_fields_are_named() -> None:
+    seal = ClientSeal((SECRET.encode(),), encrypt=False)
+    fields = {"a": b"x" * 10, "b": b"x" * 3000, "c": b"x" * 2000, "d": b"x" * 1000}
+
+    with pytest.raises(SessionTooLarge) as caught:
+        seal.seal("I" * 43, Record(fields, b"", 1.0, 2.0), "cookie.session")
+
+    said = str(caught.value)
+    assert "'b' with 3000 bytes, 'c' with 2000 bytes, 'd' with 1000 bytes" in said
+    assert "'a'" not in said
