@@ -69,6 +69,10 @@ TABLE = [
     ("destroyed, then written",        NEW,    "ended changed cookie_sent",            INSERT,  SET),
     ("saved in this request",          SAVED,  "",                                     NOTHING, SET),
     ("saved, then changed",            SAVED,  "changed",                              UPDATE,  SET),
+    ("found dead, older secret",       STORED, "gone cookie_stale",                    NOTHING, LEAVE),
+    ("found dead, saved before",       SAVED,  "gone",                                 NOTHING, LEAVE),
+    ("found dead, failed, saved",      SAVED,  "gone failed",                          NOTHING, LEAVE),
+    ("found dead, changed, rolling",   STORED, "gone changed rolling",                 UPDATE,  SET),
     ("failed, changed",                STORED, "failed changed",                       NOTHING, LEAVE),
     ("failed, new",                    NEW,    "failed changed",                       NOTHING, LEAVE),
     ("failed, regenerated",            STORED, "failed new_id",                        NOTHING, LEAVE),
@@ -109,6 +113,7 @@ FLAGS = [
     "touch_due",
     "rotation_due",
     "ended",
+    "gone",
     "cookie_sent",
     "cookie_stale",
     "persistent",
@@ -160,6 +165,13 @@ def test_a_public_response_is_never_given_a_mere_refresh() -> None:
     for origin, given in EVERY_CASE:
         plan = decide(origin=origin, **given)
         if origin is STORED and not given["refreshable"] and not given["new_id"]:
+            assert plan.cookie is not SET
+
+
+def test_what_was_found_dead_isnt_handed_out() -> None:
+    for origin, given in EVERY_CASE:
+        plan = decide(origin=origin, **given)
+        if origin is not NEW and given["gone"] and plan.store is NOTHING:
             assert plan.cookie is not SET
 
 

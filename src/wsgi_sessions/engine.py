@@ -579,8 +579,6 @@ class Engine:
             self._forget_place(visit)
         elif plan.store is not StoreStep.NOTHING:
             cookie = self._perform(visit, plan, now, refreshable=refreshable)
-        if visit.gone and plan.store is StoreStep.NOTHING and cookie is CookieStep.SET:
-            return None  # what was found dead isn't handed out
         if not deliverable or cookie is CookieStep.LEAVE:
             return None
         if cookie is CookieStep.EXPIRE:
@@ -608,6 +606,7 @@ class Engine:
             touch_due=stored and self._touch_due(visit, now),
             rotation_due=stored and now - visit.notes.issued_at >= settings.rotate_after,
             ended=visit.ended,
+            gone=visit.gone,
             cookie_sent=visit.cookie_sent,
             cookie_stale=visit.cookie_stale,
             persistent=visit.notes.persistent,

@@ -78,6 +78,7 @@ def decide(
     touch_due: bool = False,
     rotation_due: bool = False,
     ended: bool = False,
+    gone: bool = False,
     cookie_sent: bool = False,
     cookie_stale: bool = False,
     persistent: bool = False,
@@ -97,6 +98,7 @@ def decide(
         touch_due: the idle deadline is old enough to be renewed, or ``touch()`` asked for it.
         rotation_due: the ID is older than ``rotate_after``.
         ended: the app destroyed a session in this request.
+        gone: this request found that another one ended the session.
         cookie_sent: the client sent a cookie of our name.
         cookie_stale: what it sent should be replaced: signed with an older secret, or forwarded.
         persistent: the cookie carries Max-Age, so its life moves with the deadline.
@@ -109,7 +111,7 @@ def decide(
     """
     if failed:
         # What stands all the same was done before: destroy() or save().
-        if origin is Origin.SAVED and deliverable:
+        if origin is Origin.SAVED and deliverable and not gone:
             return Plan(StoreStep.NOTHING, CookieStep.SET)
         return _EXPIRE_ALONE if ended and cookie_sent else _IDLE
     if origin is Origin.NEW:
@@ -128,6 +130,8 @@ def decide(
     step = StoreStep.UPDATE if changed else StoreStep.TOUCH if touch_due else StoreStep.NOTHING
     refresh = cookie_stale or rolling or (persistent and step is not StoreStep.NOTHING)
     wanted = origin is Origin.SAVED or (refresh and refreshable)
+    if gone and step is StoreStep.NOTHING:
+        return _IDLE  # what was found dead isn't handed out
     return Plan(step, CookieStep.SET if wanted and deliverable else CookieStep.LEAVE)
 
 
