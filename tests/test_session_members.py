@@ -17,6 +17,7 @@ from wsgi_sessions import (
     StoreError,
     get_session,
 )
+from wsgi_sessions.record import Changes
 from wsgi_sessions.stores import MemoryStore
 from wsgi_sessions.testing import FaultyStore
 
@@ -80,6 +81,30 @@ class TestReading:
                 session["x"]
             with pytest.raises(KeyError, match="'x'"):
                 del session["x"]
+
+        assert site.run(browser, work).code == 200
+
+    @pytest.mark.parametrize("again", [lambda s: s["a"], lambda s: s.get("a")])
+    def test_what_couldnt_be_loaded_says_so_each_time(self, again: Any) -> None:
+        store = FaultyStore(MemoryStore())
+        site, browser = started(store=store)
+        store.fail("load")
+
+        def work(session: Session) -> None:
+            for _ in range(2):
+                with pytest.raises(StoreError):
+                    again(session)
+
+        assert site.run(browser, work).code == 200
+
+    def test_a_field_that_cant_be_read_is_missing_under_its_own_name(self) -> None:
+        site, browser = started()
+        (key,) = site.store.keys()
+        site.store.update(key, Changes({"a": b"damaged"}))
+
+        def work(session: Session) -> None:
+            with pytest.raises(KeyError, match="'a'"):
+                session["a"]
 
         assert site.run(browser, work).code == 200
 
@@ -259,3 +284,28 @@ class TestLate:
                 " do this before the body's first chunk"
             )
         ]
+
+    def test_a_transaction_that_only_looks_is_fine_after_the_headers(self) -> None:
+        assert streamed(lambda session: session.transaction(lambda fields: fields.get("a"))) == [
+            None
+        ]
+
+    @pytest.mark.parametrize("late", [False, True])
+    def test_only_a_first_use_after_the_headers_is_explained(
+        self, late: bool, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        def app(environ: Any, start_response: Any) -> Iterable[bytes]:
+            session = get_session(environ)
+            if not late:
+                assert "a" not in session
+            start_response("200 OK", [("Content-Type", "text/plain")])
+
+            def body() -> Iterator[bytes]:
+                yield b"first"
+                assert "a" not in session
+
+            return body()
+
+        Browser(SessionMiddleware(app, secret_key=SECRET)).get("/")
+
+        assert ("first used after the response's headers" in caplog.text) is late
