@@ -25,7 +25,7 @@ TESTS: dict[str, tuple[str, ...]] = {
     "cookie": ("tests/test_cookie.py", "tests/test_configuration.py"),
     "signing": ("tests/test_signing.py", "tests/security/test_ids_and_signing.py"),
     "proxies": _PROXIES,
-    "forwarding": _PROXIES,
+    "forwarding": ("tests/test_forwarding.py", *_PROXIES),
     "networks": _PROXIES,
     "stores.base": (
         "tests/stores/test_memory.py",
