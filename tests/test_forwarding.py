@@ -48,6 +48,10 @@ def test_a_host_that_ends_in_a_number_is_an_ipv4_address_or_nothing(host: str) -
     assert parse_host(host) is None
 
 
+def test_a_host_that_ends_in_a_number_and_more_is_a_name() -> None:
+    assert parse_host("1.2.3X") == ("1.2.3x", None)
+
+
 @pytest.mark.parametrize(
     ("text", "prefix"),
     [
