@@ -19,8 +19,9 @@ from wsgi_sessions import (
     SessionTooLarge,
     UnsupportedByStore,
 )
+from wsgi_sessions.cookie import MAX_BYTES
 from wsgi_sessions.record import Changes, Record
-from wsgi_sessions.stores import ClientSideStore
+from wsgi_sessions.stores import ClientSideStore, client
 from wsgi_sessions.stores.client import ClientSeal
 from wsgi_sessions.testing import FakeClock
 
@@ -309,3 +310,53 @@ def test_what_was_opened_shows_no_values() -> None:
     assert opened is not None
     assert opened.record == record
     assert "a secret value" not in repr(opened)
+
+
+def signed(record: Record, purpose: str = "cookie.s") -> str:
+    return ClientSeal((SECRET.encode(),), encrypt=False).seal("i" * 43, record, purpose)
+
+
+def test_the_id_is_sealed_in() -> None:
+    seal = ClientSeal((SECRET.encode(),), encrypt=False)
+
+    opened = seal.open(signed(Record({}, b"", 1.0, 2.0, owner="bob")), "cookie.s")
+
+    assert opened is not None
+    assert opened.session_id == "i" * 43
+
+
+def test_name_and_value_have_4096_bytes_at_most() -> None:
+    record = Record({"a": b"x" * 1000}, b"", 1.0, 2.0)
+    rest = MAX_BYTES - len(signed(record))
+
+    assert len(signed(record, "cookie.a." + "b" * (rest - 2))) + rest == MAX_BYTES
+    with pytest.raises(SessionTooLarge, match="browsers keep 4096"):
+        signed(record, "cookie.a." + "b" * (rest - 1))
+
+
+def test_a_signed_value_that_is_no_base64_is_no_session() -> None:
+    seal = ClientSeal((SECRET.encode(),), encrypt=False)
+    value = seal._signer(SECRET.encode(), "cookie.s").sign(b"s1.AAAAA").decode()
+
+    assert seal.open(value, "cookie.s") is None
+
+
+def test_the_signature_is_itsdangerous_own() -> None:
+    """So that values which another version of ours has signed stay good."""
+    value = signed(Record({"a": b"1"}, b"n", 1.0, 2.0))
+
+    assert value == (
+        "s1.P_AAAAAAAABAAAAAAAAAAAAAAAAAAAABKwAAAAFpaWlpaWlpaWlpaWlpaWlpaWlpaWlpaWlpaWlpaWlpaWlpaWlp"
+        "aWlpaWlpbgABAAAAAWEx.OzeTSbZNlZMVwTfBdaqcD1_OPB75w2kyY1SBfWh5KHw"
+    )
+
+
+@pytest.mark.parametrize("raw", [b"", b"\0", b"\0\0", b"\0\0\x17", b"\xff" * 7])
+def test_any_bytes_survive_base64(raw: bytes) -> None:
+    assert client._unbase64(client._base64(raw)) == raw
+
+
+@pytest.mark.parametrize("encrypt", [False, True])
+@pytest.mark.parametrize("value", ["s1.\xe9." + "A" * 43, "e1.\xe9\xe9\xe9\xe9", "\xe9", ""])
+def test_what_has_no_such_form_is_no_session(value: str, encrypt: bool) -> None:
+    assert ClientSeal((SECRET.encode(),), encrypt=encrypt).open(value, "cookie.s") is None
