@@ -871,13 +871,29 @@ def certificates(directory: Path) -> Path:
         made = made.not_valid_before(now - timedelta(days=1)).not_valid_after(
             now + timedelta(days=1)
         )
-        for extension, critical in extensions:
+        # Newer versions of Python demand that each names its own key and the one that signed it.
+        known = (
+            x509.SubjectKeyIdentifier.from_public_key(public),
+            x509.AuthorityKeyIdentifier.from_issuer_public_key(authority_key.public_key()),
+        )
+        for extension, critical in (*extensions, *((each, False) for each in known)):
             made = made.add_extension(extension, critical)
         return made.sign(authority_key, hashes.SHA256()).public_bytes(Encoding.PEM)
 
     authority = directory / "authority"
     ca = (x509.BasicConstraints(ca=True, path_length=None), True)
-    authority.write_bytes(signed(name, authority_key.public_key(), ca))
+    usage = x509.KeyUsage(
+        digital_signature=False,
+        content_commitment=False,
+        key_encipherment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        key_cert_sign=True,
+        crl_sign=False,
+        encipher_only=False,
+        decipher_only=False,
+    )
+    authority.write_bytes(signed(name, authority_key.public_key(), ca, (usage, True)))
     alternative = (x509.SubjectAlternativeName([x509.DNSName("localhost")]), False)
     (directory / "cert").write_bytes(signed(subject, key.public_key(), alternative))
     (directory / "key").write_bytes(
