@@ -27,34 +27,19 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 import servers
+from records import NOW, a_key, a_record
 from resp import HANG_UP, Forwarder, ScriptedServer
 from wsgi import Site
 from wsgi_sessions import StoreError
 from wsgi_sessions.errors import ConfigurationError
-from wsgi_sessions.record import Changes, Record, UpdateResult
+from wsgi_sessions.record import Changes, UpdateResult
 from wsgi_sessions.stores import RedisStore
 from wsgi_sessions.testing import FakeClock, StoreContract
 
 UPDATED, GONE, CONFLICT = UpdateResult.UPDATED, UpdateResult.GONE, UpdateResult.CONFLICT
 BINARIES: list[str | None] = [*sorted(servers.binaries())] or [None]
-NOW = 1_700_000_000.0
 DAY = 86_400.0
 Operation = Callable[[RedisStore], object]
-
-
-def a_key() -> str:
-    return secrets.token_hex(32)
-
-
-def a_record(**changed: Any) -> Record:
-    values: dict[str, Any] = {
-        "fields": {"a": b"1"},
-        "notes": b"notes",
-        "used_at": NOW,
-        "expires_at": NOW + 1000,
-        "owner": "42",
-    }
-    return Record(**{**values, **changed})
 
 
 class OnAServer:

@@ -14,13 +14,13 @@ import valkey
 import valkey.sentinel
 
 import servers
+from records import NOW, a_key, a_record
 from wsgi_sessions import StoreError
 from wsgi_sessions.record import Changes, Record, UpdateResult
 from wsgi_sessions.stores import RedisStore
 from wsgi_sessions.testing import StoreContract
 
 UPDATED, GONE, CONFLICT = UpdateResult.UPDATED, UpdateResult.GONE, UpdateResult.CONFLICT
-NOW = 1_700_000_000.0
 TIMEOUTS: dict[str, Any] = {"socket_timeout": 0.5, "socket_connect_timeout": 0.5}
 Nodes = list[servers.Server]
 
@@ -29,20 +29,6 @@ Nodes = list[servers.Server]
 BINARIES: list[str | None] = [*sorted(servers.binaries())] or [None]
 REDIS_PY = pytest.mark.parametrize("redis_binary", BINARIES[-1:], indirect=True)
 VALKEY_PY = pytest.mark.parametrize("redis_binary", BINARIES[:1], indirect=True)
-
-
-def a_key() -> str:
-    return secrets.token_hex(32)
-
-
-def a_record(**changed: Any) -> Record:
-    values: dict[str, Any] = {
-        "fields": {"a": b"1"},
-        "notes": b"notes",
-        "used_at": NOW,
-        "expires_at": NOW + 1000,
-    }
-    return Record(**{**values, **changed})
 
 
 @pytest.fixture(scope="module")
