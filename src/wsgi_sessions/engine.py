@@ -52,8 +52,6 @@ ABANDONED = 600.0
 Long, because a session that wasn't moved works as it is, while a maker that is only slow must find
 its forward untouched.
 """
-_KEPT = ("wsgi.url_scheme", "REMOTE_ADDR", CLIENT_KEY, "HTTP_USER_AGENT", "HTTP_X_FORWARDED_PROTO")
-"""What a visit may need of the environ later on: for labels, events and explanations."""
 MAX_MOVES = 16
 """How many rotations a destroy() follows: more in one request means a broken clock."""
 
@@ -115,10 +113,13 @@ class Engine:
         visit = Visit()
         # Not the environ itself, which holds the Session: that would be a circle, and keep all of a
         # request's garbage until the collector runs.
-        visit.environ = {name: environ[name] for name in _KEPT if name in environ}
+        visit.client_ip = client_ip(environ)
+        visit.user_agent = environ.get("HTTP_USER_AGENT")
+        visit.forwarded_proto = environ.get("HTTP_X_FORWARDED_PROTO")
         visit.transport = transport
         visit.tokens = transport.values(environ)
-        visit.secure = environ.get("wsgi.url_scheme") == "https"
+        visit.scheme = environ.get("wsgi.url_scheme")
+        visit.secure = visit.scheme == "https"
         visit.store = self._store if self._settings.seal is None else MemoryStore()
         visit.shared = self._shared
         now = self._clock()
@@ -377,8 +378,8 @@ class Engine:
 
     def _fill_label(self, visit: Visit) -> None:
         for name, text in (
-            ("ip", client_ip(visit.environ)),
-            ("user_agent", visit.environ.get("HTTP_USER_AGENT")),
+            ("ip", visit.client_ip),
+            ("user_agent", visit.user_agent),
         ):
             if name in self._settings.label and isinstance(text, str):
                 visit.label[name] = printable(text, MAX_LABEL_TEXT)
@@ -565,10 +566,12 @@ class Engine:
         """
         now = self._clock()
         visit.final = final
-        secure = visit.secure
-        deliverable = cookie_possible and visit.transport.deliverable(secure=secure)
         failed = failed or visit.error is not None
         visit.pending = NOTHING if failed else visit.fields.changes()
+        if self._was_only_read(visit, now):
+            return None
+        secure = visit.secure
+        deliverable = cookie_possible and visit.transport.deliverable(secure=secure)
         plan = self._plan(
             visit, now, failed=failed, refreshable=refreshable, deliverable=deliverable
         )
@@ -585,6 +588,23 @@ class Engine:
             return visit.transport.expire(secure=secure)
         return visit.transport.set(
             self._token(visit), secure=secure, max_age=self._max_age(visit, now)
+        )
+
+    def _was_only_read(self, visit: Visit, now: float) -> bool:
+        """Whether nothing was asked for and nothing is due: most requests end so, without a plan.
+
+        A shortcut: `lifecycle.decide` would come to the same.
+        """
+        if visit.pending is not NOTHING or visit.cookie_stale or visit.ended:
+            return False
+        settings = self._settings
+        if visit.origin is Origin.NEW:
+            return visit.empty and not settings.save_uninitialized
+        return (
+            visit.origin is Origin.STORED
+            and not (visit.new_id or settings.rolling or visit.changed_notes)
+            and now - visit.notes.issued_at < settings.rotate_after
+            and not self._touch_due(visit, now)
         )
 
     def _plan(
@@ -1054,13 +1074,13 @@ class Engine:
         if wanted.cookie is CookieStep.LEAVE:
             return
         self._emit("insecure", visit, detail="a Secure cookie can't be set over http")
-        proto = visit.environ.get("HTTP_X_FORWARDED_PROTO")
+        proto = visit.forwarded_proto
         seen = "absent" if proto is None else repr(printable(str(proto), 40))
         self._events.explain(
             "insecure-cookie",
             f"The cookie {visit.transport.name!r} has secure=True, but this request is not secure"
-            f" (wsgi.url_scheme is {visit.environ.get('wsgi.url_scheme')!r}, X-Forwarded-Proto is"
-            f" {seen}), so it was neither set nor expired, and no session is kept. Behind a proxy"
+            f" (wsgi.url_scheme is {visit.scheme!r}, X-Forwarded-Proto is {seen}), so it was"
+            " neither set nor expired, and no session is kept. Behind a proxy"
             " that speaks TLS, set trusted_proxies to the number of proxies (see ProxyProbe);"
             " for development over http, use Cookie(secure='auto').",
         )
@@ -1082,7 +1102,7 @@ class Engine:
             kind,
             handle=handle,
             owner=owner if owner is not None else visit.owner,
-            client_ip=client_ip(visit.environ),
+            client_ip=visit.client_ip,
             detail=detail,
         )
 

@@ -36,6 +36,7 @@ from .transport import Environ, Transport
 
 T = TypeVar("T")
 MAX_OWNER = 256
+_LET_GO: Environ = {}
 
 
 class Phase(enum.Enum):
@@ -54,8 +55,12 @@ class Visit:
     What most requests don't change stands in the class, so that a visit begins with a few fields.
     """
 
-    environ: Environ
-    """What of the request's environ may be needed later on; not the environ itself."""
+    client_ip: str | None
+    """The client's address, as the trusted proxies tell it."""
+    user_agent: object
+    forwarded_proto: object
+    """The headers User-Agent and X-Forwarded-Proto as they came, or None."""
+    scheme: object
     transport: Transport
     tokens: list[str]
     """What the client sent under our name, unchecked."""
@@ -171,7 +176,7 @@ class Session(MutableMapping[str, Any]):
     def _begin(self) -> Visit:
         visit = self._visit = self._engine.open(self._environ, self._transport)
         # The environ holds this Session: let go of it, and both are freed without the collector.
-        self._environ = visit.environ
+        self._environ = _LET_GO
         return visit
 
     def _writable(self) -> Visit:
