@@ -34,7 +34,7 @@ from .owners import Limits, owned
 from .proxies import CLIENT_KEY
 from .record import Changes, Record, UpdateResult
 from .rotation import Rotation, forward_key, forward_record, read_forward
-from .session import Visit
+from .session import NO_CHANGES, Visit
 from .signing import Identity, make_identity
 from .stores.base import Store
 from .stores.client import ClientSeal
@@ -136,13 +136,13 @@ class Engine:
     def _start(self, visit: Visit, now: float) -> None:
         """Begin with no session."""
         visit.notes = Notes(now, now, now, None, False, visit.transport.persistent)
-        visit.note_changes = {}
         visit.fields = Fields({}, self._settings.codec)
         visit.label = {}
 
     def _start_afresh(self, visit: Visit, now: float) -> None:
         """Forget the session that there was."""
         visit.origin = Origin.NEW
+        visit.note_changes = NO_CHANGES
         visit.stored = visit.identity = visit.record = visit.owner = visit.keep = None
         visit.pending = NOTHING
         visit.deadline = math.inf
@@ -268,13 +268,9 @@ class Engine:
         visit.stored = visit.identity = found.identity
         visit.record = found.record
         visit.notes = found.notes
-        visit.note_changes = {}
         visit.fields = Fields(found.record.fields, self._settings.codec)
         visit.owner = found.record.owner
-        if found.notes.label:
-            visit.label = dict(found.notes.label)
-        else:
-            visit.label = {}
+        visit.label = dict(found.notes.label) if found.notes.label else {}
         visit.deadline = found.deadline
 
     # What a Session asks for
@@ -346,7 +342,7 @@ class Engine:
             now = self._clock()
             changes.update(started_at=now, authenticated_at=now)
         visit.notes = visit.notes._replace(**changes)
-        visit.note_changes.update(changes)
+        visit.note_changes = {**visit.note_changes, **changes}
         if owner is not None:
             self._fill_label(visit)
 
@@ -938,7 +934,7 @@ class Engine:
         visit.stored = visit.identity = identity
         visit.record = record
         visit.notes = notes
-        visit.note_changes = {}
+        visit.note_changes = NO_CHANGES
         visit.label = dict(notes.label)
         visit.deadline = record.expires_at
         visit.new_id = visit.login = visit.touch = visit.gone = False
@@ -972,7 +968,7 @@ class Engine:
             version=visit.record.version + 1,
         )
         visit.label = dict(notes.label)
-        visit.note_changes = {}
+        visit.note_changes = NO_CHANGES
         visit.touch = False
 
     def _list(self, visit: Visit, identity: Identity) -> int:

@@ -15,7 +15,8 @@ from .codec import Codec, UnstorableValue
 # Of these, neither the value nor anything in it can change in place.
 _FROZEN: frozenset[type] = frozenset({str, int, float, bool, type(None), bytes})
 
-NOTHING: tuple[dict[str, bytes], frozenset[str]] = ({}, frozenset())
+_NONE: frozenset[str] = frozenset()
+NOTHING: tuple[dict[str, bytes], frozenset[str]] = ({}, _NONE)
 """No fields to set, none to delete."""
 
 
@@ -42,7 +43,7 @@ class Fields(MutableMapping[str, Any]):
         self._written: dict[str, bytes] = {}
         self._removed: set[str] = set()
         # Let go by retain(): set again, they count as changed, even if to what they were.
-        self._dropped: frozenset[str] = frozenset()
+        self._dropped: frozenset[str] = _NONE
 
     def __getitem__(self, key: str) -> Any:
         values = self._values
@@ -168,7 +169,7 @@ class Fields(MutableMapping[str, Any]):
         self._base = base
         self._written.clear()
         self._removed.clear()
-        self._dropped = frozenset()
+        self._dropped = _NONE
 
     def refresh(self, base: Mapping[str, bytes], settled: Iterable[str] = ()) -> None:
         """Go on from another request's newer fields, keeping what was changed here.

@@ -20,6 +20,7 @@ from collections.abc import (
     ValuesView,
 )
 from datetime import UTC, datetime, timedelta
+from types import MappingProxyType
 from typing import Any, NoReturn, Protocol, TypeVar
 
 from ._options import seconds
@@ -37,6 +38,7 @@ from .transport import Environ, Transport
 T = TypeVar("T")
 MAX_OWNER = 256
 _LET_GO: Environ = {}
+NO_CHANGES: Mapping[str, Any] = MappingProxyType({})
 
 
 class Phase(enum.Enum):
@@ -80,7 +82,7 @@ class Visit:
     """The record as it was loaded."""
     notes: Notes
     """The notes as they would be saved."""
-    note_changes: dict[str, Any]
+    note_changes: Mapping[str, Any] = NO_CHANGES
     """Which of them this request changed, to be put on fresher notes if need be."""
     fields: Fields
     pending: tuple[dict[str, bytes], frozenset[str]] = NOTHING
@@ -574,7 +576,7 @@ def enter_phase(session: Session, phase: Phase) -> None:
 
 def _note(visit: Visit, **changes: Any) -> None:
     visit.notes = visit.notes._replace(**changes)
-    visit.note_changes.update(changes)
+    visit.note_changes = {**visit.note_changes, **changes}
 
 
 def _kept(keep: bool | Iterable[str]) -> frozenset[str] | None:
