@@ -675,6 +675,8 @@ class Engine:
 
     def _do(self, visit: Visit, step: StoreStep, now: float) -> bool:
         match step:
+            case StoreStep.UPDATE | StoreStep.TOUCH:
+                return self._update(visit, now)
             case StoreStep.INSERT:
                 return self._insert(visit, now)
             case StoreStep.REPLACE:
@@ -683,10 +685,8 @@ class Engine:
                 return self._rotate(visit, now)
             case StoreStep.DELETE_EMPTIED:
                 return self._delete_emptied(visit, now)
-            case StoreStep.END:
-                return self._end_old(visit, now)
             case _:
-                return self._update(visit, now)
+                return self._end_old(visit, now)
 
     def _insert(self, visit: Visit, now: float) -> bool:
         fields, _ = visit.pending
@@ -914,7 +914,7 @@ class Engine:
 
     def _changed_notes(self, visit: Visit, notes: Notes) -> Notes:
         changed = notes._replace(**visit.note_changes) if visit.note_changes else notes
-        if visit.label != visit.notes.label:
+        if (visit.label or visit.notes.label) and visit.label != visit.notes.label:
             changed = changed._replace(label=dict(visit.label))
         return changed
 

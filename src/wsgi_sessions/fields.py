@@ -221,6 +221,8 @@ def _mark(value: Any) -> bytes:
 def _check_key(key: object) -> None:
     if not isinstance(key, str):
         raise TypeError(f"a session's keys are str, and this one is {type(key).__name__}")
+    if key.isascii():
+        return
     try:
         key.encode("utf-8")
     except UnicodeEncodeError:

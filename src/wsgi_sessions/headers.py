@@ -85,19 +85,25 @@ def _merged_vary(
 
 
 def _not_stored(headers: list[Header]) -> tuple[list[Header], bool]:
-    directives = cache_directives(headers)
-    rest = [header for header in headers if not _is_for_cdns(header[0].lower())]
-    # `private="name"` makes only that header private (RFC 9111 section 5.2.2.7).
-    if "no-store" in directives or directives.get("private", "") is None:
-        return rest, False
-    was_public = is_public(headers) or len(rest) < len(headers)
-    rest = [header for header in rest if header[0].lower() != "cache-control"]
+    rest: list[Header] = []
+    controls: list[Header] = []
+    for header in headers:
+        name = header[0].lower()
+        if name in _CDN_HEADERS or name.endswith(_CDN_ENDING):
+            continue
+        rest.append(header)
+        if name == "cache-control":
+            controls.append(header)
+    was_public = len(rest) < len(headers)
+    if controls:
+        directives = cache_directives(controls)
+        # `private="name"` makes only that header private (RFC 9111 section 5.2.2.7).
+        if "no-store" in directives or directives.get("private", "") is None:
+            return rest, False
+        was_public = was_public or is_public(controls)
+        rest = [header for header in rest if header not in controls]
     rest.append(("Cache-Control", "no-store"))
     return rest, was_public
-
-
-def _is_for_cdns(name: str) -> bool:
-    return name in _CDN_HEADERS or name.endswith(_CDN_ENDING)
 
 
 def cache_directives(headers: Sequence[Header]) -> dict[str, str | None]:

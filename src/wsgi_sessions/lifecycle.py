@@ -135,11 +135,6 @@ def decide(
     return Plan(step, CookieStep.SET if wanted and deliverable else CookieStep.LEAVE)
 
 
-def idle_limit(notes: Notes, idle: float) -> float:
-    """The idle limit in force, in seconds: the session's own, capped by the middleware's."""
-    return min(notes.idle, idle)
-
-
 def ends_at(notes: Notes, absolute: float) -> float:
     """The absolute deadline in UNIX seconds (``inf``: none). A new ID doesn't move it."""
     return notes.started_at + min(notes.absolute, absolute)
@@ -147,7 +142,10 @@ def ends_at(notes: Notes, absolute: float) -> float:
 
 def next_deadline(notes: Notes, *, idle: float, absolute: float, now: float) -> float:
     """When a session that is used ``now`` ends: idle, capped by the absolute deadline."""
-    return min(now + idle_limit(notes, idle), ends_at(notes, absolute))
+    # Each request comes through here, and min() costs five times as much.
+    ends = notes.started_at + (absolute if absolute < notes.absolute else notes.absolute)  # noqa: FURB136 # see above
+    unused = now + (idle if idle < notes.idle else notes.idle)  # noqa: FURB136 # see above
+    return unused if unused < ends else ends  # noqa: FURB136 # see above
 
 
 def deadline_of(record: Record, notes: Notes, *, idle: float, absolute: float) -> float:
@@ -156,13 +154,9 @@ def deadline_of(record: Record, notes: Notes, *, idle: float, absolute: float) -
     Whichever is earlier, so that a limit that was shortened counts at once (ASVS 5.0, 7.3.1 and
     7.3.2). From this moment on, the session is dead.
     """
-    # Without min(), which would cost more than all else that is decided about a session that is
-    # only read. NaN, written into the store as another time, loses against the notes' times.
-    ends = notes.started_at + (absolute if absolute < notes.absolute else notes.absolute)
-    unused = record.used_at + (idle if idle < notes.idle else notes.idle)
-    if unused < ends:
-        ends = unused
-    return record.expires_at if record.expires_at < ends else ends
+    # NaN, written into the store as another time, loses against the notes' times.
+    ends = next_deadline(notes, idle=idle, absolute=absolute, now=record.used_at)
+    return min(ends, record.expires_at)
 
 
 def death_at(notes: Notes, *, absolute: float, now: float) -> Death:

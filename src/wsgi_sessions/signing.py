@@ -14,7 +14,6 @@ import hashlib
 import hmac
 import os
 import re
-from base64 import urlsafe_b64encode
 from binascii import b2a_base64
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, cast
@@ -54,7 +53,7 @@ def new_id() -> str:
 
     There is no other source to fall back to: if the system has none, this raises.
     """
-    return urlsafe_b64encode(os.urandom(ID_BYTES)).rstrip(b"=").decode("ascii")
+    return _base64url(os.urandom(ID_BYTES))
 
 
 def key_of(session_id: str) -> str:
@@ -203,5 +202,9 @@ def _signature(state: _State, message: bytes) -> str:
     inner, outer = state[0].copy(), state[1].copy()
     inner.update(message)
     outer.update(inner.digest())
-    # As urlsafe_b64encode does it, at a third of its cost.
-    return b2a_base64(outer.digest(), newline=False)[:43].translate(_URL_SAFE).decode("ascii")
+    return _base64url(outer.digest())
+
+
+def _base64url(raw: bytes) -> str:
+    """As `base64.urlsafe_b64encode` does it, at a third of its cost, and without padding."""
+    return b2a_base64(raw, newline=False).translate(_URL_SAFE, b"=").decode("ascii")
