@@ -480,7 +480,7 @@ class Engine:
             if not set_ and not delete:
                 return result
             if set_:
-                self._check_size(visit, _merged(found.record.fields, set_, delete))
+                self._check_size(visit, found.record.fields, set_, delete)
             deadline = self._next_deadline(found.notes, now)
             written = visit.store.update(
                 found.identity.key,
@@ -689,8 +689,8 @@ class Engine:
                 return self._end_old(visit, now)
 
     def _insert(self, visit: Visit, now: float) -> bool:
-        fields, _ = visit.pending
-        self._check_size(visit, fields)
+        fields, delete = visit.pending
+        self._check_size(visit, {}, fields, delete)
         for _ in range(ATTEMPTS):
             identity = self.identify(visit)
             generation = self._list(visit, identity)
@@ -768,7 +768,7 @@ class Engine:
             }
             notes = self._new_notes(visit, found.notes, generation, now)
             record = self._record(visit, kept | set_, notes, now)
-            self._check_size(visit, record.fields)
+            self._check_size(visit, record.fields, {}, frozenset())
             written = visit.store.replace(
                 found.identity.key, new.key, record, if_version=found.record.version
             )
@@ -845,7 +845,7 @@ class Engine:
         set_, delete = visit.pending
         stored, record = visit.stored, visit.record
         if set_ and record is not None:
-            self._check_size(visit, _merged(record.fields, set_, delete))
+            self._check_size(visit, record.fields, set_, delete)
         if stored is not None and now < visit.deadline and not visit.changed_notes:
             deadline = self._next_deadline(visit.notes, now)
             changes = Changes(set_, delete, None, now, deadline)
@@ -1023,12 +1023,19 @@ class Engine:
         except StoreError as error:
             self._emit("store_error", visit, detail=f"remove_owned: {error}")
 
-    def _check_size(self, visit: Visit, fields: Mapping[str, bytes]) -> None:
-        characters = sum(map(len, fields))
-        least = characters + sum(map(len, fields.values()))
-        # A character has four bytes at most; names are only encoded where that matters.
-        if least + 3 * characters > self._settings.max_bytes < _size(fields):
-            self._too_large(visit, fields)
+    def _check_size(
+        self,
+        visit: Visit,
+        base: Mapping[str, bytes],
+        set_: dict[str, bytes],
+        delete: frozenset[str],
+    ) -> None:
+        """Refuse a session that has too many bytes with these changes on top."""
+        limit = self._settings.max_bytes
+        if _most_bytes(base) + _most_bytes(set_) > limit:
+            fields = _merged(base, set_, delete)
+            if _size(fields) > limit:
+                self._too_large(visit, fields)
 
     def _too_large(self, visit: Visit, fields: Mapping[str, bytes]) -> None:
         biggest = sorted(fields, key=lambda name: len(fields[name]), reverse=True)[:3]
@@ -1117,6 +1124,11 @@ def _merged(
     if not set_ and not delete:
         return fields
     return {name: raw for name, raw in fields.items() if name not in delete} | set_
+
+
+def _most_bytes(fields: Mapping[str, bytes]) -> int:
+    """A bound of their size that is found fast: a character has four bytes at most."""
+    return 4 * sum(map(len, fields)) + sum(map(len, fields.values()))
 
 
 def _size(fields: Mapping[str, bytes]) -> int:

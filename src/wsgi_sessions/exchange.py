@@ -150,7 +150,7 @@ class Exchange:
             )
         enter_phase(self._session, phase)
         self._begun = True
-        finished = list(headers) if visit is None else self._finished(headers)
+        finished = list(headers) if visit is None else self._marked(headers)
         self._exc_info = None
         try:
             if exc_info is None:
@@ -161,8 +161,10 @@ class Exchange:
             exc_info = None
 
     def _finished(self, headers: Sequence[Header]) -> list[Header]:
-        if visit_of(self._session) is None:
-            return list(headers)
+        return list(headers) if visit_of(self._session) is None else self._marked(headers)
+
+    def _marked(self, headers: Sequence[Header]) -> list[Header]:
+        """The headers of a response whose session was used."""
         manner = self._manner
         finished = finish(headers, manner.vary, self._transport.name, self._token)
         if finished.foreign_cookies:

@@ -42,17 +42,21 @@ def finish(
             response has at most one of a name (RFC 6265bis section 4.1.1).
         token: the header that sets or ends our token, if this response does.
     """
-    kept = [
-        header
-        for header in headers
-        if len(header[0]) != 10 or not _sets_cookie(header, cookie_name)
-    ]
-    foreign = len(headers) - len(kept)
+    # Names are told apart by their lengths first: most responses have none that matters here.
+    lengths = [len(name) for name, _ in headers]
+    kept = list(headers)
     was_public = False
+    if 10 in lengths:
+        kept = [header for header in headers if not _sets_cookie(header, cookie_name)]
+    foreign = len(headers) - len(kept)
     if token is not None:
         kept, was_public = _not_stored(kept)
         kept.append(token)
-    return Finished(_with_vary(kept, vary), foreign, was_public)
+    if 4 in lengths:
+        kept = _merged_vary(kept, vary)
+    else:
+        kept.append(("Vary", ", ".join(vary)))
+    return Finished(kept, foreign, was_public)
 
 
 def _sets_cookie(header: Header, cookie_name: str) -> bool:
@@ -60,27 +64,18 @@ def _sets_cookie(header: Header, cookie_name: str) -> bool:
     return name.lower() == "set-cookie" and value.partition("=")[0].strip(" \t") == cookie_name
 
 
-def _with_vary(headers: list[Header], names: Sequence[str]) -> list[Header]:
-    for index, (name, value) in enumerate(headers):
-        if len(name) == 4 and name.lower() == "vary":
-            return _merged_vary(headers, names, index, value)
-    headers.append(("Vary", ", ".join(names)))
-    return headers
-
-
-def _merged_vary(
-    headers: list[Header], names: Sequence[str], index: int, value: str
-) -> list[Header]:
-    present = {
-        entry.strip(" \t").lower()
-        for name, values in headers
-        if name.lower() == "vary"
-        for entry in values.split(",")
-    }
-    missing = [name for name in names if name.lower() not in present]
-    if "*" not in present and missing:
-        separator = ", " if value.strip(" \t") else ""
-        headers[index] = (headers[index][0], value + separator + ", ".join(missing))
+def _merged_vary(headers: list[Header], names: Sequence[str]) -> list[Header]:
+    present = [header for header in headers if header[0].lower() == "vary"]
+    entries = {entry.strip(" \t").lower() for _, values in present for entry in values.split(",")}
+    missing = ", ".join(name for name in names if name.lower() not in entries)
+    if "*" in entries or not missing:
+        return headers
+    if not present:
+        return [*headers, ("Vary", missing)]
+    index = headers.index(present[0])
+    name, value = present[0]
+    separator = ", " if value.strip(" \t") else ""
+    headers[index] = (name, value + separator + missing)
     return headers
 
 

@@ -170,22 +170,16 @@ class MemoryStore(Store):
             return UpdateResult.GONE
         now = changes.used_at
         with self._lock:
-            row = self._shard(key).rows.get(key)
-            if row is None:
-                return UpdateResult.GONE
-            used_at, expires_at = TIMES.unpack_from(row)
-            if now is not None and now >= expires_at:
+            shard = self._shard(key)
+            row = shard.rows.get(key)
+            if row is None or (now is not None and now >= TIMES.unpack_from(row)[1]):
                 return UpdateResult.GONE
             if if_version is not None and head(row, TIMES.size)[0] != if_version:
                 return UpdateResult.CONFLICT
             if changes.changes_data:
-                self._write(key, changes)
+                self._write(shard, key, changes)
             else:
-                used_at = used_at if now is None else now
-                moved_to = expires_at if changes.expires_at is None else changes.expires_at
-                packed = row[TIMES.size :]
-                self._rewrite(key, TIMES.pack(used_at, deadline(moved_to)) + packed)
-                self._hot.pop(key, None)
+                self._touch(shard, key, row, changes)
             if now is not None:
                 self._reclaim(now)
             return UpdateResult.UPDATED
@@ -323,21 +317,29 @@ class MemoryStore(Store):
         shard.rows[key] = row
         self._count += 1
 
-    def _write(self, key: str, changes: Changes) -> None:
+    def _write(self, shard: _Shard, key: str, changes: Changes) -> None:
         before = self._hot.get(key)
-        after = changed(_record(self._shard(key).rows[key]) if before is None else before, changes)
-        self._rewrite(key, _row(after))
+        if before is None:
+            before = _record(shard.rows[key])
+        after = changed(before, changes)
+        shard.rows[key] = _row(after)
+        if before.expires_at != after.expires_at:
+            queue = shard.anonymous if after.owner is None else shard.owned
+            queue.remove(before.expires_at, key)
+            queue.add(after.expires_at, key)
         self._keep_ready(key, after)
 
-    def _rewrite(self, key: str, row: bytes) -> None:
-        shard = self._shard(key)
-        before, after = TIMES.unpack_from(shard.rows[key])[1], TIMES.unpack_from(row)[1]
+    def _touch(self, shard: _Shard, key: str, row: bytes, changes: Changes) -> None:
+        used_at, before = TIMES.unpack_from(row)
+        used_at = used_at if changes.used_at is None else changes.used_at
+        after = before if changes.expires_at is None else deadline(changes.expires_at)
+        shard.rows[key] = TIMES.pack(used_at, after) + row[TIMES.size :]
         if before != after:
             owner = head(row, TIMES.size)[1]
             queue = shard.anonymous if owner is None else shard.owned
             queue.remove(before, key)
             queue.add(after, key)
-        shard.rows[key] = row
+        self._hot.pop(key, None)
 
     def _remove(self, key: str) -> None:
         shard = self._shard(key)

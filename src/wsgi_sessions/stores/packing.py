@@ -98,9 +98,10 @@ def head(packed: bytes, start: int) -> tuple[int, str | None]:
 
 def changed(record: Record, changes: Changes) -> Record:
     """The record as it is once the changes are applied; its version one higher if data changes."""
-    used_at = record.used_at if changes.used_at is None else changes.used_at
-    expires_at = record.expires_at if changes.expires_at is None else deadline(changes.expires_at)
-    fields, notes, version = record.fields, record.notes, record.version
+    used_at, expires_at, notes = changes.used_at, changes.expires_at, changes.notes
+    used_at = record.used_at if used_at is None else used_at
+    expires_at = record.expires_at if expires_at is None else deadline(expires_at)
+    fields, version = record.fields, record.version
     if changes.changes_data:
         kept = dict(fields)
         for name in changes.delete:
@@ -108,8 +109,8 @@ def changed(record: Record, changes: Changes) -> Record:
         for name, value in changes.set.items():
             kept[name] = as_bytes(value)
         fields = MappingProxyType(kept)
-        notes = notes if changes.notes is None else as_bytes(changes.notes)
         version += 1
+    notes = record.notes if notes is None else as_bytes(notes)
     return Record(fields, notes, used_at, expires_at, version, record.owner)
 
 
