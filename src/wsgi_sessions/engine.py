@@ -31,7 +31,7 @@ from .lifecycle import CookieStep, Origin, StoreStep
 from .lifetime import touch_after
 from .notes import MAX_LABEL_TEXT, CorruptNotes, Notes, dump_notes, load_notes
 from .owners import Limits, owned
-from .proxies import CLIENT_KEY
+from .proxies import CLIENT_KEY, Client
 from .record import Changes, Record, UpdateResult
 from .rotation import Rotation, forward_key, forward_record, read_forward
 from .session import NO_CHANGES, Visit
@@ -113,7 +113,8 @@ class Engine:
         visit = Visit()
         # Not the environ itself, which holds the Session: that would be a circle, and keep all of a
         # request's garbage until the collector runs.
-        visit.client_ip = client_ip(environ)
+        client = environ.get(CLIENT_KEY)
+        visit.client_ip = client.ip if isinstance(client, Client) else None
         visit.user_agent = environ.get("HTTP_USER_AGENT")
         visit.forwarded_proto = environ.get("HTTP_X_FORWARDED_PROTO")
         visit.transport = transport
@@ -1097,8 +1098,6 @@ class Engine:
         *,
         detail: str = "",
     ) -> None:
-        if not self._events.listening(kind):
-            return
         if handle is None and visit.identity is not None:
             handle = visit.identity.key
         self._events.emit(
@@ -1108,13 +1107,6 @@ class Engine:
             client_ip=visit.client_ip,
             detail=detail,
         )
-
-
-def client_ip(environ: Environ) -> str | None:
-    """The client's address: as the trusted proxies say, else the peer's."""
-    client = environ.get(CLIENT_KEY)
-    ip = environ.get("REMOTE_ADDR") if client is None else getattr(client, "ip", None)
-    return ip if isinstance(ip, str) and ip else None
 
 
 def _merged(

@@ -117,10 +117,6 @@ class EventSink:
         self._window: dict[str, tuple[float, int]] = {}
         self._explained: set[str] = set()
 
-    def listening(self, kind: str) -> bool:
-        """Whether anyone would hear of an event of this kind."""
-        return bool(self._listeners) or logger.isEnabledFor(_LEVELS[kind])
-
     def emit(
         self,
         kind: str,
@@ -131,11 +127,12 @@ class EventSink:
         detail: str = "",
     ) -> None:
         """Tell listeners and log of an event."""
-        if not self.listening(kind):
-            return
         level = _LEVELS[kind]
+        logged = logger.isEnabledFor(level)
+        if not logged and not self._listeners:
+            return
         now = self._clock()
-        left_out = self._admit(kind, now) if logger.isEnabledFor(level) else None
+        left_out = self._admit(kind, now) if logged else None
         if left_out is None and not self._listeners:
             return
         detail = printable(detail)

@@ -119,7 +119,7 @@ class Fields(MutableMapping[str, Any]):
         Raises:
             TypeError: if a nested change made a value unstorable; names its path.
         """
-        set_ = self._set()
+        set_ = self._set() if self._values else {}
         if set_ or self._removed:
             return set_, frozenset(self._removed)
         return NOTHING
