@@ -469,3 +469,66 @@ def test_an_error_of_decoding_shows_nothing_of_the_value() -> None:
 
     assert "red-secret" not in str(caught.value)
     assert "password" not in str(caught.value)
+
+
+# Telling an unchanged value without encoding it
+
+
+class Number(enum.IntEnum):
+    ONE = 1
+
+
+class Letter(enum.StrEnum):
+    X = "x"
+
+
+NOW = datetime(2026, 1, 2, 3, 4, 5)
+
+
+@ENGINES
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ([1, 2], (1, 2)),
+        ([None], [math.nan]),
+        ([None], [-math.inf]),
+        ([0.0], [-0.0]),
+        ([1], [True]),
+        ([1], [1.0]),
+        ([NOW.isoformat()], [NOW]),
+        ([str(UUID(int=7))], [UUID(int=7)]),
+        ([1], [Number.ONE]),
+        (["x"], [Letter.X]),
+        (["x"], [type("Text", (str,), {})("x")]),
+        ((1, 2), {"~tuple": [1, 2]}),
+        ({"a": 1, "b": 2}, {"b": 2, "a": 1}),
+        ([2**53], [2**53 + 1]),
+        ({"1": 0}, {1: 0}),
+        (["x"], ["\ud800"]),
+    ],
+)
+def test_what_looks_alike_in_json_is_not_taken_for_unchanged(
+    engine: None, before: Any, after: Any
+) -> None:
+    assert not CODEC.wrote(after, CODEC.encode(before))
+
+
+@given(VALUES)
+def test_a_value_that_is_taken_for_unchanged_has_the_same_bytes(value: Any) -> None:
+    data = CODEC.encode(value)
+    assert not CODEC.wrote(value, data) or CODEC.encode(value) == data
+    assert not CODEC.wrote([value], data)
+
+
+@given(PLAIN)
+def test_a_plain_value_is_told_from_a_changed_one_without_encoding_it(value: Any) -> None:
+    data = CODEC.encode(value)
+    told = CODEC.wrote(value, data)
+    assert (
+        told
+        or not isinstance(value, (list, dict))
+        or b"~" in data
+        or b"null" in data
+        or b"e-" in data
+        or b"e+" in data
+    )

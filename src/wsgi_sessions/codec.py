@@ -49,6 +49,7 @@ _MANY = 1_000_000
 _SURROGATE = re.compile(r"(?<!\\)(?:\\\\)*\\u[dD][89a-fA-F]")
 _CONTAINERS: frozenset[type] = frozenset({list, dict})
 _PLAIN_TYPES: frozenset[type] = _CONTAINERS | {str, int, float, bool, type(None)}
+_BUT_FLOATS: frozenset[type] = _PLAIN_TYPES - {float}
 _DAMAGE = (
     ValueError,
     TypeError,
@@ -116,6 +117,22 @@ class JSONCodec:
         except UnicodeEncodeError:
             raise _without_text(value) from None
 
+    def wrote(self, value: Any, data: bytes) -> bool:
+        """Whether these bytes are what `encode` gives for this value; False: encode it to know.
+
+        Three times faster than encoding: the bytes were checked when they were written or read, so
+        only what different values have in common must be looked for.
+        """
+        if _orjson is None or type(value) not in _CONTAINERS or (b"~" in data and b'"~' in data):
+            return False
+        try:
+            if _orjson.dumps(value) != data:
+                return False
+        except TypeError:
+            return False
+        # To orjson, NaN is null.
+        return _is_made_of(value, _BUT_FLOATS if b"null" in data else _PLAIN_TYPES)
+
     def decode(self, data: bytes) -> Any:
         """The value of this JSON.
 
@@ -139,7 +156,7 @@ class JSONCodec:
 
 def _written_fast(value: Any) -> bytes | None:
     """What `_text` would give, by orjson; None if that would not be the same or not be exact."""
-    if _orjson is None or not _is_plain(value):
+    if _orjson is None or not _is_made_of(value, _PLAIN_TYPES, _are_plain_floats):
         return None
     try:
         written: bytes = _orjson.dumps(value, option=_STRICT)
@@ -148,8 +165,12 @@ def _written_fast(value: Any) -> bytes | None:
     return None if b"~" in written and b'"~' in written else written
 
 
-def _is_plain(value: Any) -> bool:
-    """Whether all in a list or dict is of a type that JSON has, its floats written by all alike.
+def _is_made_of(
+    value: Any,
+    types: frozenset[type],
+    floats_pass: Callable[[list[float]], bool] | None = None,
+) -> bool:
+    """Whether all in a list or dict is of these types; its floats pass a test, if there is one.
 
     Level by level, because C code then does nearly all of the work: in a value of 100 KB that is
     eight times faster than a visit to each item.
@@ -157,9 +178,13 @@ def _is_plain(value: Any) -> bool:
     level = gc.get_referents(value)
     for _ in range(MAX_DEPTH):
         kinds = set(map(type, level))
-        if not kinds <= _PLAIN_TYPES:
+        if not kinds <= types:
             return False
-        if float in kinds and not _are_plain_floats([x for x in level if type(x) is float]):
+        if (
+            floats_pass is not None
+            and float in kinds
+            and not floats_pass([item for item in level if type(item) is float])
+        ):
             return False
         if kinds.isdisjoint(_CONTAINERS):
             return True

@@ -1,12 +1,11 @@
 """Fields: encoded fields seen as live values, each decoded when it is first read.
 
-Changes inside nested values are noticed by themselves: each is marked with what it looked like when
-it was read or set. A pure data structure: no store, no clock.
+Changes inside nested values are noticed by comparing encoded bytes with what was loaded. A pure
+data structure: no store, no clock.
 """
 
 from __future__ import annotations
 
-import marshal
 from collections.abc import Collection, Iterable, Iterator, Mapping, MutableMapping
 from typing import Any
 
@@ -31,14 +30,12 @@ class Fields(MutableMapping[str, Any]):
     stored raises TypeError, naming its path.
     """
 
-    __slots__ = ("_base", "_codec", "_dropped", "_marks", "_removed", "_values", "_written")
+    __slots__ = ("_base", "_codec", "_dropped", "_removed", "_values", "_written")
 
     def __init__(self, base: Mapping[str, bytes], codec: Codec) -> None:
         self._base = base
         self._codec = codec
         self._values: dict[str, Any] = {}
-        # What values that can change in place looked like when they were read or set.
-        self._marks: dict[str, bytes] = {}
         # What the fields that were set were encoded to.
         self._written: dict[str, bytes] = {}
         self._removed: set[str] = set()
@@ -52,8 +49,6 @@ class Fields(MutableMapping[str, Any]):
         if key in self._removed:
             raise KeyError(key)
         value = values[key] = self._codec.decode(self._base[key])
-        if type(value) not in _FROZEN:
-            self._marks[key] = _mark(value)
         return value
 
     def get(self, key: str, default: Any = None) -> Any:
@@ -66,8 +61,6 @@ class Fields(MutableMapping[str, Any]):
         _check_key(key)
         self._written[key] = self._encode(key, value)
         self._values[key] = value
-        if type(value) not in _FROZEN:
-            self._marks[key] = _mark(value)
         self._removed.discard(key)
 
     def __delitem__(self, key: str) -> None:
@@ -129,27 +122,22 @@ class Fields(MutableMapping[str, Any]):
         found: dict[str, bytes] = {}
         base, written = self._base, self._written
         for name, value in self._values.items():
-            if not self._is_unchanged(name, value):
+            encoded = written[name] if name in written else base.get(name)
+            if encoded is None or not self._is_still(value, encoded):
                 encoded = self._encode(name, value)
-            elif name in written:
-                encoded = written[name]
-            else:
+            elif name not in written:
                 continue
             if base.get(name) != encoded or name in self._dropped:
                 found[name] = encoded
         return found
 
-    def _is_unchanged(self, name: str, value: Any) -> bool:
-        """Whether a value is surely as it was when it was read or set."""
+    def _is_still(self, value: Any, encoded: bytes) -> bool:
+        """Whether a value is surely as it was when it was read from these bytes, or set."""
         if type(value) in _FROZEN:
             return True
-        mark = self._marks.get(name)
-        if mark and mark == _mark(value):
-            return True
-        # A mark speaks of what is in the base or was set. Changed back after a commit, the value
-        # would look like that once more, so from now on only its encoded bytes tell.
-        self._marks.pop(name, None)
-        return False
+        # Its own: who inherits a codec to encode otherwise doesn't mean this answer.
+        wrote = type(self._codec).__dict__.get("wrote")
+        return wrote is not None and bool(wrote(self._codec, value, encoded))
 
     def encoded(self) -> dict[str, bytes]:
         """All fields as they would be stored now."""
@@ -204,18 +192,6 @@ class Fields(MutableMapping[str, Any]):
             ) from None
         except (TypeError, ValueError) as error:
             raise TypeError(f"session[{key!r}] can't be stored: {error}") from None
-
-
-def _mark(value: Any) -> bytes:
-    """What a value of plain types looks like, exactly; empty if there is another type in it.
-
-    Never read back, and never kept beyond the request: it stands for the value because marshal
-    writes types and structure, at a third of the price of encoding.
-    """
-    try:
-        return marshal.dumps(value)
-    except ValueError:
-        return b""
 
 
 def _check_key(key: object) -> None:

@@ -166,6 +166,10 @@ class MarkupCodec:
             return self._plain.encode(_worded(value))
         return self._plain.encode(_worded(value)) if _WORDED in data else data
 
+    def wrote(self, value: Any, data: bytes) -> bool:
+        """Whether these bytes are what `encode` gives for this value; False: encode it to know."""
+        return self._plain.wrote(value, data)  # which knows nothing of bytes with tags in them
+
     def decode(self, data: bytes) -> Any:
         """The value of this JSON.
 

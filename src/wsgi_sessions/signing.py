@@ -29,12 +29,12 @@ MIN_SECRET_BYTES = 32
 ID_BYTES = 32
 _ID = re.compile(r"[A-Za-z0-9_-]{22,86}")
 _TOKEN = re.compile(r"([A-Za-z0-9_-]{22,86})\.([A-Za-z0-9_-]{43})")
-_PLACEHOLDER = re.compile(
-    r"(?:(?:change[-_ ]?(?:me|this|it)|replace[-_ ]?(?:me|this)|(?:my|your|the|a|top|super)?[-_ ]?"
+# Not compiled here: that would take longer than the rest of this module's import.
+_PLACEHOLDER = (
+    r"(?i:(?:change[-_ ]?(?:me|this|it)|replace[-_ ]?(?:me|this)|(?:my|your|the|a|top|super)?[-_ ]?"
     r"secret(?:[-_ ]?key)?(?:[-_ ]?here)?|secret|passw(?:or)?d|keyboard[-_ ]?cat|insecure|"
     r"placeholder|put[-_ ]the[-_ ]output[-_ ]of[-_ ]wsgi[-_ ]sessions[-_ ]secret[-_ ]here)"
-    r"[-_ .!]*)+",
-    re.IGNORECASE,
+    r"[-_ .!]*)+"
 )
 # Keys that stand in the documentation of well-known projects and were deployed as they are.
 _PUBLISHED = frozenset(
@@ -133,7 +133,7 @@ def _check_secret(secret: object, option: str) -> bytes:
             " (python -m wsgi_sessions secret prints a good one)"
         )
     text = raw.decode("latin-1").strip().strip("\0")
-    if not text or _PLACEHOLDER.fullmatch(text) or text.lower() in _PUBLISHED:
+    if not text or re.fullmatch(_PLACEHOLDER, text) or text.lower() in _PUBLISHED:
         raise ConfigurationError(
             f"{option} has a secret that is blank or a well-known placeholder; write one of your"
             " own (python -m wsgi_sessions secret prints a good one)"
