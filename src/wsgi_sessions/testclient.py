@@ -7,6 +7,7 @@ puts the cookie into the client's jar; the app isn't called.
 from __future__ import annotations
 
 import email.message
+import io
 from collections.abc import Generator, MutableMapping
 from contextlib import contextmanager
 from http.cookiejar import CookieJar
@@ -165,7 +166,7 @@ class _StandardJar:
         headers = email.message.Message()
         headers["Set-Cookie"] = header
         request = self._request(cookie)
-        response = addinfourl(None, headers, request.full_url)  # type: ignore[arg-type] # no body is read
+        response = addinfourl(io.BytesIO(), headers, request.full_url)
         self._jar.extract_cookies(response, request)  # type: ignore[arg-type] # it asks for info() alone
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import warnings
 from collections.abc import Callable
 from http.cookiejar import CookieJar
@@ -54,7 +55,8 @@ def jar_client(middleware: SessionMiddleware) -> tuple[Any, Callable[[str], str]
         headers = email.message.Message()
         for value in response.all("Set-Cookie"):
             headers["Set-Cookie"] = value
-        jar.extract_cookies(addinfourl(None, headers, request.full_url), request)  # type: ignore[arg-type] # no body
+        answer = addinfourl(io.BytesIO(), headers, request.full_url)
+        jar.extract_cookies(answer, request)  # type: ignore[arg-type] # it asks for info() alone
         return response.text
 
     return jar, get
