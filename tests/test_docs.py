@@ -104,3 +104,52 @@ def test_the_map_of_the_house_names_every_module() -> None:
     modules = {path.stem for path in package.rglob("*.py") if not path.stem.startswith("_")}
 
     assert sorted(modules - set(re.findall(r"`(\w+)`", house))) == []
+
+
+# Figures in the prose are those of the code and of the page that `make bench` makes.
+
+
+def prose(page: str) -> str:
+    return " ".join((ROOT / "docs" / page).read_text("utf-8").split())
+
+
+def figures(heading: str, row: str) -> list[float]:
+    """The numbers in a row of the first table under a heading of docs/benchmarks.md."""
+    text = (ROOT / "docs" / "benchmarks.md").read_text("utf-8")
+    lines = re.search(rf"^{heading}\n(.*?)(?=^#|\Z)", text, re.MULTILINE | re.DOTALL)
+    assert lines is not None, heading
+    cells = re.search(rf"^\| {row} +\|(.*)\|$", lines[1], re.MULTILINE)
+    assert cells is not None, row
+    return [float(cell.replace(",", "")) for cell in cells[1].split("|") if cell.strip()]
+
+
+def test_the_combinations_of_facts_are_as_many_as_the_page_says() -> None:
+    import test_lifecycle
+
+    assert f"all {len(test_lifecycle.EVERY_CASE):,} combinations" in prose("explanation.md")
+
+
+def test_an_untouched_request_costs_what_the_page_says() -> None:
+    said = re.findall(
+        r"costs (?:an untouched request )?less than (\S+) µs", prose("explanation.md")
+    )
+
+    (most,) = {float(number) for number in said}
+    ours, _, _, flask_session, django, flask, *_ = figures("### Memory", "untouched")
+    assert ours < most
+    assert ours < min(flask_session, django, flask)
+
+
+def test_looking_at_proxies_costs_what_the_page_says() -> None:
+    said = re.search(r"less than another (\S+) µs", prose("explanation.md"))
+    assert said is not None
+    plain, _, proxied = figures("## Options", "untouched")
+
+    assert proxied - plain < float(said[1])
+
+
+def test_a_session_in_memory_takes_what_the_page_says() -> None:
+    said = re.search(r"session of 200 bytes in memory \| (\d+) \|", prose("scaling.md"))
+    assert said is not None
+
+    assert figures("## Memory", "ours")[-1] == pytest.approx(float(said[1]), rel=0.1)

@@ -117,7 +117,6 @@ class TestListeners:
         events.emit("created")
 
 
-
 class TestLog:
     def test_the_kinds_are_those_of_the_design(self) -> None:
         assert LEVELS.keys() == KINDS

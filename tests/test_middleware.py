@@ -1106,3 +1106,21 @@ def test_wsgirefs_validator_is_content_on_both_sides(kind: str) -> None:
 
     assert response.body == b"ok"
     assert response.set_cookie is not None
+
+
+def test_a_session_is_opened_and_committed_outside_of_a_request() -> None:
+    site = Site()
+    browser = site.browser()
+    site.run(browser, put(a=1))
+    cookie = "; ".join(f"{name}={value}" for name, value in browser.cookies.items())
+    made: dict[str, Any] = {"HTTP_COOKIE": cookie, "wsgi.url_scheme": "http"}
+
+    session = site.middleware.open_session(made)
+    assert session is not None
+    session["b"] = session["a"] + 1
+    unsaved = site.run(browser, read).text
+    added = site.middleware.commit_session(made)
+
+    assert unsaved == "{'a': 1}"
+    assert site.run(browser, read).text == "{'a': 1, 'b': 2}"
+    assert added == [("Vary", "Cookie")]

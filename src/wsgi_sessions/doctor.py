@@ -1,4 +1,7 @@
-"""The doctor: looks at a store for what goes wrong in practice, and says what to do about it."""
+"""The doctor: looks at a store for what goes wrong in practice, and says what to do about it.
+
+It changes nothing, neither in the store nor in its server, and reads no session.
+"""
 
 from __future__ import annotations
 
