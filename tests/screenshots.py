@@ -31,6 +31,13 @@ def dark(window: chromium.Window, *, on: bool) -> None:
     window.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [feature]})
 
 
+def arrive_through(window: chromium.Window, *chain: str) -> None:
+    """Send what two proxies would have written: who was before each, and the scheme."""
+    headers = dict(zip(("X-Forwarded-For", "X-Forwarded-Proto"), chain, strict=False))
+    window.driver.execute_cdp_cmd("Network.enable", {})
+    window.driver.execute_cdp_cmd("Network.setExtraHTTPHeaders", {"headers": headers})
+
+
 def take(window: chromium.Window, name: str) -> None:
     """Write what is seen, in 256 colours: flat pictures lose nothing by that."""
     image = Image.open(io.BytesIO(window.driver.get_screenshot_as_png())).convert("RGB")
@@ -65,6 +72,11 @@ def main() -> None:
         size(window, 1100, 900)
         window.open(f"{base}/session")
         take(window, "session")
+        arrive_through(window, "203.0.113.7, 198.51.100.2", "https")
+        size(window, 780, 1000)
+        window.open(f"{base}/proxy/")
+        take(window, "probe")
+        arrive_through(window)
         size(window, 390, 780, scale=2)
         window.open(base)
         take(window, "shop-phone")

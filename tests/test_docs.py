@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import argparse
 import ast
 import re
 import tomllib
 from pathlib import Path
 
 import pytest
+
+from wsgi_sessions import cli
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -153,3 +156,26 @@ def test_a_session_in_memory_takes_what_the_page_says() -> None:
     assert said is not None
 
     assert figures("## Memory", "ours")[-1] == pytest.approx(float(said[1]), rel=0.1)
+
+
+def test_the_reference_names_every_command() -> None:
+    (commands,) = (
+        action
+        for action in cli._parser()._actions
+        if isinstance(action, argparse._SubParsersAction)
+    )
+    text = (ROOT / "docs" / "reference.md").read_text("utf-8")
+
+    assert set(re.findall(r"^\| `([a-z-]+)[ A-Z]*` \|", text, re.MULTILINE)) == set(
+        commands.choices
+    )
+
+
+def test_every_picture_is_shown_somewhere() -> None:
+    shown = {
+        Path(target).name
+        for page in PAGES
+        for target in re.findall(r"!\[[^]]*\]\(([^)]+)\)", page.read_text("utf-8"))
+    }
+
+    assert {path.name for path in (ROOT / "docs" / "images").iterdir()} == shown

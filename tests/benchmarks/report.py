@@ -182,7 +182,7 @@ def plot(results: Mapping[str, Any], target: Path) -> None:
 
     chosen = ("read, 100 B", "change, 100 B", "read, 100 KB in 50 fields", "new, 100 B")
     storages = [name for name in ("memory", "file", "redis") if name in results["cost"]]
-    figure, axes = plt.subplots(1, len(storages), figsize=(12, 4.6), sharey=True)
+    figure, axes = plt.subplots(1, len(storages), figsize=(8.6, 5.6), sharey=True)
     for axis, storage in zip(list(axes), storages, strict=True):
         rows = results["cost"][storage]
         titles = [title for title in chosen if title in rows]
@@ -193,16 +193,16 @@ def plot(results: Mapping[str, Any], target: Path) -> None:
             bars = axis.barh(at, values, height=height * 0.92, color=colour, label=name)
             axis.bar_label(
                 bars, fmt=lambda value: number(round(value, 1) if value < 100 else round(value)),
-                padding=2, fontsize=7, color="#444444",
+                padding=2, fontsize=7.5, color="#444444",
                 fontweight="bold" if name == "ours" else "normal",
             )  # fmt: skip
         axis.set_xscale("log")
-        axis.set_xlim(1, 20_000)
+        axis.set_xlim(1, 30_000)
         axis.set_title(
             {"redis": "Redis", "file": "Files", "memory": "Memory"}[storage], fontsize=11
         )
         axis.set_yticks(range(len(titles)), [title.replace(" in ", "\nin ") for title in titles])
-        axis.set_xlabel("µs of CPU per request (log scale)", fontsize=9)
+        axis.set_xlabel("µs of CPU (log scale)", fontsize=9)
         axis.tick_params(length=0, labelsize=9)
         for side in ("top", "right", "left"):
             axis.spines[side].set_visible(False)
@@ -214,5 +214,5 @@ def plot(results: Mapping[str, Any], target: Path) -> None:
     figure.suptitle("What a session costs per request: shorter is better", fontsize=12)
     figure.tight_layout(rect=(0, 0.06, 1, 1))
     target.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(target, dpi=110)
+    figure.savefig(target, dpi=170)
     plt.close(figure)
