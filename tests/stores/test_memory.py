@@ -502,3 +502,91 @@ def test_a_place_that_was_given_up_is_free_once() -> None:
 
     store.insert(key(5), record(expires_at=NOW + 500))
     assert {*store.keys()} == {key(number) for number in (1, 2, 4, 5)}
+
+
+def test_an_owned_session_that_changes_keeps_its_place_among_the_owned() -> None:
+    store = MemoryStore(max_sessions=3)
+    for number in range(3):
+        store.insert(key(number), record(NOW + 100 + number, owner="42"))
+
+    store.update(key(0), Changes(set={"a": b"1"}, used_at=NOW, expires_at=NOW + 500))
+    store.insert(key(3), record(NOW + 50))
+    store.insert(key(4), record(NOW + 900))
+
+    # First one of the owned, soonest to expire, then the only one without owner.
+    assert {*store.keys()} == {key(0), key(2), key(4)}
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        (Changes(used_at=NOW + 5), record(NOW + 10, used_at=NOW + 5)),
+        (Changes(expires_at=NOW + 90), record(NOW + 90, used_at=NOW)),
+        (Changes(), record(NOW + 10, used_at=NOW)),
+    ],
+)
+def test_a_touch_moves_only_the_times_that_it_names(changes: Changes, expected: Record) -> None:
+    store = MemoryStore()
+    store.insert(key(1), record(NOW + 10))
+
+    assert store.update(key(1), changes) is UpdateResult.UPDATED
+    assert store.load(key(1)) == expected
+
+
+def in_one_shard(count: int) -> list[str]:
+    """Keys that are kept together."""
+    shard = hash(key(0)) % memory._SHARDS
+    found = (key(number) for number in range(10**6) if hash(key(number)) % memory._SHARDS == shard)
+    return [next(found) for _ in range(count)]
+
+
+def test_only_one_session_makes_room_for_one() -> None:
+    store = MemoryStore(max_sessions=2)
+    first, second, third = in_one_shard(3)
+    store.insert(first, record(NOW + 100))
+    store.insert(second, record(NOW + 200))
+
+    store.insert(third, record(NOW + 300))
+
+    assert {*store.keys()} == {second, third}
+
+
+def test_a_session_that_expires_now_is_reclaimed() -> None:
+    store = MemoryStore()
+    store.insert(key(1), record(NOW + 10))
+    for number in range(memory._SHARDS):
+        store.insert(key(number + 2), record(NOW + 100, used_at=NOW + 10))
+
+    assert key(1) not in {*store.keys()}
+
+
+def test_purging_counts_the_expired_ones_that_made_room() -> None:
+    store = MemoryStore(max_sessions=3)
+    for number in range(3):
+        store.insert(key(number), record(NOW + 10))
+    for number in range(3):
+        store.insert(key(number + 3), record(NOW + 100, used_at=NOW + 20))
+
+    assert store.purge_expired(NOW + 20) == 3
+
+
+def test_nothing_is_kept_of_an_owner_whose_last_session_expired() -> None:
+    store = MemoryStore()
+    store.add_owned("42", key(1), NOW + 30 * DAY)
+    store.add_owned("42", key(2), NOW + 30 * DAY)
+
+    store.remove_owned("42", [key(1)])
+    assert store._shard("42").entries.keys() == {"42"}
+    store.remove_owned("42", [key(2)])
+    assert store._shard("42").entries == {}
+
+
+def test_a_generation_is_forgotten_after_two_days() -> None:
+    store, clock = MemoryStore(), FakeClock(NOW)
+    store.clock = clock
+    store.next_generation("42")
+    store.purge_expired(NOW + 2 * DAY - 1)
+    kept = store.generation("42")
+    store.purge_expired(NOW + 2 * DAY)
+
+    assert (kept, store.generation("42")) == (1, 0)
