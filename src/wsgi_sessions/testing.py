@@ -1150,7 +1150,7 @@ class StoreContract:
 
         key = _key()
         if not hasattr(os, "fork"):
-            pytest.skip("this platform has no fork")  # pragma: no cover # as it says
+            pytest.skip("this platform has no fork")
         _forked(lambda: self.make_store().insert(key, _record(fields, expires_at=expires_at)))
         if self.make_store().load(key) is None:
             pytest.skip("make_store() opens other data in another process")
