@@ -31,6 +31,7 @@ from records import NOW, a_key, a_record
 from resp import HANG_UP, Forwarder, ScriptedServer
 from wsgi import Site
 from wsgi_sessions import StoreError
+from wsgi_sessions.doctor import examine
 from wsgi_sessions.errors import ConfigurationError
 from wsgi_sessions.record import Changes, UpdateResult
 from wsgi_sessions.stores import RedisStore
@@ -72,6 +73,37 @@ class TestWithRedisPy(OnAServer, StoreContract):
     """All defaults, which here are RESP3, retries and long timeouts."""
 
     rounds = 1000
+
+
+@pytest.mark.parametrize("redis_server", BINARIES[-1:], indirect=True)
+class TestWithTheAccessThatThePageGives(OnAServer, StoreContract):
+    """As a user who may do what docs/redis.md lists, and nothing else."""
+
+    rounds = 5
+
+    @pytest.fixture(autouse=True)
+    def _user(self, _server: None) -> Iterator[None]:
+        page = (Path(__file__).parents[2] / "docs" / "redis.md").read_text("utf-8")
+        (rules,) = (line for line in page.splitlines() if line.startswith("user shop "))
+        with contextlib.closing(redis.Redis.from_url(self.url)) as admin:
+            admin.execute_command("ACL", "SETUSER", "shop", "reset", *rules.split()[2:])
+        self.options = {"username": "shop", "password": "password"}
+        self.prefix = f"shop:session:{secrets.token_hex(8)}:"
+        yield
+        with contextlib.closing(redis.Redis.from_url(self.url)) as admin:
+            admin.execute_command("ACL", "DELUSER", "shop")
+
+    def test_the_doctor_sees_all_it_wants(self) -> None:
+        found = {finding.check: finding.severity.value for finding in examine(self.make_store())}
+
+        assert found["reachable"] == "ok"
+        assert "error" not in found.values()
+
+    def test_other_keys_are_out_of_reach(self) -> None:
+        elsewhere = RedisStore(self.make_client(), prefix="other:")
+
+        with pytest.raises(StoreError):
+            elsewhere.load(a_key())
 
 
 @pytest.mark.parametrize("redis_server", BINARIES[-1:], indirect=True)
