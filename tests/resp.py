@@ -78,18 +78,25 @@ class ScriptedServer:
 class Forwarder:
     """A ``reply`` that asks a real server, and loses the answers to commands of one's choice."""
 
-    def __init__(self, address: tuple[str, int]) -> None:
+    def __init__(self, address: tuple[str, int] | str) -> None:
         self._address = address
         self.lose: set[bytes] = set()
         """Names of commands that are carried out, and whose answer is then lost."""
 
     def __call__(self, command: list[bytes]) -> bytes | None:
-        with socket.create_connection(self._address) as connection:
+        with self._connected() as connection:
             connection.sendall(_packed(command))
             connection.shutdown(socket.SHUT_WR)
             with connection.makefile("rb") as stream:
                 answer = stream.read()
         return HANG_UP if command[0] in self.lose else answer
+
+    def _connected(self) -> socket.socket:
+        if not isinstance(self._address, str):
+            return socket.create_connection(self._address)
+        connection = socket.socket(socket.AF_UNIX)
+        connection.connect(self._address)
+        return connection
 
 
 def _packed(command: list[bytes]) -> bytes:

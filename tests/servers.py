@@ -154,9 +154,10 @@ class NamedServer:
         self.url = url
 
     @property
-    def address(self) -> tuple[str, int]:
+    def address(self) -> tuple[str, int] | str:
+        """Host and port, or the path of a unix socket."""
         options = self.client().connection_pool.connection_kwargs
-        return options.get("host", "localhost"), options.get("port", 6379)
+        return options.get("path") or (options.get("host", "localhost"), options.get("port", 6379))
 
     def client(self, **options: Any) -> Any:
         return redis.Redis.from_url(self.url, **{"protocol": 2, **options})
