@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import argparse
 import ast
+import logging
 import re
 import tomllib
 from pathlib import Path
 
 import pytest
 
-from wsgi_sessions import cli
+from benchmarks import scale_simulation
+from wsgi_sessions import cli, events
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -156,6 +158,29 @@ def test_a_session_in_memory_takes_what_the_page_says() -> None:
     assert said is not None
 
     assert figures("## Memory", "ours")[-1] == pytest.approx(float(said[1]), rel=0.1)
+
+
+@pytest.mark.parametrize("millions", [1, 10, 100])
+def test_a_cluster_is_as_big_as_the_page_says(millions: int) -> None:
+    plan = scale_simulation.plan(sessions=millions * 1_000_000)
+    rate = f"{round(plan.requests_per_second, -3 if millions > 1 else -2):,.0f}"
+    size, busy = plan.bytes_per_node / 1024**3, 100 * plan.busy
+
+    row = f"| {millions} million | {rate} | {plan.nodes} | {size:.1f} GiB | {busy:.0f} % |"
+    assert row in prose("scaling.md")
+
+
+def levels_on_the_page() -> dict[str, str]:
+    """Kinds of events and their levels, as docs/events.md has them."""
+    text = (ROOT / "docs" / "events.md").read_text("utf-8")
+    rows = re.findall(r"^\| (`[a-z_`, ]+`) \| .* \| ([A-Z]+) \|$", text, re.MULTILINE)
+    return {kind: level for kinds, level in rows for kind in re.findall(r"`(\w+)`", kinds)}
+
+
+def test_the_page_on_events_has_every_kind_and_its_level() -> None:
+    levels = {kind: logging.getLevelName(level) for kind, level in events._LEVELS.items()}
+
+    assert levels_on_the_page() == levels
 
 
 def test_the_reference_names_every_command() -> None:
