@@ -10,6 +10,7 @@ import http.client
 import http.cookiejar
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -177,10 +178,19 @@ def running(name: str, store_url: str, log: Path) -> Iterator[Server]:
     command = [sys.executable, *(part.replace("{port}", str(port)) for part in kind.command)]
     if name == "uwsgi":
         command = [str(Path(sys.executable).parent / "pyuwsgi"), *command[3:]]
+    with started(command, port, store_url, log):
+        yield Server(name, kind, port)
+
+
+@contextlib.contextmanager
+def started(
+    command: list[str], port: int, store_url: str, log: Path, *, path: Path = HERE
+) -> Iterator[None]:
+    """A server that answers at this port, until the end."""
     environment = {
         **os.environ,
         "STORE": store_url,
-        "PYTHONPATH": str(HERE),
+        "PYTHONPATH": os.pathsep.join(map(str, (path, HERE))),
         "PYTHONDONTWRITEBYTECODE": "1",
     }
     with log.open("wb") as output:
@@ -194,7 +204,7 @@ def running(name: str, store_url: str, log: Path) -> Iterator[Server]:
         )
         try:
             _wait_for(process, port, log)
-            yield Server(name, kind, port)
+            yield
         finally:
             # The whole group: workers outlive a master that is killed.
             with contextlib.suppress(ProcessLookupError):
@@ -348,3 +358,35 @@ def test_concurrent_requests_lose_nothing(browser: Browser, server: Server) -> N
     seen = browser.json("/all")
     assert {name for name in names if seen.get(name)} == set(names)
     assert seen["total"] == len(twins)
+
+
+COMMANDS = re.findall(
+    r"^\$ ([a-z-]+) (.*\bshop:app\b.*)$",
+    (HERE.parents[1] / "docs" / "servers.md").read_text("utf-8"),
+    re.MULTILINE,
+)
+PORT_OPTION = {"gunicorn": "--bind=127.0.0.1:{port}", "granian": "--port={port}"}
+"""For commands that leave the port to the server's default."""
+
+
+@pytest.mark.parametrize(("program", "options"), COMMANDS, ids=[row[0] for row in COMMANDS])
+def test_the_pages_command_starts_the_server(program: str, options: str, tmp_path: Path) -> None:
+    (tmp_path / "shop.py").write_text("from served import application as app\n")
+    port = _free_port()
+    script = Path(sys.executable).parent / ("pyuwsgi" if program == "uwsgi" else program)
+    words = [*options.replace("8000", str(port)).split(), PORT_OPTION.get(program, "")]
+    command = [str(script), *(word.format(port=port) for word in words if word)]
+
+    url = f"file://{tmp_path}/sessions"
+    with started(command, port, url, tmp_path / "log", path=tmp_path):
+        browser = Browser(Server(program, KINDS["wsgiref"], port))
+
+        assert [browser.json("/count")["n"] for _ in range(3)] == [1, 2, 3]
+
+
+def test_the_page_starts_every_server_that_is_tested() -> None:
+    named = {"waitress-serve": "waitress"}
+
+    assert {named.get(program, program) for program, _ in COMMANDS} == {
+        name.partition("-")[0] for name in KINDS if name != "wsgiref"
+    }
