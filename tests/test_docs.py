@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import argparse
 import ast
+import html
 import logging
 import re
 import tomllib
 from pathlib import Path
 
 import pytest
+from werkzeug.test import Client
 
 from benchmarks import scale_simulation
 from wsgi_sessions import cli, events
+from wsgi_sessions.proxies import ProxyProbe
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -194,6 +197,15 @@ def test_the_reference_names_every_command() -> None:
     assert set(re.findall(r"^\| `([a-z-]+)[ A-Z]*` \|", text, re.MULTILINE)) == set(
         commands.choices
     )
+
+
+def test_the_page_asks_the_probe_as_the_probe_itself_says() -> None:
+    probe = html.unescape(Client(ProxyProbe()).get("/").text)
+    page = prose("behind-a-proxy.md")
+    start = page.index("$ curl ")
+    said = re.findall(r"-H '[^']+'", page[start : page.index("```", start)])
+
+    assert said == re.findall(r"-H '[^']+'", probe)
 
 
 def test_every_picture_is_shown_somewhere() -> None:
