@@ -37,7 +37,7 @@ TESTS: dict[str, tuple[str, ...]] = {
     "stores.file": ("tests/stores/test_file.py",),
     "stores.directory": ("tests/stores/test_file.py",),
     "stores.redis": ("tests/stores/test_redis.py",),
-    "stores.wire": ("tests/stores/test_redis.py",),
+    "stores.wire": ("tests/stores/test_wire.py", "tests/stores/test_redis.py"),
     "stores.client": ("tests/test_client_side.py",),
     "stores.url": ("tests/stores/test_url.py",),
 }

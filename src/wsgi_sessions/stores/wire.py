@@ -194,8 +194,7 @@ def client_from_url(url: object, options: Mapping[str, Any]) -> Any:
     Raises:
         ConfigurationError: the URL or an option is wrong, or no library is installed.
     """
-    scheme = url.partition("://")[0].lower() if isinstance(url, str) else ""
-    if not isinstance(url, str) or scheme not in ("redis", "rediss", "unix"):
+    if not isinstance(url, str) or not url.startswith(("redis://", "rediss://", "unix://")):
         raise ConfigurationError(
             "RedisStore: the URL must be a str that begins with redis://, rediss:// or unix://;"
             " write redis://host:port/0, rediss://host:port/0 or unix:///path/to/socket"
@@ -208,7 +207,7 @@ def client_from_url(url: object, options: Mapping[str, Any]) -> Any:
         # Enough here, and one command less for each new connection.
         "protocol": 2,
     }
-    if scheme == "rediss":
+    if url.startswith("rediss://"):
         # Not a default of every version.
         settings["ssl_check_hostname"] = True
     settings.update(options)
