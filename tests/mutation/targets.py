@@ -35,7 +35,7 @@ TESTS: dict[str, tuple[str, ...]] = {
     "stores.memory": ("tests/stores/test_memory.py",),
     "stores.packing": ("tests/stores/test_packing.py", "tests/stores/test_file.py"),
     "stores.file": ("tests/stores/test_file.py",),
-    "stores.directory": ("tests/stores/test_file.py",),
+    "stores.directory": ("tests/stores/test_directory.py", "tests/stores/test_file.py"),
     "stores.redis": ("tests/stores/test_redis.py",),
     "stores.wire": ("tests/stores/test_wire.py", "tests/stores/test_redis.py"),
     "stores.client": ("tests/test_client_side.py",),
