@@ -90,7 +90,7 @@ class ClusterClient:
         self.asked: list[Any] = []
 
     def get_node_from_key(self, name: bytes) -> str:
-        return "a" if name == b"one" else "b"
+        return {b"one": "a", b"two": "b"}[name]
 
     def execute_command(self, *command: Any, target_nodes: str, NEVER_DECODE: bool) -> Any:
         assert NEVER_DECODE is True
@@ -232,6 +232,7 @@ class TestMoved:
         assert written == [b"done", 1]
         # A command that follows the redirection, so that the client learns where the key is.
         assert client.asked == [("a", ("EXISTS", b"one"))]
+        assert client.nodes["a"].connection.sent == [("SET", b"one"), ("WAIT", 1, 50)] * 2
 
     def test_any_other_refusal_is_final(self) -> None:
         client = ClusterClient(redis.ResponseError("no"), 1, b"done", 1)

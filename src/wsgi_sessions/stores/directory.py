@@ -33,10 +33,9 @@ _FIRST_READ = 120 * 1024
 _LOCK = "lock"
 _SHARD = re.compile(r"[0-9a-f]{2}")
 _TEMPORARY = re.compile(r"[0-9a-f]{2}\.[0-9a-f]{16}\.tmp")
-_NO_TRAPS = (
-    getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NONBLOCK", 0)
-)
-"""A symlink isn't followed, a FIFO isn't waited for, a child process inherits nothing."""
+_NO_TRAPS = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+"""A symlink isn't followed, a FIFO isn't waited for. (That child processes inherit nothing is
+`os.open`'s way, PEP 446.)"""
 _NOT_A_FILE = {errno.ELOOP, errno.EISDIR, errno.ENXIO, errno.EAGAIN, errno.ESPIPE}
 _LATEST = 2.0**33
 """Year 2242: all file systems of today keep a time up to here, some none beyond."""
