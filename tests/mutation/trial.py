@@ -13,6 +13,7 @@ import gc
 import importlib.abc
 import importlib.machinery
 import importlib.util
+import inspect
 import json
 import os
 import resource
@@ -81,6 +82,11 @@ class Reach:
 
 def _name(code: CodeType) -> str:
     return f"{code.co_qualname}:{code.co_firstlineno}"
+
+
+def _is_function(code: CodeType) -> bool:
+    # A class's own code differs where a method's does, and has run when it was imported.
+    return bool(code.co_flags & inspect.CO_OPTIMIZED)
 
 
 def _codes(code: CodeType) -> Iterator[CodeType]:
@@ -213,13 +219,18 @@ class _InPlace(_Runner):
         """The code objects that the mutant changes, each with what takes its place."""
         new = list(_codes(compile(mutant.source, self._file, "exec", dont_inherit=True)))
         if len(new) == len(self._original):
-            return {a: b for a, b in zip(self._original, new, strict=True) if a != b}
+            return {
+                a: b for a, b in zip(self._original, new, strict=True) if a != b and _is_function(a)
+            }
         # One was added or went: the function that holds it is what can be exchanged.
         by_name = {_name(code): code for code in reversed(new)}
         return {
             code: by_name[_name(code)]
             for code in self._original
-            if "<" not in code.co_name and _name(code) in by_name and by_name[_name(code)] != code
+            if "<" not in code.co_name
+            and _is_function(code)
+            and _name(code) in by_name
+            and by_name[_name(code)] != code
         }
 
 
@@ -244,6 +255,7 @@ class _Anew(_Runner):
 
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
         if session.testsfailed:
+            _send(self._out, "collection")
             return True
         by_name = {item.nodeid: item for item in session.items}
         items = [by_name[test] for test in self._reach.in_order(by_name)]
@@ -355,6 +367,8 @@ def _pytest(tests: Sequence[str], plugin: object, log: Path) -> int:
     options += ["-o", "tmp_path_retention_policy=none"]
     try:
         return int(pytest.main([*options, *tests], plugins=[plugin]))
+    except pytest.PytestUnraisableExceptionWarning:
+        return 0  # what is found unclosed after the last test is no test's verdict
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
