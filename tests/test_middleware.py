@@ -1022,6 +1022,15 @@ def test_secure_on_an_insecure_request_explains_itself(caplog: pytest.LogCapture
     assert "trusted_proxies" in caplog.text
 
 
+def test_a_cookie_that_an_error_withholds_anyway_isnt_called_insecure() -> None:
+    site = Site(cookie=Cookie(secure=True))
+    site.status = "500 Oops"
+
+    site.run(site.browser(), put(a=1))
+
+    assert site.kinds == []
+
+
 def test_auto_follows_the_scheme() -> None:
     site = Site()
 

@@ -157,6 +157,14 @@ class TestData:
         assert "too_large" in site.kinds
         assert site.run(browser, read).text == "{'a': 1}"
 
+    def test_a_big_value_may_take_the_place_of_another(self) -> None:
+        site, browser = started(max_bytes=100)
+        site.run(browser, put(big="x" * 60))
+
+        site.run(browser, put(big="y" * 60))
+
+        assert site.run(browser, lambda s: s["big"]).text == "y" * 60
+
 
 class TestState:
     def test_what_it_knows_of_itself(self) -> None:
