@@ -24,7 +24,7 @@ from zlib import crc32
 import pytest
 
 from wsgi_sessions.errors import ConfigurationError, StoreError
-from wsgi_sessions.record import Changes, Record, UpdateResult
+from wsgi_sessions.record import Changes, OwnedEntry, Record, UpdateResult
 from wsgi_sessions.stores import FileStore, Store, directory, file
 from wsgi_sessions.testing import FakeClock, StoreContract
 
@@ -1604,3 +1604,125 @@ class TestCrashes:
         assert meanwhile
         assert not temporary.exists()
         assert store.load(key(1)) == record()
+
+
+class TestWhatIsSaid:
+    """Of settings that are refused, and of files that can't be read."""
+
+    def test_a_setting_is_named_with_what_was_given(self, root: Path) -> None:
+        for options, message in (
+            ({"durable": 1}, r"^FileStore: durable is 1"),
+            ({"mode": 0o644}, r"^FileStore: mode is 0o644; write 0o600"),
+            ({"mode": 0o601}, r"^FileStore: mode is 0o601; write 0o600"),
+            ({"mode": "0600"}, r"^FileStore: mode is '0600'; write 0o600"),
+        ):
+            with pytest.raises(ConfigurationError, match=message):
+                FileStore(root, **options)
+
+    def test_where_a_damaged_file_went(self, store: FileStore, root: Path) -> None:
+        details: list[str] = []
+        store.subscribe(lambda kind, at, detail: details.append(detail))
+        for number in (1, 2):
+            store.insert(key(number), record())
+        path_of(root, key(1)).write_bytes(b"damaged")
+        path_of(root, key(2)).unlink()
+        path_of(root, key(2)).mkdir()
+
+        assert store.load(key(1)) is None
+        assert store.load(key(2)) is None
+        assert details[0] == "not in the format of a session; moved aside"
+        assert details[1].startswith("no regular file: ")
+        assert details[1].endswith("; left as it is")
+
+    @pytest.mark.parametrize("how", ["read", "changed"])
+    def test_why_an_owners_index_was_made_anew(
+        self, store: FileStore, root: Path, how: str
+    ) -> None:
+        store.clock = FakeClock(0.5)
+        details: list[str] = []
+        store.subscribe(lambda kind, at, detail: details.append(detail))
+        store.insert(key(1), record(owner="42"))
+        store.add_owned("42", key(1), LATER)
+        (index,) = (root / "owners").glob("??/" + "[0-9a-f]" * 64)
+        index.write_bytes(b"damaged")
+
+        generation = store.generation("42") if how == "read" else store.next_generation("42") - 1
+
+        # More than any count of revocations would be, even at the beginning of time.
+        assert generation == 1
+        (detail,) = details
+        assert detail == (
+            "the index of an owner: not in the format of an owner's index, or another checksum;"
+            " made anew, the owner's sessions are revoked"
+        )
+
+    def test_a_key_that_is_taken(self, store: FileStore) -> None:
+        for number in (1, 2):
+            store.insert(key(number), record())
+
+        with pytest.raises(StoreError, match=r"^replace: the new key is taken; nothing was"):
+            store.replace(key(1), key(2), record())
+
+
+def path_of(root: Path, name: str) -> Path:
+    return root / name[:2] / name
+
+
+def test_an_index_with_an_entry_too_many_is_damaged() -> None:
+    index = file._Index(1, NOW, {key(1): OwnedEntry(NOW, LATER, 1)})
+    content = file._encode_index(index)
+    rest = bytearray(content[8:])
+    rest[16:20] = (2).to_bytes(4, "little")
+
+    assert file._decode_index(content) == index
+    with pytest.raises(directory.Damaged, match=r"^the number of entries doesn't add up$"):
+        file._decode_index(content[:4] + crc32(rest).to_bytes(4, "little") + rest)
+
+
+def test_a_time_of_use_that_is_none_is_damage() -> None:
+    with pytest.raises(directory.Damaged, match="a time is no number"):
+        file._decode(file._encode(record(used_at=math.inf)))
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        (Changes(used_at=NOW + 5), record(used_at=NOW + 5)),
+        (Changes(expires_at=LATER + 9), record(expires_at=LATER + 9)),
+        (Changes(), record()),
+    ],
+)
+def test_a_touch_moves_only_the_times_that_it_names(
+    store: FileStore, changes: Changes, expected: Record
+) -> None:
+    store.insert(key(1), record())
+
+    assert store.update(key(1), changes) is UPDATED
+    assert store.load(key(1)) == expected
+
+
+def test_an_owner_may_be_any_text(store: FileStore) -> None:
+    store.add_owned("\ud800", key(1), LATER)
+
+    assert store.owned_by("\ud800").keys() == {key(1)}
+
+
+def test_an_owner_without_sessions_is_forgotten_after_two_days(
+    store: FileStore, root: Path
+) -> None:
+    store.clock = FakeClock(NOW)
+    store.next_generation("42")
+    (index,) = (root / "owners").glob("??/" + "[0-9a-f]" * 64)
+
+    # Not opened before that time, because this is when it was last changed, as far as one can see.
+    assert index.stat().st_mtime == NOW + 2 * DAY
+    store.purge_expired(NOW + 2 * DAY - 1)
+    kept = store.generation("42")
+    store.purge_expired(NOW + 2 * DAY)
+    assert (kept, store.generation("42")) == (1, 0)
+
+
+def test_others_get_the_lock_between_slices() -> None:
+    names = [str(number) for number in range(150)]
+
+    assert list(file._slices(names)) == [names[:64], names[64:128], names[128:]]
