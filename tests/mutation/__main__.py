@@ -55,7 +55,8 @@ class Memory:
     def __init__(self, path: Path, source: str, tests: tuple[str, ...]) -> None:
         self._path = path
         self._functions = survivors.functions(source)
-        self._tests = _digest("".join((ROOT / test).read_text() for test in tests))
+        files = dict.fromkeys(test.partition("::")[0] for test in tests)
+        self._tests = _digest("".join((ROOT / file).read_text() for file in files))
         self._verdicts: dict[str, str] = {}
         if path.exists():
             for line in path.read_text().splitlines():

@@ -19,6 +19,23 @@ _SESSION = (
 )
 _PROXIES = ("tests/test_proxies.py", "tests/test_proxied_sessions.py")
 
+_REDIS = tuple(
+    f"tests/stores/test_redis.py::{tests}"
+    for tests in (
+        "TestFromURL",  # one of the runs of the contract will do
+        "TestExpiry",
+        "TestWhatIsNotOurs",
+        "TestRoundTrips",
+        "TestBytes",
+        "TestLostAnswers",
+        "TestMovingBetweenServers",
+        "TestRefusals",
+        "TestBadDays",
+        "TestWaitingForReplicas",
+        "TestSettings",
+    )
+)
+
 TESTS: dict[str, tuple[str, ...]] = {
     "lifecycle": ("tests/test_lifecycle.py", "tests/test_session.py", "tests/test_middleware.py"),
     "session": _SESSION,
@@ -36,8 +53,8 @@ TESTS: dict[str, tuple[str, ...]] = {
     "stores.packing": ("tests/stores/test_packing.py", "tests/stores/test_file.py"),
     "stores.file": ("tests/stores/test_file.py",),
     "stores.directory": ("tests/stores/test_directory.py", "tests/stores/test_file.py"),
-    "stores.redis": ("tests/stores/test_redis.py",),
-    "stores.wire": ("tests/stores/test_wire.py", "tests/stores/test_redis.py"),
+    "stores.redis": _REDIS,
+    "stores.wire": ("tests/stores/test_wire.py", *_REDIS),
     "stores.client": ("tests/test_client_side.py",),
     "stores.url": ("tests/stores/test_url.py",),
 }
