@@ -53,7 +53,7 @@ TESTS: dict[str, tuple[str, ...]] = {
     "stores.packing": ("tests/stores/test_packing.py", "tests/stores/test_file.py"),
     "stores.file": ("tests/stores/test_file.py",),
     "stores.directory": ("tests/stores/test_directory.py", "tests/stores/test_file.py"),
-    "stores.redis": _REDIS,
+    "stores.redis": ("tests/stores/test_redis_alone.py", *_REDIS),
     "stores.wire": ("tests/stores/test_wire.py", *_REDIS),
     "stores.client": ("tests/test_client_side.py",),
     "stores.url": ("tests/stores/test_url.py",),

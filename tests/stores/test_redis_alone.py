@@ -1,0 +1,215 @@
+"""RedisStore without a server: what it sends at each step, and what it makes of odd answers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import redis
+
+from records import NOW, a_key, a_record
+from stand_in import Client
+from wsgi_sessions.errors import ConfigurationError, StoreError
+from wsgi_sessions.record import Changes, UpdateResult
+from wsgi_sessions.stores import RedisStore, lua
+from wsgi_sessions.stores import redis as module
+
+GONE_AWAY = redis.ConnectionError("gone away")
+OLD, NEW = a_key(), a_key()
+
+
+def store_of(*answers: Any, apart: bool = False, wait: int | None = None) -> RedisStore:
+    """A store whose client gives these answers, one for each command."""
+    store = RedisStore(Client(*answers), wait_replicas=wait)
+    store._apart = apart
+    return store
+
+
+def sent(store: RedisStore) -> list[Any]:
+    return list(store.client.connection.sent)
+
+
+def scripts(store: RedisStore) -> list[tuple[str, Any]]:
+    """The names of the scripts that were run, each with the last of its keys."""
+    names = {script.sha: name for name, script in vars(lua).items() if hasattr(script, "sha")}
+    return [
+        (names[command[1]], command[2 + command[2]])
+        for command in sent(store)
+        if command[0] == "EVALSHA"
+    ]
+
+
+def name_of(key: str) -> bytes:
+    return b"session:" + key.encode()
+
+
+SCANNED = [b"0", [name_of(OLD)]]
+OWNER_SCANNED = [b"0", [b"session:owner:" + OLD.encode()]]
+
+
+@pytest.mark.parametrize(
+    ("operation", "work", "answers"),
+    [
+        ("load", lambda store: store.load(OLD), [GONE_AWAY, GONE_AWAY]),
+        ("insert", lambda store: store.insert(OLD, a_record()), [GONE_AWAY]),
+        ("update", lambda store: store.update(OLD, Changes()), [GONE_AWAY]),
+        ("replace", lambda store: store.replace(OLD, NEW, a_record()), [GONE_AWAY]),
+        ("delete", lambda store: store.delete(OLD), [GONE_AWAY]),
+        ("purge_expired", lambda store: store.purge_expired(NOW), [GONE_AWAY]),
+        ("purge_expired", lambda store: store.purge_expired(NOW), [SCANNED, GONE_AWAY]),
+        ("purge_expired", lambda store: store.purge_expired(NOW), [SCANNED, b"1.0", GONE_AWAY]),
+        ("purge_expired", lambda store: store.purge_expired(NOW), [OWNER_SCANNED, GONE_AWAY]),
+        ("keys", lambda store: list(store.keys()), [GONE_AWAY]),
+        ("clear", lambda store: store.clear(), [GONE_AWAY]),
+        ("clear", lambda store: store.clear(), [SCANNED, GONE_AWAY]),
+        ("clear", lambda store: store.clear(), [SCANNED, redis.ResponseError("no")]),
+        ("ping", lambda store: store.ping(), [GONE_AWAY]),
+        ("info", lambda store: store.command("INFO"), [GONE_AWAY]),
+        ("add_owned", lambda store: store.add_owned("42", OLD, NOW), [GONE_AWAY]),
+        ("owned_by", lambda store: store.owned_by("42"), [GONE_AWAY, GONE_AWAY]),
+        ("remove_owned", lambda store: store.remove_owned("42", [OLD]), [GONE_AWAY]),
+        ("generation", lambda store: store.generation("42"), [GONE_AWAY, GONE_AWAY]),
+        ("generation", lambda store: store.generation("42"), [b"many 1 2"]),
+        ("next_generation", lambda store: store.next_generation("42"), [GONE_AWAY]),
+    ],
+)
+def test_an_error_names_what_was_asked_for_at_each_step(
+    operation: str, work: Callable[[RedisStore], object], answers: list[Any]
+) -> None:
+    store = store_of(*answers)
+
+    with pytest.raises(StoreError, match=rf"\({operation}\)|owner index") as caught:
+        work(store)
+    assert caught.value.operation == operation
+    assert store.client.connection.answers == []
+
+
+class TestReplaceOnOneServer:
+    def test_it_waits_for_replicas(self) -> None:
+        store = store_of(1, 0, wait=1)
+
+        with pytest.raises(StoreError, match="0 of 1 replicas had the change") as caught:
+            store.replace(OLD, NEW, a_record())
+        assert caught.value.operation == "replace"
+
+    def test_damage_is_told_of_the_old_one(self) -> None:
+        store, told = told_of(store_of(lua.DAMAGED))
+
+        assert store.replace(OLD, NEW, a_record()) is UpdateResult.GONE
+        assert told == [("corrupt_record", OLD)]
+
+    @pytest.mark.parametrize("apart", [False, True])
+    def test_a_new_key_that_is_taken_is_an_error(self, apart: bool) -> None:
+        store = store_of(0 if apart else lua.TAKEN, apart=apart)
+
+        with pytest.raises(StoreError, match="the new key is taken already") as caught:
+            store.replace(OLD, NEW, a_record())
+        assert caught.value.operation == "replace"
+        assert len(scripts(store)) == 1
+
+    @pytest.mark.parametrize(
+        "error",
+        [
+            redis.ResponseError("CROSSSLOT Keys in request don't hash to the same slot"),
+            redis.exceptions.ClusterCrossSlotError("Keys in request don't hash to the same slot"),
+        ],
+    )
+    def test_keys_of_two_servers_are_found_out_once(self, error: Exception) -> None:
+        store = store_of(error, 1, 1, 1, 1)
+
+        assert store.replace(OLD, NEW, a_record()) is UpdateResult.UPDATED
+        assert store.replace(OLD, NEW, a_record()) is UpdateResult.UPDATED
+        assert [script for script, _ in scripts(store)] == [
+            "REPLACE",
+            *("INSERT", "DELETE"),
+            *("INSERT", "DELETE"),
+        ]
+
+    def test_any_other_refusal_is_final(self) -> None:
+        store = store_of(redis.ResponseError("READONLY"))
+
+        with pytest.raises(StoreError, match="READONLY"):
+            store.replace(OLD, NEW, a_record())
+        assert store._apart is False
+
+
+class TestReplaceBetweenTwoServers:
+    def test_the_new_one_comes_first(self) -> None:
+        store = store_of(1, 1, apart=True)
+
+        assert store.replace(OLD, NEW, a_record()) is UpdateResult.UPDATED
+        assert scripts(store) == [("INSERT", name_of(NEW)), ("DELETE", name_of(OLD))]
+
+    @pytest.mark.parametrize("answers", [(1, 0), (1, 1, 1, 0, 1)])
+    def test_each_step_waits_for_replicas(self, answers: tuple[int, ...]) -> None:
+        store = store_of(*answers, apart=True, wait=1)
+
+        with pytest.raises(StoreError, match="0 of 1 replicas had the change"):
+            store.replace(OLD, NEW, a_record())
+        assert store.client.connection.answers == []
+
+    def test_an_error_at_the_old_one_takes_the_new_one_back(self) -> None:
+        for last in (1, GONE_AWAY):
+            store = store_of(1, redis.ResponseError("BUSY"), last, apart=True)
+
+            with pytest.raises(StoreError, match="BUSY"):
+                store.replace(OLD, NEW, a_record())
+            assert scripts(store) == [
+                ("INSERT", name_of(NEW)),
+                ("DELETE", name_of(OLD)),
+                ("DELETE", name_of(NEW)),
+            ]
+
+    @pytest.mark.parametrize(
+        ("state", "result"),
+        [(lua.GONE, UpdateResult.GONE), (lua.CONFLICT, UpdateResult.CONFLICT)],
+    )
+    def test_what_became_of_the_old_one_decides(self, state: int, result: UpdateResult) -> None:
+        store = store_of(1, state, 1, apart=True)
+
+        assert store.replace(OLD, NEW, a_record()) is result
+        assert scripts(store)[-1] == ("DELETE", name_of(NEW))
+
+    def test_an_error_while_it_is_taken_back_is_one_of_replace(self) -> None:
+        store = store_of(1, lua.GONE, GONE_AWAY, apart=True)
+
+        with pytest.raises(StoreError) as caught:
+            store.replace(OLD, NEW, a_record())
+        assert caught.value.operation == "replace"
+
+    def test_damage_is_told_of_the_old_one(self) -> None:
+        store, told = told_of(store_of(1, lua.DAMAGED, 1, apart=True))
+
+        assert store.replace(OLD, NEW, a_record()) is UpdateResult.GONE
+        assert told == [("corrupt_record", OLD)]
+
+
+def told_of(store: RedisStore) -> tuple[RedisStore, list[tuple[str, str]]]:
+    told: list[tuple[str, str]] = []
+    store.subscribe(lambda kind, key, detail: told.append((kind, key)))
+    return store, told
+
+
+class TestWaiting:
+    @pytest.mark.parametrize(
+        ("given", "command"),
+        [(1, ("WAIT", 1, module._WAIT_MS)), ((2, 50), ("WAIT", 2, 50)), (None, None)],
+    )
+    def test_how_many_and_how_long(self, given: Any, command: Any) -> None:
+        store = store_of(1, 2, wait=given)
+
+        assert store.delete(OLD) is True
+        assert sent(store)[1:] == ([] if command is None else [command])
+
+    def test_what_else_is_written_is_refused_with_an_example(self) -> None:
+        with pytest.raises(
+            ConfigurationError, match=r"wait_replicas is \(1, 2, 3\); write .* such as \(1, \d+\)"
+        ):
+            store_of(wait=(1, 2, 3))  # type: ignore[arg-type] # that is the test
+
+
+def test_a_time_that_cannot_be_read_is_left_to_the_server() -> None:
+    assert module._is_at_or_before(b"1.5", 1.5) is True
+    assert module._is_at_or_before(b"1.5", 1.4) is False
+    assert module._is_at_or_before(b"soon", NOW) is False
