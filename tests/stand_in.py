@@ -1,4 +1,4 @@
-"""A stand-in for a client of redis-py: gives the answers that it was told, and notes what was sent."""
+"""Stand-ins for clients of redis-py: they answer as they were told, and note what was sent."""
 
 from __future__ import annotations
 
@@ -62,3 +62,28 @@ class Client:
     def __init__(self, *answers: Any, pool: Callable[[Connection], Pool] = Pool) -> None:
         self.connection = Connection(answers)
         self.connection_pool = pool(self.connection)
+
+
+class ClusterClient:
+    """A Cluster's client: two nodes, and a note of what it was asked."""
+
+    __module__ = "redis.some.where"
+
+    def __init__(self, *answers: Any) -> None:
+        self.nodes = {"a": Client(*answers), "b": Client(*answers)}
+        self.asked: list[Any] = []
+
+    def get_node_from_key(self, name: bytes) -> str:
+        assert isinstance(name, bytes)
+        return "a" if name == b"one" else "b"
+
+    def execute_command(self, *command: Any, target_nodes: str, NEVER_DECODE: bool) -> Any:
+        assert NEVER_DECODE is True
+        self.asked.append((target_nodes, command))
+        return f"from {target_nodes}"
+
+    def get_primaries(self) -> list[str]:
+        return list(self.nodes)
+
+    def get_redis_connection(self, node: str) -> Client:
+        return self.nodes[node]

@@ -9,7 +9,7 @@ import pytest
 import redis
 
 from records import NOW, a_key, a_record
-from stand_in import Client
+from stand_in import Client, ClusterClient
 from wsgi_sessions.errors import ConfigurationError, StoreError
 from wsgi_sessions.record import Changes, UpdateResult
 from wsgi_sessions.stores import RedisStore, lua
@@ -213,3 +213,115 @@ def test_a_time_that_cannot_be_read_is_left_to_the_server() -> None:
     assert module._is_at_or_before(b"1.5", 1.5) is True
     assert module._is_at_or_before(b"1.5", 1.4) is False
     assert module._is_at_or_before(b"soon", NOW) is False
+
+
+class TestCommands:
+    """As they are documented, so that an access list may name them."""
+
+    def test_purging_looks_first_and_has_the_script_decide(self) -> None:
+        store = store_of([b"0", [name_of(OLD), name_of(NEW)]], b"1.0", b"9.0", b"sha", 1)
+
+        assert store.purge_expired(2.0) == 1
+        assert sent(store) == [
+            ("SCAN", b"0", "MATCH", b"session:*", "COUNT", module._PAGE, "TYPE", "hash"),
+            ("HGET", name_of(OLD), "e"),
+            ("HGET", name_of(NEW), "e"),
+            ("SCRIPT", "LOAD", lua.DELETE_EXPIRED.text),
+            ("EVALSHA", lua.DELETE_EXPIRED.sha, 1, name_of(OLD), b"2.0"),
+        ]
+
+    def test_clearing_removes_what_is_ours(self) -> None:
+        store = store_of([b"0", [name_of(OLD), b"session:other", b"session:\xff"]], 1)
+
+        store.clear()
+        assert sent(store)[1:] == [("UNLINK", name_of(OLD))]
+
+    def test_a_sign_of_life(self) -> None:
+        store = store_of(b"PONG")
+
+        store.ping()
+        assert sent(store) == [("PING",)]
+
+    def test_a_server_that_has_forgotten_the_scripts_is_told_them(self) -> None:
+        store = store_of(redis.exceptions.NoScriptError("NOSCRIPT"), 1)
+
+        assert store.delete(OLD) is True
+        assert sent(store) == [
+            ("EVALSHA", lua.DELETE.sha, 1, name_of(OLD), b""),
+            ("EVAL", lua.DELETE.text, 1, name_of(OLD), b""),
+        ]
+
+    def test_and_then_waits_for_replicas_all_the_same(self) -> None:
+        store = store_of(redis.exceptions.NoScriptError("NOSCRIPT"), 0, 1, 0, wait=1)
+
+        with pytest.raises(
+            StoreError, match=r"^0 of 1 replicas had the change after \d+ ms; the primary has it$"
+        ) as caught:
+            store.delete(OLD)
+        assert caught.value.operation == "delete"
+        assert [command[0] for command in sent(store)] == ["EVALSHA", "WAIT", "EVAL", "WAIT"]
+
+    def test_revoking_waits_for_replicas(self) -> None:
+        store = store_of(7, 0, wait=1)
+
+        with pytest.raises(StoreError, match="0 of 1 replicas"):
+            store.next_generation("42")
+
+
+class TestOddAnswers:
+    def test_a_time_that_is_refused_is_left_alone(self) -> None:
+        store = store_of(SCANNED, redis.ResponseError("WRONGTYPE"))
+
+        assert store.purge_expired(NOW) == 0
+
+    def test_names_that_are_no_text_are_not_ours(self) -> None:
+        assert list(store_of([b"0", [b"session:\xff", name_of(OLD)]]).keys()) == [OLD]
+        entries = [b"\xff", b"1.0 2.0 3", OLD.encode(), b"1.0 2.0 3", b"m", b"3 1.0 2.0"]
+        assert store_of(entries).owned_by("42").keys() == {OLD}
+
+    def test_a_damaged_generation_is_an_error(self) -> None:
+        with pytest.raises(StoreError, match="the owner index is damaged"):
+            store_of(b"many 1 2").generation("42")
+
+    def test_what_was_refused_is_said(self) -> None:
+        with pytest.raises(StoreError, match=r"\(clear\): ResponseError: NOPERM"):
+            store_of(SCANNED, redis.ResponseError("NOPERM")).clear()
+
+
+@pytest.mark.parametrize(
+    ("operation", "work"),
+    [
+        ("insert", lambda store: store.insert("x", a_record())),
+        ("replace", lambda store: store.replace(OLD, "x", a_record())),
+        ("add_owned", lambda store: store.add_owned("42", "x", NOW)),
+    ],
+)
+def test_nothing_is_kept_under_what_is_no_key(
+    operation: str, work: Callable[[RedisStore], object]
+) -> None:
+    store = store_of()
+
+    with pytest.raises(StoreError, match="no store key") as caught:
+        work(store)
+    assert caught.value.operation == operation
+    assert sent(store) == []
+
+
+class Cluster(ClusterClient):
+    """One that knows no record and no owner, and loses each first answer."""
+
+    def execute_command(self, *command: Any, **options: Any) -> Any:
+        super().execute_command(*command, **options)
+        if len(self.asked) % 2:
+            raise GONE_AWAY
+        return [] if command[0] == "HGETALL" else None
+
+
+def test_on_a_cluster_each_read_goes_to_the_node_of_its_key_twice_if_need_be() -> None:
+    client = Cluster()
+    store = RedisStore(client)
+
+    assert store.load(OLD) is None
+    assert store.owned_by("42") == {}
+    assert store.generation("42") == 0
+    assert [command[0] for _, command in client.asked] == ["HGETALL"] * 4 + ["HGET"] * 2

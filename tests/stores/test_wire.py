@@ -15,35 +15,11 @@ import redis
 import redis.cluster
 import valkey
 
-from stand_in import Client, OldPool, Pool
+from stand_in import Client, ClusterClient, OldPool, Pool
 from wsgi_sessions.errors import ConfigurationError
 from wsgi_sessions.stores import RedisStore, wire
 
 MOVED = redis.exceptions.MovedError("1 127.0.0.1:7001")
-
-
-class ClusterClient:
-    """A Cluster's client: two nodes, and a note of what it was asked."""
-
-    __module__ = "redis.some.where"
-
-    def __init__(self, *answers: Any) -> None:
-        self.nodes = {"a": Client(*answers), "b": Client(*answers)}
-        self.asked: list[Any] = []
-
-    def get_node_from_key(self, name: bytes) -> str:
-        return {b"one": "a", b"two": "b"}[name]
-
-    def execute_command(self, *command: Any, target_nodes: str, NEVER_DECODE: bool) -> Any:
-        assert NEVER_DECODE is True
-        self.asked.append((target_nodes, command))
-        return f"from {target_nodes}"
-
-    def get_primaries(self) -> list[str]:
-        return list(self.nodes)
-
-    def get_redis_connection(self, node: str) -> Client:
-        return self.nodes[node]
 
 
 class ValkeyClusterClient(ClusterClient):
