@@ -1726,3 +1726,21 @@ def test_others_get_the_lock_between_slices() -> None:
     names = [str(number) for number in range(150)]
 
     assert list(file._slices(names)) == [names[:64], names[64:128], names[128:]]
+
+
+def test_the_formats_of_the_first_version_are_read_and_written() -> None:
+    session = bytes.fromhex(
+        "57534631f08531cf00000040fc54d9410000204ffc54d941878e1099"
+        "07000000000000000200000002000000050000000100000001000000020000000300000034326e6f746573"
+        "6131c3a45b325d"
+    )
+    kept = Record({"a": b"1", "ä": b"[2]"}, b"notes", NOW, NOW + 60.5, 7, "42")
+    owner = bytes.fromhex(
+        "57534f31053c60fb000000000000008000000040fc54d94101000000"
+        + "ab" * 32
+        + "000000000000f83f00000000000004400000000000000080"
+    )
+    index = file._Index(2**63, NOW, {"ab" * 32: OwnedEntry(1.5, 2.5, 2**63)})
+
+    assert (file._encode(kept), file._decode(session)) == (session, kept)
+    assert (file._encode_index(index), file._decode_index(owner)) == (owner, index)
