@@ -79,7 +79,8 @@ def test_an_error_names_what_was_asked_for_at_each_step(
 ) -> None:
     store = store_of(*answers)
 
-    with pytest.raises(StoreError, match=rf"\({operation}\)|owner index") as caught:
+    reason = rf"\({operation}\): (ConnectionError: gone away|ResponseError: no)$"
+    with pytest.raises(StoreError, match=rf"{reason}|owner index") as caught:
         work(store)
     assert caught.value.operation == operation
     assert store.client.connection.answers == []
@@ -187,7 +188,12 @@ class TestReplaceBetweenTwoServers:
 
 def told_of(store: RedisStore) -> tuple[RedisStore, list[tuple[str, str]]]:
     told: list[tuple[str, str]] = []
-    store.subscribe(lambda kind, key, detail: told.append((kind, key)))
+
+    def tell(kind: str, key: str, detail: str) -> None:
+        assert detail == module._DAMAGE
+        told.append((kind, key))
+
+    store.subscribe(tell)
     return store, told
 
 
@@ -325,3 +331,38 @@ def test_on_a_cluster_each_read_goes_to_the_node_of_its_key_twice_if_need_be() -
     assert store.owned_by("42") == {}
     assert store.generation("42") == 0
     assert [command[0] for _, command in client.asked] == ["HGETALL"] * 4 + ["HGET"] * 2
+
+
+def test_on_a_cluster_each_script_goes_to_the_node_of_its_key() -> None:
+    plain, waiting = ClusterClient(), ClusterClient(1, 2)
+
+    assert RedisStore(plain).insert(OLD, a_record()) is False  # the answer is no number
+    assert RedisStore(waiting, wait_replicas=1).delete(OLD) is True
+    assert [command[0] for _, command in plain.asked] == ["EVALSHA"]
+    assert [command[0] for command in waiting.nodes["b"].connection.sent] == ["EVALSHA", "WAIT"]
+
+
+class TestWhatIsSaid:
+    def said(self, error: Exception) -> str:
+        with pytest.raises(StoreError) as caught:
+            store_of(error, error).ping()
+        return str(caught.value)
+
+    def test_what_a_server_refused_without_what_it_was_sent(self) -> None:
+        error = redis.ResponseError(
+            f"unknown command {OLD} 'x', with args beginning with: 'secret'"
+        )
+
+        assert self.said(error) == (
+            "the Redis server can't do this (ping): ResponseError: unknown command … 'x'"
+        )
+
+    def test_no_more_than_200_characters_of_it(self) -> None:
+        told = self.said(redis.ResponseError("no " * 100)).partition("ResponseError: ")[2]
+
+        assert told == ("no " * 100)[:200]
+
+    def test_of_what_the_client_refused_its_kind_alone(self) -> None:
+        assert self.said(redis.DataError("Invalid input: 'secret'")) == (
+            "the Redis client can't do this (ping): DataError"
+        )
