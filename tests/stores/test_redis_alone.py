@@ -236,6 +236,28 @@ class TestCommands:
             ("EVALSHA", lua.DELETE_EXPIRED.sha, 1, name_of(OLD), b"2.0"),
         ]
 
+    def test_a_change_sends_what_changed(self) -> None:
+        store = store_of(1, 1, 1)
+        everything = Changes({"a": b"1"}, frozenset({"b"}), b"notes", 1.0, 2.0)
+
+        store.update(OLD, everything, if_version=3)
+        store.update(OLD, Changes(used_at=1.0, expires_at=2.0))
+        store.update(OLD, Changes())
+        sha, name = lua.UPDATE.sha, name_of(OLD)
+        times = (b"u", b"1.0", b"e", b"2.0")
+        assert sent(store) == [
+            ("EVALSHA", sha, 1, name, b"3", b"1.0", b"2.0", b"1", b"1", b"f:b")
+            + (*times, b"n", b"notes", b"f:a", b"1"),
+            ("EVALSHA", sha, 1, name, b"", b"1.0", b"2.0", b"0", b"0", *times),
+            ("EVALSHA", sha, 1, name, b"", b"", b"", b"0", b"0"),
+        ]
+
+    def test_any_other_command_is_sent_as_it_is(self) -> None:
+        store = store_of(b"used_memory:1")
+
+        assert store.command("INFO", "memory") == b"used_memory:1"
+        assert sent(store) == [("INFO", "memory")]
+
     def test_clearing_removes_what_is_ours(self) -> None:
         store = store_of([b"0", [name_of(OLD), b"session:other", b"session:\xff"]], 1)
 
@@ -275,6 +297,12 @@ class TestCommands:
 
 
 class TestOddAnswers:
+    def test_nothing_is_no_damage(self) -> None:
+        store, told = told_of(store_of([]))
+
+        assert store.load(OLD) is None
+        assert told == []
+
     def test_a_time_that_is_refused_is_left_alone(self) -> None:
         store = store_of(SCANNED, redis.ResponseError("WRONGTYPE"))
 
@@ -339,6 +367,9 @@ def test_on_a_cluster_each_script_goes_to_the_node_of_its_key() -> None:
     assert RedisStore(plain).insert(OLD, a_record()) is False  # the answer is no number
     assert RedisStore(waiting, wait_replicas=1).delete(OLD) is True
     assert [command[0] for _, command in plain.asked] == ["EVALSHA"]
+    with pytest.raises(StoreError, match="the new key is taken"):  # as above
+        RedisStore(plain).replace(OLD, NEW, a_record())
+    assert plain.asked[1][1][1] == lua.INSERT.sha  # no script is tried on both
     assert [command[0] for command in waiting.nodes["b"].connection.sent] == ["EVALSHA", "WAIT"]
 
 
