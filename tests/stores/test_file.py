@@ -1744,3 +1744,32 @@ def test_the_formats_of_the_first_version_are_read_and_written() -> None:
 
     assert (file._encode(kept), file._decode(session)) == (session, kept)
     assert (file._encode_index(index), file._decode_index(owner)) == (owner, index)
+
+
+def test_each_damage_has_its_words(tmp_path: Path) -> None:
+    whole = file._encode(record())
+    head = file._HEAD.size
+    times = file._times(NOW, LATER)
+    empty = b"WSF1" + crc32(b"").to_bytes(4, "little") + times
+    for content, words in (
+        (whole[: head - 1], r"^not in the format of a session$"),
+        (b"?" + whole[1:], r"^not in the format of a session$"),
+        (whole[:8] + b"?" + whole[9:], r"^the times have another checksum$"),
+        (whole[:-1] + b"?", r"^the data have another checksum$"),
+        (empty, r"^cut short: \w+"),
+        (file._encode(record(used_at=math.inf)), r"^a time is no number$"),
+    ):
+        with pytest.raises(directory.Damaged, match=words):
+            file._decode(content)
+
+    (tmp_path / "short").write_bytes(empty + b"1234567")
+    with (tmp_path / "short").open("rb") as short:
+        with pytest.raises(directory.Damaged, match=r"^cut short$"):
+            file._peek(short.fileno())
+
+    rest = file._INDEX_HEAD.pack(1, NOW, 1) + b"half an entry"
+    index = b"WSO1" + crc32(rest).to_bytes(4, "little") + rest
+    with pytest.raises(directory.Damaged, match=r"^cut short: \w+"):
+        file._decode_index(index)
+    with pytest.raises(directory.Damaged, match=r"^not in the format of an owner's index"):
+        file._decode_index(b"?" + index[1:])
