@@ -1763,9 +1763,11 @@ def test_each_damage_has_its_words(tmp_path: Path) -> None:
             file._decode(content)
 
     (tmp_path / "short").write_bytes(empty + b"1234567")
-    with (tmp_path / "short").open("rb") as short:
-        with pytest.raises(directory.Damaged, match=r"^cut short$"):
-            file._peek(short.fileno())
+    with (
+        (tmp_path / "short").open("rb") as short,
+        pytest.raises(directory.Damaged, match=r"^cut short$"),
+    ):
+        file._peek(short.fileno())
 
     rest = file._INDEX_HEAD.pack(1, NOW, 1) + b"half an entry"
     index = b"WSO1" + crc32(rest).to_bytes(4, "little") + rest
