@@ -124,6 +124,10 @@ def test_without_hops_no_header_of_a_proxy_is_read(nothing: Any) -> None:
             {"host": "app.int", "port": 80},
             id="HTTP/1.0: the default port is left out",
         ),
+        pytest.param(
+            {"HTTP_HOST": None, "SERVER_NAME": None}, {"host": ""}, id="neither host nor server"
+        ),
+        pytest.param({"SCRIPT_NAME": None}, {"prefix": ""}, id="no script name"),
         pytest.param({"HTTP_HOST": "a b<script>"}, {"host": "app.int:8000"}, id="no host at all"),
         pytest.param({"HTTP_HOST": "x" * 10_000}, {"host": "app.int:8000"}, id="endless host"),
         pytest.param(
@@ -517,17 +521,24 @@ def test_each_problem_is_named_in_the_order_for_proto_host_port_prefix() -> None
 
 
 @pytest.mark.parametrize(
-    ("key", "longest"),
+    ("key", "longest", "longer"),
     [
-        pytest.param(PREFIX, "/" + "a" * 510, id="an entry"),
-        pytest.param(HOST, "a." * 126 + "a", id="a name (RFC 1035 section 2.3.4)"),
-        pytest.param(HOST, "a" * 63 + ".example", id="a label (RFC 1035 section 2.3.4)"),
-        pytest.param(PORT, "00443", id="a port"),
+        pytest.param(PREFIX, "/" + "a" * 510, "/" + "a" * 511, id="an entry"),
+        pytest.param(
+            HOST, "a." * 126 + "a", "aa." + "a." * 125 + "a", id="a name (RFC 1035 section 2.3.4)"
+        ),
+        pytest.param(
+            HOST,
+            "a" * 63 + ".example",
+            "a" * 64 + ".example",
+            id="a label (RFC 1035 section 2.3.4)",
+        ),
+        pytest.param(PORT, "00443", "000443", id="a port"),
     ],
 )
-def test_a_value_has_a_greatest_length(key: str, longest: str) -> None:
+def test_a_value_has_a_greatest_length(key: str, longest: str, longer: str) -> None:
     good = resolve_client(through(CLIENT, **{key: longest}), ALL)
-    bad = resolve_client(through(CLIENT, **{key: f"{longest[:1]}{longest}"}), ALL)
+    bad = resolve_client(through(CLIENT, **{key: longer}), ALL)
 
     assert good.problems == ()
     assert [problem.partition("_")[2] for problem in bad.problems] == ["malformed"]
@@ -1021,6 +1032,12 @@ def test_the_app_sees_the_clients_truth_and_the_originals_are_kept() -> None:
             {"REMOTE_ADDR"},
             id="untrusted peer, normalised",
         ),
+        pytest.param(
+            TrustedProxies(1, peers=("10.0.0.0/8",)),
+            {"REMOTE_ADDR": ""},
+            set(),
+            id="untrusted peer without an address",
+        ),
         pytest.param(0, {}, set(), id="no proxies"),
     ],
 )
@@ -1034,6 +1051,38 @@ def test_only_what_the_proxies_said_is_rewritten(
 
     changed = {key for key in made if key in before and made[key] != before[key]}
     assert changed == set(made[ORIGINAL_KEY]) == rewritten
+
+
+def test_a_trusted_port_is_told_where_the_host_is_not() -> None:
+    made = through(CLIENT, **{HOST: "evil.example", PORT: "8443"})
+
+    rewrite_environ(made, TrustedProxies(1, port=1))
+
+    assert (made["SERVER_NAME"], made["SERVER_PORT"]) == ("app.int", "8443")
+    assert made["HTTP_HOST"] == "app.int:8443"
+
+
+def test_a_trusted_host_brings_no_word_of_the_port_header() -> None:
+    made = through(CLIENT, **{HOST: "shop.example", PORT: "8443"})
+
+    client = rewrite_environ(made, TrustedProxies(1, host=1))
+
+    assert (client.host, client.port) == ("shop.example", 443)
+    assert (made["HTTP_HOST"], made["SERVER_PORT"]) == ("shop.example", "443")
+
+
+def test_an_environ_that_was_never_rewritten_is_its_own_original() -> None:
+    made = through(CLIENT)
+
+    assert original_environ(made) == made
+
+
+def test_the_original_is_found_when_the_app_removed_a_key() -> None:
+    made = through(CLIENT, REMOTE_ADDR=None)
+    rewrite_environ(made, ALL)
+    del made["REMOTE_ADDR"]
+
+    assert "REMOTE_ADDR" not in original_environ(made)
 
 
 def test_a_key_that_was_absent_is_remembered_as_none() -> None:
@@ -1089,8 +1138,8 @@ def test_no_header_can_pose_as_the_client() -> None:
         ),
         ({"hops": 1, "networks": ["10.0.0.0/8"]}, "one of them"),
         ({"networks": ["10.0.0.0/8"], "exact": True}, "exact"),
-        ({"exact": 1}, "True or False"),
-        ({"exact": None}, "True or False"),
+        ({"exact": 1}, "TrustedProxies: exact is 1; write True or False"),
+        ({"exact": None}, "TrustedProxies: exact is None; write True or False"),
         ({"header": "x"}, "'forwarded'"),
         ({"header": "X-Forwarded"}, "'x-forwarded'"),
         ({"header": "both"}, "Never both"),

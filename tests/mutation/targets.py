@@ -41,7 +41,7 @@ TESTS: dict[str, tuple[str, ...]] = {
     "session": _SESSION,
     "cookie": ("tests/test_cookie.py", "tests/test_configuration.py"),
     "signing": ("tests/test_signing.py", "tests/security/test_ids_and_signing.py"),
-    "proxies": _PROXIES,
+    "proxies": (*_PROXIES, "tests/test_probe.py::test_proxies_offers_the_probe"),
     "forwarding": ("tests/test_forwarding.py", *_PROXIES),
     "networks": _PROXIES,
     "stores.base": (
