@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import pytest
 
 from mutation import survivors
@@ -33,7 +34,8 @@ def test_the_tests_that_judge_a_module_exist(module: str) -> None:
     for test in TESTS[module]:
         file, _, name = test.partition("::")
         assert (ROOT / file).is_file(), test
-        assert not name or f"class {name}" in (ROOT / file).read_text(), test
+        defined = re.compile(rf"^(class|def) {name}\b", re.MULTILINE)
+        assert not name or defined.search((ROOT / file).read_text()), test
 
 
 def test_a_line_that_went_is_noticed() -> None:
