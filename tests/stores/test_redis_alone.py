@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -11,7 +12,7 @@ import redis
 from records import NOW, a_key, a_record
 from stand_in import Client, ClusterClient
 from wsgi_sessions.errors import ConfigurationError, StoreError
-from wsgi_sessions.record import Changes, UpdateResult
+from wsgi_sessions.record import Changes, OwnedEntry, UpdateResult
 from wsgi_sessions.stores import RedisStore, lua
 from wsgi_sessions.stores import redis as module
 
@@ -190,7 +191,7 @@ def told_of(store: RedisStore) -> tuple[RedisStore, list[tuple[str, str]]]:
     told: list[tuple[str, str]] = []
 
     def tell(kind: str, key: str, detail: str) -> None:
-        assert detail == module._DAMAGE
+        assert detail == "the key holds something else than a session record"
         told.append((kind, key))
 
     store.subscribe(tell)
@@ -312,6 +313,11 @@ class TestOddAnswers:
         assert list(store_of([b"0", [b"session:\xff", name_of(OLD)]]).keys()) == [OLD]
         entries = [b"\xff", b"1.0 2.0 3", OLD.encode(), b"1.0 2.0 3", b"m", b"3 1.0 2.0"]
         assert store_of(entries).owned_by("42").keys() == {OLD}
+
+    def test_a_damaged_entry_may_be_live(self) -> None:
+        for damaged in (b"", b"1.0 2.0", b"1.0 2.0 many", b"soon 2.0 3"):
+            store = store_of([OLD.encode(), damaged])
+            assert store.owned_by("42") == {OLD: OwnedEntry(0.0, math.inf, 0)}
 
     def test_a_damaged_generation_is_an_error(self) -> None:
         with pytest.raises(StoreError, match="the owner index is damaged"):
