@@ -87,14 +87,21 @@ class TestMaking:
         assert stat.S_IMODE((tmp_path / "root").stat().st_mode) == 0o700
 
     @pytest.mark.usefixtures("no_umask")
-    def test_a_lock_is_never_open_to_others(
-        self, tmp_path: Path, place: Directory, monkeypatch: pytest.MonkeyPatch
+    def test_a_file_is_never_open_to_others(
+        self, place: Directory, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(os, "fchmod", refuse)
-        with pytest.raises(OSError, match="refused"), place.locked(NAME):
-            pass
+        modes: list[int] = []
+        fchmod = os.fchmod
 
-        assert stat.S_IMODE((tmp_path / "root" / "ab" / "lock").stat().st_mode) == 0o600
+        def note(file: int, mode: int) -> None:
+            modes.append(stat.S_IMODE(os.fstat(file).st_mode))
+            fchmod(file, mode)
+
+        monkeypatch.setattr(os, "fchmod", note)
+        put(place)
+
+        # The lock and the temporary file, as they were made.
+        assert modes == [0o600, 0o600]
 
 
 class TestReading:
