@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -10,7 +11,15 @@ from hypothesis import strategies as st
 
 from wsgi_sessions.errors import StoreError
 from wsgi_sessions.record import Changes, Record
-from wsgi_sessions.stores.packing import changed, head, pack, unpack
+from wsgi_sessions.stores.packing import (
+    VERSION,
+    as_bytes,
+    changed,
+    check_new_key,
+    head,
+    pack,
+    unpack,
+)
 
 TEXT = st.text(st.characters(), max_size=20)
 RECORDS = st.builds(
@@ -115,3 +124,45 @@ def test_changes_make_a_new_record() -> None:
 
     assert after == Record({"b": b"2", "c": b"3"}, b"new notes", 5.0, 2.0, 4, "owner")
     assert RECORD.fields == {"a": b"1", "b": b""}
+
+
+@pytest.mark.parametrize("owner", [None, "", "owner", "ö\ud800"])
+@pytest.mark.parametrize("version", [0, 3, 2**64 - 1])
+def test_the_head_is_read_without_the_rest(owner: str | None, version: int) -> None:
+    record = Record({"a": b"1", "long": b"x" * 300}, b"notes", 1.0, 2.0, version, owner)
+    packed = b"before" + pack(record)
+
+    assert head(packed, 6) == (version, owner)
+    assert VERSION.unpack_from(packed, 6) == (version,)
+    assert unpack(packed, 6, 1.0, 2.0) == record
+
+
+def test_what_is_kept_cannot_be_changed_by_others() -> None:
+    mine = bytearray(b"mine")
+    kept = as_bytes(mine)
+    mine[:] = b"late"
+
+    assert (kept, type(kept)) == (b"mine", bytes)
+    same = b"same"
+    assert as_bytes(same) is same
+    for other, name in ((None, "NoneType"), ("text", "str"), ([1], "list")):
+        with pytest.raises(
+            StoreError, match=rf"^a store keeps bytes, not {name}; encode the value first$"
+        ):
+            as_bytes(other)
+
+
+def test_what_cannot_be_kept_is_said() -> None:
+    with pytest.raises(StoreError, match=r"^this record can't be kept: .*int"):
+        pack(Record({1: b"1"}, b"", 1.0, 2.0))  # type: ignore[dict-item] # that is the test
+
+
+@pytest.mark.parametrize("key", ["", "x", "A" * 64, "a" * 63, "a" * 65, None, b"a" * 64])
+def test_what_is_no_key_is_said_with_the_operation(key: Any) -> None:
+    with pytest.raises(
+        StoreError, match=r"^that is no store key; a key is 64 lower-case hexadecimal digits$"
+    ) as caught:
+        check_new_key(key, "insert")
+    assert caught.value.operation == "insert"
+
+    check_new_key("0123456789abcdef" * 4, "insert")
