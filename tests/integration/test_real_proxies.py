@@ -1,4 +1,4 @@
-"""Real nginx and real HAProxy, configured as docs/behind-a-proxy.md says, before real gunicorn.
+"""Real nginx, HAProxy and Caddy, configured as docs/behind-a-proxy.md says, before real gunicorn.
 
 All of them listen on loopback. The client and each proxy connect from addresses of their own
 (127.0.0.0/8 is all loopback on Linux), so that a mix-up of hops shows.
@@ -257,6 +257,18 @@ class Machine:
         command = [self._haproxy, "-db", "-f", str(files / "haproxy.cfg")]
         self._run(command, files, connecting(https))
         return https, plain
+
+    def caddy(self, text: str, changes: Mapping[str, str]) -> int:
+        """Caddy with this block of the docs, but without TLS; its port."""
+        files, port = self._new_directory("caddy"), free_port()
+        mine = {f"{SITE} {{": f"http://{SITE}:{port} {{\n    bind 127.0.0.1", **changes}
+        (files / "Caddyfile").write_text("{\n    admin off\n}\n" + adapted(text, mine))
+        command = [program("caddy"), "run", "--config", str(files / "Caddyfile")]
+        kept = {"HOME": str(files), "XDG_DATA_HOME": str(files), "XDG_CONFIG_HOME": str(files)}
+        self._run(
+            [*command, "--adapter", "caddyfile"], files, connecting(port), env=os.environ | kept
+        )
+        return port
 
     def _new_directory(self, name: str) -> Path:
         made = self._files / f"{name}-{len(list(self._files.iterdir()))}"
@@ -601,3 +613,13 @@ def test_networks_find_the_client_through_both_proxies(
 
     assert through_one.json["remote_addr"] == through_two.json["remote_addr"] == CLIENT
     assert through_one.json["is_secure"] is through_two.json["is_secure"] is True
+
+
+@pytest.mark.parametrize("options", ["hops=1", "hops=1, exact=True"])
+def test_caddy_as_the_page_has_it(machine: Machine, options: str) -> None:
+    app = machine.gunicorn(options)
+    port = machine.caddy(block("text", "reverse_proxy"), {"127.0.0.1:8000": f"127.0.0.1:{app}"})
+
+    for spoof in ("for", "for, twice", "for, list", "proto", "host", "others"):
+        client = get(port, headers=SPOOFS[spoof]).json["client"]
+        assert (client["ip"], client["scheme"], client["problems"]) == (CLIENT, "http", []), spoof
