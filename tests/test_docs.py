@@ -7,6 +7,7 @@ import ast
 import html
 import logging
 import re
+import shlex
 import tomllib
 from pathlib import Path
 
@@ -216,3 +217,25 @@ def test_every_picture_is_shown_somewhere() -> None:
     }
 
     assert {path.name for path in (ROOT / "docs" / "images").iterdir()} == shown
+
+
+def test_the_commands_for_devices_can_be_given(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = (ROOT / "docs" / "devices.md").read_text("utf-8")
+    lines = [
+        line
+        for block in re.findall(r"^```console\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+        for line in block.splitlines()
+    ]
+    assert lines
+
+    for line in lines:
+        prompt, program, option, url, *rest = shlex.split(line)
+        assert [prompt, program, option, url] == [
+            "$",
+            "wsgi-sessions",
+            "--store",
+            "redis://localhost",
+        ]
+        assert cli.main(["--store", f"file://{tmp_path}", *rest]) == 0, capsys.readouterr().err
