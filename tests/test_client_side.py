@@ -22,7 +22,7 @@ from wsgi_sessions import (
 from wsgi_sessions.cookie import MAX_BYTES
 from wsgi_sessions.record import Changes, Record
 from wsgi_sessions.stores import ClientSideStore, client
-from wsgi_sessions.stores.client import ClientSeal
+from wsgi_sessions.client_side import ClientSeal
 from wsgi_sessions.testing import FakeClock
 
 

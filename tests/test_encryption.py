@@ -20,7 +20,7 @@ from servers import NamedServer, Server
 from wsgi import Browser, Site
 from wsgi_sessions import ConfigurationError, Lifetime, Session, StoreError
 from wsgi_sessions.record import Changes, Record, UpdateResult
-from wsgi_sessions.sealing import SealedStore
+from wsgi_sessions.stores.encrypted import SealedStore
 from wsgi_sessions.stores import FileStore, MemoryStore, RedisStore, Store
 from wsgi_sessions.stores.packing import TIMES
 from wsgi_sessions.testing import FakeClock, FaultyStore, StoreContract

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from effort import effort
-from wsgi_sessions.codec import CorruptField, JSONCodec
-from wsgi_sessions.fields import Fields
+from wsgi_sessions.data.codec import CorruptField, JSONCodec
+from wsgi_sessions.data.fields import Fields
 
 CODEC = JSONCodec()
 

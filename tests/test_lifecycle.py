@@ -18,7 +18,7 @@ from wsgi_sessions.lifecycle import (
     decide,
     next_deadline,
 )
-from wsgi_sessions.notes import Notes
+from wsgi_sessions.data.notes import Notes
 from wsgi_sessions.record import Record
 
 NEW, STORED, SAVED = Origin.NEW, Origin.STORED, Origin.SAVED

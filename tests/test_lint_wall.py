@@ -204,7 +204,7 @@ def test_it_works_without_any_extra() -> None:
         "import sys\n"
         "for extra in ('orjson', 'redis', 'valkey', 'flask', 'cryptography'):\n"
         "    sys.modules[extra] = None\n"
-        "import wsgi_sessions, wsgi_sessions.codec as codec\n"
+        "import wsgi_sessions, wsgi_sessions.data.codec as codec\n"
         "assert codec._orjson is None\n"
         "one = codec.JSONCodec()\n"
         "print(one.decode(one.encode({'a': [1, (2,)]})))"

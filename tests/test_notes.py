@@ -9,7 +9,7 @@ import struct
 import pytest
 
 from effort import VERY_DEEP
-from wsgi_sessions.notes import CorruptNotes, Notes, dump_notes, load_notes
+from wsgi_sessions.data.notes import CorruptNotes, Notes, dump_notes, load_notes
 
 HEAD = struct.Struct(">BBdddd")
 FULL = Notes(

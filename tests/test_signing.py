@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from itsdangerous import Signer
 
 from wsgi_sessions import ConfigurationError
-from wsgi_sessions.signing import (
+from wsgi_sessions.crypto.signing import (
     Identity,
     TokenSigner,
     check_secrets,

@@ -8,7 +8,7 @@ Stores are in `wsgi_sessions.stores`, Flask's integration in `wsgi_sessions.flas
 tests in `wsgi_sessions.testing`.
 """
 
-from .codec import JSONCodec
+from .data.codec import JSONCodec
 from .cookie import Cookie
 from .errors import (
     ConfigurationError,

@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any, cast
 
-from .codec import Codec, JSONCodec
+from .data.codec import Codec, JSONCodec
 from .errors import ConfigurationError
-from .sealing import SealedStore, check_keys
+from .stores.encrypted import SealedStore, check_keys
 from .stores import MemoryStore, Store, store_from_url
 
 DEFAULT_KEY = "wsgi_sessions.session"

@@ -15,7 +15,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any, TextIO, cast
 
-from .codec import CorruptField, JSONCodec
+from .data.codec import CorruptField, JSONCodec
 from .doctor import Finding, Severity, examine
 from .errors import ConfigurationError, StoreError
 from .events import printable

@@ -15,7 +15,7 @@ from dataclasses import replace
 from typing import Any, NamedTuple, TypeVar
 
 from . import lifecycle
-from .codec import Codec, CorruptField
+from .data.codec import Codec, CorruptField
 from .errors import (
     SessionCommitted,
     SessionConflict,
@@ -26,20 +26,20 @@ from .errors import (
     UnsupportedByStore,
 )
 from .events import EventSink, printable
-from .fields import NOTHING, Fields
+from .data.fields import NOTHING, Fields
 from .lifecycle import CookieStep, Origin, StoreStep
 from .lifetime import touch_after
-from .notes import MAX_LABEL_TEXT, CorruptNotes, Notes, dump_notes, load_notes
+from .data.notes import MAX_LABEL_TEXT, CorruptNotes, Notes, dump_notes, load_notes
 from .owners import Limits, owned
 from .proxies import CLIENT_KEY, Client
 from .record import Changes, Record, UpdateResult
 from .rotation import Rotation, forward_key, forward_record, read_forward
 from .session import NO_CHANGES, Visit
-from .signing import Identity, make_identity
+from .crypto.signing import Identity, make_identity
 from .stores.base import Store
-from .stores.client import ClientSeal
+from .client_side import ClientSeal
 from .stores.memory import MemoryStore
-from .transport import Environ, Header, Transport
+from .http.transport import Environ, Header, Transport
 
 T = TypeVar("T")
 

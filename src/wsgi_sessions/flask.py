@@ -18,16 +18,16 @@ from flask.sessions import NullSession, SessionInterface, SessionMixin
 from markupsafe import Markup
 
 from ._options import check_flag, closest
-from .codec import MAX_DEPTH, Codec, CorruptField, JSONCodec, UnstorableValue
+from .data.codec import MAX_DEPTH, Codec, CorruptField, JSONCodec, UnstorableValue
 from .cookie import Cookie
 from .errors import ConfigurationError, StoreError
-from .exchange import OnStoreError, close
+from .http.exchange import OnStoreError, close
 from .lifetime import Lifetime
 from .middleware import CookieChoice, Listener, SessionMiddleware
 from .proxies import TrustedProxies
 from .registry import SessionRegistry
 from .session import Session, visit_of
-from .signing import Secrets
+from .crypto.signing import Secrets
 from .stores.base import Store
 
 if TYPE_CHECKING:

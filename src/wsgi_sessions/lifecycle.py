@@ -9,7 +9,7 @@ from __future__ import annotations
 import enum
 from typing import NamedTuple
 
-from .notes import Notes
+from .data.notes import Notes
 from .record import Record
 
 

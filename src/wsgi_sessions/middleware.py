@@ -27,12 +27,12 @@ from .checks import (
     check_when_full,
     sealed,
 )
-from .codec import Codec
+from .data.codec import Codec
 from .cookie import Cookie, path_matches, wsgi_path
 from .engine import Engine, Settings
 from .errors import ConfigurationError, StoreError
 from .events import EventSink, SessionEvent, as_listeners
-from .exchange import Exchange, ExcInfo, Manner, OnStoreError, answer_503
+from .http.exchange import Exchange, ExcInfo, Manner, OnStoreError, answer_503
 from .lifetime import Lifetime
 from .owners import Limits
 from .proxies import (
@@ -45,10 +45,10 @@ from .proxies import (
 from .registry import SessionRegistry
 from .rotation import Rotation
 from .session import Phase, Session, transport_of
-from .signing import Secrets, check_secrets, new_id
+from .crypto.signing import Secrets, check_secrets, new_id
 from .stores import ClientSideStore, Store
-from .stores.client import ClientSeal
-from .transport import CookieTransport, Header, HeaderTransport, Transport, check_header_name
+from .client_side import ClientSeal
+from .http.transport import CookieTransport, Header, HeaderTransport, Transport, check_header_name
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment

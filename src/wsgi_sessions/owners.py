@@ -11,7 +11,7 @@ import math
 from typing import NamedTuple
 
 from .lifecycle import deadline_of
-from .notes import CorruptNotes, Notes, load_notes
+from .data.notes import CorruptNotes, Notes, load_notes
 from .record import OwnedEntry, Record
 from .stores.base import Store
 

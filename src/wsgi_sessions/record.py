@@ -1,7 +1,7 @@
-"""What a store keeps for one session, and what one request wants changed in it.
+"""The record: what a store keeps for one session, and what one request wants changed in it.
 
-Plain values, no behaviour: stores and the core meet here. Encoding the values is the codec's work,
-deciding about them is the core's.
+Plain values, no behavior: stores and the engine meet here. Encoding the values is the codec's work,
+deciding about them the engine's.
 """
 
 from __future__ import annotations
@@ -10,8 +10,22 @@ import enum
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Final, Literal
 
 _KEY = re.compile(r"[0-9a-f]{64}")
+
+
+class Unchanged(enum.Enum):
+    """The type of `UNCHANGED`, where None already means something."""
+
+    UNCHANGED = "unchanged"
+
+    def __repr__(self) -> str:
+        return "UNCHANGED"
+
+
+UNCHANGED: Final[Literal[Unchanged.UNCHANGED]] = Unchanged.UNCHANGED
+"""Leave it as it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,75 +35,101 @@ class Record:
     fields: Mapping[str, bytes]
     """The app's data: one encoded value per top-level key."""
     notes: bytes
-    """The core's own: creation, limits, label and so on. Opaque to stores."""
+    """The engine's own: creation, limits, label, hashes of IDs and so on. Opaque to stores."""
     used_at: float
     """When the session was last used. UNIX seconds."""
     expires_at: float
     """The idle deadline, capped by the absolute one. UNIX seconds."""
     version: int = 1
-    """Goes up by one with every update that changes fields or notes; a touch leaves it."""
+    """Goes up by one with every update that changes fields, notes, owner or epoch; a touch leaves
+    it as it is."""
+    epoch: int = 0
+    """Goes up with every change of privilege; a write that names an older one is GONE."""
     owner: str | None = None
     """The user whom the session belongs to: the app's opaque string."""
 
     def __repr__(self) -> str:
         return (
-            f"Record({_named(self.fields)}, notes of {len(self.notes)} bytes,"
+            f"Record({_names(self.fields)}, notes of {len(self.notes)} bytes,"
             f" used_at={self.used_at}, expires_at={self.expires_at}, version={self.version},"
-            f" owner={self.owner!r})"
+            f" epoch={self.epoch}, owner={self.owner!r})"
         )
 
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """What one request wants changed in a record; an empty one with times is a touch."""
+    """What one request wants changed in a record. With times alone, it is a touch."""
 
     set: Mapping[str, bytes] = field(default_factory=dict[str, bytes])
+    """Fields to write."""
     delete: frozenset[str] = frozenset()
+    """Fields to remove; applied before `set`."""
+    keep: frozenset[str] | None = None
+    """None: every field not named above stays. Else all fields but these go first, before `delete`
+    and `set` are applied, whatever other requests have added meanwhile."""
     notes: bytes | None = None
     """None leaves the notes as they are."""
     used_at: float | None = None
+    """UNIX seconds; None leaves it as it is."""
     expires_at: float | None = None
+    """UNIX seconds; None leaves it as it is."""
+    owner: str | Unchanged | None = UNCHANGED
+    epoch: int | None = None
+    """None leaves it as it is."""
 
     @property
-    def changes_data(self) -> bool:
-        """True if applying this raises the record's version; False for a mere touch."""
-        return bool(self.set or self.delete or self.notes is not None)
-
-    def __repr__(self) -> str:
-        notes = "no notes" if self.notes is None else f"notes of {len(self.notes)} bytes"
-        return (
-            f"Changes(set {_named(self.set)}, delete {sorted(self.delete)}, {notes},"
-            f" used_at={self.used_at}, expires_at={self.expires_at})"
+    def is_touch(self) -> bool:
+        """Whether applying this changes times alone, and so leaves the version as it is."""
+        return not (
+            self.set
+            or self.delete
+            or self.keep is not None
+            or self.notes is not None
+            or self.owner is not UNCHANGED
+            or self.epoch is not None
         )
 
+    def __repr__(self) -> str:
+        parts = [f"set {_names(self.set)}", f"delete {sorted(self.delete)}"]
+        if self.keep is not None:
+            parts.append(f"keep {sorted(self.keep)}")
+        parts.append("no notes" if self.notes is None else f"notes of {len(self.notes)} bytes")
+        parts += [f"used_at={self.used_at}", f"expires_at={self.expires_at}"]
+        if self.owner is not UNCHANGED:
+            parts.append(f"owner={self.owner!r}")
+        if self.epoch is not None:
+            parts.append(f"epoch={self.epoch}")
+        return f"Changes({', '.join(parts)})"
 
-def _named(fields: Mapping[str, bytes]) -> str:
+
+def apply_changes(fields: Mapping[str, bytes], changes: Changes) -> dict[str, bytes]:
+    """The fields of a record after these changes."""
+    keep, delete = changes.keep, changes.delete
+    after = {
+        name: raw
+        for name, raw in fields.items()
+        if name not in delete and (keep is None or name in keep)
+    }
+    after.update(changes.set)
+    return after
+
+
+def _names(fields: Mapping[str, bytes]) -> str:
     # Names alone: tools that show the locals of a traceback must not show what users store.
     return f"fields [{', '.join(map(repr, fields))}]"
 
 
 class UpdateResult(enum.Enum):
-    """What became of a conditional write."""
+    """The outcome of a conditional write."""
 
     UPDATED = "updated"
     GONE = "gone"
-    """There is no such record (any more). Nothing was changed."""
+    """There is no such record, it has expired, or its epoch is not ``if_epoch``. Nothing was
+    changed."""
     CONFLICT = "conflict"
-    """The record's version is another than ``if_version``. Nothing was changed."""
-
-
-@dataclass(frozen=True, slots=True)
-class OwnedEntry:
-    """One line of an owner's index."""
-
-    added_at: float
-    """When the entry was made. UNIX seconds, by the store's clock; strictly rising per owner."""
-    expires_at: float
-    """When the session ends at the latest. UNIX seconds; ``inf`` where there is no such limit."""
-    generation: int
-    """The owner's generation when the entry was made."""
+    """The record's version is not ``if_version``. Nothing was changed."""
 
 
 def is_key(key: object) -> bool:
-    """Whether this is the form of a store key: 64 lower-case hexadecimal digits."""
+    """Whether this has the form of a store key: 64 lower-case hexadecimal digits."""
     return isinstance(key, str) and _KEY.fullmatch(key) is not None

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from .errors import StoreError, UnsupportedByStore
 from .events import EventSink
 from .lifecycle import deadline_of
-from .notes import dump_notes
+from .data.notes import dump_notes
 from .owners import Limits, Live, load_live, owned
 from .record import Changes, UpdateResult, is_key
 from .session import Session, visit_of

@@ -17,7 +17,7 @@ from base64 import urlsafe_b64encode
 from typing import NamedTuple
 
 from .record import Record, is_key
-from .signing import Identity, derive_key
+from .crypto.signing import Identity, derive_key
 
 GRACE = 30.0
 """Seconds for which the immediate predecessor of an ID still reaches its session."""

@@ -24,16 +24,16 @@ from types import MappingProxyType
 from typing import Any, NoReturn, Protocol, TypeVar
 
 from ._options import seconds
-from .codec import CorruptField
+from .data.codec import CorruptField
 from .errors import SessionCommitted, SessionEnded, StoreError
-from .fields import NOTHING, Fields
+from .data.fields import NOTHING, Fields
 from .lifecycle import Origin
 from .lifetime import Lifetime, from_seconds
-from .notes import MAX_LABEL_ENTRIES, MAX_LABEL_TEXT, Notes, is_label
+from .data.notes import MAX_LABEL_ENTRIES, MAX_LABEL_TEXT, Notes, is_label
 from .record import Record
-from .signing import Identity
+from .crypto.signing import Identity
 from .stores.base import Store
-from .transport import Environ, Transport
+from .http.transport import Environ, Transport
 
 T = TypeVar("T")
 MAX_OWNER = 256

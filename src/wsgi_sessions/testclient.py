@@ -21,7 +21,7 @@ from werkzeug.test import Client, EnvironBuilder
 from .cookie import Cookie
 from .middleware import SessionMiddleware
 from .session import Session, transport_of, visit_of
-from .transport import CookieTransport
+from .http.transport import CookieTransport
 
 
 class HasCookieJar(Protocol):

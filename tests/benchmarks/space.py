@@ -83,9 +83,9 @@ def stored(contender: Contender, count: int) -> float:
 
 def fill(contender: Contender, count: int, *, expires_in: float, owner: str | None = None) -> None:
     """Put sessions into our store, as a request would have left them."""
-    from wsgi_sessions.notes import Notes, dump_notes
+    from wsgi_sessions.data.notes import Notes, dump_notes
     from wsgi_sessions.record import Record
-    from wsgi_sessions.signing import key_of, new_id
+    from wsgi_sessions.crypto.signing import key_of, new_id
 
     store = contender.parts["store"]
     codec = contender.parts["middleware"]._settings.codec

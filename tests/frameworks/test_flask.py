@@ -28,7 +28,7 @@ from werkzeug.middleware.dispatcher import DispatcherMiddleware
 from werkzeug.test import create_environ
 
 from wsgi_sessions import ConfigurationError, Cookie, Lifetime, Session, SessionMiddleware
-from wsgi_sessions.codec import CorruptField, JSONCodec
+from wsgi_sessions.data.codec import CorruptField, JSONCodec
 from wsgi_sessions.errors import StoreError
 from wsgi_sessions.flask import FlaskSession, FlaskSessions, MarkupCodec, Options
 from wsgi_sessions.stores import MemoryStore

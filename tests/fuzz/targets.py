@@ -15,18 +15,18 @@ from zlib import crc32
 
 from wsgi import SECRET, Site, call, environ
 from wsgi_sessions import TrustedProxies
-from wsgi_sessions.codec import CorruptField, JSONCodec, UnstorableValue
+from wsgi_sessions.data.codec import CorruptField, JSONCodec, UnstorableValue
 from wsgi_sessions.cookie import MAX_CANDIDATES, find_values
 from wsgi_sessions.events import printable
 from wsgi_sessions.flask import MarkupCodec
-from wsgi_sessions.notes import CorruptNotes, Notes, dump_notes, load_notes
+from wsgi_sessions.data.notes import CorruptNotes, Notes, dump_notes, load_notes
 from wsgi_sessions.proxies import resolve_client
 from wsgi_sessions.record import Record
 from wsgi_sessions.rotation import read_forward
-from wsgi_sessions.signing import TokenSigner, new_id
+from wsgi_sessions.crypto.signing import TokenSigner, new_id
 from wsgi_sessions.stores import MemoryStore
 from wsgi_sessions.stores import file as file_store
-from wsgi_sessions.stores.client import ClientSeal
+from wsgi_sessions.client_side import ClientSeal
 from wsgi_sessions.stores.directory import Damaged
 from wsgi_sessions.stores.packing import pack, unpack
 from wsgi_sessions.testing import FaultyStore

@@ -21,13 +21,13 @@ from fuzz.targets import TARGETS
 from wsgi import SECRET, Site, call, environ
 from wsgi_sessions.cookie import find_values
 from wsgi_sessions.events import printable
-from wsgi_sessions.notes import CorruptNotes, Notes, dump_notes, load_notes
+from wsgi_sessions.data.notes import CorruptNotes, Notes, dump_notes, load_notes
 from wsgi_sessions.proxies import TrustedProxies, resolve_client
 from wsgi_sessions.record import Record
 from wsgi_sessions.rotation import read_forward
-from wsgi_sessions.signing import TokenSigner
+from wsgi_sessions.crypto.signing import TokenSigner
 from wsgi_sessions.stores import file as file_store
-from wsgi_sessions.stores.client import ClientSeal
+from wsgi_sessions.client_side import ClientSeal
 from wsgi_sessions.stores.directory import Damaged
 from wsgi_sessions.stores.packing import unpack
 

@@ -9,7 +9,7 @@ import pytest
 from acts import destroy, login, nothing, put, read, sending, started, token, twin
 from wsgi import SECRET, Response, Site
 from wsgi_sessions import ConfigurationError, Cookie, Lifetime, Session
-from wsgi_sessions.signing import TokenSigner
+from wsgi_sessions.crypto.signing import TokenSigner
 from wsgi_sessions.stores import MemoryStore
 from wsgi_sessions.testing import FaultyStore
 

@@ -20,12 +20,12 @@ from acts import id_of, login, put, read, sending, started, token, twin
 from raw import raw
 from wsgi import SECRET, Browser, Site, call, environ
 from wsgi_sessions import ConfigurationError, Cookie, Session, SessionMiddleware
-from wsgi_sessions.aead import Sealer
+from wsgi_sessions.crypto.encryption import Sealer
 from wsgi_sessions.record import Record
 from wsgi_sessions.rotation import Rotation
-from wsgi_sessions.signing import Identity, TokenSigner, derive_key, key_of, new_id
+from wsgi_sessions.crypto.signing import Identity, TokenSigner, derive_key, key_of, new_id
 from wsgi_sessions.stores import MemoryStore
-from wsgi_sessions.stores.client import ClientSeal
+from wsgi_sessions.client_side import ClientSeal
 from wsgi_sessions.testing import FaultyStore
 
 OTHER = "another secret of at least thirty-two bytes, for tests"

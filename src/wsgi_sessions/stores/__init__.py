@@ -8,36 +8,46 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from ..record import UNCHANGED, Changes, Record, Unchanged, UpdateResult, is_key
 from .base import Store, StoreListener
 from .url import store_from_url
 
 if TYPE_CHECKING:
-    from .client import ClientSideStore
+    from ..client_side import ClientSideStore
     from .file import FileStore
     from .memory import MemoryStore
     from .redis import RedisStore
+    from .sql import SQLStore
 
 __all__ = [
+    "UNCHANGED",
+    "Changes",
     "ClientSideStore",
     "FileStore",
     "MemoryStore",
+    "Record",
     "RedisStore",
+    "SQLStore",
     "Store",
     "StoreListener",
+    "Unchanged",
+    "UpdateResult",
+    "is_key",
     "store_from_url",
 ]
 
 _MODULES = {
-    "ClientSideStore": "client",
-    "FileStore": "file",
-    "MemoryStore": "memory",
-    "RedisStore": "redis",
+    "ClientSideStore": "..client_side",
+    "FileStore": ".file",
+    "MemoryStore": ".memory",
+    "RedisStore": ".redis",
+    "SQLStore": ".sql",
 }
 
 
 def __getattr__(name: str) -> Any:
     try:
-        module = importlib.import_module(f".{_MODULES[name]}", __name__)
+        module = importlib.import_module(_MODULES[name], __name__)
     except KeyError:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}") from None
     value = globals()[name] = getattr(module, name)

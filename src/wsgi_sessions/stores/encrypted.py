@@ -15,11 +15,11 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import cast
 
-from .aead import Sealer
-from .codec import CorruptField
-from .errors import ConfigurationError, StoreError
-from .record import Changes, OwnedEntry, Record, UpdateResult
-from .stores.base import Store, StoreListener
+from ..crypto.encryption import Sealer
+from ..data.codec import CorruptField
+from ..errors import ConfigurationError, StoreError
+from ..record import Changes, OwnedEntry, Record, UpdateResult
+from .base import Store, StoreListener
 
 KEY_BYTES = 32
 # No plain value starts so: fields are JSON text, notes begin with their format's number.

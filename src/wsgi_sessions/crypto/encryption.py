@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from .errors import ConfigurationError
+from ..errors import ConfigurationError
 
 _NONCE = 12
 

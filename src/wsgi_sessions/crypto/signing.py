@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, cast
 
 from itsdangerous import Signer
 
-from .errors import ConfigurationError
+from ..errors import ConfigurationError
 
 if TYPE_CHECKING:
     from _hashlib import HASH

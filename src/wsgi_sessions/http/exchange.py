@@ -11,11 +11,11 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from .engine import Engine
-from .errors import SessionError, StoreError
-from .events import EventSink
-from .headers import finish, is_public
-from .session import Phase, Session, enter_phase, visit_of
+from ..engine import Engine
+from ..errors import SessionError, StoreError
+from ..events import EventSink
+from .response_headers import finish, is_public
+from ..session import Phase, Session, enter_phase, visit_of
 from .transport import Header, Transport
 
 if TYPE_CHECKING:

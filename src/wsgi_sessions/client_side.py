@@ -19,13 +19,13 @@ from typing import ClassVar, NamedTuple, NoReturn
 
 from itsdangerous import Signer
 
-from .._options import check_flag, checked_options
-from ..aead import Sealer
-from ..cookie import MAX_BYTES
-from ..errors import SessionTooLarge, UnsupportedByStore
-from ..record import Changes, OwnedEntry, Record, UpdateResult
-from ..signing import derive_key
-from .base import Store
+from ._options import check_flag, checked_options
+from .crypto.encryption import Sealer
+from .cookie import MAX_BYTES
+from .errors import SessionTooLarge, UnsupportedByStore
+from .record import Changes, OwnedEntry, Record, UpdateResult
+from .crypto.signing import derive_key
+from .stores.base import Store
 
 _SIGNED = "s1."
 _ENCRYPTED = "e1."

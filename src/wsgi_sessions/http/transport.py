@@ -10,9 +10,9 @@ from __future__ import annotations
 import re
 from typing import Protocol
 
-from .cookie import Cookie, CookieWriter, find_values
-from .errors import ConfigurationError
-from .signing import TokenSigner
+from ..cookie import Cookie, CookieWriter, find_values
+from ..errors import ConfigurationError
+from ..crypto.signing import TokenSigner
 
 Environ = dict[str, object]
 Header = tuple[str, str]

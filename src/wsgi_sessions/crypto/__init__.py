@@ -1,0 +1,1 @@
+"""Session IDs, the signatures that vouch for them, and encryption. No records, no HTTP."""
