@@ -28,6 +28,14 @@ UNCHANGED: Final[Literal[Unchanged.UNCHANGED]] = Unchanged.UNCHANGED
 """Leave it as it is."""
 
 
+LIST_OWNER: Final = ""
+"""Stands as ``owner`` of a record that lists an owner's sessions and is no session itself.
+
+No app's owner is empty, and stores can see it whatever else is encrypted: such a record doesn't
+count towards a limit of sessions, and goes only when it has expired or is deleted.
+"""
+
+
 @dataclass(frozen=True, slots=True)
 class Record:
     """What a store keeps for one key."""
@@ -46,7 +54,12 @@ class Record:
     epoch: int = 0
     """Goes up with every change of privilege; a write that names an older one is GONE."""
     owner: str | None = None
-    """The user whom the session belongs to: the app's opaque string."""
+    """The user whom the session belongs to: the app's opaque string (or `LIST_OWNER`)."""
+
+    @property
+    def is_owner_list(self) -> bool:
+        """Whether this lists an owner's sessions, and is no session itself."""
+        return self.owner == LIST_OWNER
 
     def __repr__(self) -> str:
         return (

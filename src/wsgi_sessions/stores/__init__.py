@@ -8,7 +8,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from ..record import UNCHANGED, Changes, Record, Unchanged, UpdateResult, is_key
+from ..record import LIST_OWNER, UNCHANGED, Changes, Record, Unchanged, UpdateResult, is_key
 from .base import Store, StoreListener
 from .url import store_from_url
 
@@ -24,6 +24,7 @@ __all__ = [
     "Changes",
     "ClientSideStore",
     "FileStore",
+    "LIST_OWNER",
     "MemoryStore",
     "Record",
     "RedisStore",
