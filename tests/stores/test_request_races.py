@@ -24,7 +24,12 @@ from wsgi_sessions import Session, SessionConflict, SessionEnded
 from wsgi_sessions.record import Changes, Record, UpdateResult
 from wsgi_sessions.crypto.signing import key_of
 from wsgi_sessions.stores import FileStore, MemoryStore, RedisStore, Store
-from wsgi_sessions.testing.races import PATIENCE, forked, in_step, together
+from wsgi_sessions.testing import (
+    _PATIENCE,
+    _forked,
+    _in_step,
+    _together,
+)
 
 ROUNDS = 1000
 DAY = 86_400.0
@@ -35,10 +40,10 @@ Open = Callable[[], Store]
 
 def in_step(between: str, one: Callable[[Meet], object], two: Callable[[Meet], object]) -> None:
     if between == "processes":
-        in_step(one, two)
+        _in_step(one, two)
         return
-    barrier = threading.Barrier(2, timeout=PATIENCE)
-    together(partial(run, one, barrier), partial(run, two, barrier))
+    barrier = threading.Barrier(2, timeout=_PATIENCE)
+    _together(partial(run, one, barrier), partial(run, two, barrier))
 
 
 def run(call: Callable[[Meet], object], barrier: threading.Barrier) -> None:
