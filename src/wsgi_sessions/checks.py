@@ -10,7 +10,7 @@ from typing import Any, cast
 
 from .data.codec import Codec, JSONCodec
 from .errors import ConfigurationError
-from .stores.encrypted import SealedStore, check_keys
+from .stores.encrypted import EncryptedStore, check_keys
 from .stores import MemoryStore, Store, store_from_url
 
 DEFAULT_KEY = "wsgi_sessions.session"
@@ -119,4 +119,4 @@ def sealed(store: Store, keys: Any, *, migrate: bool) -> Store:
                 " give them, or leave encryption_migrate out"
             )
         return store
-    return SealedStore(store, check_keys(keys), migrate=migrate)
+    return EncryptedStore(store, check_keys(keys), migrate=migrate)

@@ -497,7 +497,7 @@ class Session(MutableMapping[str, Any]):
 
 def state_of(session: Session) -> SessionState | None:
     """What is known of this session; None if the app hasn't touched it."""
-    return session._visit  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] # a side door
+    return session._state  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] # a side door
 
 
 def is_open(session: object) -> bool:
