@@ -10,8 +10,8 @@ from typing import Any, cast
 
 from .data.codec import Codec, JSONCodec
 from .errors import ConfigurationError
-from .stores.encrypted import EncryptedStore, check_keys
 from .stores import MemoryStore, Store, store_from_url
+from .stores.encrypted import EncryptedStore, check_keys
 
 DEFAULT_KEY = "wsgi_sessions.session"
 LABEL_PARTS = ("ip", "user_agent")

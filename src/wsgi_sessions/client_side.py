@@ -20,11 +20,11 @@ from typing import NamedTuple, NoReturn
 from itsdangerous import Signer
 
 from ._options import check_flag, checked_options
-from .crypto.encryption import Sealer
 from .cookie import MAX_BYTES
+from .crypto.encryption import Sealer
+from .crypto.signing import derive_key
 from .errors import SessionTooLarge, UnsupportedByStore
 from .record import Changes, Record, UpdateResult
-from .crypto.signing import derive_key
 from .stores.base import Store
 
 _SIGNED = "s1."

@@ -27,15 +27,18 @@ from .checks import (
     check_when_full,
     sealed,
 )
-from .data.codec import Codec
+from .client_side import ClientSeal
 from .cookie import Cookie, path_matches, wsgi_path
 from .crypto.session_id import IDFactory, Rotation, new_id
+from .crypto.signing import Secrets, check_secrets
+from .data.codec import Codec
 from .engine import Engine, EngineSettings
 from .engine.engine import IsPassive
 from .engine.owners import Limits
 from .errors import ConfigurationError, StoreError
 from .events import EventSink, SessionEvent, as_listeners
 from .http.exchange import AnswerSettings, Exchange, ExcInfo, OnStoreError, answer_503
+from .http.transport import CookieTransport, Header, HeaderTransport, Transport, check_header_name
 from .lifetime import Lifetime
 from .proxies import (
     CLIENT_KEY,
@@ -46,10 +49,7 @@ from .proxies import (
 )
 from .registry import SessionRegistry
 from .session import Phase, Session, is_open, transport_of
-from .crypto.signing import Secrets, check_secrets
 from .stores import ClientSideStore, Store
-from .client_side import ClientSeal
-from .http.transport import CookieTransport, Header, HeaderTransport, Transport, check_header_name
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment

@@ -76,7 +76,9 @@ def _check_secret(secret: object, option: str) -> bytes:
         try:
             raw = secret.encode("utf-8")
         except UnicodeEncodeError:
-            raise ConfigurationError(f"{option} has characters that can't be encoded as UTF-8") from None
+            raise ConfigurationError(
+                f"{option} has characters that can't be encoded as UTF-8"
+            ) from None
     elif isinstance(secret, bytes):
         raw = secret
     else:

@@ -60,9 +60,7 @@ class Step(NamedTuple):
     after: Stored
 
 
-def changes_on(
-    base: Stored, work: Work, settings: EngineSettings, *, listed_until: float
-) -> Step:
+def changes_on(base: Stored, work: Work, settings: EngineSettings, *, listed_until: float) -> Step:
     """What this work comes to on this base.
 
     Args:

@@ -146,9 +146,7 @@ class Committer:
             settings.seal is not None,
         )
 
-    def _touch_due(
-        self, stored: Stored, state: SessionState, now: float, *, passive: bool
-    ) -> bool:
+    def _touch_due(self, stored: Stored, state: SessionState, now: float, *, passive: bool) -> bool:
         if state.intent.touch or passive:
             return state.intent.touch
         return self._settings.touch_due(stored.record, stored.notes, now)
@@ -192,9 +190,7 @@ class Committer:
         )
         outcome = self._outcome(work, state.stored, optional=not (facts.changed or facts.new_id))
         self._go_on(state, outcome, pending, response)
-        state.cookie = told(
-            state.cookie, cookie_step(facts, step, outcome.result), outcome.result
-        )
+        state.cookie = told(state.cookie, cookie_step(facts, step, outcome.result), outcome.result)
         return outcome.result
 
     def _outcome(self, work: Work, stored: Stored | None, *, optional: bool) -> Outcome:
@@ -314,4 +310,3 @@ def _half_done(state: SessionState, response: Response) -> bool:
     """
     intent = state.intent
     return response.headers_sent and intent.id is not None and intent.owner is not UNCHANGED
-

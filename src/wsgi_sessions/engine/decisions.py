@@ -116,7 +116,7 @@ class Facts(NamedTuple):
         return wanted and self.may_renew and self.can_set_cookie and not self.passive
 
 
-def store_step(facts: Facts) -> StoreStep:  # noqa: C901 # a table: each row is one question
+def store_step(facts: Facts) -> StoreStep:  # a table: each row is one question
     """The first half of the table: what to ask of the store."""
     if facts.failed:
         return StoreStep.NOTHING
@@ -212,8 +212,7 @@ def deadline_of(record: Record, notes: Notes, *, idle: float, absolute: float, n
     """
     used_at = record.used_at
     # NaN, written into the store as another time, loses against the notes' times.
-    if used_at > now:
-        used_at = now
+    used_at = min(used_at, now)
     ends = next_deadline(notes, idle=idle, absolute=absolute, now=used_at)
     return min(ends, record.expires_at)
 

@@ -92,9 +92,7 @@ class Engine:
     def _adopt(self, state: SessionState, presented: Presented) -> None:
         state.passed_over = presented.passed_over
         if presented.stored is not None:
-            state.adopt(
-                presented.stored, self._settings.codec, stale_token=presented.stale_token
-            )
+            state.adopt(presented.stored, self._settings.codec, stale_token=presented.stale_token)
 
     def reload(self, state: SessionState) -> None:
         """Drop what wasn't committed, and read again.
@@ -223,7 +221,10 @@ class Engine:
         return owner
 
     def _fill_label(self, state: SessionState) -> None:
-        for name, text in (("ip", state.request.client_ip), ("user_agent", state.request.user_agent)):
+        for name, text in (
+            ("ip", state.request.client_ip),
+            ("user_agent", state.request.user_agent),
+        ):
             if name in self._settings.label and isinstance(text, str):
                 state.label[name] = printable(text, MAX_LABEL_TEXT)
 
@@ -270,4 +271,3 @@ class Engine:
     def late_access(self) -> None:
         """Say, once, that Vary could not be added to a response."""
         self._reports.late_access()
-

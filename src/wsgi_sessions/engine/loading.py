@@ -123,12 +123,10 @@ class Loader:
         except CorruptNotes as error:
             reports.emit("corrupt_record", request, handle=key, detail=f"notes: {error}")
             return None
-        present: SessionID | None = session_id
-        if not session_id.matches(notes.id_hash):
-            present = self._successor(session_id, notes, now)
-            if present is None:
-                reports.emit(_retired(notes, now), request, handle=key)
-                return None
+        present = self._present(session_id, notes, now)
+        if present is None:
+            reports.emit(_retired(notes, now), request, handle=key)
+            return None
         if notes.secure and not request.secure:
             # NIST SP 800-63B section 7.1: no falling back to an insecure transport.
             reports.insecure_replay(request, key)
@@ -136,17 +134,18 @@ class Loader:
         deadline = self._settings.deadline_of(record, notes, now)
         if now >= deadline:
             death = death_at(notes, absolute=self._settings.limits.absolute, now=now)
-            reports.emit(
-                "expired", request, handle=key, owner=record.owner, detail=death.value
-            )
+            reports.emit("expired", request, handle=key, owner=record.owner, detail=death.value)
             return None
         return Stored(present, record, notes, deadline)
 
-    def _successor(self, former: SessionID, notes: Notes, now: float) -> SessionID | None:
-        known = notes.former
-        if known is None or not in_grace(known.until, now) or not former.matches(known.hash):
+    def _present(self, shown: SessionID, notes: Notes, now: float) -> SessionID | None:
+        """The present ID, if the client showed that or, in its grace, the one before it."""
+        if shown.matches(notes.id_hash):
+            return shown
+        former = notes.former
+        if former is None or not in_grace(former.until, now) or not shown.matches(former.hash):
             return None
-        return self._settings.rotation.present_id(former, known.nonce, notes.id_hash)
+        return self._settings.rotation.present_id(shown, former.nonce, notes.id_hash)
 
     def own_record(self, session_id: SessionID) -> Record | None:
         """The record under this ID's key, if it was written for just this ID.

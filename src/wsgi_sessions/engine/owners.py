@@ -186,7 +186,11 @@ class OwnerLists:
         raise StoreError("the owner's list could not be written", operation="update")
 
     def take_out(
-        self, owner: str, keys: Collection[str], *, unless: Callable[[str, Entry], bool] | None = None
+        self,
+        owner: str,
+        keys: Collection[str],
+        *,
+        unless: Callable[[str, Entry], bool] | None = None,
     ) -> None:
         """Take entries out, by the list's version; an empty list goes.
 

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from ..engine import Engine, Response
 from ..errors import SessionError, StoreError
 from ..events import EventSink
-from .response_headers import finish, is_public
 from ..session import Phase, Session, enter_phase, state_of
+from .response_headers import finish, is_public
 from .transport import Header, Transport
 
 if TYPE_CHECKING:
