@@ -48,7 +48,7 @@ from .proxies import (
     rewrite_environ,
 )
 from .registry import SessionRegistry
-from .session import Phase, Session, is_open, transport_of
+from .session import Phase, Session, is_over, transport_of
 from .stores import ClientSideStore, Store
 
 if TYPE_CHECKING:
@@ -255,7 +255,7 @@ class SessionMiddleware:
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         key = self._environ_key
-        if key in environ and is_open(environ[key]):
+        if key in environ and not is_over(environ[key]):
             return self.app(environ, start_response)
         transport = self._enter(environ)
         if transport is None:
@@ -281,7 +281,7 @@ class SessionMiddleware:
             None where the cookie's path doesn't cover the environ's.
         """
         key = self._environ_key
-        if key not in environ or not is_open(environ[key]):
+        if key not in environ or is_over(environ[key]):
             transport = self._enter(environ)
             if transport is None:
                 return None

@@ -497,9 +497,9 @@ def state_of(session: Session) -> SessionState | None:
     return session._state  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] # a side door
 
 
-def is_open(session: object) -> bool:
-    """Whether this is a session whose response isn't complete yet."""
-    return isinstance(session, Session) and session._phase is not Phase.OVER  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] # a side door
+def is_over(session: object) -> bool:
+    """Whether this is a session whose response is complete."""
+    return isinstance(session, Session) and session._phase is Phase.OVER  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] # a side door
 
 
 def transport_of(session: Session) -> Transport:

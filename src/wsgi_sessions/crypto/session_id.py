@@ -21,8 +21,7 @@ from .signing import derive_key
 SELECTOR_BYTES = 16
 VERIFIER_BYTES = 16
 NONCE_BYTES = 16
-# 32 bytes leave two bits of the 43rd character unused; only their canonical spelling is an ID.
-_ID = re.compile(r"[A-Za-z0-9_-]{42}[AEIMQUYcgkosw048]")
+_ID = re.compile(r"[A-Za-z0-9_-]{43}")
 _TO_URL = bytes.maketrans(b"+/", b"-_")
 _FROM_URL = bytes.maketrans(b"-_", b"+/")
 

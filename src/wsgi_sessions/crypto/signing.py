@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from _hashlib import HASH
 
 MIN_SECRET_BYTES = 32
-_TOKEN = re.compile(r"([A-Za-z0-9_-]{42}[AEIMQUYcgkosw048])\.([A-Za-z0-9_-]{43})")
+_TOKEN = re.compile(r"([A-Za-z0-9_-]{43})\.([A-Za-z0-9_-]{43})")
 # Not compiled here: that would take longer than the rest of this module's import.
 _PLACEHOLDER = (
     r"(?i:(?:change[-_ ]?(?:me|this|it)|replace[-_ ]?(?:me|this)|(?:my|your|the|a|top|super)?[-_ ]?"

@@ -11,6 +11,6 @@ lose 64 times in a row once in 5,000 times."""
 
 
 def back_off(attempt: int) -> None:
-    """Wait a moment after a lost attempt: losers that come back at once lose again to each other."""
+    """Wait a moment after a lost attempt: losers that return at once lose to each other again."""
     if attempt > 1:
         time.sleep(random.random() * min(0.001 * attempt, 0.02))  # noqa: S311 # no secret

@@ -146,6 +146,16 @@ class Committer:
             settings.seal is not None,
         )
 
+    def will_renew(self, state: SessionState, now: float) -> bool:
+        """Whether a commit now would write a new idle deadline, as far as can be told."""
+        stored, intent = state.stored, state.intent
+        if stored is None or intent.id is not None:
+            return True
+        if self._touch_due(stored, state, now, passive=state.passive):
+            return True
+        changed = bool(intent.notes) or state.label_changed or state.fields.changed
+        return changed and not state.passive
+
     def _touch_due(self, stored: Stored, state: SessionState, now: float, *, passive: bool) -> bool:
         if state.intent.touch or passive:
             return state.intent.touch

@@ -133,12 +133,11 @@ class Engine:
     def expected_end(self, state: SessionState) -> float:
         """When the session ends unless it is used again after this request. UNIX seconds."""
         stored, now = state.stored, self._settings.clock()
-        used = self._settings.next_deadline(state.notes, now)
         if stored is None:
-            return used
-        if state.passive and not state.intent.touch and state.intent.id is None:
-            return stored.deadline
-        return used if now < stored.deadline else stored.deadline
+            return self._settings.next_deadline(state.notes, now)
+        if now < stored.deadline and self._committer.will_renew(state, now):
+            return self._settings.next_deadline(state.notes, now)
+        return stored.deadline
 
     def is_alive(self, state: SessionState) -> bool:
         """Whether the store still has the session, under the epoch that this request knows.

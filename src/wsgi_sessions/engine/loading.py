@@ -147,8 +147,8 @@ class Loader:
             return None
         return self._settings.rotation.present_id(shown, former.nonce, notes.id_hash)
 
-    def own_record(self, session_id: SessionID) -> Record | None:
-        """The record under this ID's key, if it was written for just this ID.
+    def own_record(self, session_id: SessionID, created_at: float) -> Record | None:
+        """The record under this ID's key, if it was written by a request that began just then.
 
         Raises:
             StoreError: the store can't answer.
@@ -160,7 +160,8 @@ class Loader:
             notes = load_notes(record.notes)
         except CorruptNotes:
             return None
-        return record if session_id.matches(notes.id_hash) else None
+        own = notes.created_at == created_at and session_id.matches(notes.id_hash)
+        return record if own else None
 
     def reload(self, stored: Stored, new_id: SessionID | None, now: float) -> Stored | None:
         """The session as it is now, for a request that has loaded it before; None: it ended.

@@ -203,7 +203,7 @@ def checked_label(label: dict[str, str]) -> dict[str, str]:
     """
     if not is_label(label):
         raise TypeError(
-            f"session.label must be a dict of at most {MAX_LABEL_ENTRIES} strings, names and"
-            f" values of at most {MAX_LABEL_TEXT} characters each"
+            f"label must be a dict of at most {MAX_LABEL_ENTRIES} strings of at most"
+            f" {MAX_LABEL_TEXT} characters"
         )
     return dict(label)

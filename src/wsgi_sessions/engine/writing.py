@@ -151,7 +151,8 @@ class StoreWriter:
             stored = self._enter_first(work, session_id)
             if self._store.insert(session_id.key, stored.record):
                 return self._inserted(work, stored)
-            found = self._loader.own_record(session_id) if own else None
+            created_at = work.first_notes.created_at
+            found = self._loader.own_record(session_id, created_at) if own else None
             if found is not None:
                 # This request's own insert was applied, and the answer to it was lost.
                 return self._overwrite(work, stored, found)
