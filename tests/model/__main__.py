@@ -6,7 +6,7 @@ import argparse
 import logging
 import sys
 
-from .checker import Found, fresh_seed, look, replay, try_seed
+from .checker import fresh_seed, look, replay, try_seed
 from .stores import KINDS, Stores
 
 
@@ -38,16 +38,19 @@ def _look(store: str, made: Stores, options: argparse.Namespace) -> int:
         outcomes = look(
             store, made, seconds=options.seconds, first=first, ignored=options.ignore
         )
-    runs, findings = 0, list[Found]()
+    runs, failed, shapes = 0, 0, set[str]()
     for found in outcomes:
         runs += 1
-        if found is not None:
+        if found is None:
+            continue
+        failed += 1
+        if found.shape not in shapes:
             print(f"{store}: {found}", flush=True)
-            findings.append(found)
-            if len(findings) >= options.most:
+            shapes.add(found.shape)
+            if len(shapes) >= options.most:
                 break
-    print(f"{store}: {runs} runs, {len(findings)} findings")
-    return 1 if findings else 0
+    print(f"{store}: {runs} runs, {failed} failed, {len(shapes)} findings that differ")
+    return 1 if failed else 0
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import random
+import re
 import time
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
@@ -25,6 +26,12 @@ class Found:
     text: str
     scenario: Scenario
     """The shortest."""
+
+    @property
+    def shape(self) -> str:
+        """The same for findings that differ in numbers and names alone."""
+        plain = re.sub(r"\b\d+\b|'[abnluv]'|\[\d+\]", "_", repr(self.scenario.events))
+        return f"{self.kind} {plain}"
 
     def __str__(self) -> str:
         return f"{self.kind} (seed {self.seed}): {self.text}\n    {self.scenario!r}"

@@ -9,7 +9,7 @@ from . import scenario as s
 
 NAMES, OWNERS = ("a", "b", "n", "l"), ("u", "v")
 BROWSERS = 2
-LONG = "D" * 257
+LABELS = ("long", "number", "many")
 OPTIONS: dict[str, tuple[Any, ...]] = {
     "rolling": (True,),
     "save_on_error": (True,),
@@ -192,20 +192,18 @@ class Drawing:
         return op if keep is True else (*op, keep)
 
     def _bad(self, name: str) -> s.Op:
+        random = self.random
         choices: list[s.Op] = [
             ("set_object", name),
             ("append_object", "l"),
             ("set_nan", name),
             ("set_number_key",),
-            ("label", {"device": LONG}),
-            ("label", {"device": 5}),
-            ("label", {str(number): "x" for number in range(20)}),
-            ("set_label", "device", LONG),
-            ("set_label", "device", 5),
+            ("bad_label", random.choice(LABELS)),
+            ("spoil_label", random.choice(LABELS)),
             ("owner", ""),
             ("lifetime", 0, 10),
         ]
-        return self.random.choice(choices)
+        return random.choice(choices)
 
     def _read(self, name: str) -> s.Op:
         return self.random.choice(

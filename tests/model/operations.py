@@ -27,6 +27,13 @@ def _set_label(session: Session, name: str, value: Any) -> None:
     session.label[name] = value
 
 
+BAD_LABELS: dict[str, dict[str, Any]] = {
+    "long": {"device": "D" * 257},
+    "number": {"device": 5},
+    "many": {str(number): "x" for number in range(20)},
+}
+
+
 def _transaction(session: Session, name: str, value: Any) -> Any:
     def work(fresh: MutableMapping[str, Any]) -> Any:
         before = fresh.get(name)
@@ -75,6 +82,8 @@ CHANGES: dict[str, Work] = {
     "touch": lambda session: session.touch(),
     "label": lambda session, label: setattr(session, "label", label),
     "set_label": _set_label,
+    "bad_label": lambda session, how: setattr(session, "label", BAD_LABELS[how]),
+    "spoil_label": lambda session, how: session.label.update(BAD_LABELS[how]),
     "persistent": lambda session, value: setattr(session, "persistent", value),
     "lifetime": lambda session, idle, absolute: setattr(
         session, "lifetime", Lifetime(idle, absolute)

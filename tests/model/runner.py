@@ -73,7 +73,7 @@ class Runner:
             self.oracle.calm = False
             self.oracle.stranded = True
         for visit in self.visits:
-            visit.interrupted()
+            visit.interrupted(event)
         silent = not isinstance(event, Request)
         if silent:
             with self.world.silence():
@@ -81,7 +81,7 @@ class Runner:
         else:
             self._request(event)
         for visit in self.visits:
-            visit.interrupted()
+            visit.interrupted(event)
 
     def end(self) -> None:
         """What must hold at the end."""
@@ -254,10 +254,12 @@ class Runner:
             if planned.lasting:
                 self._broken_off[id(visit)] = planned
             visit.fault(planned, operation)
+            visit.unsure = False
             self.oracle.calm = False
             return planned
         if planned is not None:
             self.happen(planned)
+        visit.unsure = False
         return None
 
     def _do(self, visit: Visit, session: Any, ops: Iterable[Any]) -> None:

@@ -15,7 +15,7 @@ from wsgi_sessions import Session, SessionTooLarge, StoreError
 
 from .operations import CHANGES, COMMITS, READS, UNSUPPORTED, Boom, perform
 from .oracle import Family, Finding, Oracle
-from .scenario import Fail, Op, Request
+from .scenario import Event, Fail, Op, Request, Tick
 from .view import State, View, is_nothing, matches, transacted
 from .world import Seen, id_of
 
@@ -40,12 +40,13 @@ class Visit:
         """What the client-side store's cookie would hold now."""
         self.loaded = self.broken = self.vague = self.raised = False
         self.faulty = self.alone_no_more = self.tail = False
-        self.lost_write = self.destroyed = self.committed = self.saved = False
+        self.lost_write = self.destroyed = self.committed = self.saved = self.wrote = False
         self.app_error: BaseException | None = None
         self.gaps: list[State | None] = []
         self.watching = self.lost_now = False
         self.limits: tuple[float, float] | None = None
         self.calls = 0
+        self.unsure = self.clocked = False
 
     # Loading
 
@@ -94,9 +95,10 @@ class Visit:
                 return seen.state
         return None
 
-    def interrupted(self) -> None:
+    def interrupted(self, event: Event) -> None:
         """Something else happens now, or has just happened."""
-        self.alone_no_more = True
+        self.alone_no_more = self.unsure = True
+        self.clocked = self.clocked or isinstance(event, Tick)
         if self.watching:
             self.gaps.append(self.now())
 
@@ -120,7 +122,7 @@ class Visit:
         try:
             if first:
                 self.load(session)
-            self._do(session, copy.deepcopy(op))
+            self._do(session, op)
         except Boom:
             if not caught:
                 raise
@@ -139,7 +141,7 @@ class Visit:
         if step:
             self.begin(session)
         try:
-            result = perform(session, op)
+            result = perform(session, copy.deepcopy(op))
         except Exception as error:
             self._failed(session, op, error, right)
             raise
@@ -159,7 +161,7 @@ class Visit:
                 self.family.limit(*op[1:])
         if op[0] in ("owner", "login") and self.view.owner != op[1]:
             self._others_may_go(op[1])
-        self.view.think(op)
+        self.view.think(copy.deepcopy(op))
 
     def _others_may_go(self, owner: str | None) -> None:
         if self.world.options.get("max_per_owner"):
@@ -177,10 +179,12 @@ class Visit:
     def _failed(
         self, session: Session, op: Op, error: Exception, right: tuple[str, ...]
     ) -> None:
-        name = type(error).__name__
         allowed = self._allowed(op, right)
+        names = [each.__name__ for each in type(error).__mro__]
         self.oracle.check(
-            name in allowed, "escape", f"{op} raised {name}: {error}; allowed: {allowed or 'none'}"
+            allowed.intersection(names),
+            "escape",
+            f"{op} raised {names[0]}: {error}; allowed: {allowed or 'nothing'}",
         )
         known_broken = self.broken
         self._probe(session)
@@ -285,6 +289,8 @@ class Visit:
             "ended_unnoticed",
             f"{op} succeeded on an ended session",
         )
+        if gone:
+            return
         # Today a session that isn't stored yet stays so; then all that it has is pending.
         in_memory = not before.stored and is_nothing(self.gaps[-1])
         self._sync(session, settled=not in_memory and (1 in fired or not before.pending))
@@ -336,7 +342,11 @@ class Visit:
                     matches(state, shown), "view", f"the app sees {shown}, stored is {state}"
                 )
             label = dict(self.view.label)
-            self.view.settle(State(fields, owner, label))
+            written = State(fields, owner, label)
+            stored = not is_nothing(written)
+            if self.world.shared:
+                stored = self.now() is not None
+            self.view.settle(written, stored=stored)
         else:
             self.view.fields, self.view.owner = fields, owner
 
@@ -390,7 +400,7 @@ class Visit:
                 "raised_but_done",
                 f"{type(error).__name__} was raised, and yet it was written",
             )
-            done = fired or optional or any(self._is_idle(effects, state) for state in self.gaps)
+            done = fired or optional or self.clocked or any(self._is_idle(effects, state) for state in self.gaps)
             self.oracle.check(
                 error is not None or done,
                 "not_written",
@@ -452,6 +462,7 @@ class Visit:
             family.last_begun = max(family.last_begun, family.begun)
         if self.limits is not None:
             family.limit(*self.limits)
+        self.wrote = self.wrote or (success and not self.failing)
         if success and not matches(family.state, state):
             family.written_at = self.world.clock.now
         family.state = state
@@ -478,14 +489,17 @@ class Visit:
             return
         keeps = self.world.options.get("save_on_error", False)
         nothing = (self.failing and not self.tail) or (raised and not keeps)
-        if error is None and not nothing and not raised and not self.vague:
-            self.oracle.check(
-                not self.view.unstorable, "accepted", "what can't be stored was committed"
-            )
         effect: Effect = (lambda state: state) if nothing else self.view.effect
         # Whether a stream that began with a 500 may save at its end, isn't said.
         optional = raised or (self.failing and self.tail)
-        self._end_step(effect, error=error, optional=optional)
+        bad = self.view.unstorable and not nothing and not raised and not self.vague
+        self._end_step(effect, error=error, optional=optional or bad)
+        if bad and error is None:
+            self.oracle.check(
+                is_nothing(self.view.now) or not self.world.shared,
+                "accepted",
+                "what can't be stored was committed",
+            )
         self.committed = error is None and not nothing and not raised
         if self.committed and self.request.end == "stream" and not self.broken:
             self._sync(self.session, settled=True)
@@ -532,8 +546,12 @@ class Visit:
         check = self.oracle.check
         if token and self.world.shared:
             seen = self.world.peek(token)
+            if seen is None and (self.clocked or (self.unsure and self.wrote)):
+                # The store said that it lives, and only after that it was ended.
+                return
             check(seen is not None, "cookie_lies", "the response sets a token that leads nowhere")
-            assert seen is not None
+            if seen is None:
+                return
             check(seen.id == id_of(token), "cookie_lies", "the response sets a replaced ID")
             family = self.oracle.family_of(seen, token)
             if family is not None and self.family is None:
