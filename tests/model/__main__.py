@@ -17,6 +17,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, help="try this one alone")
     parser.add_argument("--from", type=int, dest="first", help="the first seed; else a fresh one")
     parser.add_argument("--ignore", action="append", default=[], help="a kind of finding")
+    parser.add_argument("--without", action="append", default=[], help="no scenario that says this")
     parser.add_argument("--most", type=int, default=10, help="stop after so many findings")
     parser.add_argument("--replay", help="a scenario as it was printed")
     options = parser.parse_args()
@@ -36,7 +37,12 @@ def _look(store: str, made: Stores, options: argparse.Namespace) -> int:
     else:
         first = fresh_seed() if options.first is None else options.first
         outcomes = look(
-            store, made, seconds=options.seconds, first=first, ignored=options.ignore
+            store,
+            made,
+            seconds=options.seconds,
+            first=first,
+            ignored=options.ignore,
+            without=options.without,
         )
     runs, failed, shapes = 0, 0, set[str]()
     for found in outcomes:

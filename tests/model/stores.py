@@ -17,7 +17,7 @@ from wsgi_sessions.stores import ClientSideStore, FileStore, MemoryStore, RedisS
 from .scenario import Fail
 
 KINDS = ("memory", "file", "redis", "client", "encrypted")
-KEY = b"k" * 32
+KEY = bytes(range(32))
 QUIET = ("close", "ping", "subscribe")
 
 Hook = Callable[[str], Fail | None]
@@ -70,7 +70,7 @@ class Stores:
     def __init__(self) -> None:
         self._stack = contextlib.ExitStack()
         self._redis: Any = None
-        self._folder: tempfile.TemporaryDirectory[str] | None = None
+        self._files: FileStore | None = None
 
     def __enter__(self) -> Stores:
         return self
@@ -88,10 +88,11 @@ class Stores:
         return MemoryStore() if max_sessions is None else MemoryStore(max_sessions=max_sessions)
 
     def _file_store(self) -> Store:
-        if self._folder is not None:
-            self._folder.cleanup()
-        self._folder = self._stack.enter_context(tempfile.TemporaryDirectory())  # type: ignore[arg-type]
-        return FileStore(f"{self._folder}/sessions")
+        if self._files is None:
+            folder = self._stack.enter_context(tempfile.TemporaryDirectory())
+            self._files = FileStore(f"{folder}/sessions")
+        self._files.clear()
+        return self._files
 
     def _redis_store(self) -> Store:
         if self._redis is None:

@@ -68,6 +68,9 @@ class Visit:
                     matches(self.family.state, state), "changed", f"{self.family.state} → {state}"
                 )
             self.vague = self.vague or self.family.unknown
+        elif self.token is not None and self.world.shared:
+            family = self.oracle.by_id.get(id_of(self.token))
+            self.vague = self.vague or (family is not None and family.unknown)
 
     def _probe(self, session: Session) -> None:
         """Whether the session could be loaded."""
@@ -156,12 +159,15 @@ class Visit:
         if said and not self.vague:
             self.oracle.check(result == value, "read", f"{op} gave {result}, not {value}")
         if op[0] == "lifetime":
-            self.limits = op[1:]
-            if self.family is not None:
-                self.family.limit(*op[1:])
-        if op[0] in ("owner", "login") and self.view.owner != op[1]:
-            self._others_may_go(op[1])
+            self._limit(*op[1:])
         self.view.think(copy.deepcopy(op))
+
+    def _limit(self, idle: float, absolute: float) -> None:
+        self.limits = idle, absolute
+        if self.family is not None:
+            self.family.limit(idle, absolute)
+            # With these limits it may be over already.
+            self.vague = self.vague or self.world.clock.now >= self.family.begun + absolute
 
     def _others_may_go(self, owner: str | None) -> None:
         if self.world.options.get("max_per_owner"):
@@ -333,7 +339,7 @@ class Visit:
         if self.vague:
             return
         with self.world.silence():
-            fields, owner = dict(session), session.owner
+            fields, owner = copy.deepcopy(dict(session)), session.owner
         if settled:
             if not self.alone_no_more and self.world.shared and not self.faulty:
                 state = self.now()
@@ -346,6 +352,8 @@ class Visit:
             stored = not is_nothing(written)
             if self.world.shared:
                 stored = self.now() is not None
+                if self.view.stored and not stored and not is_nothing(written):
+                    return  # another request ended it
             self.view.settle(written, stored=stored)
         else:
             self.view.fields, self.view.owner = fields, owner
@@ -361,6 +369,7 @@ class Visit:
             kind,
             f"the app sees {shown}, not {(self.view.fields, self.view.owner)}",
         )
+        self.vague = self.vague or shown != (self.view.fields, self.view.owner)
 
     # Steps
 
@@ -457,6 +466,8 @@ class Visit:
                 self.epoch = family.epoch
         elif self.own_id not in family.ids and self.world.peek_id(self.own_id) is not None:
             self.oracle.rotated(family, self.own_id)
+        if self.view.new_id and self.view.owner is not None:
+            self._others_may_go(self.view.owner)
         if self.view.login:
             family.begun = self.world.clock.now
             family.last_begun = max(family.last_begun, family.begun)
@@ -546,7 +557,7 @@ class Visit:
         check = self.oracle.check
         if token and self.world.shared:
             seen = self.world.peek(token)
-            if seen is None and (self.clocked or (self.unsure and self.wrote)):
+            if seen is None and (self.vague or self.clocked or (self.unsure and self.wrote)):
                 # The store said that it lives, and only after that it was ended.
                 return
             check(seen is not None, "cookie_lies", "the response sets a token that leads nowhere")

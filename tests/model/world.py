@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import io
 import re
+from base64 import urlsafe_b64encode
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from random import Random
 from typing import Any
 from wsgiref.util import setup_testing_defaults
 
@@ -66,7 +68,11 @@ class World:
         self.late: list[list[Answer]] = [[] for _ in self.jars]
         self.quiet = 0
         self._signed: dict[tuple[str, str], str] = {}
+        self._random = Random("IDs")
         self.new_secret()
+
+    def _new_id(self) -> str:
+        return urlsafe_b64encode(self._random.randbytes(32)).rstrip(b"=").decode()
 
     def new_secret(self) -> None:
         """Start the servers anew, with another secret."""
@@ -79,6 +85,7 @@ class World:
             secret_key=self.secrets[:2],
             store=self.store,
             clock=self.clock,
+            id_factory=self._new_id,
             cookie=Cookie(NAME, persistent=options.pop("persistent", False)),
             lifetime=Lifetime(IDLE, ABSOLUTE),
             on_event=self._on_event,
