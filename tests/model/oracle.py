@@ -242,7 +242,7 @@ class Oracle:
         world = self.world
         with world.silence():
             live = set(world.registry)
-            others = [key for key in world.raw.keys() if key not in live]  # noqa: SIM118
+            others = [key for key in world.raw.keys() if key not in live and self._unexpired(key)]  # noqa: SIM118
             entries = {owner: self._entries(owner, others) for owner in self.owners()}
         self.check(
             len(others) <= len(self.owners()) or self.stranded,
@@ -256,6 +256,10 @@ class Oracle:
                 "entries",
                 f"{len(living)} sessions of {owner} live, and their list has {number} entries",
             )
+
+    def _unexpired(self, key: str) -> bool:
+        record = self.world.raw.load(key)
+        return record is not None and record.expires_at > self.world.clock.now
 
     def _entries(self, owner: str, others: list[str]) -> int:
         if hasattr(self.world.raw, "owned_by"):

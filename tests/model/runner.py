@@ -74,14 +74,17 @@ class Runner:
             self.oracle.stranded = True
         for visit in self.visits:
             visit.interrupted(event)
+        interrupted = self.visits[-1:]
+        for visit in interrupted:
+            visit.look_around()
         silent = not isinstance(event, Request)
         if silent:
             with self.world.silence():
                 self._happen(event)
         else:
             self._request(event)
-        for visit in self.visits:
-            visit.interrupted(event)
+        for visit in interrupted:
+            visit.look_around()
 
     def end(self) -> None:
         """What must hold at the end."""

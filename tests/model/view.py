@@ -126,7 +126,10 @@ class View:
             if name not in delete and (self.keep is None or name in self.keep)
         }
         owner = state.owner if self.owner == self.base.owner else self.owner
+        label: dict[str, Any] | None
         label = state.label if self.label == self.base.label else dict(self.label)
+        if self.owner != self.base.owner and state.label != self.base.label:
+            label = None  # the middleware fills it in, so that it is written as a whole
         return State(fields | set_, owner, label)
 
     def settle(self, state: State, *, stored: bool) -> None:

@@ -15,7 +15,7 @@ from wsgi_sessions import Session, SessionTooLarge, StoreError
 
 from .operations import CHANGES, COMMITS, READS, UNSUPPORTED, Boom, perform
 from .oracle import Family, Finding, Oracle
-from .scenario import Event, Fail, Op, Request, Tick
+from .scenario import Event, Fail, Op, Request, RevokeAll, Tick
 from .view import State, View, is_nothing, matches, transacted
 from .world import Seen, id_of
 
@@ -46,7 +46,7 @@ class Visit:
         self.watching = self.lost_now = False
         self.limits: tuple[float, float] | None = None
         self.calls = 0
-        self.unsure = self.clocked = False
+        self.unsure = self.clocked = self.raced = self.revocable = False
 
     # Loading
 
@@ -100,8 +100,17 @@ class Visit:
 
     def interrupted(self, event: Event) -> None:
         """Something else happens now, or has just happened."""
-        self.alone_no_more = self.unsure = True
+        self.alone_no_more = self.unsure = self.raced = True
         self.clocked = self.clocked or isinstance(event, Tick)
+        limited = "max_per_owner" in self.world.options
+        self.revocable = (
+            self.revocable
+            or isinstance(event, RevokeAll)
+            or (limited and isinstance(event, Request))
+        )
+
+    def look_around(self) -> None:
+        """Note what is stored, right before and right after something else happens."""
         if self.watching:
             self.gaps.append(self.now())
 
@@ -139,14 +148,14 @@ class Visit:
             self.alone_no_more = self.alone_no_more or before
 
     def _do(self, session: Session, op: Op) -> None:
-        right = () if self.broken else self.view.may_raise(op)
+        right = () if self.broken or self.vague else self.view.may_raise(op)
         step = op[0] in COMMITS and not self.broken
         if step:
             self.begin(session)
         try:
             result = perform(session, copy.deepcopy(op))
         except Exception as error:
-            self._failed(session, op, error, right)
+            self._failed(session, op, error)
             raise
         if self.broken:
             self._recovered(session, op)
@@ -182,10 +191,8 @@ class Visit:
         if op[0] == "destroy":
             self.destroyed = True
 
-    def _failed(
-        self, session: Session, op: Op, error: Exception, right: tuple[str, ...]
-    ) -> None:
-        allowed = self._allowed(op, right)
+    def _failed(self, session: Session, op: Op, error: Exception) -> None:
+        allowed = self._allowed(op)
         names = [each.__name__ for each in type(error).__mro__]
         self.oracle.check(
             allowed.intersection(names),
@@ -200,16 +207,17 @@ class Visit:
             return
         if op[0] == "destroy":
             self._end_step(lambda state: None, error=error)
-            self.destroyed = True
-            self.view, self.family, self.own_id = View(), None, None
+            self.destroyed = self.vague = True
             return
         if op[0] in COMMITS:
             effects: list[Effect] = [self.view.effect, *self._transactions(op)]
             self._end_step(*effects, error=error, partial=op[0] != "save")
         self._check_unchanged(session, op)
 
-    def _allowed(self, op: Op, right: tuple[str, ...]) -> set[str]:
-        allowed = set(right)
+    def _allowed(self, op: Op) -> set[str]:
+        allowed = set(self.view.may_raise(op))
+        if self.vague:
+            allowed |= {"KeyError", "AttributeError", "TypeError"}
         if self.faulty or self.broken:
             allowed.add("StoreError")
         if self.tail and op[0] not in READS:
@@ -300,13 +308,14 @@ class Visit:
         # Today a session that isn't stored yet stays so; then all that it has is pending.
         in_memory = not before.stored and is_nothing(self.gaps[-1])
         self._sync(session, settled=not in_memory and (1 in fired or not before.pending))
-        if 1 not in fired and before.stored and before.pending:
+        stored = self.gaps[-1]
+        if 1 not in fired and before.stored and before.pending and stored is not None:
             # What was pending still is.
             fields = dict(self.view.fields)
-            for name in {*before.changes()[0], *before.changes()[1]} - {op[1]}:
+            for name in {*before.changes()[0], *before.changes()[1]}:
                 fields.pop(name, None)
-                if name in before.base.fields:
-                    fields[name] = before.base.fields[name]
+                if name in stored.fields:
+                    fields[name] = stored.fields[name]
             self.view.base = before.base._replace(fields=fields)
 
     def _transactions(self, op: Op) -> list[Effect]:
@@ -326,7 +335,9 @@ class Visit:
         def alone(state: State | None) -> State | None:
             if state is None:
                 return None
-            seen, fields = both(state), dict(state.fields)
+            seen, before, fields = both(state), view.effect(state), dict(state.fields)
+            if matches(seen, before):
+                return state
             fields.pop(op[1], None)
             if seen is not None and op[1] in seen.fields:
                 fields[op[1]] = seen.fields[op[1]]
@@ -341,7 +352,7 @@ class Visit:
         with self.world.silence():
             fields, owner = copy.deepcopy(dict(session)), session.owner
         if settled:
-            if not self.alone_no_more and self.world.shared and not self.faulty:
+            if not (self.raced or self.faulty or self.clocked) and self.world.shared:
                 state = self.now()
                 shown = State(fields, owner)
                 self.oracle.check(
@@ -359,7 +370,7 @@ class Visit:
             self.view.fields, self.view.owner = fields, owner
 
     def _compare(self, session: Session, kind: str) -> None:
-        if self.alone_no_more or self.vague or self.faulty:
+        if self.raced or self.vague or self.faulty:
             self._sync(session, settled=self.view.stored)
             return
         with self.world.silence():
@@ -401,7 +412,7 @@ class Visit:
                 self.own_id = self._id_if_any()
         self.gaps.append(self.now())
         fired: set[int] = set()
-        if not self.vague:
+        if not self.vague and not self.clocked:
             fired = self._fired(effects)
             stuck = error is not None and not self.lost_now and not partial
             self.oracle.check(
@@ -409,7 +420,7 @@ class Visit:
                 "raised_but_done",
                 f"{type(error).__name__} was raised, and yet it was written",
             )
-            done = fired or optional or self.clocked or any(self._is_idle(effects, state) for state in self.gaps)
+            done = fired or optional or self.revocable or any(self._is_idle(effects, state) for state in self.gaps)
             self.oracle.check(
                 error is not None or done,
                 "not_written",
@@ -420,7 +431,9 @@ class Visit:
 
     def _id_if_any(self) -> str | None:
         session = self.session
-        if session is None or (not self.view.stored and not self.view.pending):
+        options = self.world.options
+        written = self.view.stored or self.view.pending or "save_uninitialized" in options
+        if session is None or not written:
             return self.own_id
         return session.id
 
@@ -429,7 +442,7 @@ class Visit:
         return any(matches(effect(state), state) for effect in effects)
 
     def _fired(self, effects: tuple[Effect, ...]) -> set[int]:
-        fired: set[int] = set()
+        fired, idle = set[int](), set[int]()
         for was, became in zip(self.gaps[::2], self.gaps[1::2], strict=True):
             order = [*range(1, len(effects)), 0]
             found = next((n for n in order if matches(effects[n](was), became)), None)
@@ -438,13 +451,13 @@ class Visit:
                 fired.add(found)
                 continue
             self.oracle.check(
-                matches(was, became),
+                matches(was, became) or (became is None and self.revocable and self.view.new_id),
                 "unexplained",
                 f"{was} became {became}; right: {[effect(was) for effect in effects]}",
             )
             if found is not None and len(effects) > 1:
-                fired.add(found)
-        return fired
+                idle = {found}
+        return fired or idle
 
     def _conclude(self, success: bool) -> None:
         """Draw the conclusions for the family."""
@@ -576,7 +589,8 @@ class Visit:
         if not self.world.shared:
             seen = self.world.peek(reach)
             state = None if seen is None else seen.state
-            check(matches(self.virtual, state), "client", f"{self.virtual} became {state}")
+            fine = matches(self.virtual, state) or (state is None and self.clocked)
+            check(fine, "client", f"{self.virtual} became {state}")
             return
         if token == "":
             seen = None if self.destroyed else self.world.peek(self.token)
