@@ -30,11 +30,16 @@ class ScriptedServer:
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
         self._open: list[socket.socket] = []
+        self._cut: list[socket.socket] = []
         threading.Thread(target=self._accept, daemon=True).start()
 
     @property
     def url(self) -> str:
         return f"redis://127.0.0.1:{self.port}"
+
+    def cut_idle_connections(self) -> None:
+        """As an impatient firewall does: what comes over those that are open is never answered."""
+        self._cut += self._open
 
     def close(self) -> None:
         self._listener.close()
@@ -51,6 +56,8 @@ class ScriptedServer:
     def _serve(self, connection: socket.socket) -> None:
         with connection, connection.makefile("rb") as stream, contextlib.suppress(OSError):
             while (command := self._read(stream)) is not None:
+                if connection in self._cut:
+                    continue
                 if command[0] in _GREETINGS:
                     connection.sendall(b"+OK\r\n")
                     continue
