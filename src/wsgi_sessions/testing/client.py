@@ -18,10 +18,10 @@ from urllib.response import addinfourl
 
 from werkzeug.test import Client, EnvironBuilder
 
-from .cookie import Cookie
-from .middleware import SessionMiddleware
-from .session import Session, transport_of, visit_of
-from .http.transport import CookieTransport
+from ..cookie import Cookie
+from ..http.transport import CookieTransport
+from ..middleware import SessionMiddleware
+from ..session import Session, transport_of, visit_of
 
 
 class HasCookieJar(Protocol):
