@@ -45,10 +45,6 @@ def test_a_command_is_packed_as_the_client_would(command: tuple[bytes, ...]) -> 
     assert list(commands_in(packed)) == [command]
 
 
-def test_commands_of_both_kinds_of_clients_are_packed_alike() -> None:
-    assert connection.packed((b"GET", b"name")) == b"*2\r\n$3\r\nGET\r\n$4\r\nname\r\n"
-
-
 class TestServer:
     @pytest.mark.parametrize("pool", [Pool, OldPool])
     def test_a_command_goes_over_a_connection_of_the_pool(self, pool: Any) -> None:

@@ -52,8 +52,8 @@ def insert_arguments(record: Record) -> list[bytes]:
         used_at, expires_at = _finite(record.used_at), deadline(float(record.expires_at))
         owner = b"" if record.owner is None else record.owner.encode(*_ENCODING)
         head = b"%d %d %b %b %b %b%b" % (
-            record.version,
-            record.epoch,
+            _counted(record.version),
+            _counted(record.epoch),
             _number(used_at),
             _number(expires_at),
             b"-" if record.owner is None else b"%d" % len(owner),
@@ -68,9 +68,7 @@ def insert_arguments(record: Record) -> list[bytes]:
     return arguments
 
 
-def update_arguments(
-    changes: Changes, if_epoch: int | None, if_version: int | None
-) -> list[bytes]:
+def update_arguments(changes: Changes, if_epoch: int | None, if_version: int | None) -> list[bytes]:
     """What the script UPDATE is given.
 
     Raises:
@@ -85,7 +83,8 @@ def update_arguments(
         ]
         if changes.is_touch:
             return arguments
-        arguments += optional(changes.epoch), _owner(changes.owner), _notes(changes.notes)
+        epoch = None if changes.epoch is None else _counted(changes.epoch)
+        arguments += optional(epoch), _owner(changes.owner), _notes(changes.notes)
         if changes.keep is None:
             sign, names = b"-", changes.delete
         else:
@@ -164,6 +163,13 @@ def _items(answer: Any) -> Iterable[tuple[Any, Any]]:
         return answer.items()
     parts = iter(answer)
     return zip(parts, parts, strict=True)
+
+
+def _counted(number: int) -> int:
+    # A script counts in floating point, which is exact up to here.
+    if not 0 <= number < 2**53:
+        raise StoreError("a version or an epoch is not between 0 and 2**53")
+    return number
 
 
 def _field(name: str) -> bytes:

@@ -115,7 +115,8 @@ class RedisStore(Store):
         check_new_key(key, "insert")
         name = self._prefix + key.encode()
         arguments = layout.insert_arguments(record)
-        return self._run("insert", scripts.INSERT, name, arguments) == scripts.DONE
+        state = self._run("insert", scripts.INSERT, name, arguments)
+        return self._result("insert", key, state) is UpdateResult.UPDATED
 
     def update(
         self,
