@@ -13,6 +13,8 @@ from typing import Any
 import pytest
 import redis
 import valkey
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
@@ -21,8 +23,9 @@ from records import NOW, a_key, a_record
 from resp import HANG_UP, Forwarder, ScriptedServer
 from wsgi_sessions import StoreError
 from wsgi_sessions.doctor import examine
-from wsgi_sessions.record import Changes, UpdateResult
+from wsgi_sessions.record import UNCHANGED, Changes, Record, UpdateResult
 from wsgi_sessions.stores import RedisStore
+from wsgi_sessions.stores.packing import changed, refusal
 from wsgi_sessions.testing import StoreClientContract, StoreContract
 
 UPDATED, GONE, CONFLICT = UpdateResult.UPDATED, UpdateResult.GONE, UpdateResult.CONFLICT
@@ -51,10 +54,8 @@ class OnAServer:
         return RedisStore(self.make_client(), prefix=self.prefix)
 
     def make_broken_store(self) -> RedisStore:
-        client = self.make_client()
-        pool = client.connection_pool
-        pool.connection_kwargs.update(path="/nowhere", retry=Retry(NoBackoff(), 0))
-        return RedisStore(client)
+        client_class = type(self.make_client())
+        return RedisStore(client_class(unix_socket_path="/nowhere", retry=Retry(NoBackoff(), 0)))
 
     @pytest.fixture
     def store(self) -> RedisStore:
@@ -132,6 +133,64 @@ OPERATIONS: dict[str, Operation] = {
 }
 OPERATION_OF = {"touch": "update", "look": "update"}
 WRITES = ["insert", "update", "touch", "delete"]
+
+
+NAMES = st.sampled_from(["", "a", "h", "f:a", "\udc80", "名"])
+VALUES = st.sampled_from([b"", b"1", b"\xff \r\n"])
+OWNERS = st.sampled_from([None, "", "ada", "- 1 ", "名", "\ud800"])
+NUMBERS = st.sampled_from([0, 1, 2, 9, 10, 2**52])
+USES = st.sampled_from([NOW, NOW + 0.1, NOW + 1e-6, NOW + 7.3, 0.0])
+ENDS = USES.filter(bool) | st.sampled_from([1e300, math.inf])
+RECORDS = st.builds(
+    Record,
+    fields=st.dictionaries(NAMES, VALUES),
+    notes=VALUES,
+    used_at=USES,
+    expires_at=ENDS,
+    version=NUMBERS,
+    epoch=NUMBERS,
+    owner=OWNERS,
+)
+CHANGES = st.builds(
+    Changes,
+    set=st.dictionaries(NAMES, VALUES),
+    delete=st.frozensets(NAMES),
+    keep=st.none() | st.frozensets(NAMES),
+    notes=st.none() | VALUES,
+    used_at=st.none() | USES,
+    expires_at=st.none() | ENDS,
+    owner=OWNERS | st.just(UNCHANGED),
+    epoch=st.none() | NUMBERS,
+)
+
+
+@pytest.mark.parametrize("redis_server", BINARIES[-1:], indirect=True)
+class TestTheScripts(OnAServer):
+    @given(
+        record=RECORDS,
+        changes=CHANGES,
+        if_epoch=st.none() | NUMBERS,
+        if_version=st.none() | NUMBERS,
+    )
+    @settings(deadline=None, suppress_health_check=list(HealthCheck))
+    def test_an_update_does_what_plain_python_does(
+        self, record: Record, changes: Changes, if_epoch: int | None, if_version: int | None
+    ) -> None:
+        key, store = a_key(), self.shared_store
+        store.insert(key, record)
+        expected = refusal(record.version, record.epoch, if_epoch, if_version)
+        if changes.used_at is not None and record.expires_at <= changes.used_at:
+            expected = GONE
+
+        result = store.update(key, changes, if_epoch=if_epoch, if_version=if_version)
+
+        assert result is (expected or UPDATED)
+        assert store.load(key) == (record if expected else changed(record, changes))
+        assert store.client.ttl(store.prefix + key) > 50
+
+    @pytest.fixture(autouse=True)
+    def _store(self, _server: None) -> None:
+        self.shared_store = self.make_store()
 
 
 class TestExpiry(OnAServer):
