@@ -12,7 +12,7 @@ from ..data.codec import CorruptField
 from ..data.fields import NO_FIELD_CHANGES, FieldChanges
 from ..errors import SessionConflict, SessionEnded, StoreError
 from ..http.transport import Header
-from ..record import UNCHANGED
+from ..record import UNCHANGED, Record
 from .changes import Outcome, Work
 from .decisions import (
     CookieStep,
@@ -129,7 +129,8 @@ class Committer:
         return Facts(
             stored is not None,
             pending is not NO_FIELD_CHANGES or bool(intent.notes) or state.label_changed,
-            state.empty,
+            empty := state.empty,
+            empty and stored is not None and held_something(stored.record),
             stored is not None and intent.id is not None,
             stored is not None and self._touch_due(stored, state, now, passive=passive),
             stored is not None and self._rotation_due(stored, now),
@@ -310,6 +311,11 @@ class Committer:
         renews = step is not StoreStep.NOTHING and (wanted.renewal or wanted.attributes_changed)
         if sets or renews or state.cookie is not CookieStep.LEAVE:
             self._reports.insecure_cookie(state.request)
+
+
+def held_something(record: Record) -> bool:
+    """Whether this record had a field or an owner."""
+    return bool(record.fields) or record.owner is not None
 
 
 def _half_done(state: SessionState, response: Response) -> bool:

@@ -74,6 +74,8 @@ class Facts(NamedTuple):
     """Its fields, or what is noted of it, differ from what was loaded."""
     empty: bool = False
     """It holds no field and has no owner now."""
+    emptied: bool = False
+    """It held something when it was loaded, and is empty now."""
     new_id: bool = False
     """``regenerate()``, ``login()`` or a change of owner asked for a new ID."""
     touch_due: bool = False
@@ -123,7 +125,7 @@ def store_step(facts: Facts) -> StoreStep:  # a table: each row is one question
     if not facts.stored:
         wanted = not facts.empty or facts.save_uninitialized
         return StoreStep.INSERT if wanted and facts.can_set_cookie else StoreStep.NOTHING
-    if facts.empty and (facts.changed or facts.new_id):
+    if facts.emptied:
         return StoreStep.DELETE_EMPTIED
     if facts.new_id and not facts.headers_sent:
         # An ID that can't be handed out isn't made, and the former one must not live on: what
@@ -173,7 +175,8 @@ def only_reads(facts: Facts) -> bool:
     if not facts.stored:
         return facts.empty and not facts.save_uninitialized
     return not (
-        facts.changed
+        facts.emptied
+        or facts.changed
         or facts.new_id
         or facts.touch_due
         or facts.rotation_due

@@ -77,7 +77,7 @@ class Transactions:
             after = self._write(state, base, pending, now)
             if after is not None:
                 moved = base.id.id != stored.id.id
-                self._take_over(state, after, pending, moved=moved)
+                self._take_over(state, after, moved=moved)
                 return result
             back_off(attempt)
         raise SessionConflict(
@@ -104,11 +104,10 @@ class Transactions:
             return None
         return base._replace(record=applied(record, changes), deadline=deadline)
 
-    def _take_over(
-        self, state: SessionState, after: Stored, pending: FieldChanges, *, moved: bool
-    ) -> None:
+    def _take_over(self, state: SessionState, after: Stored, *, moved: bool) -> None:
         state.after(after, keep_intent=True)
-        state.fields.rebase(after.record.fields, pending.set)
+        # What the function set isn't what the app may still hold of the same field.
+        state.fields.rebase(after.record.fields, {})
         if moved:
             state.stale_token = True
         elif (after.notes.persistent or self._settings.rolling) and not state.passive:
