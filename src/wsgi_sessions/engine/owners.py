@@ -38,7 +38,7 @@ HEALING_AGE = 60.0
 _ENTRY = struct.Struct(">BddQ?")
 _FORMAT = 1
 _KNOWN_LISTS = 4096
-"""Of how many lists a process remembers that they exist: a hint that saves a round trip."""
+"""Of how many lists a process remembers that it could read them: it saves a round trip."""
 
 
 class Limits(NamedTuple):
@@ -128,21 +128,25 @@ class OwnerLists:
         return notes.started_at + self._limits.absolute
 
     def enter(self, owner: str, key: str, *, until: float, epoch: int) -> None:
-        """Enter a session, before its record is written, or lives longer."""
+        """Enter a session, before its record is written, or lives longer.
+
+        Raises:
+            StoreError: the list can't be read or written.
+        """
         now = self._clock()
         at = list_key(owner)
         fields = {key: _dump(Entry(now, until, epoch))}
         ends = max(until, now + self._limits.absolute)
         changes = Changes(set=fields, expires_at=ends)
-        known = at in self._known
         for attempt in range(ATTEMPTS):
-            if known and self._store.update(at, changes) is UpdateResult.UPDATED:
+            if at in self._known and self._store.update(at, changes) is UpdateResult.UPDATED:
                 return
             if self._store.insert(at, Record(fields, b"", now, ends, owner=LIST_OWNER)):
                 self._remember(at)
                 return
-            known = True
-            self._remember(at)
+            # Nobody is signed in under a list that couldn't be read to sign them out again.
+            if self.read(owner) is not None:
+                self._remember(at)
             back_off(attempt)
         raise StoreError("the owner's list could not be written", operation="update")
 
