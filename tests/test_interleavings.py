@@ -9,7 +9,6 @@ are exact, a one-time value is had once, and no response hands out a session tha
 from __future__ import annotations
 
 import itertools
-import os
 import shutil
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import replace
@@ -20,6 +19,7 @@ from typing import Any
 import pytest
 
 import servers
+from effort import tries
 from interleaving import Beginning, Run, TurnStore, every_order
 from wsgi import SECRET, environ
 from wsgi_sessions import Lifetime, Session, SessionEnded, SessionEvent, SessionMiddleware
@@ -29,7 +29,7 @@ from wsgi_sessions.stores import FileStore, MemoryStore, RedisStore, Store
 from wsgi_sessions.testing import FakeClock
 
 DAY = 24 * 60 * 60
-LIMIT = int(os.environ.get("WSGI_SESSIONS_ORDERS", "60"))
+LIMIT = tries(test=4, check=60, everything=10_000)
 """How many orders of each set of requests are tried. Two requests have fewer, three have up to
 some thousands, of which these are drawn by chance; 10,000 tries them all, and takes minutes."""
 OWNER = "bob"

@@ -29,9 +29,12 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from programs import missing
+
+pytestmark = pytest.mark.programs
+
 HERE = Path(__file__).parent
 DOCS = (HERE.parent.parent / "docs" / "behind-a-proxy.md").read_text("utf-8")
-REQUIRED = "proxies" in os.environ.get("WSGI_SESSIONS_REQUIRE", "").split(",")
 CLIENT, HAPROXY, NGINX = "127.0.0.77", "127.0.0.5", "127.0.0.6"
 SITE = "shop.example"
 Headers = Sequence[tuple[str, str]]
@@ -40,17 +43,10 @@ Headers = Sequence[tuple[str, str]]
 # The programs
 
 
-def missing(what: str) -> None:
-    if REQUIRED:
-        pytest.fail(f"WSGI_SESSIONS_REQUIRE names proxies, but {what}")
-    pytest.skip(what)
-
-
 def program(name: str) -> str:
     found = shutil.which(name, path=os.environ.get("PATH", "") + ":/usr/sbin:/usr/local/sbin")
     if found is None:
-        missing(f"there is no {name} on the PATH (Debian: apt-get install {name})")
-    assert found is not None
+        missing("proxies", f"there is no {name} on the PATH (Debian: apt-get install {name})")
     return found
 
 
@@ -293,7 +289,9 @@ def machine(
         with socket.socket() as probe:
             probe.bind((CLIENT, 0))
     except OSError:
-        missing("only some addresses of 127.0.0.0/8 are loopback here; Linux has them all")
+        missing(
+            "proxies", "only some addresses of 127.0.0.0/8 are loopback here; Linux has them all"
+        )
     with ExitStack() as stack:
         yield Machine(
             stack,

@@ -27,6 +27,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 import servers
+from effort import ROUNDS
 from records import NOW, a_key, a_record
 from resp import HANG_UP, Forwarder, ScriptedServer
 from wsgi import Site
@@ -72,7 +73,7 @@ class OnAServer:
 class TestWithRedisPy(OnAServer, StoreContract):
     """All defaults, which here are RESP3, retries and long timeouts."""
 
-    rounds = 1000
+    rounds = ROUNDS
 
 
 @pytest.mark.parametrize("redis_server", BINARIES[-1:], indirect=True)

@@ -14,6 +14,7 @@ import valkey
 import valkey.sentinel
 
 import servers
+from effort import ROUNDS
 from records import NOW, a_key, a_record
 from wsgi_sessions import StoreError
 from wsgi_sessions.record import Changes, Record, UpdateResult
@@ -23,6 +24,8 @@ from wsgi_sessions.testing import StoreContract
 UPDATED, GONE, CONFLICT = UpdateResult.UPDATED, UpdateResult.GONE, UpdateResult.CONFLICT
 TIMEOUTS: dict[str, Any] = {"socket_timeout": 0.5, "socket_connect_timeout": 0.5}
 Nodes = list[servers.Server]
+
+pytestmark = pytest.mark.programs
 
 # Each library with one of the servers, and each server with one of the libraries, because it takes
 # time to start many; test_redis.py has all pairs.
@@ -67,7 +70,7 @@ class OnACluster:
 
 @REDIS_PY
 class TestWithRedisPy(OnACluster, StoreContract):
-    rounds = 1000
+    rounds = ROUNDS
 
 
 @VALKEY_PY

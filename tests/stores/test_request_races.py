@@ -19,6 +19,7 @@ import pytest
 
 import servers
 from acts import put, read
+from effort import ROUNDS
 from wsgi import Browser, Site
 from wsgi_sessions import Session, SessionConflict, SessionEnded
 from wsgi_sessions.record import Changes, Record, UpdateResult
@@ -31,7 +32,6 @@ from wsgi_sessions.testing import (
     _together,
 )
 
-ROUNDS = 1000
 DAY = 86_400.0
 BINARIES: list[str | None] = [*sorted(servers.binaries())] or [None]
 Meet = Callable[[], object]
