@@ -19,6 +19,7 @@ class Progress:
         self._total = 0
         self._seen: set[str] = set()
         self._marked = 0
+        self._at_the_start = True
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_report_teststatus(
@@ -45,12 +46,15 @@ class Progress:
         if terminal is None:
             return
         if report.failed:
-            terminal.write(f"\nFAILED {report.nodeid}\n", flush=True, red=True)
+            begin = "" if self._at_the_start else "\n"
+            terminal.write(f"{begin}FAILED {report.nodeid}\n", flush=True, red=True)
+            self._at_the_start = True
         self._seen.add(report.nodeid)
         percent = len(self._seen) * 100 // max(self._total, 1)
         while self._marked + _STEP <= percent:
             self._marked += _STEP
             terminal.write(f"{self._marked} % ", flush=True)
+            self._at_the_start = False
 
 
 def pytest_configure(config: pytest.Config) -> None:
