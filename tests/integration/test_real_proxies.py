@@ -29,6 +29,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from ports import free_port
 from programs import missing
 
 pytestmark = pytest.mark.programs
@@ -48,13 +49,6 @@ def program(name: str) -> str:
     if found is None:
         missing("proxies", f"there is no {name} on the PATH (Debian: apt-get install {name})")
     return found
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    return port
 
 
 @contextmanager
