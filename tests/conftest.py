@@ -15,6 +15,12 @@ pytest.register_assert_rewrite("wsgi_sessions.testing")
 pytest_plugins = ["plugins.secrets_in_logs", "plugins.progress"]
 
 
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """A vulnerability's name finds the tests that stand for it: ``-k CVE-2013-7489``."""
+    for mark in item.iter_markers("known"):
+        item.extra_keyword_matches.update(mark.args)
+
+
 @pytest.fixture(autouse=True)
 def _nothing_was_explained_yet() -> None:
     """What is explained once per process is explained in each test."""
