@@ -27,6 +27,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 import servers
+from client_contract import ClientContract
 from effort import ROUNDS
 from ports import free_port
 from records import NOW, a_key, a_record
@@ -78,10 +79,8 @@ class TestWithRedisPy(OnAServer, StoreContract):
 
 
 @pytest.mark.parametrize("redis_server", BINARIES[-1:], indirect=True)
-class TestWithTheAccessThatThePageGives(OnAServer, StoreContract):
+class TestWithTheAccessThatThePageGives(OnAServer, ClientContract):
     """As a user who may do what docs/redis.md lists, and nothing else."""
-
-    rounds = 5
 
     @pytest.fixture(autouse=True)
     def _user(self, _server: None) -> Iterator[None]:
@@ -109,17 +108,17 @@ class TestWithTheAccessThatThePageGives(OnAServer, StoreContract):
 
 
 @pytest.mark.parametrize("redis_server", BINARIES[-1:], indirect=True)
-class TestWithDecodedResponses(OnAServer, StoreContract):
+class TestWithDecodedResponses(OnAServer, ClientContract):
     options = {"decode_responses": True, "protocol": 2}
 
 
-class TestWithValkeyPy(OnAServer, StoreContract):
+class TestWithValkeyPy(OnAServer, ClientContract):
     def make_client(self) -> Any:
         return valkey.Valkey.from_url(self.url)
 
 
 @pytest.mark.parametrize("redis_server", BINARIES[:1], indirect=True)
-class TestFromURL(OnAServer, StoreContract):
+class TestFromURL(OnAServer, ClientContract):
     def make_store(self) -> RedisStore:
         return RedisStore.from_url(self.url, prefix=self.prefix)
 

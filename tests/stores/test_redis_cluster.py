@@ -14,6 +14,7 @@ import valkey
 import valkey.sentinel
 
 import servers
+from client_contract import ClientContract
 from effort import ROUNDS
 from records import NOW, a_key, a_record
 from wsgi_sessions import StoreError
@@ -74,7 +75,7 @@ class TestWithRedisPy(OnACluster, StoreContract):
 
 
 @VALKEY_PY
-class TestWithValkeyPy(OnACluster, StoreContract):
+class TestWithValkeyPy(OnACluster, ClientContract):
     def make_store(self) -> RedisStore:
         client = valkey_cluster(self.nodes[0], decode_responses=True)
         return RedisStore(client, prefix=self.prefix)
