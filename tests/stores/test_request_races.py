@@ -270,6 +270,7 @@ class TestFiles(BetweenProcesses):
 
 
 @pytest.mark.parametrize("redis_server", BINARIES[-1:], indirect=True)
+@pytest.mark.slow
 class TestRedis(BetweenProcesses):
     @pytest.fixture(autouse=True)
     def _server(self, redis_server: servers.Server) -> None:
