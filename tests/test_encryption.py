@@ -15,6 +15,7 @@ from zlib import crc32
 import pytest
 
 from acts import login
+from client_contract import ClientContract
 from raw import raw
 from servers import NamedServer, Server
 from wsgi import Browser, Site
@@ -46,7 +47,7 @@ class TestOverMemory(StoreContract):
         return SealedStore(MemoryStore(), (KEY,))
 
 
-class TestOverFiles(StoreContract):
+class TestOverFiles(ClientContract):
     @pytest.fixture(autouse=True)
     def _directory(self, tmp_path: Path) -> None:
         self.path = tmp_path / "sessions"
@@ -55,7 +56,7 @@ class TestOverFiles(StoreContract):
         return SealedStore(FileStore(self.path), (NEWER, KEY))
 
 
-class TestOverRedis(StoreContract):
+class TestOverRedis(ClientContract):
     @pytest.fixture(autouse=True)
     def _server(self, redis_server: Server | NamedServer) -> None:
         self.url = redis_server.url
@@ -65,7 +66,7 @@ class TestOverRedis(StoreContract):
         return SealedStore(RedisStore.from_url(self.url, prefix=self.prefix), (KEY,))
 
 
-class TestWhileMigrating(StoreContract):
+class TestWhileMigrating(ClientContract):
     def make_store(self) -> Store:
         return SealedStore(MemoryStore(), (KEY,), migrate=True)
 

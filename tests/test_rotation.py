@@ -608,6 +608,7 @@ def test_1200_racing_requests_during_rotations_lose_nothing(kind: str, tmp_path:
     race(MemoryStore() if kind == "memory" else FileStore(tmp_path / "sessions"))
 
 
+@pytest.mark.slow
 def test_1200_racing_requests_during_rotations_lose_nothing_on_redis(
     redis_server: Server | NamedServer,
 ) -> None:

@@ -23,6 +23,7 @@ from zlib import crc32
 
 import pytest
 
+from effort import ROUNDS, tries
 from wsgi_sessions.errors import ConfigurationError, StoreError
 from wsgi_sessions.record import Changes, OwnedEntry, Record, UpdateResult
 from wsgi_sessions.stores import FileStore, Store, directory, file
@@ -34,9 +35,9 @@ LATER = NOW + 1000
 DAY = 24 * 60 * 60.0
 NOBODY = 65534
 
-CRASHES = int(os.environ.get("WSGI_SESSIONS_CRASHES", "200"))
+CRASHES = tries(test=20, check=200, everything=4000)
 """How many writers are killed; thousands in a long run."""
-FILES = int(os.environ.get("WSGI_SESSIONS_FILES", "5000"))
+FILES = tries(test=1000, check=5000, everything=100_000)
 """How many files are purged at once; a hundred thousand in a long run."""
 
 
@@ -132,7 +133,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> Calls:
 
 
 class TestContract(StoreContract):
-    rounds = 1000
+    rounds = ROUNDS
 
     @pytest.fixture(autouse=True)
     def _root(self, root: Path) -> None:

@@ -19,6 +19,7 @@ import pytest
 
 import servers
 from acts import put, read
+from effort import ROUNDS
 from wsgi import Browser, Site
 from wsgi_sessions import Session, SessionConflict, SessionEnded
 from wsgi_sessions.record import Changes, Record, UpdateResult
@@ -31,7 +32,6 @@ from wsgi_sessions.testing import (
     _together,
 )
 
-ROUNDS = 1000
 DAY = 86_400.0
 BINARIES: list[str | None] = [*sorted(servers.binaries())] or [None]
 Meet = Callable[[], object]
@@ -270,6 +270,7 @@ class TestFiles(BetweenProcesses):
 
 
 @pytest.mark.parametrize("redis_server", BINARIES[-1:], indirect=True)
+@pytest.mark.slow
 class TestRedis(BetweenProcesses):
     @pytest.fixture(autouse=True)
     def _server(self, redis_server: servers.Server) -> None:
