@@ -18,8 +18,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from effort import VERY_DEEP, effort
-from wsgi_sessions import codec as codec_module
-from wsgi_sessions.codec import MAX_DEPTH, CorruptField, JSONCodec, UnstorableValue
+from wsgi_sessions.data import codec as codec_module
+from wsgi_sessions.data.codec import MAX_DEPTH, CorruptField, JSONCodec, UnstorableValue
 
 CODEC = JSONCodec()
 ORJSON = codec_module._orjson

@@ -10,10 +10,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from wsgi_sessions.stores.directory import Damaged, Directory, nanoseconds
 
 from wsgi_sessions.errors import ConfigurationError, StoreError
 from wsgi_sessions.stores import directory
-from wsgi_sessions.stores.directory import Damaged, Directory, nanoseconds
 
 NAME = "ab" + "0" * 62
 

@@ -20,10 +20,10 @@ import pytest
 import servers
 from acts import put, read
 from effort import ROUNDS
+from records import key_of
 from wsgi import Browser, Site
 from wsgi_sessions import Session, SessionConflict, SessionEnded
 from wsgi_sessions.record import Changes, Record, UpdateResult
-from records import key_of
 from wsgi_sessions.stores import FileStore, MemoryStore, RedisStore, Store
 from wsgi_sessions.testing import (
     _PATIENCE,
