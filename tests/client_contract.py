@@ -41,7 +41,7 @@ PART = (
 )
 
 
-class ClientContract(StoreContract):
+class StoreClientContract(StoreContract):
     """Like `StoreContract`: subclass it, and say how to make the store."""
 
     rounds = 40
@@ -51,4 +51,4 @@ for _name in PART:
     getattr(StoreContract, _name)  # a test of that name exists
 for _name in dir(StoreContract):
     if _name.startswith("test_") and _name not in PART:
-        setattr(ClientContract, _name, None)  # so pytest sees none
+        setattr(StoreClientContract, _name, None)  # so pytest sees none

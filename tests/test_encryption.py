@@ -15,7 +15,7 @@ from zlib import crc32
 import pytest
 
 from acts import login
-from client_contract import ClientContract
+from client_contract import StoreClientContract
 from raw import raw
 from servers import NamedServer, Server
 from wsgi import Browser, Site
@@ -47,7 +47,7 @@ class TestOverMemory(StoreContract):
         return SealedStore(MemoryStore(), (KEY,))
 
 
-class TestOverFiles(ClientContract):
+class TestOverFiles(StoreClientContract):
     @pytest.fixture(autouse=True)
     def _directory(self, tmp_path: Path) -> None:
         self.path = tmp_path / "sessions"
@@ -56,7 +56,7 @@ class TestOverFiles(ClientContract):
         return SealedStore(FileStore(self.path), (NEWER, KEY))
 
 
-class TestOverRedis(ClientContract):
+class TestOverRedis(StoreClientContract):
     @pytest.fixture(autouse=True)
     def _server(self, redis_server: Server | NamedServer) -> None:
         self.url = redis_server.url
@@ -66,7 +66,7 @@ class TestOverRedis(ClientContract):
         return SealedStore(RedisStore.from_url(self.url, prefix=self.prefix), (KEY,))
 
 
-class TestWhileMigrating(ClientContract):
+class TestWhileMigrating(StoreClientContract):
     def make_store(self) -> Store:
         return SealedStore(MemoryStore(), (KEY,), migrate=True)
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from client_contract import ClientContract
+from client_contract import StoreClientContract
 from wsgi_sessions import StoreError
 from wsgi_sessions.record import Changes, Record
 from wsgi_sessions.stores import ClientSideStore, MemoryStore, Store
@@ -44,7 +44,7 @@ def test_these_are_all_operations() -> None:
     assert set(OPERATIONS) == FaultyStore.OPERATIONS
 
 
-class TestItIsAStore(ClientContract):
+class TestItIsAStore(StoreClientContract):
     def make_store(self) -> Store:
         return FaultyStore(MemoryStore())
 

@@ -27,7 +27,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 import servers
-from client_contract import ClientContract
+from client_contract import StoreClientContract
 from effort import ROUNDS
 from ports import free_port
 from records import NOW, a_key, a_record
@@ -79,7 +79,7 @@ class TestWithRedisPy(OnAServer, StoreContract):
 
 
 @pytest.mark.parametrize("redis_server", BINARIES[-1:], indirect=True)
-class TestWithTheAccessThatThePageGives(OnAServer, ClientContract):
+class TestWithTheAccessThatThePageGives(OnAServer, StoreClientContract):
     """As a user who may do what docs/redis.md lists, and nothing else."""
 
     @pytest.fixture(autouse=True)
@@ -108,17 +108,17 @@ class TestWithTheAccessThatThePageGives(OnAServer, ClientContract):
 
 
 @pytest.mark.parametrize("redis_server", BINARIES[-1:], indirect=True)
-class TestWithDecodedResponses(OnAServer, ClientContract):
+class TestWithDecodedResponses(OnAServer, StoreClientContract):
     options = {"decode_responses": True, "protocol": 2}
 
 
-class TestWithValkeyPy(OnAServer, ClientContract):
+class TestWithValkeyPy(OnAServer, StoreClientContract):
     def make_client(self) -> Any:
         return valkey.Valkey.from_url(self.url)
 
 
 @pytest.mark.parametrize("redis_server", BINARIES[:1], indirect=True)
-class TestFromURL(OnAServer, ClientContract):
+class TestFromURL(OnAServer, StoreClientContract):
     def make_store(self) -> RedisStore:
         return RedisStore.from_url(self.url, prefix=self.prefix)
 

@@ -14,7 +14,7 @@ import valkey
 import valkey.sentinel
 
 import servers
-from client_contract import ClientContract
+from client_contract import StoreClientContract
 from effort import ROUNDS
 from records import NOW, a_key, a_record
 from wsgi_sessions import StoreError
@@ -75,7 +75,7 @@ class TestWithRedisPy(OnACluster, StoreContract):
 
 
 @VALKEY_PY
-class TestWithValkeyPy(OnACluster, ClientContract):
+class TestWithValkeyPy(OnACluster, StoreClientContract):
     def make_store(self) -> RedisStore:
         client = valkey_cluster(self.nodes[0], decode_responses=True)
         return RedisStore(client, prefix=self.prefix)
