@@ -158,7 +158,7 @@ def test_an_id_shows_the_start_of_its_key_alone() -> None:
         (5, r"secret_key is of type int; give str or bytes of at least 32 bytes, or a list"),
         ([], r"secret_key is an empty list; give at least one secret"),
         ([5], r"secret_key has a secret of type int; give str or bytes"),
-        ("\ud800" * 40, r"secret_key has characters that are no valid text"),
+        ("\ud800" * 40, r"secret_key has characters that can.t be encoded as UTF-8"),
         ("x" * 31, r"secret_key has a secret of 31 bytes; at least 32 are needed"),
         (" " * 40, r"secret_key has a secret that is blank or a well-known placeholder"),
     ],
