@@ -27,6 +27,21 @@ class Finding(BaseException):
         self.text = text
 
 
+@dataclass(frozen=True)
+class Wanted:
+    """Which kinds of findings count."""
+
+    ignored: Collection[str] = ()
+    only: Collection[str] = ()
+    """If any: these alone."""
+
+    def wants(self, kind: str) -> bool:
+        return kind not in self.ignored and (not self.only or kind in self.only)
+
+
+EVERYTHING = Wanted()
+
+
 @dataclass(eq=False)
 class Family:
     """One session: its IDs since the last regenerate, newest last, and what it holds."""
@@ -77,7 +92,7 @@ class Oracle:
     """Holds the families, and checks."""
 
     world: World
-    ignored: Collection[str] = ()
+    wanted: Wanted = EVERYTHING
     families: list[Family] = field(default_factory=list)
     by_id: dict[str, Family] = field(default_factory=dict)
     ended: list[str] = field(default_factory=list)
@@ -92,7 +107,9 @@ class Oracle:
     """The first one: what comes after it may be its consequence."""
 
     def check(self, good: Any, kind: str, text: str) -> None:
-        if not good and kind not in self.ignored and self.finding is None:
+        if good or not self.wanted.wants(kind):
+            return
+        if self.finding is None:
             self.finding = Finding(kind, text)
             raise self.finding
 

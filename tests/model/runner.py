@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import typing
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -12,7 +12,7 @@ from wsgi_sessions import SessionRegistry, StoreError
 from wsgi_sessions.testing import session_of
 
 from .operations import READS, Boom
-from .oracle import Finding, Oracle
+from .oracle import EVERYTHING, Finding, Oracle, Wanted
 from .scenario import (
     Audit,
     Damage,
@@ -32,15 +32,15 @@ from .scenario import (
 )
 from .stores import Stores
 from .visit import Visit
-from .world import NAME, Answer, World, set_cookie
+from .world import NAME, Answer, World, environ, set_cookie
 
 DEEPEST = 2
 """How many requests may run in the middle of each other."""
 
 
-def run(scenario: Scenario, stores: Stores, ignored: Collection[str] = ()) -> Finding | None:
+def run(scenario: Scenario, stores: Stores, wanted: Wanted = EVERYTHING) -> Finding | None:
     """Run it; what was found, if anything was."""
-    runner = Runner(scenario, stores, ignored)
+    runner = Runner(scenario, stores, wanted)
     try:
         for event in scenario.events:
             runner.happen(event)
@@ -54,10 +54,10 @@ def run(scenario: Scenario, stores: Stores, ignored: Collection[str] = ()) -> Fi
 class Runner:
     """The events of one scenario."""
 
-    def __init__(self, scenario: Scenario, stores: Stores, ignored: Collection[str]) -> None:
+    def __init__(self, scenario: Scenario, stores: Stores, wanted: Wanted) -> None:
         self.scenario = scenario
         self.world = World(scenario, stores, self._app)
-        self.oracle = Oracle(self.world, ignored)
+        self.oracle = Oracle(self.world, wanted)
         self.world.hook = self._before_call
         self._broken_off: dict[int, Fail] = {}
 
@@ -91,6 +91,10 @@ class Runner:
         if self.world.shared:
             self.oracle.growth()
             self.oracle.audit()
+            with self.world.silence():
+                self.world.registry.purge_expired()
+            self.oracle.audit()
+            self.oracle.check_all()
 
     def _happen(self, event: Event) -> None:
         world = self.world
@@ -291,9 +295,9 @@ class Runner:
         visit.answered(None if not changed else token or "")
         return Answer(token, self.world.clock.now, visit.faulty) if changed else None
 
-    def _app(self, environ: Any, start_response: Any) -> Iterable[bytes]:
+    def _app(self, made: Any, start_response: Any) -> Iterable[bytes]:
         visit = self.visits[-1]
-        request, session = visit.request, environ["wsgi_sessions.session"]
+        request, session = visit.request, made["wsgi_sessions.session"]
         with self._raising(visit):
             self._do(visit, session, request.ops)
             if request.end == "raise":
@@ -339,7 +343,7 @@ class Runner:
             return lambda data: None
 
         try:
-            body = self.world.middleware(self.world.environ(visit.token), start_response)
+            body = self.world.middleware(environ(visit.token), start_response)
             try:
                 for _ in body:
                     pass

@@ -46,6 +46,7 @@ class Visit:
         self.watching = self.lost_now = False
         self.limits: tuple[float, float] | None = None
         self.calls = 0
+        self.started = self.world.clock.now
         self.unsure = self.clocked = self.raced = self.revocable = False
 
     # Loading
@@ -112,7 +113,10 @@ class Visit:
     def look_around(self) -> None:
         """Note what is stored, right before and right after something else happens."""
         if self.watching:
-            self.gaps.append(self.now())
+            state = self.now()
+            self.gaps.append(state)
+            if state is not None and self.family is not None and self.family.epoch == self.epoch:
+                self.family.state = state
 
     def fault(self, fault: Fail, operation: str) -> None:
         self.faulty = True
@@ -221,7 +225,7 @@ class Visit:
         if self.faulty or self.broken:
             allowed.add("StoreError")
         if self.tail and op[0] not in READS:
-            allowed.add("SessionCommitted")
+            allowed |= {"SessionCommitted", "SessionEnded"}
         if self.world.options.get("when_full") == "refuse" and op[0] in ("owner", "login"):
             allowed.add("TooManySessions")
         if not self.world.shared and op[0] in UNSUPPORTED:
@@ -231,6 +235,8 @@ class Visit:
                 allowed |= {"TypeError", "ValueError"}
             if "max_bytes" in self.world.options and op[0] not in ("take", "destroy", "reload"):
                 allowed.add("SessionTooLarge")
+            if self.raced and op[0] in UNSUPPORTED:
+                allowed.add("TypeError")  # of what another request put there
             if self._may_be_gone() and op[0] not in ("take", "destroy", "reload"):
                 allowed.add("SessionEnded")
         return allowed
@@ -266,6 +272,7 @@ class Visit:
                     not self.view.unstorable, "accepted", "what can't be stored was saved"
                 )
                 self._end_step(self.view.effect)
+                self._check_new_id()
                 self.saved = True
                 self._sync(session, settled=True)
             case _:
@@ -307,9 +314,11 @@ class Visit:
             return
         # Today a session that isn't stored yet stays so; then all that it has is pending.
         in_memory = not before.stored and is_nothing(self.gaps[-1])
-        self._sync(session, settled=not in_memory and (1 in fired or not before.pending))
+        renewed = not before.new_id or self._has_new_id()
+        whole = not in_memory and renewed and (1 in fired or not before.pending)
+        self._sync(session, settled=whole)
         stored = self.gaps[-1]
-        if 1 not in fired and before.stored and before.pending and stored is not None:
+        if not whole and before.stored and before.pending and stored is not None:
             # What was pending still is.
             fields = dict(self.view.fields)
             for name in {*before.changes()[0], *before.changes()[1]}:
@@ -429,6 +438,17 @@ class Visit:
         self._conclude(bool(fired) or error is None)
         return fired
 
+    def _has_new_id(self) -> bool:
+        """Whether the store has the ID that was asked for, and only that."""
+        family = self.family
+        return family is not None and family.ids == [self.own_id]
+
+    def _check_new_id(self) -> None:
+        if self.view.new_id and self.gaps[-1] is not None and not (self.vague or self.raced):
+            self.oracle.check(
+                self._has_new_id(), "same_id", "a commit gave a session no new ID that asked for it"
+            )
+
     def _id_if_any(self) -> str | None:
         session = self.session
         options = self.world.options
@@ -470,7 +490,8 @@ class Visit:
         if self.own_id is None:
             return
         if family is None or not current:
-            new = Family([self.own_id], state, self.world.clock.now, unknown=self.vague)
+            new = Family([self.own_id], state, self.started, unknown=self.vague)
+            new.used = new.last_begun = self.world.clock.now
             self.family = family = self.oracle.adopt(new)
             self.epoch = 0
         elif self.view.new_id and self.own_id not in family.ids:
@@ -525,6 +546,8 @@ class Visit:
                 "what can't be stored was committed",
             )
         self.committed = error is None and not nothing and not raised
+        if self.committed and self.view.stored and self.world.shared:
+            self._check_new_id()
         if self.committed and self.request.end == "stream" and not self.broken:
             self._sync(self.session, settled=True)
 
@@ -572,6 +595,8 @@ class Visit:
             seen = self.world.peek(token)
             if seen is None and (self.vague or self.clocked or (self.unsure and self.wrote)):
                 # The store said that it lives, and only after that it was ended.
+                if self.vague:
+                    self.oracle.adopt(Family([id_of(token)], State({}), 0.0, unknown=True))
                 return
             check(seen is not None, "cookie_lies", "the response sets a token that leads nowhere")
             if seen is None:
