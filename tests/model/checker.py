@@ -38,9 +38,7 @@ class Found:
         return f"{self.kind} (seed {self.seed}): {self.text}\n    {self.scenario!r}"
 
 
-def try_seed(
-    seed: int, store: str, made: Stores, wanted: Wanted = EVERYTHING
-) -> Found | None:
+def try_seed(seed: int, store: str, made: Stores, wanted: Wanted = EVERYTHING) -> Found | None:
     """Run this seed's scenario; shrink it if it fails."""
     first = run(scenario := draw(seed, store), made, wanted)
     if first is None:

@@ -194,9 +194,7 @@ class Oracle:
         if now >= family.sure_until or is_nothing(family.state):
             family.must = False
         if family.must:
-            self.check(
-                state is not None, "lost", f"{family.state} is gone, and nobody ended it"
-            )
+            self.check(state is not None, "lost", f"{family.state} is gone, and nobody ended it")
 
     def delivered(self, answer: Answer) -> None:
         """An answer arrived at its browser."""

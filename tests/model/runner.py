@@ -3,33 +3,16 @@
 from __future__ import annotations
 
 import sys
-import typing
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from wsgi_sessions import SessionRegistry, StoreError
 from wsgi_sessions.testing import session_of
 
 from .operations import READS, Boom
 from .oracle import EVERYTHING, Finding, Oracle, Wanted
-from .scenario import (
-    Audit,
-    Damage,
-    Deliver,
-    Event,
-    Fail,
-    Forget,
-    NewSecret,
-    Purge,
-    Request,
-    Revoke,
-    RevokeAll,
-    Scenario,
-    Share,
-    Stranger,
-    Tick,
-)
+from .outside import Outside
+from .scenario import Event, Fail, Request, Scenario
 from .stores import Stores
 from .visit import Visit
 from .world import NAME, Answer, World, environ, set_cookie
@@ -58,6 +41,7 @@ class Runner:
         self.scenario = scenario
         self.world = World(scenario, stores, self._app)
         self.oracle = Oracle(self.world, wanted)
+        self.outside = Outside(self.world, self.oracle)
         self.world.hook = self._before_call
         self._broken_off: dict[int, Fail] = {}
 
@@ -77,12 +61,11 @@ class Runner:
         interrupted = self.visits[-1:]
         for visit in interrupted:
             visit.look_around()
-        silent = not isinstance(event, Request)
-        if silent:
-            with self.world.silence():
-                self._happen(event)
-        else:
+        if isinstance(event, Request):
             self._request(event)
+        else:
+            with self.world.silence():
+                self.outside.happen(event)
         for visit in interrupted:
             visit.look_around()
 
@@ -95,91 +78,6 @@ class Runner:
                 self.world.registry.purge_expired()
             self.oracle.audit()
             self.oracle.check_all()
-
-    def _happen(self, event: Event) -> None:
-        world = self.world
-        match event:
-            case Tick(seconds):
-                if seconds < 0:
-                    for family in self.oracle.families:
-                        family.must = family.must and world.clock.now < family.sure_until
-                world.clock.advance(seconds)
-                self.oracle.stranded = self.oracle.stranded or abs(seconds) > 300
-            case Deliver(browser):
-                if world.late[browser]:
-                    answer = world.late[browser].pop()
-                    world.deliver(browser, answer)
-                    self.oracle.delivered(answer)
-            case Forget(browser):
-                world.jars[browser] = None
-            case Share(giver, taker):
-                world.jars[taker] = world.jars[giver]
-            case NewSecret():
-                world.new_secret()
-            case _ if world.shared:
-                self._at_the_store(event)
-
-    def _at_the_store(self, event: Event) -> None:
-        world, oracle = self.world, self.oracle
-        match event:
-            case Revoke(browser):
-                seen = world.peek(world.jars[browser])
-                family = oracle.family_of(seen, world.jars[browser])
-                if seen is not None and family is not None:
-                    done = world.registry.revoke(seen.handle)
-                    oracle.check(done, "revoke", "revoke() of a live session is False")
-                    oracle.check(world.peek(world.jars[browser]) is None, "revoke", "it lives")
-                    oracle.end(family)
-            case RevokeAll(owner, spare):
-                self._revoke_all(owner, spare)
-            case Audit() if not self.visits:
-                oracle.audit()
-            case Purge():
-                world.registry.purge_expired()
-                if not self.visits:
-                    oracle.growth()
-            case Damage(browser, name):
-                self._damage(browser, name)
-            case Stranger(owner):
-                registry = SessionRegistry(world.raw, clock=world.clock)
-                try:
-                    registry.sessions(owner)
-                except StoreError:
-                    pass  # it has no key, and may say so
-            case _:
-                pass
-
-    def _revoke_all(self, owner: str, spare: int | None) -> None:
-        world, oracle = self.world, self.oracle
-        seen = None if spare is None else world.peek(world.jars[spare])
-        living = oracle.living(owner)
-        spared = set() if seen is None else {seen.handle} & living
-        count = world.registry.revoke_all(owner, except_=None if seen is None else seen.handle)
-        if not self.visits:
-            oracle.check(
-                count == len(living - spared),
-                "revoke_all",
-                f"revoke_all is {count}, and {len(living - spared)} sessions lived",
-            )
-        left = oracle.living(owner)
-        oracle.check(left == spared, "revoke_all", f"{len(left - spared)} live on, spared or not")
-        for family in oracle.families:
-            if family.state.owner == owner and not family.ended and not family.unknown:
-                if oracle.look(family) is None:
-                    oracle.end(family)
-
-    def _damage(self, browser: int, name: str) -> None:
-        world = self.world
-        seen = world.peek(world.jars[browser])
-        family = self.oracle.family_of(seen, world.jars[browser])
-        if seen is None or family is None or name not in seen.state.fields:
-            return
-        changes: Any = typing.get_type_hints(type(world.raw).update)["changes"]
-        world.raw.update(seen.handle, changes(set={name: b"\xff\x00"}))
-        family.unknown = True
-        for visit in self.visits:
-            visit.vague = visit.vague or visit.family is family
-        self.oracle.stranded = True
 
     # Requests
 
@@ -202,7 +100,7 @@ class Runner:
         request, world, oracle = visit.request, self.world, self.oracle
         limit = self.scenario.options.get("max_sessions")
         evicted = [e.handle for e in world.events if e.detail.startswith("evicted")]
-        if limit is not None and evicted:
+        if limit is not None and evicted and request.end == "list" and not visit.destroyed:
             oracle.evicted(evicted, limit)
         oracle.calm = oracle.calm and not visit.faulty
         if answer is not None:
@@ -212,7 +110,7 @@ class Runner:
                 world.deliver(request.browser, answer)
                 oracle.delivered(answer)
         self._note_use(visit)
-        if not self.visits and not visit.alone_no_more and not visit.faulty:
+        if not self.visits and not visit.disturbed and not visit.faulty:
             self._check_calls(visit)
         if not self.visits and oracle.calm:
             self._check_limit()
@@ -226,7 +124,7 @@ class Runner:
         if visit.lost_write:
             family.must = False
         # Whether a session whose deadline was near was renewed, is seen the next time.
-        family.use(self.world.clock.now, sure=sure and not visit.alone_no_more)
+        family.use(self.world.clock.now, sure=sure and not visit.disturbed)
 
     def _check_calls(self, visit: Visit) -> None:
         if not visit.all_ops():
@@ -242,7 +140,9 @@ class Runner:
 
     def _check_limit(self) -> None:
         limit = self.scenario.options.get("max_per_owner")
-        for owner in self.oracle.owners() if limit is not None and self.world.shared else ():
+        if limit is None or not self.world.shared:
+            return
+        for owner in self.oracle.owners():
             number = len(self.oracle.living(owner))
             self.oracle.check(number <= limit, "max_per_owner", f"{number} sessions of {owner}")
 
