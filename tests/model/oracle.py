@@ -211,17 +211,16 @@ class Oracle:
                 "an answer puts an ID back that another request rotated at the same time",
             )
 
-    def evicted(self, handles: list[str], limit: int) -> None:
-        """The memory store ended these for lack of space."""
+    def evicted(self, number: int, limit: int | None) -> None:
+        """The memory store ended so many sessions for lack of space."""
         for family in self.families:
             family.must = False
         with self.world.silence():
             live = len(list(self.world.registry))
         self.check(
-            live + len(handles) > limit,
+            limit is None or live + number > limit,
             "evicted",
-            f"{len(handles)} sessions were evicted, though with {live} others max_sessions={limit}"
-            " isn't reached",
+            f"{number} sessions were evicted, though {live} others live and max_sessions={limit}",
         )
 
     # The registry

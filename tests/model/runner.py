@@ -98,10 +98,11 @@ class Runner:
 
     def _after(self, visit: Visit, answer: Answer | None) -> None:
         request, world, oracle = visit.request, self.world, self.oracle
-        limit = self.scenario.options.get("max_sessions")
-        evicted = [e.handle for e in world.events if e.detail.startswith("evicted")]
-        if limit is not None and evicted and request.end == "list" and not visit.destroyed:
-            oracle.evicted(evicted, limit)
+        evicted = [event.handle for event in world.events if event.detail.startswith("evicted")]
+        if evicted:
+            # A request that ends sessions itself makes the count of the living say less.
+            ends = visit.destroyed or "max_per_owner" in world.options or request.end != "list"
+            oracle.evicted(len(evicted), None if ends else self.scenario.options["max_sessions"])
         oracle.calm = oracle.calm and not visit.faulty
         if answer is not None:
             if request.late:
