@@ -7,6 +7,7 @@ import logging
 import sys
 
 from .checker import fresh_seed, look, replay, try_seed
+from .oracle import Wanted
 from .stores import KINDS, Stores
 
 
@@ -17,6 +18,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, help="try this one alone")
     parser.add_argument("--from", type=int, dest="first", help="the first seed; else a fresh one")
     parser.add_argument("--ignore", action="append", default=[], help="a kind of finding")
+    parser.add_argument("--only", action="append", default=[], help="the kind of findings wanted")
     parser.add_argument("--without", action="append", default=[], help="no scenario that says this")
     parser.add_argument("--most", type=int, default=10, help="stop after so many findings")
     parser.add_argument("--replay", help="a scenario as it was printed")
@@ -24,7 +26,7 @@ def main() -> int:
     logging.getLogger("wsgi_sessions").setLevel(logging.CRITICAL + 1)
     with Stores() as made:
         if options.replay:
-            found = replay(options.replay, made)
+            found = replay(options.replay, made, Wanted(options.ignore, options.only))
             print(found or "nothing was found")
             return found is not None
         kinds = KINDS if options.store == "all" else (options.store,)
@@ -32,8 +34,9 @@ def main() -> int:
 
 
 def _look(store: str, made: Stores, options: argparse.Namespace) -> int:
+    wanted = Wanted(options.ignore, options.only)
     if options.seed is not None:
-        outcomes = iter([try_seed(options.seed, store, made, options.ignore)])
+        outcomes = iter([try_seed(options.seed, store, made, wanted)])
     else:
         first = fresh_seed() if options.first is None else options.first
         outcomes = look(
@@ -41,7 +44,7 @@ def _look(store: str, made: Stores, options: argparse.Namespace) -> int:
             made,
             seconds=options.seconds,
             first=first,
-            ignored=options.ignore,
+            wanted=wanted,
             without=options.without,
         )
     runs, failed, shapes = 0, 0, set[str]()

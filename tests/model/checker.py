@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from . import scenario as scenarios
 from .drawing import draw
+from .oracle import EVERYTHING, Wanted
 from .runner import run
 from .scenario import Scenario
 from .shrinking import shrink
@@ -37,21 +38,19 @@ class Found:
         return f"{self.kind} (seed {self.seed}): {self.text}\n    {self.scenario!r}"
 
 
-def try_seed(
-    seed: int, store: str, made: Stores, ignored: Collection[str] = ()
-) -> Found | None:
+def try_seed(seed: int, store: str, made: Stores, wanted: Wanted = EVERYTHING) -> Found | None:
     """Run this seed's scenario; shrink it if it fails."""
-    first = run(scenario := draw(seed, store), made, ignored)
+    first = run(scenario := draw(seed, store), made, wanted)
     if first is None:
         return None
 
     def fails(smaller: Scenario) -> bool:
-        finding = run(smaller, made, ignored)
+        finding = run(smaller, made, wanted)
         return finding is not None and finding.kind == first.kind
 
     shortest = shrink(scenario, fails)
     # A rotation's nonce is random, so that once in a while it fails otherwise.
-    last = run(shortest, made, ignored) or first
+    last = run(shortest, made, wanted) or first
     return Found(seed, last.kind, last.text, shortest)
 
 
@@ -62,7 +61,7 @@ def look(
     seeds: int | None = None,
     seconds: float | None = None,
     first: int = 0,
-    ignored: Collection[str] = (),
+    wanted: Wanted = EVERYTHING,
     without: Collection[str] = (),
 ) -> Iterator[Found | None]:
     """Try seeds until the budget is used up; yields what each came to."""
@@ -72,13 +71,13 @@ def look(
             return
         seed = first + number
         if not without or not any(word in repr(draw(seed, store)) for word in without):
-            yield try_seed(seed, store, made, ignored)
+            yield try_seed(seed, store, made, wanted)
 
 
-def replay(text: str, made: Stores) -> Found | None:
+def replay(text: str, made: Stores, wanted: Wanted = EVERYTHING) -> Found | None:
     """Run a scenario as it was printed."""
     scenario = eval(text, dict(vars(scenarios)))
-    finding = run(scenario, made)
+    finding = run(scenario, made, wanted)
     return None if finding is None else Found(-1, finding.kind, finding.text, scenario)
 
 

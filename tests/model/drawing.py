@@ -14,15 +14,15 @@ OPTIONS: dict[str, tuple[Any, ...]] = {
     "rolling": (True,),
     "save_on_error": (True,),
     "rotate_after": (100,),
+    "max_bytes": (40, 120),
     "max_per_owner": (1, 2),
     "when_full": ("refuse",),
     "persistent": (True,),
     "touch_interval": (0, 10),
     "save_uninitialized": (True,),
-    "max_bytes": (120,),
-    "max_sessions": (6,),
+    "max_sessions": (2, 3),
 }
-TICKS = (1, 20, 40, 61, 101, 400, 950, 1100, 2900)
+TICKS = (1, 20, 40, 61, 101, 101, 101, 400, 400, 950, 950, 1100, 2900)
 BACK = (-20, -500)
 KEEP = (True, False, ["a"], ["a", "n"])
 
@@ -41,7 +41,7 @@ class Drawing:
         self.secrets, self.bad = chance(0.15), chance(0.15)
         self.number = 0
         kinds = list(self._weights())
-        self.kinds = random.sample(kinds, random.randint(3, len(kinds)))
+        self.kinds = random.sample(kinds, random.choice((2, 3, 4, 6, 10, len(kinds))))
 
     def _chance(self, share: float) -> bool:
         return self.random.random() < share
@@ -59,8 +59,12 @@ class Drawing:
         if self.store == "client":
             for name in ("rotate_after", "max_per_owner", "when_full"):
                 options.pop(name, None)
-        number = self.random.randint(2, 12)
-        return s.Scenario(self.store, options, [self.event(0) for _ in range(number)])
+        self.clock = self.clock or "rotate_after" in options
+        events = [self.event(0) for _ in range(self.random.randint(2, 14))]
+        events += (
+            [s.Deliver(browser) for browser in range(BROWSERS)] if "late" in repr(events) else []
+        )
+        return s.Scenario(self.store, options, events)
 
     def event(self, depth: int) -> s.Event:
         random = self.random
@@ -89,7 +93,7 @@ class Drawing:
         return random.choice(choices)
 
     def _browser(self) -> int:
-        return 0 if self._chance(0.75) else self.random.randrange(BROWSERS)
+        return 0 if self._chance(0.85) else self.random.randrange(BROWSERS)
 
     def request(self, depth: int) -> s.Request:
         random = self.random
@@ -104,7 +108,7 @@ class Drawing:
             made.tail = self._ops(depth, random.choice((0, 1, 2)))
         if self.helper and self._chance(0.3):
             made.via, made.end, made.tail = "session_of", "list", []
-        made.late = self._chance(0.15) and made.via == "wsgi"
+        made.late = self._chance(0.3 if depth else 0.1) and made.via == "wsgi"
         if depth < 2 and self.store != "client":
             made.at = self._at(depth)
         return made
@@ -132,8 +136,8 @@ class Drawing:
 
     def _value(self) -> Any:
         self.number += 1
-        if self.number % 11 == 0:
-            return "long" * 30
+        if self._chance(0.1):
+            return "x" * self.random.choice((14, 14, 120))
         return self.number
 
     def _weights(self) -> tuple[str, ...]:

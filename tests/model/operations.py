@@ -91,7 +91,7 @@ CHANGES: dict[str, Work] = {
     "set_object": lambda session, name: session.__setitem__(name, object()),
     "append_object": lambda session, name: _append(session, name, object()),
     "set_nan": lambda session, name: session.__setitem__(name, float("nan")),
-    "set_number_key": lambda session: session.__setitem__(5, 1),  # type: ignore[call-overload]
+    "set_number_key": lambda session: session.__setitem__(5, 1),
 }
 """What changes the session in memory; the next commit writes it."""
 

@@ -27,6 +27,21 @@ class Finding(BaseException):
         self.text = text
 
 
+@dataclass(frozen=True)
+class Wanted:
+    """Which kinds of findings count."""
+
+    ignored: Collection[str] = ()
+    only: Collection[str] = ()
+    """If any: these alone."""
+
+    def wants(self, kind: str) -> bool:
+        return kind not in self.ignored and (not self.only or kind in self.only)
+
+
+EVERYTHING = Wanted()
+
+
 @dataclass(eq=False)
 class Family:
     """One session: its IDs since the last regenerate, newest last, and what it holds."""
@@ -77,7 +92,7 @@ class Oracle:
     """Holds the families, and checks."""
 
     world: World
-    ignored: Collection[str] = ()
+    wanted: Wanted = EVERYTHING
     families: list[Family] = field(default_factory=list)
     by_id: dict[str, Family] = field(default_factory=dict)
     ended: list[str] = field(default_factory=list)
@@ -92,7 +107,9 @@ class Oracle:
     """The first one: what comes after it may be its consequence."""
 
     def check(self, good: Any, kind: str, text: str) -> None:
-        if not good and kind not in self.ignored and self.finding is None:
+        if good or not self.wanted.wants(kind):
+            return
+        if self.finding is None:
             self.finding = Finding(kind, text)
             raise self.finding
 
@@ -177,9 +194,7 @@ class Oracle:
         if now >= family.sure_until or is_nothing(family.state):
             family.must = False
         if family.must:
-            self.check(
-                state is not None, "lost", f"{family.state} is gone, and nobody ended it"
-            )
+            self.check(state is not None, "lost", f"{family.state} is gone, and nobody ended it")
 
     def delivered(self, answer: Answer) -> None:
         """An answer arrived at its browser."""
@@ -196,17 +211,16 @@ class Oracle:
                 "an answer puts an ID back that another request rotated at the same time",
             )
 
-    def evicted(self, handles: list[str], limit: int) -> None:
-        """The memory store ended these for lack of space."""
+    def evicted(self, number: int, limit: int | None) -> None:
+        """The memory store ended so many sessions for lack of space."""
         for family in self.families:
             family.must = False
         with self.world.silence():
             live = len(list(self.world.registry))
         self.check(
-            live + len(handles) > limit,
+            limit is None or live + number > limit,
             "evicted",
-            f"{len(handles)} sessions were evicted, though with {live} others max_sessions={limit}"
-            " isn't reached",
+            f"{number} sessions were evicted, though {live} others live and max_sessions={limit}",
         )
 
     # The registry

@@ -3,44 +3,27 @@
 from __future__ import annotations
 
 import sys
-import typing
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from wsgi_sessions import SessionRegistry, StoreError
 from wsgi_sessions.testing import session_of
 
 from .operations import READS, Boom
-from .oracle import Finding, Oracle
-from .scenario import (
-    Audit,
-    Damage,
-    Deliver,
-    Event,
-    Fail,
-    Forget,
-    NewSecret,
-    Purge,
-    Request,
-    Revoke,
-    RevokeAll,
-    Scenario,
-    Share,
-    Stranger,
-    Tick,
-)
+from .oracle import EVERYTHING, Finding, Oracle, Wanted
+from .outside import Outside
+from .scenario import Event, Fail, Request, Scenario
 from .stores import Stores
 from .visit import Visit
-from .world import NAME, Answer, World, set_cookie
+from .world import NAME, Answer, World, environ, set_cookie
 
 DEEPEST = 2
 """How many requests may run in the middle of each other."""
 
 
-def run(scenario: Scenario, stores: Stores, ignored: Collection[str] = ()) -> Finding | None:
+def run(scenario: Scenario, stores: Stores, wanted: Wanted = EVERYTHING) -> Finding | None:
     """Run it; what was found, if anything was."""
-    runner = Runner(scenario, stores, ignored)
+    runner = Runner(scenario, stores, wanted)
     try:
         for event in scenario.events:
             runner.happen(event)
@@ -54,10 +37,11 @@ def run(scenario: Scenario, stores: Stores, ignored: Collection[str] = ()) -> Fi
 class Runner:
     """The events of one scenario."""
 
-    def __init__(self, scenario: Scenario, stores: Stores, ignored: Collection[str]) -> None:
+    def __init__(self, scenario: Scenario, stores: Stores, wanted: Wanted) -> None:
         self.scenario = scenario
         self.world = World(scenario, stores, self._app)
-        self.oracle = Oracle(self.world, ignored)
+        self.oracle = Oracle(self.world, wanted)
+        self.outside = Outside(self.world, self.oracle)
         self.world.hook = self._before_call
         self._broken_off: dict[int, Fail] = {}
 
@@ -77,12 +61,11 @@ class Runner:
         interrupted = self.visits[-1:]
         for visit in interrupted:
             visit.look_around()
-        silent = not isinstance(event, Request)
-        if silent:
-            with self.world.silence():
-                self._happen(event)
-        else:
+        if isinstance(event, Request):
             self._request(event)
+        else:
+            with self.world.silence():
+                self.outside.happen(event)
         for visit in interrupted:
             visit.look_around()
 
@@ -91,91 +74,10 @@ class Runner:
         if self.world.shared:
             self.oracle.growth()
             self.oracle.audit()
-
-    def _happen(self, event: Event) -> None:
-        world = self.world
-        match event:
-            case Tick(seconds):
-                if seconds < 0:
-                    for family in self.oracle.families:
-                        family.must = family.must and world.clock.now < family.sure_until
-                world.clock.advance(seconds)
-                self.oracle.stranded = self.oracle.stranded or abs(seconds) > 300
-            case Deliver(browser):
-                if world.late[browser]:
-                    answer = world.late[browser].pop()
-                    world.deliver(browser, answer)
-                    self.oracle.delivered(answer)
-            case Forget(browser):
-                world.jars[browser] = None
-            case Share(giver, taker):
-                world.jars[taker] = world.jars[giver]
-            case NewSecret():
-                world.new_secret()
-            case _ if world.shared:
-                self._at_the_store(event)
-
-    def _at_the_store(self, event: Event) -> None:
-        world, oracle = self.world, self.oracle
-        match event:
-            case Revoke(browser):
-                seen = world.peek(world.jars[browser])
-                family = oracle.family_of(seen, world.jars[browser])
-                if seen is not None and family is not None:
-                    done = world.registry.revoke(seen.handle)
-                    oracle.check(done, "revoke", "revoke() of a live session is False")
-                    oracle.check(world.peek(world.jars[browser]) is None, "revoke", "it lives")
-                    oracle.end(family)
-            case RevokeAll(owner, spare):
-                self._revoke_all(owner, spare)
-            case Audit() if not self.visits:
-                oracle.audit()
-            case Purge():
-                world.registry.purge_expired()
-                if not self.visits:
-                    oracle.growth()
-            case Damage(browser, name):
-                self._damage(browser, name)
-            case Stranger(owner):
-                registry = SessionRegistry(world.raw, clock=world.clock)
-                try:
-                    registry.sessions(owner)
-                except StoreError:
-                    pass  # it has no key, and may say so
-            case _:
-                pass
-
-    def _revoke_all(self, owner: str, spare: int | None) -> None:
-        world, oracle = self.world, self.oracle
-        seen = None if spare is None else world.peek(world.jars[spare])
-        living = oracle.living(owner)
-        spared = set() if seen is None else {seen.handle} & living
-        count = world.registry.revoke_all(owner, except_=None if seen is None else seen.handle)
-        if not self.visits:
-            oracle.check(
-                count == len(living - spared),
-                "revoke_all",
-                f"revoke_all is {count}, and {len(living - spared)} sessions lived",
-            )
-        left = oracle.living(owner)
-        oracle.check(left == spared, "revoke_all", f"{len(left - spared)} live on, spared or not")
-        for family in oracle.families:
-            if family.state.owner == owner and not family.ended and not family.unknown:
-                if oracle.look(family) is None:
-                    oracle.end(family)
-
-    def _damage(self, browser: int, name: str) -> None:
-        world = self.world
-        seen = world.peek(world.jars[browser])
-        family = self.oracle.family_of(seen, world.jars[browser])
-        if seen is None or family is None or name not in seen.state.fields:
-            return
-        changes: Any = typing.get_type_hints(type(world.raw).update)["changes"]
-        world.raw.update(seen.handle, changes(set={name: b"\xff\x00"}))
-        family.unknown = True
-        for visit in self.visits:
-            visit.vague = visit.vague or visit.family is family
-        self.oracle.stranded = True
+            with self.world.silence():
+                self.world.registry.purge_expired()
+            self.oracle.audit()
+            self.oracle.check_all()
 
     # Requests
 
@@ -196,10 +98,11 @@ class Runner:
 
     def _after(self, visit: Visit, answer: Answer | None) -> None:
         request, world, oracle = visit.request, self.world, self.oracle
-        limit = self.scenario.options.get("max_sessions")
-        evicted = [e.handle for e in world.events if e.detail.startswith("evicted")]
-        if limit is not None and evicted:
-            oracle.evicted(evicted, limit)
+        evicted = [event.handle for event in world.events if event.detail.startswith("evicted")]
+        if evicted:
+            # A request that ends sessions itself makes the count of the living say less.
+            ends = visit.destroyed or "max_per_owner" in world.options or request.end != "list"
+            oracle.evicted(len(evicted), None if ends else self.scenario.options["max_sessions"])
         oracle.calm = oracle.calm and not visit.faulty
         if answer is not None:
             if request.late:
@@ -208,7 +111,7 @@ class Runner:
                 world.deliver(request.browser, answer)
                 oracle.delivered(answer)
         self._note_use(visit)
-        if not self.visits and not visit.alone_no_more and not visit.faulty:
+        if not self.visits and not visit.disturbed and not visit.faulty:
             self._check_calls(visit)
         if not self.visits and oracle.calm:
             self._check_limit()
@@ -222,7 +125,7 @@ class Runner:
         if visit.lost_write:
             family.must = False
         # Whether a session whose deadline was near was renewed, is seen the next time.
-        family.use(self.world.clock.now, sure=sure and not visit.alone_no_more)
+        family.use(self.world.clock.now, sure=sure and not visit.disturbed)
 
     def _check_calls(self, visit: Visit) -> None:
         if not visit.all_ops():
@@ -238,7 +141,9 @@ class Runner:
 
     def _check_limit(self) -> None:
         limit = self.scenario.options.get("max_per_owner")
-        for owner in self.oracle.owners() if limit is not None and self.world.shared else ():
+        if limit is None or not self.world.shared:
+            return
+        for owner in self.oracle.owners():
             number = len(self.oracle.living(owner))
             self.oracle.check(number <= limit, "max_per_owner", f"{number} sessions of {owner}")
 
@@ -291,9 +196,9 @@ class Runner:
         visit.answered(None if not changed else token or "")
         return Answer(token, self.world.clock.now, visit.faulty) if changed else None
 
-    def _app(self, environ: Any, start_response: Any) -> Iterable[bytes]:
+    def _app(self, made: Any, start_response: Any) -> Iterable[bytes]:
         visit = self.visits[-1]
-        request, session = visit.request, environ["wsgi_sessions.session"]
+        request, session = visit.request, made["wsgi_sessions.session"]
         with self._raising(visit):
             self._do(visit, session, request.ops)
             if request.end == "raise":
@@ -339,7 +244,7 @@ class Runner:
             return lambda data: None
 
         try:
-            body = self.world.middleware(self.world.environ(visit.token), start_response)
+            body = self.world.middleware(environ(visit.token), start_response)
             try:
                 for _ in body:
                     pass

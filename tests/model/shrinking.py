@@ -54,7 +54,8 @@ def _smaller(event: Any) -> Iterator[Any]:
         return
     for number in event.at:
         yield replace(event, at={key: one for key, one in event.at.items() if key != number})
-    for name, plain in (("end", "list"), ("late", False), ("via", "wsgi"), ("tail", [])):
+    plainer: dict[str, Any] = {"end": "list", "late": False, "via": "wsgi", "tail": []}
+    for name, plain in plainer.items():
         if getattr(event, name) != plain:
             yield replace(event, **{name: plain})
     if event.browser:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import tempfile
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, Self
 
 from wsgi_sessions import StoreError
 from wsgi_sessions.stores import ClientSideStore, FileStore, MemoryStore, RedisStore, Store
@@ -72,7 +72,7 @@ class Stores:
         self._redis: Any = None
         self._files: FileStore | None = None
 
-    def __enter__(self) -> Stores:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

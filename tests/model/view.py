@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from .scenario import Op
 
+
 class _Bad:
     def __repr__(self) -> str:
         return "BAD"
@@ -94,9 +95,7 @@ class View:
         set_ = {
             name: value
             for name, value in self.fields.items()
-            if name not in base
-            or base[name] != value
-            or (kept is not None and name not in kept)
+            if name not in base or base[name] != value or (kept is not None and name not in kept)
         }
         return set_, {name for name in base if name not in self.fields}
 
@@ -246,4 +245,3 @@ def transacted(op: Op, state: State | None) -> tuple[State | None, Any]:
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
-

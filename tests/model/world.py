@@ -6,7 +6,7 @@ also between two store calls of a request, without changing what it looks at.
 
 from __future__ import annotations
 
-import io
+import functools
 import re
 from base64 import urlsafe_b64encode
 from collections.abc import Iterator
@@ -26,6 +26,8 @@ from .view import State, bare
 
 IDLE, ABSOLUTE, NAME = 1000.0, 3000.0, "session"
 BEGIN = 1_800_000_000.0
+_ENVIRON: dict[str, Any] = {"PATH_INFO": "/", "REMOTE_ADDR": "192.0.2.1"}
+setup_testing_defaults(_ENVIRON)
 _ID = re.compile(r"[A-Za-z0-9_-]{43}")
 
 
@@ -67,7 +69,6 @@ class World:
         self.jars: list[str | None] = [None] * 3
         self.late: list[list[Answer]] = [[] for _ in self.jars]
         self.quiet = 0
-        self._signed: dict[tuple[str, str], str] = {}
         self._random = Random("IDs")
         self.new_secret()
 
@@ -115,20 +116,12 @@ class World:
         finally:
             self.quiet -= 1
 
-    def environ(self, token: str | None) -> dict[str, Any]:
-        made: dict[str, Any] = {"PATH_INFO": "/", "REMOTE_ADDR": "192.0.2.1"}
-        made["wsgi.input"] = io.BytesIO()
-        if token is not None:
-            made["HTTP_COOKIE"] = f"{NAME}={token}"
-        setup_testing_defaults(made)
-        return made
-
     def peek(self, token: str | None) -> Seen | None:
         """What this token leads to now; nothing is changed."""
         if token is None:
             return None
         with self.silence():
-            session = self.middleware.open_session(self.environ(token))
+            session = self.middleware.open_session(environ(token))
             assert session is not None
             fields = dict(session)
             if session.is_new:
@@ -142,26 +135,52 @@ class World:
 
     def sign(self, session_id: str) -> str:
         """The token of an ID: a middleware on a store of its own gives it out."""
-        known = self._signed.get((session_id, self.secrets[0]))
-        if known is None:
-            signer = SessionMiddleware(
-                self.app,
-                secret_key=self.secrets[0],
-                store=MemoryStore(),
-                cookie=Cookie(NAME),
-                id_factory=lambda: session_id,
-            )
-            environ = self.environ(None)
-            session = signer.open_session(environ)
-            assert session is not None
-            session["any"] = 1
-            known = set_cookie(signer.commit_session(environ))
-            assert known
-            self._signed[session_id, self.secrets[0]] = known
-        return known
+        return _token(session_id, self.secrets[0])
 
     def deliver(self, browser: int, answer: Answer) -> None:
         self.jars[browser] = answer.token
+
+
+def environ(token: str | None) -> dict[str, Any]:
+    made = dict(_ENVIRON)
+    if token is not None:
+        made["HTTP_COOKIE"] = f"{NAME}={token}"
+    return made
+
+
+class _Signer:
+    """Makes tokens of IDs under one secret: a middleware of its own that gives out what it is told."""
+
+    def __init__(self, secret: str) -> None:
+        self.asked = ""
+        self.middleware = SessionMiddleware(
+            _no_app,
+            secret_key=secret,
+            store=MemoryStore(),
+            cookie=Cookie(NAME),
+            id_factory=lambda: self.asked,
+        )
+
+    def sign(self, session_id: str) -> str:
+        self.asked, made = session_id, environ(None)
+        session = self.middleware.open_session(made)
+        assert session is not None
+        session["any"] = 1
+        token = set_cookie(self.middleware.commit_session(made))
+        assert token
+        return token
+
+
+def _no_app(environ: Any, start_response: Any) -> Any:
+    raise AssertionError("it only signs")
+
+
+_signer = functools.cache(_Signer)
+
+
+@functools.cache
+def _token(session_id: str, secret: str) -> str:
+    return _signer(secret).sign(session_id)
 
 
 def set_cookie(headers: list[tuple[str, str]]) -> str | None:
