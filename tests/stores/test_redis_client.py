@@ -218,7 +218,8 @@ class TestCaches:
 
     def test_so_is_one_of_a_cluster(self) -> None:
         client = ClusterClient()
-        client.nodes["b"].connection_pool.cache = object()
+        pool: Any = client.nodes["b"].connection_pool
+        pool.cache = object()
 
         with pytest.raises(ConfigurationError, match="without cache and cache_config"):
             RedisStore(client)
@@ -234,7 +235,7 @@ class TestFaults:
     )
     def test_r1_any_exception_of_the_client_is_a_store_error(self, fault: Exception) -> None:
         told: list[str] = []
-        for name, ask in {
+        asking: dict[str, Callable[[RedisStore], object]] = {
             "load": lambda store: store.load("a" * 64),
             "insert": lambda store: store.insert("a" * 64, a_record()),
             "update": lambda store: store.update("a" * 64, Changes(set={"a": b"1"})),
@@ -243,7 +244,8 @@ class TestFaults:
             "keys": lambda store: list(store.keys()),
             "clear": lambda store: store.clear(),
             "ping": lambda store: store.ping(),
-        }.items():
+        }
+        for name, ask in asking.items():
             store = RedisStore(Client(fault))
             store.subscribe(lambda kind, _, __: told.append(kind))
 
