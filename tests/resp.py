@@ -102,10 +102,10 @@ class Forwarder:
 
     def __call__(self, command: list[bytes]) -> bytes | None:
         with self._connected() as connection:
-            connection.sendall(_packed(command))
-            connection.shutdown(socket.SHUT_WR)
+            # QUIT has the server close the connection once all of its answer is sent.
+            connection.sendall(_packed(command) + _packed([b"QUIT"]))
             with connection.makefile("rb") as stream:
-                answer = stream.read()
+                answer = stream.read().removesuffix(b"+OK\r\n")
         return HANG_UP if command[0] in self.lose else answer
 
     def _connected(self) -> socket.socket:

@@ -166,6 +166,21 @@ def running(binary: str, *options: str) -> Iterator[Server]:
 
 
 @contextlib.contextmanager
+def asked(server: Server) -> Iterator[list[str]]:
+    """The commands that clients send meanwhile, as the server's MONITOR tells them."""
+    commands: list[str] = []
+    with server.client() as client, client.monitor() as monitor, server.client() as other:
+        yield commands
+        other.execute_command("ECHO", "the end")
+        for told in monitor.listen():
+            if told["command"] == "ECHO the end":
+                return
+            # What a script does is told too; what a client says of itself doesn't count.
+            if told["client_type"] != "lua" and not told["command"].startswith("CLIENT"):
+                commands.append(told["command"])
+
+
+@contextlib.contextmanager
 def replicated(binary: str, replicas: int = 1) -> Iterator[tuple[Server, list[Server]]]:
     """A primary, and replicas that have caught up with it."""
     with contextlib.ExitStack() as stack:

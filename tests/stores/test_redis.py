@@ -426,7 +426,7 @@ class TestRoundTrips:
                 warm(store)
             store.insert("a" * 64, a_record())
 
-            with asked(server) as commands:
+            with servers.asked(server) as commands:
                 OPERATIONS[operation](store)
 
             assert len(commands) == 1
@@ -438,7 +438,7 @@ class TestBytes(OnAServer):
     @pytest.mark.parametrize(
         ("operation", "most"),
         [
-            (lambda store, key: store.load(a_key()), 130),
+            (lambda store, key: store.load(key), 130),
             (lambda store, key: store.update(key, Changes()), 130),
             (lambda store, key: store.update(key, Changes(), if_epoch=0), 250),
             (lambda store, key: store.update(key, TOUCH), 250),
@@ -792,18 +792,3 @@ class TestWaitingForReplicas:
 
 def glob(prefix: str) -> str:
     return "".join(f"\\{char}" if char in "[]*?\\" else char for char in prefix) + "*"
-
-
-@contextlib.contextmanager
-def asked(server: servers.Server) -> Iterator[list[str]]:
-    """The commands that clients send meanwhile, as the server's MONITOR tells them."""
-    commands: list[str] = []
-    with server.client() as client, client.monitor() as monitor, server.client() as other:
-        yield commands
-        other.execute_command("ECHO", "the end")
-        for told in monitor.listen():
-            if told["command"] == "ECHO the end":
-                return
-            # What a script does is told too; what a client says of itself doesn't count.
-            if told["client_type"] != "lua" and not told["command"].startswith("CLIENT"):
-                commands.append(told["command"])

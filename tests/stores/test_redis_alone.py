@@ -218,8 +218,9 @@ class TestCommands:
 
 class TestAnswers:
     def test_nothing_is_no_damage(self) -> None:
-        for nothing in ([], {}):
-            store, told = told_of(store_of(nothing))
+        nothing: list[Any] = [[], {}]
+        for answer in nothing:
+            store, told = told_of(store_of(answer))
 
             assert store.load(KEY) is None
             assert told == []

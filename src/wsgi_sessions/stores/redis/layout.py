@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ...errors import StoreError
@@ -104,9 +104,7 @@ def record_of(answer: Any) -> Record:
         ValueError: it can't be read as a record.
         StoreError: these aren't the bytes of a hash, so something changes what the server says.
     """
-    parts = dict(_items(answer)) if isinstance(answer, (list, Mapping)) else {None: None}
-    if not all(isinstance(part, bytes) for part in parts):
-        raise StoreError("the Redis client doesn't give what the server said", operation="load")
+    parts = _parts(answer)
     head = parts.pop(_HEAD, b"")
     numbers = _NUMBERS.match(head)
     if numbers is None:
@@ -157,12 +155,20 @@ def time_text(seconds: float) -> bytes:
     return _number(deadline(seconds))
 
 
-def _items(answer: Any) -> Iterable[tuple[Any, Any]]:
-    # A hash is a map in RESP3, and a list in RESP2.
-    if isinstance(answer, Mapping):
-        return answer.items()
-    parts = iter(answer)
-    return zip(parts, parts, strict=True)
+def _parts(answer: Any) -> dict[bytes, bytes]:
+    pairs: Any = answer
+    if isinstance(answer, list):  # in RESP2; in RESP3 a hash is a map
+        pairs = zip(pairs[::2], pairs[1::2], strict=True)
+    elif not isinstance(answer, dict):
+        raise _not_the_servers()
+    parts: dict[bytes, bytes] = dict(pairs)
+    if not {bytes}.issuperset(map(type, parts)):
+        raise _not_the_servers()
+    return parts
+
+
+def _not_the_servers() -> StoreError:
+    return StoreError("the Redis client doesn't give what the server said", operation="load")
 
 
 def _counted(number: int) -> int:
