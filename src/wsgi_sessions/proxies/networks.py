@@ -1,6 +1,6 @@
 """Networks of proxies, as settings name them: checked once, then asked per address.
 
-No header is read here: which entry is the client's is for `proxies` to find.
+No header is read here: which entry is the client's is for `families` to find.
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ import re
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Network, ip_address, ip_network
 
-from ._options import closest
-from .errors import ConfigurationError
+from .._options import closest
+from ..errors import ConfigurationError
 
 UNIX = "unix"
 """Stands for the peers of a unix socket, which have no address."""
