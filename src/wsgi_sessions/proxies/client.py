@@ -10,7 +10,7 @@ from functools import lru_cache
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from .parsing import DEFAULT_PORTS, MAX_ENTRY, parse_address, parse_host, parse_port
+from .parsing import DEFAULT_PORTS, MAX_ENTRY, parse_address, parse_host, parse_port, parse_scheme
 
 PROBLEMS: Mapping[str, str] = MappingProxyType(
     {
@@ -85,9 +85,7 @@ def _own_client(
 ) -> Client:
     # Cached, because these are the same for request after request, behind a proxy all of them.
     peer = parse_address(remote) if len(remote) <= MAX_ENTRY else None
-    scheme = scheme.lower()
-    if scheme not in DEFAULT_PORTS:
-        scheme = "http"
+    scheme = parse_scheme(scheme) or "http"
     port = parse_port(str(server_port or ""))
     parsed = parse_host(host)
     if parsed is not None:
