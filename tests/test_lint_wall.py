@@ -22,7 +22,7 @@ middleware
 exchange
 engine registry checks doctor
 session headers stores proxies
-transport proxies.probe stores.url stores.client
+transport proxies.probe proxies.advice stores.url stores.client
 lifetime cookie proxies.resolve rotation owners sealing stores.file stores.memory stores.redis
 proxies.families proxies.probe_page
 fields events aead proxies.settings proxies.client signing lifecycle

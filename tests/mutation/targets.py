@@ -47,6 +47,7 @@ TESTS: dict[str, tuple[str, ...]] = {
     "proxies.resolve": _PROXIES,
     "proxies.parsing": ("tests/test_proxy_parsing.py", *_PROXIES),
     "proxies.networks": _PROXIES,
+    "proxies.advice": ("tests/test_proxy_advice.py", "tests/test_proxied_sessions.py"),
     "stores.base": (
         "tests/stores/test_memory.py",
         "tests/stores/test_url.py",

@@ -9,7 +9,8 @@ X-Real-IP, CF-Connecting-IP, X-Forwarded-Ssl and their like are never read: a pr
 them rarely removes what the client sent.
 
 `parsing` reads texts, `networks` and `settings` hold what was configured, `families` reads either
-family of headers, `resolve` puts the answer together, and `probe` shows a chain as it arrives.
+family of headers, `resolve` puts the answer together, `advice` says in the log what seems to be
+set wrongly, and `probe` shows a chain as it arrives.
 """
 
 from __future__ import annotations

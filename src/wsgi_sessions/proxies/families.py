@@ -23,7 +23,7 @@ from .parsing import (
 )
 from .settings import TrustedProxies
 
-_X_FORWARDED = {
+X_FORWARDED = {
     "for": "HTTP_X_FORWARDED_FOR",
     "proto": "HTTP_X_FORWARDED_PROTO",
     "host": "HTTP_X_FORWARDED_HOST",
@@ -51,7 +51,7 @@ class XForwarded:
         return self.read("for", parse_address)
 
     def _walk(self, peer: str | None) -> str | None:
-        header = self.environ.get(_X_FORWARDED["for"])
+        header = self.environ.get(X_FORWARDED["for"])
         if header is None:
             if peer is None:
                 self.problems.append("for_absent")
@@ -73,7 +73,7 @@ class XForwarded:
 
     def read(self, kind: str, parse: Callable[[str], T | None]) -> T | None:
         """The value of the entry that counts; None, with the reason noted, if there is none."""
-        header = self.environ.get(_X_FORWARDED[kind])
+        header = self.environ.get(X_FORWARDED[kind])
         if header is None:
             # Host, port and prefix are what they are unless a proxy says otherwise.
             if kind in ("for", "proto"):
@@ -173,4 +173,4 @@ class Forwarded:
         return parsed
 
     def other_family_present(self) -> bool:
-        return any(key in self.environ for key in _X_FORWARDED.values())
+        return any(key in self.environ for key in X_FORWARDED.values())

@@ -84,6 +84,20 @@ def nth_from_right(
     return text, end
 
 
+def entries_from_right(
+    header: str | None, before: Callable[[str, int], tuple[str, int]], most: int
+) -> list[str]:
+    """The entries of a header, the rightmost first, at most so many; none if it is missing."""
+    entries: list[str] = []
+    end = -1 if header is None else len(header)
+    while header is not None and end >= 0 and len(entries) < most:
+        text, end = before(header, right := end)
+        entries.append(text)
+        if end == right:
+            break  # unreadable from there on
+    return entries
+
+
 def entry_before(header: str, end: int) -> tuple[str, int]:
     """The entry that ends there, trimmed, and where the one to its left ends: -1 if there is none.
 

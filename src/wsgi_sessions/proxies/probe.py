@@ -8,13 +8,13 @@ sees the addresses of the proxies. It shows no other headers, no cookies and no 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from urllib.parse import parse_qs, quote
 
 from .client import PROBLEMS, Client
 from .networks import is_unix
-from .parsing import element_before, entry_before, parse_element
+from .parsing import element_before, entries_from_right, entry_before, parse_element
 from .probe_page import FORGED_ADDRESS, FORGED_SCHEME, POLICY, page
 from .resolve import CLIENT_KEY, original_environ, resolve_client
 from .settings import MAX_HOPS, TrustedProxies
@@ -91,31 +91,25 @@ class _Seen(NamedTuple):
 
 def _look(environ: Mapping[str, Any], family: Family) -> _Seen:
     if family == "x-forwarded":
-        addresses = _entries(environ.get("HTTP_X_FORWARDED_FOR"), entry_before)
-        schemes = _entries(environ.get("HTTP_X_FORWARDED_PROTO"), entry_before)
+        addresses = entries_from_right(
+            environ.get("HTTP_X_FORWARDED_FOR"), entry_before, _MAX_ENTRIES
+        )
+        schemes = entries_from_right(
+            environ.get("HTTP_X_FORWARDED_PROTO"), entry_before, _MAX_ENTRIES
+        )
         return _Seen(
             family, addresses, _count(addresses, FORGED_ADDRESS), _count(schemes, FORGED_SCHEME)
         )
     elements = [
         {} if isinstance(parameters, str) else parameters
         for parameters in map(
-            parse_element, _entries(environ.get("HTTP_FORWARDED"), element_before)
+            parse_element,
+            entries_from_right(environ.get("HTTP_FORWARDED"), element_before, _MAX_ENTRIES),
         )
     ]
     addresses = [element.get("for", "") for element in elements]
     hops = _count(addresses, FORGED_ADDRESS)
     return _Seen(family, addresses, hops, int(bool(hops) and "proto" in elements[hops - 1]))
-
-
-def _entries(header: str | None, before: Callable[[str, int], tuple[str, int]]) -> list[str]:
-    entries: list[str] = []
-    end = -1 if header is None else len(header)
-    while header is not None and end >= 0 and len(entries) < _MAX_ENTRIES:
-        text, end = before(header, right := end)
-        entries.append(text)
-        if end == right:
-            break  # unreadable from there on
-    return entries
 
 
 def _count(entries: list[str], forged: str) -> int:
