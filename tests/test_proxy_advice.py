@@ -40,6 +40,11 @@ def fed(settings: int | TrustedProxies, *requests: dict[str, Any], times: int = 
     return advice
 
 
+def answer(_environ: dict[str, Any], start_response: Any) -> list[bytes]:
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return [b"ok"]
+
+
 # With nobody trusted
 
 
@@ -88,9 +93,8 @@ def test_p3_request_after_request_without_the_header_is_told_once(
 
 
 def test_p3_is_told_by_the_middleware_once_per_process(said: Any) -> None:
-    app = SessionMiddleware(lambda _e, start: [start("200 OK", []), b""][1:], secret_key=SECRET,
-                            trusted_proxies=1)  # fmt: skip
-    other = SessionMiddleware(app.app, secret_key=SECRET, trusted_proxies=1)
+    app = SessionMiddleware(answer, secret_key=SECRET, trusted_proxies=1)
+    other = SessionMiddleware(answer, secret_key=SECRET, trusted_proxies=1)
 
     for each in (app, other):
         for _ in range(2 * ENOUGH):
@@ -240,6 +244,7 @@ def test_a_scheme_that_is_always_missing_is_told(
         (TrustedProxies(1, peers=("10.0.0.0/8",)), "192.0.2.1", "add '192.0.2.1' to peers"),
         (TrustedProxies(1, peers=("10.0.0.0/8",)), "", "add 'unix' to peers"),
         (TrustedProxies(networks=("10.0.0.0/8",)), "192.0.2.1", "add '192.0.2.1' to networks"),
+        (TrustedProxies(networks=("10.0.0.0/8",)), "", "add 'unix' to peers"),
     ],
 )
 def test_headers_from_a_peer_that_is_never_trusted_are_told(
@@ -260,11 +265,6 @@ def test_a_finding_is_made_from_the_request_alone() -> None:
 
 
 # Werkzeug's ProxyFix beside us
-
-
-def answer(_environ: dict[str, Any], start_response: Any) -> list[bytes]:
-    start_response("200 OK", [("Content-Type", "text/plain")])
-    return [b"ok"]
 
 
 def inside(hops: int, **options: int) -> Any:
@@ -320,7 +320,8 @@ def test_p5_nothing_is_said_where_only_one_changes_the_address(
 
 def test_p5_a_key_of_that_name_that_is_something_else_is_survived(said: Any) -> None:
     advice = fed(1, through(CLIENT, **{"werkzeug.proxy_fix.orig": "x"}))
-    made = environ(**{"werkzeug.proxy_fix.orig": None})
+    made = environ()
+    made["werkzeug.proxy_fix.orig"] = None
 
     advice.look_back(made, resolve_client(made, 0))
 

@@ -265,12 +265,15 @@ def _proto(row: _Row) -> str:
 
 
 def _peer(row: _Row) -> str:
-    peer = row.client.ip or "a unix socket"
-    option = "peers" if row.proxies.peers else "networks"
+    trusted = "peers" if row.proxies.peers else "networks"
+    if row.client.ip is None:
+        peer, add = "a unix socket", "'unix' to peers"
+    else:
+        peer, add = row.client.ip, f"{row.client.ip!r} to {trusted}"
     return (
         f"Request after request comes with {row.headers[0]} from {peer}, which isn't one of the"
-        f" trusted {option}, so that peer counts as the client. If it is a proxy of yours, add"
-        f" {row.client.ip or 'unix'!r} to {option}."
+        f" trusted {trusted}, so that peer counts as the client. If it is a proxy of yours, add"
+        f" {add}."
     )
 
 
