@@ -56,6 +56,13 @@ MAX_MOVES = 16
 """How many rotations a destroy() follows: more in one request means a broken clock."""
 
 
+_AFTER_COMMA = (
+    "The session's cookie was found after a comma: a server or proxy joins several Cookie lines of"
+    " HTTP/2 by comma instead of '; ' (RFC 9113 section 8.2.3). It works, but a cookie whose name"
+    " has a prefix, such as __Host-, would be lost. Let the proxy in front join them."
+)
+
+
 class Settings(NamedTuple):
     """What the middleware was told, checked and in plain values."""
 
@@ -118,7 +125,8 @@ class Engine:
         visit.user_agent = environ.get("HTTP_USER_AGENT")
         visit.forwarded_proto = environ.get("HTTP_X_FORWARDED_PROTO")
         visit.transport = transport
-        visit.tokens = transport.values(environ)
+        sent = transport.candidates(environ)
+        visit.tokens = sent.values
         visit.scheme = environ.get("wsgi.url_scheme")
         visit.secure = visit.scheme == "https"
         visit.store = self._store if self._settings.seal is None else MemoryStore()
@@ -132,6 +140,10 @@ class Engine:
             self._emit("store_error", visit, detail=f"{error.operation or 'load'}: {error}")
         if not found:
             self._start(visit, now)
+            if sent.beyond is not None and visit.error is None:
+                self._emit("cookie_not_found", visit, detail=sent.beyond)
+        elif sent.after_comma:
+            self._events.explain("cookie-after-comma", _AFTER_COMMA, per_process=True)
         return visit
 
     def _start(self, visit: Visit, now: float) -> None:
@@ -180,7 +192,7 @@ class Engine:
             self._emit("old_secret", visit)
         return True
 
-    def _verified(self, visit: Visit, values: list[str]) -> list[tuple[Identity, bool]]:
+    def _verified(self, visit: Visit, values: tuple[str, ...]) -> list[tuple[Identity, bool]]:
         if self._settings.seal is not None:
             return self._unsealed(visit, values, self._settings.seal)
         tokens: list[tuple[Identity, bool]] = []
@@ -193,7 +205,7 @@ class Engine:
         return tokens
 
     def _unsealed(
-        self, visit: Visit, values: list[str], seal: ClientSeal
+        self, visit: Visit, values: tuple[str, ...], seal: ClientSeal
     ) -> list[tuple[Identity, bool]]:
         tokens: list[tuple[Identity, bool]] = []
         for value in values:
@@ -584,7 +596,7 @@ class Engine:
         if cookie is CookieStep.EXPIRE:
             return visit.transport.expire(secure=secure)
         return visit.transport.set(
-            self._token(visit), secure=secure, max_age=self._max_age(visit, now)
+            self._token(visit), secure=secure, max_age=self._max_age(visit, now), now=now
         )
 
     def _was_only_read(self, visit: Visit, now: float) -> bool:

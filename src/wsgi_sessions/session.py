@@ -64,7 +64,7 @@ class Visit:
     """The headers User-Agent and X-Forwarded-Proto as they came, or None."""
     scheme: object
     transport: Transport
-    tokens: list[str]
+    tokens: tuple[str, ...]
     """What the client sent under our name, unchecked."""
     store: Store
     shared: bool

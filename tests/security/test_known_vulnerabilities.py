@@ -182,13 +182,13 @@ def test_no_other_spelling_is_a_prefixed_name(vulnerability: str, form: str) -> 
 
 
 @known("CVE-2016-7401", "CVE-2023-26049")
-def test_quotes_and_commas_separate_nothing_and_swallow_nothing(vulnerability: str) -> None:
+def test_quotes_separate_nothing_and_swallow_nothing(vulnerability: str) -> None:
     site, browser = started()
     good = token(browser)
 
     for header in (f'x="a; session={good}; b"', f'a="; session={good}', f"a=[b]; session={good}"):
         assert site.run(sending(site, header), read).text == "{'a': 1}"
-    for header in (f"x=a,session={good}", f'x="session={good}"', f'session="{good}"'):
+    for header in (f"x=a session={good}", f'x="session={good}"', f'x="a\\",session={good}"'):
         assert site.run(sending(site, header), read).text == "{}"
 
 
