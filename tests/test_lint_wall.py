@@ -21,21 +21,20 @@ __init__ cli flask testclient
 middleware
 exchange
 engine registry checks doctor
-session headers stores
-transport probe stores.url stores.client
-lifetime cookie proxies rotation owners sealing stores.file stores.memory stores.redis
-fields events aead networks signing lifecycle
+session headers stores proxies
+transport proxies.probe proxies.advice stores.url stores.client
+lifetime cookie proxies.resolve rotation owners sealing stores.file stores.memory stores.redis
+proxies.families proxies.probe_page
+fields events aead proxies.settings proxies.client signing lifecycle
+proxies.networks
 _options stores.base stores.directory stores.packing stores.wire
-errors record notes codec forwarding stores.lua
+errors record notes codec proxies.parsing stores.lua
 """
 RANK = {
     name: rank
     for rank, line in enumerate(reversed(LAYERS.strip().splitlines()))
     for name in line.split()
 }
-
-# Imported late, where it is wanted, because few apps do.
-LATE = {("proxies", "probe")}
 
 
 def module_name(path: Path) -> str:
@@ -91,7 +90,7 @@ def wrong_way(name: str, source: str) -> list[str]:
     return [
         f"{name} imports {other}"
         for other in sorted(imports(name, source))
-        if RANK[other] >= RANK[name] and (name, other) not in LATE
+        if RANK[other] >= RANK[name]
     ]
 
 
@@ -135,7 +134,7 @@ def test_stores_know_records_and_errors_and_nothing_of_http(name: str) -> None:
     assert others <= {"record", "errors", "_options"}
 
 
-@pytest.mark.parametrize("name", ["lifecycle", "record", "codec", "fields", "forwarding"])
+@pytest.mark.parametrize("name", ["lifecycle", "record", "codec", "fields", "proxies.parsing"])
 def test_the_core_has_neither_clock_nor_input_and_output(name: str) -> None:
     edges = {"os", "io", "time", "random", "secrets", "socket", "logging", "threading", "pathlib"}
     seen = {

@@ -20,8 +20,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wsgi_sessions import proxies
-from wsgi_sessions.probe import ProxyProbe, survey
 from wsgi_sessions.proxies import PROBLEMS, as_trusted_proxies, resolve_client, rewrite_environ
+from wsgi_sessions.proxies.probe import ProxyProbe, survey
 
 FORGED = "192.0.2.66"
 

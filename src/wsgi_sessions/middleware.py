@@ -47,6 +47,7 @@ from .proxies import (
     read_own,
     rewrite_environ,
 )
+from .proxies.advice import PROXY_FIX_KEY, ProxyAdvice
 from .registry import SessionRegistry
 from .session import Phase, Session, is_over, transport_of
 from .stores import ClientSideStore, Store
@@ -174,6 +175,7 @@ class SessionMiddleware:
         self._resolves = self._proxies != TrustedProxies()
         own_clock = clock or _now
         self._events = EventSink(as_listeners(on_event), own_clock)
+        self._proxy_advice = ProxyAdvice(self._events, self._proxies)
         limits = Limits(lifetime.idle_seconds, lifetime.absolute_seconds)
         seal = (
             ClientSeal(secrets, encrypt=self.store.encrypt)
@@ -270,6 +272,8 @@ class SessionMiddleware:
         except BaseException:
             exchange.abandon()
             raise
+        if PROXY_FIX_KEY in environ:
+            self._proxy_advice.look_back(environ, environ[CLIENT_KEY])
         return exchange.answer(body)
 
     def open_session(self, environ: WSGIEnvironment) -> Session | None:
@@ -319,11 +323,13 @@ class SessionMiddleware:
     def _enter(self, environ: WSGIEnvironment) -> Transport | None:
         """Who asks, and how its token travels; None where the cookie's path isn't this one's."""
         if self._resolves:
-            rewrite_environ(environ, self._proxies)
+            client = rewrite_environ(environ, self._proxies)
+            if not self._proxy_advice.settled:
+                self._proxy_advice.look(environ, client)
         elif CLIENT_KEY not in environ:
-            environ[CLIENT_KEY] = read_own(environ)
+            client = environ[CLIENT_KEY] = read_own(environ)
             if "HTTP_X_FORWARDED_PROTO" in environ:
-                self._explain_proxy(environ)
+                self._proxy_advice.look(environ, client)
         if self._warn_processes and environ.get("wsgi.multiprocess"):
             self._explain_processes()
         site = self._site if self._choose is None else self._choose(self._chosen_cookie(environ))
@@ -342,16 +348,6 @@ class SessionMiddleware:
                 f"SessionMiddleware: the cookie function gave {cookie!r}; return a Cookie"
             )
         return cookie
-
-    def _explain_proxy(self, environ: WSGIEnvironment) -> None:
-        if "https" in str(environ["HTTP_X_FORWARDED_PROTO"]).lower():
-            self._events.explain(
-                "untrusted-proxy",
-                "A request has X-Forwarded-Proto: https, but trusted_proxies is 0, so it counts as"
-                " plain http. If a proxy of yours set that header, set trusted_proxies to the"
-                " number of proxies in front of the app (mount ProxyProbe to find it).",
-                per_process=True,
-            )
 
     def _explain_processes(self) -> None:
         self._warn_processes = False

@@ -296,6 +296,7 @@ class Committer:
             self._token(stored, request.transport.purpose, state),
             secure=request.secure,
             max_age=max(0, int(stored.deadline - now)) if stored.notes.persistent else None,
+            now=now,
         )
 
     def _token(self, stored: Stored, purpose: str, state: SessionState) -> str:

@@ -69,9 +69,10 @@ class Engine:
         # request's garbage until the collector runs.
         client = environ.get(CLIENT_KEY)
         scheme = environ.get("wsgi.url_scheme")
+        sent = transport.candidates(environ)
         request = Request(
             transport,
-            tuple(transport.values(environ)),
+            sent.values,
             scheme == "https",
             scheme,
             client.ip if isinstance(client, Client) else None,
@@ -87,6 +88,11 @@ class Engine:
             state.error = error
             detail = f"{error.operation or 'load'}: {error}"
             self._reports.emit("store_error", request, detail=detail)
+        if state.stored is not None:
+            if sent.after_comma:
+                self._reports.after_comma()
+        elif sent.beyond is not None and state.error is None:
+            self._reports.emit("cookie_not_found", request, detail=sent.beyond)
         return state
 
     def _adopt(self, state: SessionState, presented: Presented) -> None:

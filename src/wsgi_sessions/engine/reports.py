@@ -65,6 +65,17 @@ class Reports:
             " for development over http, use Cookie(secure='auto').",
         )
 
+    def after_comma(self) -> None:
+        """A cookie was found where only a server's mistake puts it."""
+        self._events.explain(
+            "cookie-after-comma",
+            "The session's cookie was found after a comma: a server or proxy joins several Cookie"
+            " lines of HTTP/2 by comma instead of '; ' (RFC 9113 section 8.2.3). It works, but a"
+            " cookie whose name has a prefix, such as __Host-, would be lost. Let the proxy in"
+            " front join them.",
+            per_process=True,
+        )
+
     def late_access(self) -> None:
         """Vary could not be added to a response."""
         self._events.explain(

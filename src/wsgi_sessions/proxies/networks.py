@@ -1,6 +1,6 @@
 """Networks of proxies, as settings name them: checked once, then asked per address.
 
-No header is read here: which entry is the client's is for `proxies` to find.
+No header is read here: which entry is the client's is for `families` to find.
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ import re
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Network, ip_address, ip_network
 
-from ._options import closest
-from .errors import ConfigurationError
+from .._options import closest
+from ..errors import ConfigurationError
 
 UNIX = "unix"
 """Stands for the peers of a unix socket, which have no address."""
@@ -19,6 +19,7 @@ _RANGES = {
     "linklocal": ("169.254.0.0/16", "fe80::/10"),
     "uniquelocal": ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7"),
 }
+_UNIX_NAMES = frozenset({"", "localhost", "<local>", "0.0.0.0"})  # noqa: S104 # nothing is bound to it
 _MAPPED = IPv6Network("::ffff:0:0/96")
 _WIDEST = {4: 8, 6: 16}
 _NETWORK_TEXT = re.compile(r"[0-9A-Fa-f:.]+(?:/[0-9.]+)?")
@@ -130,6 +131,7 @@ def within(address: str, networks: tuple[str, ...]) -> bool:
 
 def is_unix(remote: str) -> bool:
     """Whether this REMOTE_ADDR is what servers write for a peer on a unix socket."""
-    # gunicorn writes nothing, waitress "localhost", nginx "unix:", others "@", as the kernel shows
-    # a socket without a name.
-    return not remote or remote == "localhost" or remote.startswith(("unix:", "@"))
+    # gunicorn writes nothing, waitress "localhost", nginx "unix:", Werkzeug "<local>", uWSGI
+    # "0.0.0.0" (nobody's address, so that no other peer can have it), others "@", as the kernel
+    # shows a socket without a name.
+    return remote in _UNIX_NAMES or remote.startswith(("unix:", "@"))

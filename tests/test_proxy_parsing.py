@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from wsgi_sessions.forwarding import (
+from wsgi_sessions.proxies.parsing import (
     element_before,
     entry_before,
     nth_from_right,

@@ -15,6 +15,9 @@ from typing import NamedTuple
 from urllib.parse import unquote_to_bytes
 
 DEFAULT_PORTS = {"http": 80, "https": 443}
+# Traefik names the scheme of a WebSocket's handshake so; it is an HTTP request all the same
+# (RFC 6455 section 3).
+_SCHEMES = {"http": "http", "https": "https", "ws": "http", "wss": "https"}
 MAX_ENTRY = 512
 """Characters; a longer entry is malformed, unread. It bounds the work, and the caches below."""
 _MAX_ELEMENT = 1024
@@ -43,14 +46,18 @@ _PREFIX = re.compile(
     r"(?:[A-Za-z0-9._~!$&'()*+=:@-]|%(?![01]|2[35EF]|3[BF]|5C|7F)[0-9A-F]{2})+)+",
     re.IGNORECASE | re.ASCII,
 )
-# RFC 7239 section 4: forwarded-pair, with the optional blanks around ";" that many write.
+# RFC 7239 section 4: forwarded-pair, with the optional blanks around ";" that many write, and with
+# addresses that lack the quotes which their colons ask for, as AWS API Gateway sends them.
 _PAIR = re.compile(
     r"[ \t]*"
     r"(?:(?P<name>[!#$%&'*+\-.^_`|~0-9A-Za-z]+)="
     r"(?:(?P<token>[!#$%&'*+\-.^_`|~0-9A-Za-z]+)"
+    r"|(?P<bare>[0-9.]{7,15}:[0-9]{1,5}|\[[0-9A-Fa-f:.]{2,45}\](?::[0-9]{1,5})?)"
     r'|"(?P<quoted>(?:[\t !#-\[\]-~\x80-\xff]|\\[\t -~\x80-\xff])*)"))?'
     r"[ \t]*(?:;|\Z)"
 )
+_NODES = ("for", "by")
+# The parameters that hold an address.
 _QUOTED_PAIR = re.compile(r"\\(.)", re.DOTALL)
 # RFC 7239 section 6: an address or a name, each with a port that may be a name, too.
 _OBFUSCATED = r"_[A-Za-z0-9._-]+"
@@ -75,6 +82,20 @@ def nth_from_right(
         if end == right:
             break  # unreadable from there on
     return text, end
+
+
+def entries_from_right(
+    header: str | None, before: Callable[[str, int], tuple[str, int]], most: int
+) -> list[str]:
+    """The entries of a header, the rightmost first, at most so many; none if it is missing."""
+    entries: list[str] = []
+    end = -1 if header is None else len(header)
+    while header is not None and end >= 0 and len(entries) < most:
+        text, end = before(header, right := end)
+        entries.append(text)
+        if end == right:
+            break  # unreadable from there on
+    return entries
 
 
 def entry_before(header: str, end: int) -> tuple[str, int]:
@@ -154,9 +175,8 @@ def parse_address(text: str) -> str | None:
 
 @lru_cache(maxsize=64)
 def parse_scheme(text: str) -> str | None:
-    """``"http"`` or ``"https"``, from any letter case."""
-    scheme = text.lower()
-    return scheme if scheme in DEFAULT_PORTS else None
+    """``"http"`` or ``"https"``, from any letter case; the schemes of WebSockets count as these."""
+    return _SCHEMES.get(text.lower())
 
 
 class Host(NamedTuple):
@@ -223,8 +243,13 @@ def parse_element(text: str) -> dict[str, str] | str:
         name = match["name"].lower()
         if name in parameters:
             return "fwd_dup"
-        token = match["token"]
-        parameters[name] = _QUOTED_PAIR.sub(r"\1", match["quoted"]) if token is None else token
+        if match["quoted"] is not None:
+            parameters[name] = _QUOTED_PAIR.sub(r"\1", match["quoted"])
+            continue
+        bare = match["bare"]
+        if bare is not None and (name not in _NODES or parse_address(bare) is None):
+            return "fwd_malformed"
+        parameters[name] = bare or match["token"]
     return parameters
 
 
