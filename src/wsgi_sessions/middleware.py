@@ -337,7 +337,11 @@ class SessionMiddleware:
         header = self._header_transport
         if header is not None and header.environ_key in environ:
             transport = header
-        elif not site.everywhere and not site.covers(environ):
+        elif not (
+            site.everywhere
+            or site.covers(environ)
+            or self._engine.is_presented(environ, transport)
+        ):
             return None
         return transport
 

@@ -95,6 +95,11 @@ class Engine:
             self._reports.emit("cookie_not_found", request, detail=sent.beyond)
         return state
 
+    def is_presented(self, environ: Environ, transport: Transport) -> bool:
+        """Whether a token of ours came with this request, whatever it leads to."""
+        tokens = transport.candidates(environ).values
+        return any(self._loader.is_genuine(token, transport) for token in tokens)
+
     def _adopt(self, state: SessionState, presented: Presented) -> None:
         state.passed_over = presented.passed_over
         if presented.stored is not None:

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from ..crypto.session_id import SessionID
 from ..data.notes import CorruptNotes, Notes, load_notes
+from ..http.transport import Transport
 from ..record import Record
 from .decisions import GRACE, death_at, in_grace
 from .reports import Reports
@@ -70,6 +71,13 @@ class Loader:
             if session_id.key not in live or not moved:
                 live[session_id.key] = stored, moved, secret > 0
         return self._chosen(request, list(live.values()))
+
+    def is_genuine(self, token: str, transport: Transport) -> bool:
+        """Whether we made this token, whether or not there is a session behind it."""
+        seal = self._settings.seal
+        if seal is not None:
+            return seal.open(token, transport.purpose) is not None
+        return transport.signer.verify(token) is not None
 
     def _chosen(self, request: Request, live: list[tuple[Stored, bool, bool]]) -> Presented:
         if not live:

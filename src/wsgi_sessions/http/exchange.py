@@ -142,6 +142,9 @@ class Exchange:
         status, headers, exc_info = self._status or "", self._headers, self._exc_info
         state = state_of(self._session)
         if state is not None:
+            if state.error is not None and status[:3] == "500":
+                # A framework made a page of its own of the StoreError.
+                raise state.error
             failed = status[:1] == "5" and not self._settings.save_on_error
             response = Response(failed, is_public(headers), final=phase is Phase.OVER)
             self._token = self._settings.engine.commit(state, response)
