@@ -22,6 +22,7 @@ from itsdangerous import Signer
 from ._options import check_flag, checked_options
 from .cookie import MAX_BYTES
 from .crypto.encryption import Sealer
+from .crypto.session_id import is_id
 from .crypto.signing import derive_key
 from .errors import SessionTooLarge, UnsupportedByStore
 from .record import Changes, Record, UpdateResult
@@ -233,8 +234,9 @@ def _unpack(packed: bytes) -> tuple[str, Record]:
         at += name_length
         fields[name] = packed[at : at + length]
         at += length
-    if at != len(packed):
+    session_id = parts[0].decode("ascii")
+    if at != len(packed) or not is_id(session_id):
         raise ValueError("truncated")
     owner = parts[1].decode("utf-8") or None
     record = Record(fields, parts[2], used_at, expires_at, version, epoch, owner)
-    return parts[0].decode("ascii"), record
+    return session_id, record

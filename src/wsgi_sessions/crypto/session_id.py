@@ -69,6 +69,11 @@ def new_id() -> str:
     return _base64url(os.urandom(SELECTOR_BYTES + VERIFIER_BYTES))
 
 
+def is_id(text: str) -> bool:
+    """Whether this has the form of a session ID."""
+    return _ID.fullmatch(text) is not None
+
+
 class IDFactory:
     """Makes new IDs.
 
@@ -88,7 +93,7 @@ class IDFactory:
             ConfigurationError: the function gave something that is not an ID.
         """
         text = self._make()
-        if not isinstance(text, str) or _ID.fullmatch(text) is None:  # pyright: ignore[reportUnnecessaryIsInstance] # the app's function may give anything
+        if not isinstance(text, str) or not is_id(text):  # pyright: ignore[reportUnnecessaryIsInstance] # the app's function may give anything
             raise ConfigurationError(
                 "id_factory gave something that is not a session ID; it must return 32 bytes as a"
                 " str of 43 base64url characters (A-Z a-z 0-9 - _), each time others"
