@@ -13,10 +13,8 @@ def raw(store: Store) -> bytes:
     if isinstance(store, FileStore):
         return _raw_directory(store.path)
     if isinstance(store, MemoryStore):
-        shards = store._shards.values()
-        return repr([shard.rows for shard in shards]).encode() + b"".join(
-            row for shard in shards for row in shard.rows.values()
-        )
+        rows = [shard.rows for shard in store._shards.values()]
+        return repr(rows).encode() + b"".join(row for each in rows for row in each.values())
     return _raw_redis(store)
 
 
