@@ -23,8 +23,7 @@ from wsgi_sessions import (
     StoreError,
     TooManySessions,
 )
-from wsgi_sessions.engine.owners import list_key
-from wsgi_sessions.record import Changes
+from wsgi_sessions.record import Changes, list_key
 from wsgi_sessions.stores import FileStore, MemoryStore
 from wsgi_sessions.testing import FaultyStore
 

@@ -17,8 +17,7 @@ import pytest
 from acts import destroy, id_of, nothing, put, read
 from wsgi import Browser, Site, call, environ
 from wsgi_sessions import Lifetime, Session, SessionMiddleware, SessionTooLarge, StoreError
-from wsgi_sessions.engine.owners import list_key
-from wsgi_sessions.record import Changes
+from wsgi_sessions.record import Changes, list_key
 from wsgi_sessions.stores import ClientSideStore, FileStore, MemoryStore, Store
 from wsgi_sessions.testing import FaultyStore, session_of
 

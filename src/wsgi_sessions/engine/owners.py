@@ -19,7 +19,6 @@ an entry away: a record that can't be read is not absent.
 
 from __future__ import annotations
 
-import hashlib
 import math
 import struct
 from collections.abc import Callable, Collection, Iterable, Mapping
@@ -28,7 +27,7 @@ from typing import NamedTuple
 from ..data.codec import CorruptField
 from ..data.notes import CorruptNotes, Notes, load_notes
 from ..errors import StoreError
-from ..record import LIST_OWNER, Changes, Record, UpdateResult
+from ..record import LIST_OWNER, Changes, Record, UpdateResult, list_key
 from ..stores.base import Store
 from .backoff import ATTEMPTS, back_off
 from .decisions import deadline_of
@@ -89,15 +88,6 @@ class Listing(NamedTuple):
     """Keys of records that this process can't read."""
     stale: list[str]
     """Keys of entries that may be taken out."""
-
-
-def list_key(owner: str) -> str:
-    """The store key of an owner's list; no session's selector hashes to it."""
-    return _list_key(hashlib.sha256(owner.encode("utf-8")).hexdigest())
-
-
-def _list_key(owner_hash: str) -> str:
-    return hashlib.sha256(f"owner:{owner_hash}".encode("ascii")).hexdigest()
 
 
 def _is_young(entry: Entry, now: float) -> bool:
