@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-import secrets
-import sys
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,12 +15,10 @@ from acts import login
 from raw import raw
 from servers import NamedServer, Server
 from wsgi import Browser, Site
-from wsgi_sessions import ConfigurationError, Lifetime, Session, StoreError
-from wsgi_sessions.record import Changes, Record, UpdateResult
-from wsgi_sessions.stores.encrypted import SealedStore
+from wsgi_sessions import Lifetime, Session
+from wsgi_sessions.record import Changes, UpdateResult
 from wsgi_sessions.stores import FileStore, MemoryStore, RedisStore, Store
 from wsgi_sessions.stores.packing import TIMES
-from wsgi_sessions.testing import FakeClock, FaultyStore, StoreContract
 
 CONFLICT = UpdateResult.CONFLICT
 KEY, NEWER = os.urandom(32), os.urandom(32)
@@ -39,35 +34,6 @@ def started(store: Store, **options: Any) -> tuple[Site, Browser]:
     browser = site.browser(HTTP_USER_AGENT=SECRETS[2])
     site.run(browser, lambda s: s.update(a=SECRETS[0], b=[SECRETS[1]]))
     return site, browser
-
-
-class TestOverMemory(StoreContract):
-    def make_store(self) -> Store:
-        return SealedStore(MemoryStore(), (KEY,))
-
-
-class TestOverFiles(StoreContract):
-    @pytest.fixture(autouse=True)
-    def _directory(self, tmp_path: Path) -> None:
-        self.path = tmp_path / "sessions"
-
-    def make_store(self) -> Store:
-        return SealedStore(FileStore(self.path), (NEWER, KEY))
-
-
-class TestOverRedis(StoreContract):
-    @pytest.fixture(autouse=True)
-    def _server(self, redis_server: Server | NamedServer) -> None:
-        self.url = redis_server.url
-        self.prefix = f"test-{secrets.token_hex(8)}:"
-
-    def make_store(self) -> Store:
-        return SealedStore(RedisStore.from_url(self.url, prefix=self.prefix), (KEY,))
-
-
-class TestWhileMigrating(StoreContract):
-    def make_store(self) -> Store:
-        return SealedStore(MemoryStore(), (KEY,), migrate=True)
 
 
 @pytest.mark.parametrize("kind", ["memory", "file"])
@@ -299,69 +265,3 @@ def test_field_names_of_ours_are_out_of_the_apps_reach() -> None:
 
     assert site.run(browser, lambda s: dict(s) == ours).text == "True"
     assert site.run(browser, lambda s: (len(s), s.owner)).text == "(4, 'bob')"
-
-
-def test_without_the_package_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "cryptography.exceptions", None)
-
-    with pytest.raises(ConfigurationError, match=r"wsgi-sessions\[crypto\]"):
-        Site(encryption_keys=[KEY])
-
-
-PLAIN = Record({"a": b"1", "b": b"2"}, b"notes", 0.0, 1e12)
-
-
-def migrating() -> tuple[SealedStore, FaultyStore]:
-    inner = FaultyStore(MemoryStore())
-    inner.insert("a" * 64, PLAIN)
-    return SealedStore(inner, (KEY,), migrate=True), inner
-
-
-def overtaking(inner: FaultyStore, times: int) -> Callable[..., None]:
-    """Another process, still without encryption, that writes before each of so many updates."""
-    left = iter(range(times))
-
-    def overtake(*args: object, **options: object) -> None:
-        if next(left, None) is not None:
-            inner.store.update("a" * 64, Changes(set={"b": b"3"}))
-
-    return overtake
-
-
-def test_a_plain_record_that_changes_while_it_is_sealed_is_sealed_as_it_is_then() -> None:
-    sealed, inner = migrating()
-    inner.before("update", overtaking(inner, 1))
-
-    assert sealed.update("a" * 64, Changes(set={"a": b"9"})) is UpdateResult.UPDATED
-    loaded = sealed.load("a" * 64)
-    assert loaded is not None
-    assert dict(loaded.fields) == {"a": b"9", "b": b"3"}
-    assert loaded.notes == b"notes"
-
-
-def test_a_conditional_update_of_a_plain_record_is_tried_once() -> None:
-    sealed, inner = migrating()
-    inner.before("update", overtaking(inner, 1))
-
-    assert sealed.update("a" * 64, Changes(set={"a": b"9"}, notes=b"new"), if_version=7) is CONFLICT
-    assert inner.calls["update"] == 0
-    assert sealed.update("a" * 64, Changes(set={"a": b"9"}, notes=b"new"), if_version=1) is CONFLICT
-    assert inner.calls["update"] == 1
-
-
-def test_a_plain_record_that_never_stands_still_is_an_error() -> None:
-    sealed, inner = migrating()
-    inner.before("update", overtaking(inner, 1000))
-
-    with pytest.raises(StoreError, match="too fast to be encrypted"):
-        sealed.update("a" * 64, Changes(set={"a": b"9"}))
-
-
-def test_the_sealed_store_goes_by_the_clock_of_the_one_inside() -> None:
-    clock, inner = FakeClock(5.0), MemoryStore()
-    sealed = SealedStore(inner, (KEY,))
-
-    sealed.clock = clock
-
-    assert inner.clock is sealed.clock is clock
-    assert repr(sealed) == f"SealedStore({inner!r})"
