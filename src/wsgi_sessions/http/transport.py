@@ -95,7 +95,7 @@ class HeaderTransport:
     def candidates(self, environ: Environ) -> Candidates:
         value = environ.get(self.environ_key)
         text = value.strip(" \t") if isinstance(value, str) else ""
-        return Candidates((text,) if text else ())
+        return Candidates((text,) if text else (), False, None)
 
     def deliverable(self, *, secure: bool) -> bool:
         return True
