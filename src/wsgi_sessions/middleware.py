@@ -32,7 +32,7 @@ from .cookie import Cookie, path_matches, wsgi_path
 from .crypto.session_id import IDFactory, Rotation, new_id
 from .crypto.signing import Secrets, check_secrets
 from .data.codec import Codec
-from .engine import Engine, EngineSettings
+from .engine import Engine, EngineSettings, Response
 from .engine.engine import IsPassive
 from .engine.owners import Limits
 from .errors import ConfigurationError, StoreError
@@ -49,7 +49,7 @@ from .proxies import (
 )
 from .proxies.advice import PROXY_FIX_KEY, ProxyAdvice
 from .registry import SessionRegistry
-from .session import Phase, Session, is_over, transport_of
+from .session import Phase, Session, enter_phase, is_over, state_of, transport_of
 from .stores import ClientSideStore, Store
 
 if TYPE_CHECKING:
@@ -319,6 +319,18 @@ class SessionMiddleware:
         exchange.start_response(status, list(headers))
         exchange.begin(Phase.OVER)
         return finished
+
+    def discard_session(self, environ: WSGIEnvironment) -> None:
+        """Give up what `open_session` opened: nothing of it is kept but what was saved already.
+
+        Raises:
+            LookupError: no session was opened.
+        """
+        session = get_session(environ, self._environ_key)
+        state = state_of(session)
+        if state is not None:
+            self._engine.commit(state, Response(failed=True, headers_sent=True))
+        enter_phase(session, Phase.OVER)
 
     def _enter(self, environ: WSGIEnvironment) -> Transport | None:
         """Who asks, and how its token travels; None where the cookie's path isn't this one's."""

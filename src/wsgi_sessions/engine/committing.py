@@ -277,9 +277,17 @@ class Committer:
     def give_back_place(self, state: SessionState) -> None:
         """Give back the place that a login holds in an owner's list without having come to be."""
         owner, session_id = state.intent.reserved, state.intent.id
-        if owner is not None and session_id is not None:
+        if owner is None or session_id is None:
+            return
+        state.ask(reserved=None)
+        try:
+            record = self._settings.store.load(session_id.key)
+        except StoreError as error:
+            self._reports.emit("store_error", state.request, detail=f"give back: {error}")
+            return
+        # The login may have come to be, though the answer to its write was lost.
+        if record is None or record.owner != owner:
             self.take_out(state, owner, session_id.key)
-            state.ask(reserved=None)
 
     def _header(
         self, state: SessionState, facts: Facts, response: Response, now: float
