@@ -41,7 +41,7 @@ class Visit(Doing):
                 "what can't be stored was committed",
             )
         self.committed = error is None and not nothing and not raised
-        if self.committed and self.view.stored and self.world.shared:
+        if self.committed and self.view.stored and self.world.shared and not optional:
             self._check_new_id()
         if self.committed and self.request.end == "stream" and not self.broken:
             self._sync(self.session, settled=True)
