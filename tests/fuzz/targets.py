@@ -16,14 +16,15 @@ from zlib import crc32
 from wsgi import SECRET, Site, call, environ
 from wsgi_sessions import TrustedProxies
 from wsgi_sessions.data.codec import CorruptField, JSONCodec, UnstorableValue
-from wsgi_sessions.cookie import MAX_CANDIDATES, find_values
+from wsgi_sessions.cookie import MAX_CANDIDATES, find_candidates
 from wsgi_sessions.events import printable
 from wsgi_sessions.flask import MarkupCodec
 from wsgi_sessions.data.notes import CorruptNotes, Notes, dump_notes, load_notes
 from wsgi_sessions.proxies import resolve_client
 from wsgi_sessions.record import Record
 from wsgi_sessions.rotation import read_forward
-from wsgi_sessions.crypto.signing import TokenSigner, new_id
+from wsgi_sessions.crypto.session_id import new_id
+from wsgi_sessions.crypto.signing import TokenSigner
 from wsgi_sessions.stores import MemoryStore
 from wsgi_sessions.client_side import ClientSeal
 from wsgi_sessions.stores.file import formats
@@ -51,9 +52,9 @@ _HEADERS = ("FORWARDED_FOR", "FORWARDED_PROTO", "FORWARDED_HOST", "FORWARDED_POR
 def cookie_header(data: bytes) -> None:
     """Any Cookie header is read, and only ours is found in it."""
     header = data.decode("latin-1")
-    found = find_values(header, "s")
-    assert len(found) <= MAX_CANDIDATES
-    for value in found:
+    found = find_candidates(header, "s")
+    assert len(found.values) <= MAX_CANDIDATES
+    for value in found.values:
         assert ";" not in value
         assert value in header
 

@@ -23,6 +23,7 @@ from zlib import crc32
 
 import pytest
 
+from effort import ROUNDS, tries
 from wsgi_sessions.errors import ConfigurationError, StoreError
 from wsgi_sessions.record import Changes, Record, UpdateResult
 from wsgi_sessions.stores import FileStore, Store
@@ -35,9 +36,9 @@ NOW = 1_700_000_000.0
 LATER = NOW + 1000
 NOBODY = 65534
 
-CRASHES = int(os.environ.get("WSGI_SESSIONS_CRASHES", "200"))
+CRASHES = tries(test=20, check=200, everything=4000)
 """How many writers are killed; thousands in a long run."""
-FILES = int(os.environ.get("WSGI_SESSIONS_FILES", "5000"))
+FILES = tries(test=1000, check=5000, everything=100_000)
 """How many files are purged at once; a hundred thousand in a long run."""
 
 
@@ -128,7 +129,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> Calls:
 
 
 class TestContract(StoreContract):
-    rounds = 1000
+    rounds = ROUNDS
 
     @pytest.fixture(autouse=True)
     def _root(self, root: Path) -> None:

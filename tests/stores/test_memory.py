@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from effort import ROUNDS
 from wsgi_sessions.errors import ConfigurationError, StoreError
 from wsgi_sessions.record import LIST_OWNER, Changes, Record, UpdateResult
 from wsgi_sessions.stores import MemoryStore, Store, memory
@@ -36,7 +37,7 @@ def record(
 
 
 class TestContract(StoreContract):
-    rounds = 1000
+    rounds = ROUNDS
 
     def make_store(self) -> Store:
         return MemoryStore()

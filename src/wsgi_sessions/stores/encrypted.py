@@ -24,7 +24,15 @@ from typing import cast
 from ..crypto.encryption import Sealer
 from ..data.codec import CorruptField
 from ..errors import ConfigurationError, StoreError
-from ..record import LIST_OWNER, UNCHANGED, Changes, Record, UpdateResult, apply_changes
+from ..record import (
+    LIST_OWNER,
+    UNCHANGED,
+    Changes,
+    Record,
+    UpdateResult,
+    apply_changes,
+    list_key,
+)
 from .base import Store
 from .wrapper import StoreWrapper
 
@@ -151,9 +159,18 @@ class EncryptedStore(StoreWrapper):
             written = self.store.update(
                 key, self._sealed(key, whole), if_epoch=if_epoch, if_version=record.version
             )
+            if written is UpdateResult.UPDATED and record.owner:
+                self._seal_list(record.owner)
             if written is not UpdateResult.CONFLICT or if_version is not None:
                 return written
         raise StoreError("a plain record was changed too fast to be encrypted", operation="update")
+
+    def _seal_list(self, owner: str) -> None:
+        # Once plain records are refused, nobody could be signed out by a list that is still plain.
+        at = list_key(owner)
+        listed = self.store.load(at)
+        if listed is not None and _is_plain(listed):
+            self._update_migrating(at, Changes(notes=listed.notes), None, None)
 
     def _sealed(self, key: str, changes: Changes) -> Changes:
         fields = {
