@@ -83,12 +83,14 @@ class BoundSite:
         self.binder = Binder(self.settings, self.cookie, (SECRET,))
         self.sessions = Sessions()
         self.clock = clock
+        self.handles: list[str] = []
+        """Of the next sessions, where a test wants them in an order."""
         self.log: list[dict[str, Any]] = []
         """Every request with its headers, and what was answered."""
 
     def begin(self, owner: str | None = "ada") -> str:
         """A session, and its handle."""
-        handle = secrets.token_hex(32)
+        handle = self.handles.pop(0) if self.handles else secrets.token_hex(32)
         self.sessions.stored[handle] = Stored(owner)
         return handle
 
@@ -153,4 +155,7 @@ class BoundSite:
                 grace=self.binder.grace,
             ),
         }
-        return "200 OK", [("Content-Type", "text/html")], json.dumps(shown).encode()
+        headers = [("Content-Type", "text/html")]
+        if standing.missing and self.binder.is_sent(environ.get("HTTP_COOKIE")):
+            headers.append(self.binder.expire_cookie())
+        return "200 OK", headers, json.dumps(shown).encode()

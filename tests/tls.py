@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import base64
 import contextlib
-import datetime
 import hashlib
 import ssl
 import tempfile
 import threading
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from socketserver import ThreadingMixIn
 from typing import Any, NamedTuple
@@ -41,7 +41,7 @@ class Served(NamedTuple):
 def serving(app: Any) -> Iterator[Served]:
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
-    begin = datetime.datetime.now(datetime.UTC) - datetime.timedelta(hours=1)
+    begin = datetime.now(UTC) - timedelta(hours=1)
     certificate = (
         x509.CertificateBuilder()
         .subject_name(name)
@@ -49,7 +49,7 @@ def serving(app: Any) -> Iterator[Served]:
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
         .not_valid_before(begin)
-        .not_valid_after(begin + datetime.timedelta(days=2))
+        .not_valid_after(begin + timedelta(days=2))
         .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
         .sign(key, hashes.SHA256())
     )

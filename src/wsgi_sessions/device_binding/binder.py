@@ -99,6 +99,17 @@ class Binder:
                 return True
         return False
 
+    def is_sent(self, cookie_header: object) -> bool:
+        """Whether a request's Cookie header has any second cookie at all.
+
+        Where one is sent and none proves the session, take it back (`expire_cookie`): while the
+        browser has a cookie of that name it sees no need to refresh. It may be of a session that
+        the browser had before, and whose binding it hasn't forgotten.
+        """
+        return isinstance(cookie_header, str) and bool(
+            find_values(cookie_header, self.second_cookie.name)
+        )
+
     def _is_current(self, found: Sealed, now: float) -> bool:
         # One that ends later than it could was issued by a clock that was wrong, or before max_age
         # was shortened.

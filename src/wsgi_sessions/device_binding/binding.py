@@ -29,7 +29,7 @@ class Binding(NamedTuple):
 
 
 def dump_binding(binding: Binding) -> str:
-    """The binding as ASCII text for the notes: 106 characters for ES256, at most 704 for RS256."""
+    """The binding as ASCII text for the notes: 105 characters for ES256, at most 702 for RS256."""
     state = "p" if binding.pending else "c"
     return f"{binding.key.algorithm}:{binding.bound_at}:{state}:{binding.key.material}"
 

@@ -6,10 +6,10 @@ key is needed. Nothing here knows of sessions.
 
 from __future__ import annotations
 
+import importlib
 import re
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from collections.abc import Mapping
-from typing import Any, Final, Literal, NamedTuple
+from typing import Any, Final, Literal, NamedTuple, cast
 
 from ..errors import ConfigurationError
 
@@ -21,6 +21,8 @@ COORDINATE = 32
 MIN_RSA, MAX_RSA = 2048, 4096
 """Bits. Less is weak (RFC 7518 section 3.3), more makes verifying expensive."""
 _EXPONENT = 65537
+_FIELD = 2**256 - 2**224 + 2**192 + 2**96 - 1
+"""The prime of P-256. cryptography 50 takes larger coordinates and reduces them."""
 _BASE64URL = re.compile(r"[A-Za-z0-9_-]*")
 
 
@@ -39,7 +41,7 @@ def require_cryptography() -> None:
         ConfigurationError: if the extra isn't installed.
     """
     try:
-        import cryptography  # noqa: F401, PLC0415 # an extra
+        importlib.import_module("cryptography")
     except ImportError:
         raise ConfigurationError(
             "device_binding needs the package cryptography; install it with"
@@ -66,7 +68,7 @@ def key_from_jwk(algorithm: str, jwk: object) -> DeviceKey | None:
     """
     if not isinstance(jwk, dict):
         return None
-    members: Mapping[Any, Any] = jwk  # pyright: ignore[reportUnknownVariableType] # any dict
+    members = cast("dict[str, object]", jwk)
     kty = members.get("kty")
     if algorithm == "ES256" and kty == "EC" and members.get("crv") == "P-256":
         x, y = unbase64url(members.get("x")), unbase64url(members.get("y"))
@@ -117,17 +119,16 @@ def _public_key(key: DeviceKey) -> Any:
     from cryptography.hazmat.primitives.asymmetric import ec, rsa  # noqa: PLC0415 # an extra
 
     raw = unbase64url(key.material) or b""
+    if key.algorithm == "RS256":
+        number = int.from_bytes(raw, "big")
+        if not MIN_RSA <= number.bit_length() <= MAX_RSA or number % 2 == 0:
+            return None
+        return rsa.RSAPublicNumbers(_EXPONENT, number).public_key()
+    x, y = int.from_bytes(raw[:COORDINATE], "big"), int.from_bytes(raw[COORDINATE:], "big")
+    if max(x, y) >= _FIELD:
+        return None
     try:
-        if key.algorithm == "RS256":
-            number = int.from_bytes(raw, "big")
-            if not MIN_RSA <= number.bit_length() <= MAX_RSA:
-                return None
-            return rsa.RSAPublicNumbers(_EXPONENT, number).public_key()
-        x, y = raw[:COORDINATE], raw[COORDINATE:]
-        numbers = ec.EllipticCurvePublicNumbers(
-            int.from_bytes(x, "big"), int.from_bytes(y, "big"), ec.SECP256R1()
-        )
-        return numbers.public_key()
+        return ec.EllipticCurvePublicNumbers(x, y, ec.SECP256R1()).public_key()
     except ValueError:
-        # Not a point of the curve, or an even modulus.
+        # Not a point of the curve.
         return None
