@@ -67,7 +67,7 @@ class Sessions:
 
 
 class BoundSite:
-    """A WSGI app: /login, /page, /logout and the two routes.
+    """A WSGI app: /login, /page, /offer, /logout and the two routes.
 
     Its session cookie is the handle itself: who holds it is not the point here.
     """
@@ -113,6 +113,10 @@ class BoundSite:
             return given.status, given.headers, given.body
         if environ["PATH_INFO"] == "/login":
             return self._login(environ, now)
+        if environ["PATH_INFO"] == "/offer":
+            again = self.binder.offer(handles[0], now=now, script_name="")
+            assert again is not None
+            return "200 OK", [("Content-Type", "text/html"), again], b"once more"
         if environ["PATH_INFO"] == "/logout":
             for handle in handles:
                 self.sessions.stored.pop(handle, None)

@@ -357,6 +357,18 @@ def test_a_former_sessions_second_cookie_is_taken_back_so_that_the_next_request_
     assert '"proven": true' in str(window.text("body"))
 
 
+def test_an_offer_too_many_does_no_harm(setting: Setting, window: chromium.Window) -> None:
+    sign_in(setting, window)
+    window.open(f"{setting.app}/offer")
+    until(lambda: posts(setting, "register"))
+    lose(setting, window)
+
+    window.open(f"{setting.app}/page")
+
+    assert statuses(setting, "register") == ["403"]
+    assert '"proven": true' in str(window.text("body"))
+
+
 def test_other_browsers_go_on_as_before(setting: Setting) -> None:
     plain = [flag for flag in setting.flags if flag != FEATURES]
     with chromium.browser(None, *plain) as window:
