@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from device import read_offer
 from wsgi_sessions.cookie import Cookie
 from wsgi_sessions.device_binding import Binder, DeviceBinding, protocol
-from wsgi_sessions.device_binding.seals import Seal, Sealed
+from wsgi_sessions.device_binding.seals import Contents, Seal
 
 NOW = 1_800_000_000.0
 OLD, NEW = b"o" * 32, b"n" * 32
@@ -35,7 +35,7 @@ class TestSeal:
     def test_what_was_sealed_comes_back(self) -> None:
         seal = Seal((NEW,), "a")
 
-        assert seal.open(seal.seal(HANDLE, 17)) == Sealed(HANDLE, 17)
+        assert seal.open(seal.seal(HANDLE, 17)) == Contents(HANDLE, 17)
 
     def test_each_purpose_and_each_secret_has_seals_of_its_own(self) -> None:
         text = Seal((NEW,), "a").seal(HANDLE, 17)
@@ -46,8 +46,8 @@ class TestSeal:
     def test_an_older_secret_still_opens_and_the_newest_seals(self) -> None:
         both = Seal((NEW, OLD), "a")
 
-        assert both.open(Seal((OLD,), "a").seal(HANDLE, 17)) == Sealed(HANDLE, 17)
-        assert Seal((NEW,), "a").open(both.seal(HANDLE, 17)) == Sealed(HANDLE, 17)
+        assert both.open(Seal((OLD,), "a").seal(HANDLE, 17)) == Contents(HANDLE, 17)
+        assert Seal((NEW,), "a").open(both.seal(HANDLE, 17)) == Contents(HANDLE, 17)
 
     @pytest.mark.parametrize("place", range(92))
     def test_no_character_can_be_changed(self, place: int) -> None:

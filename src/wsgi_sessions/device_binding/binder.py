@@ -9,7 +9,7 @@ from __future__ import annotations
 from ..cookie import Cookie, CookieWriter, find_values, path_matches, wsgi_path
 from . import protocol
 from .keys import require_cryptography
-from .seals import Seal, Sealed
+from .seals import Contents, Seal
 from .settings import DeviceBinding, check_cookie
 
 Header = tuple[str, str]
@@ -110,7 +110,7 @@ class Binder:
             find_values(cookie_header, self.second_cookie.name)
         )
 
-    def _is_current(self, found: Sealed, now: float) -> bool:
+    def _is_current(self, found: Contents, now: float) -> bool:
         # One that ends later than it could was issued by a clock that was wrong, or before max_age
         # was shortened.
         return now < found.time <= now + self.max_age + COOKIE_EXTRA + SKEW

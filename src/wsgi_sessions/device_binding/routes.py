@@ -132,7 +132,7 @@ def answer(binder: Binder, request: RouteRequest, sessions: BoundSessions, now: 
         return _unavailable()
 
 
-class _Wish(NamedTuple):
+class _Registration(NamedTuple):
     """A registration that is in order as far as it tells by itself."""
 
     handle: str
@@ -140,25 +140,25 @@ class _Wish(NamedTuple):
 
 
 def _register(binder: Binder, request: RouteRequest, sessions: BoundSessions, now: float) -> Answer:
-    wish = _read_registration(binder, request, now)
-    if isinstance(wish, Answer):
-        return wish
+    wanted = _read_registration(binder, request, now)
+    if isinstance(wanted, Answer):
+        return wanted
     # Other requests of the session may change it at the same time: the page that was asked for
     # together with this, for one. A sign-out among them wins.
     for _ in range(_ATTEMPTS):
-        state = sessions.find(wish.handle)
+        state = sessions.find(wanted.handle)
         if state is None or not state.has_owner:
             return _refused("403 Forbidden", "The session is not signed in any more.")
         if not may_bind(state.binding, now, binder.grace):
             return _refused("403 Forbidden", "The session is bound already.")
-        if sessions.bind(wish.handle, Binding(wish.key, int(now), pending=True)):
-            headers = [binder.set_cookie(wish.handle, now=now)]
-            body = _instructions(binder, wish.handle, request.script_name)
-            return _json(body, headers, bound=wish.handle)
+        if sessions.bind(wanted.handle, Binding(wanted.key, int(now), pending=True)):
+            headers = [binder.set_cookie(wanted.handle, now=now)]
+            body = _instructions(binder, wanted.handle, request.script_name)
+            return _json(body, headers, bound=wanted.handle)
     return _unavailable()
 
 
-def _read_registration(binder: Binder, request: RouteRequest, now: float) -> _Wish | Answer:
+def _read_registration(binder: Binder, request: RouteRequest, now: float) -> _Registration | Answer:
     """What is to be bound. The cheap checks come first, so that a flood costs an HMAC apiece."""
     proof = read_proof(request.proof) if request.proof is not None else None
     if proof is None:
@@ -171,7 +171,7 @@ def _read_registration(binder: Binder, request: RouteRequest, now: float) -> _Wi
     key = new_key(proof)
     if key is None:
         return _refused("403 Forbidden", "The key is refused, or did not sign the proof.")
-    return _Wish(handle, key)
+    return _Registration(handle, key)
 
 
 def _refresh(binder: Binder, request: RouteRequest, sessions: BoundSessions, now: float) -> Answer:

@@ -20,7 +20,7 @@ _BODY = _HANDLE + _TIME
 _FORM = re.compile(r"[A-Za-z0-9_-]{92}")
 
 
-class Sealed(NamedTuple):
+class Contents(NamedTuple):
     """What a seal says."""
 
     handle: str
@@ -46,7 +46,7 @@ class Seal:
         body = bytes.fromhex(handle) + time.to_bytes(_TIME, "big")
         return urlsafe_b64encode(body + hmac.digest(self._keys[0], body, "sha256")).decode("ascii")
 
-    def open(self, text: str) -> Sealed | None:
+    def open(self, text: str) -> Contents | None:
         """What this text seals; None if it is anything else. Any text is safe to ask about."""
         if _FORM.fullmatch(text) is None:
             return None
@@ -54,5 +54,5 @@ class Seal:
         body, signature = raw[:_BODY], raw[_BODY:]
         for key in self._keys:
             if hmac.compare_digest(hmac.digest(key, body, "sha256"), signature):
-                return Sealed(body[:_HANDLE].hex(), int.from_bytes(body[_HANDLE:], "big"))
+                return Contents(body[:_HANDLE].hex(), int.from_bytes(body[_HANDLE:], "big"))
         return None
