@@ -24,7 +24,7 @@ from interleaving import Beginning, Run, TurnStore, every_order
 from wsgi import SECRET, environ
 from wsgi_sessions import Lifetime, Session, SessionEnded, SessionEvent, SessionMiddleware
 from wsgi_sessions.record import Changes, Record, UpdateResult
-from wsgi_sessions.crypto.signing import key_of
+from records import key_of
 from wsgi_sessions.stores import FileStore, MemoryStore, RedisStore, Store
 from wsgi_sessions.testing import FakeClock
 

@@ -27,14 +27,19 @@ from .checks import (
     check_when_full,
     sealed,
 )
-from .data.codec import Codec
+from .client_side import ClientSeal
 from .cookie import Cookie, path_matches, wsgi_path
-from .engine import Engine, Settings
+from .crypto.session_id import IDFactory, Rotation, new_id
+from .crypto.signing import Secrets, check_secrets
+from .data.codec import Codec
+from .engine import Engine, EngineSettings
+from .engine.engine import IsPassive
+from .engine.owners import Limits
 from .errors import ConfigurationError, StoreError
 from .events import EventSink, SessionEvent, as_listeners
-from .http.exchange import Exchange, ExcInfo, Manner, OnStoreError, answer_503
+from .http.exchange import AnswerSettings, Exchange, ExcInfo, OnStoreError, answer_503
+from .http.transport import CookieTransport, Header, HeaderTransport, Transport, check_header_name
 from .lifetime import Lifetime
-from .owners import Limits
 from .proxies import (
     CLIENT_KEY,
     TrustedProxies,
@@ -43,12 +48,8 @@ from .proxies import (
     rewrite_environ,
 )
 from .registry import SessionRegistry
-from .rotation import Rotation
-from .session import Phase, Session, transport_of
-from .crypto.signing import Secrets, check_secrets, new_id
+from .session import Phase, Session, is_over, transport_of
 from .stores import ClientSideStore, Store
-from .client_side import ClientSeal
-from .http.transport import CookieTransport, Header, HeaderTransport, Transport, check_header_name
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
@@ -96,6 +97,8 @@ class SessionMiddleware:
             clients that have no cookies.
         encryption_keys: keys of 32 bytes each, newest first; what the store keeps is encrypted.
         encryption_migrate: True: plain records are still read, and encrypted at the next write.
+        passive: tells of an environ whether that request doesn't count as use: polling, prefetch,
+            background work.
         on_event: called with every SessionEvent; one function or a list of them.
         on_store_error: answers when the store fails and the app doesn't handle it: called with
             environ, start_response and the StoreError, returns the body. None answers 503.
@@ -136,6 +139,7 @@ class SessionMiddleware:
         token_header: str | None = None,
         encryption_keys: Sequence[bytes] = (),
         encryption_migrate: bool = False,
+        passive: IsPassive | None = None,
         on_event: Listener | Sequence[Listener] | None = None,
         on_store_error: OnStoreError | None = None,
         environ_key: str = DEFAULT_KEY,
@@ -152,6 +156,7 @@ class SessionMiddleware:
             ("id_factory", id_factory),
             ("clock", clock),
             ("on_store_error", on_store_error),
+            ("passive", passive),
         ):
             if function is not None:
                 check_callable(name, function)
@@ -168,8 +173,6 @@ class SessionMiddleware:
         self._proxies = as_trusted_proxies(trusted_proxies)
         self._resolves = self._proxies != TrustedProxies()
         own_clock = clock or _now
-        if clock is not None and hasattr(self.store, "clock"):
-            self.store.clock = clock
         self._events = EventSink(as_listeners(on_event), own_clock)
         limits = Limits(lifetime.idle_seconds, lifetime.absolute_seconds)
         seal = (
@@ -187,19 +190,19 @@ class SessionMiddleware:
         working_store = sealed(self.store, encryption_keys, migrate=encryption_migrate)
         if hasattr(working_store, "subscribe"):
             working_store.subscribe(self._on_store_notice)
-        self._settings = Settings(
+        self._settings = EngineSettings(
             store=working_store,
             seal=seal,
             codec=check_codec(codec),
             limits=limits,
             clock=own_clock,
-            id_factory=id_factory or new_id,
+            ids=IDFactory(id_factory or new_id),
             events=self._events,
             touch_interval=seconds(
                 "SessionMiddleware", "touch_interval", touch_interval, zero=True
             ),
             rotate_after=rotation_seconds,
-            rotation=None if rotate_after is None else Rotation(secrets),
+            rotation=Rotation(secrets),
             max_bytes=check_count("max_bytes", max_bytes),
             max_per_owner=(
                 None if max_per_owner is None else check_count("max_per_owner", max_per_owner)
@@ -209,14 +212,14 @@ class SessionMiddleware:
             save_uninitialized=save_uninitialized,
             rolling=rolling,
         )
-        self._engine = Engine(self._settings)
+        self._engine = Engine(self._settings, passive)
         self.registry = SessionRegistry(
             working_store, clock=own_clock, limits=limits, events=self._events
         )
         self._secret_count = len(secrets)
         header = check_header_name(token_header)
         self._header_transport = None if header is None else HeaderTransport(header, secrets)
-        self._manner = Manner(
+        self._answers = AnswerSettings(
             engine=self._engine,
             events=self._events,
             vary=("Cookie",) if header is None else (header, "Cookie"),
@@ -252,13 +255,13 @@ class SessionMiddleware:
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         key = self._environ_key
-        if key in environ:
+        if key in environ and not is_over(environ[key]):
             return self.app(environ, start_response)
         transport = self._enter(environ)
         if transport is None:
             return self.app(environ, start_response)
         session = environ[key] = self._session_class(self._engine, environ, transport)
-        exchange = Exchange(self._manner, environ, start_response, session, transport)
+        exchange = Exchange(self._answers, environ, start_response, session, transport)
         try:
             body = self.app(environ, exchange.start_response)
         except StoreError as error:
@@ -278,7 +281,7 @@ class SessionMiddleware:
             None where the cookie's path doesn't cover the environ's.
         """
         key = self._environ_key
-        if key not in environ:
+        if key not in environ or is_over(environ[key]):
             transport = self._enter(environ)
             if transport is None:
                 return None
@@ -308,7 +311,7 @@ class SessionMiddleware:
             finished.extend(headers)
             return bytes  # there is no body to write
 
-        exchange = Exchange(self._manner, environ, start_response, session, transport_of(session))
+        exchange = Exchange(self._answers, environ, start_response, session, transport_of(session))
         exchange.start_response(status, list(headers))
         exchange.begin(Phase.OVER)
         return finished
@@ -374,7 +377,7 @@ class SessionMiddleware:
             "lifetime": f"idle {self._lifetime.idle}, absolute {self._lifetime.absolute}",
             "touch_interval": f"{settings.touch_interval:g} s",
             "rotate_after": (
-                "never" if settings.rotation is None else f"{settings.rotate_after:g} s"
+                "never" if math.isinf(settings.rotate_after) else f"{settings.rotate_after:g} s"
             ),
             "trusted_proxies": repr(self._proxies),
             "token_header": repr(
@@ -392,7 +395,7 @@ class SessionMiddleware:
             "label": ", ".join(sorted(settings.label)) or "nothing",
             "save_uninitialized": str(settings.save_uninitialized),
             "rolling": str(settings.rolling),
-            "save_on_error": str(self._manner.save_on_error),
+            "save_on_error": str(self._answers.save_on_error),
             "codec": type(settings.codec).__name__,
             "environ_key": repr(self._environ_key),
         }

@@ -23,7 +23,8 @@ from wsgi_sessions.data.notes import CorruptNotes, Notes, dump_notes, load_notes
 from wsgi_sessions.proxies import resolve_client
 from wsgi_sessions.record import Record
 from wsgi_sessions.rotation import read_forward
-from wsgi_sessions.crypto.signing import TokenSigner, new_id
+from wsgi_sessions.crypto.session_id import new_id
+from wsgi_sessions.crypto.signing import TokenSigner
 from wsgi_sessions.stores import MemoryStore
 from wsgi_sessions.stores import file as file_store
 from wsgi_sessions.client_side import ClientSeal

@@ -31,7 +31,8 @@ from wsgi_sessions import (
     TrustedProxies,
 )
 from wsgi_sessions.proxies import resolve_client
-from wsgi_sessions.crypto.signing import TokenSigner, key_of
+from records import key_of
+from wsgi_sessions.crypto.signing import TokenSigner
 from wsgi_sessions.stores import FileStore, MemoryStore
 from wsgi_sessions.testing import FaultyStore
 

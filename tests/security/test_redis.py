@@ -18,7 +18,7 @@ from raw import raw
 from servers import NamedServer, Server
 from wsgi import Site
 from wsgi_sessions import StoreError
-from wsgi_sessions.crypto.signing import key_of
+from records import key_of
 from wsgi_sessions.stores import RedisStore
 from wsgi_sessions.testing import FakeClock
 

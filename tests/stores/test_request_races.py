@@ -22,7 +22,7 @@ from acts import put, read
 from wsgi import Browser, Site
 from wsgi_sessions import Session, SessionConflict, SessionEnded
 from wsgi_sessions.record import Changes, Record, UpdateResult
-from wsgi_sessions.crypto.signing import key_of
+from records import key_of
 from wsgi_sessions.stores import FileStore, MemoryStore, RedisStore, Store
 from wsgi_sessions.testing import (
     _PATIENCE,

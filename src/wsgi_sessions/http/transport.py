@@ -11,8 +11,8 @@ import re
 from typing import Protocol
 
 from ..cookie import Cookie, CookieWriter, find_values
-from ..errors import ConfigurationError
 from ..crypto.signing import TokenSigner
+from ..errors import ConfigurationError
 
 Environ = dict[str, object]
 Header = tuple[str, str]

@@ -18,10 +18,11 @@ from urllib.response import addinfourl
 
 from werkzeug.test import Client, EnvironBuilder
 
-from .cookie import Cookie
-from .middleware import SessionMiddleware
-from .session import Session, transport_of, visit_of
-from .http.transport import CookieTransport
+from ..cookie import Cookie
+from ..engine.decisions import CookieStep
+from ..http.transport import CookieTransport
+from ..middleware import SessionMiddleware
+from ..session import Session, state_of, transport_of
 
 
 class HasCookieJar(Protocol):
@@ -81,9 +82,12 @@ def session_of(
 
 
 def _changed(session: Session) -> bool:
-    visit = visit_of(session)
-    return visit is not None and (
-        session.modified or visit.ended or visit.touch or visit.cookie_stale
+    state = state_of(session)
+    return state is not None and (
+        session.modified
+        or state.cookie is not CookieStep.LEAVE
+        or state.intent.touch
+        or state.stale_token
     )
 
 

@@ -1,9 +1,9 @@
 """Files of one private directory, read and written so that nothing is lost, followed or waited for.
 
 Named files are spread over 256 sub-directories by the first two digits of their names. A file is
-only ever replaced as a whole, by renaming a temporary one, so readers need no lock; who writes
-holds the lock file of the sub-directory, and temporary files are made under it. What the files hold
-and when they expire is FileStore's business; this module knows their modification times only.
+only ever replaced as a whole, by renaming a temporary one, so readers need no lock; writers hold
+the lock file of the sub-directory, and temporary files are made under it. What the files hold and
+when they expire is FileStore's business; this module knows their modification times only.
 """
 
 from __future__ import annotations
@@ -18,10 +18,11 @@ import stat
 from collections.abc import Generator
 from pathlib import Path
 
-from ..errors import ConfigurationError, StoreError
-from ..record import is_key
+from ...errors import ConfigurationError, StoreError
+from ...record import is_key
+from .root import NO_TRAPS, SHARD, Root, make_private
 
-# ruff: noqa: PTH101, PTH102, PTH105, PTH108, PTH112, PTH114, PTH120 # this module is about which system call is made
+# ruff: noqa: PTH105, PTH108 # this module is about which system call is made
 
 MAX_BYTES = 64 * 1024 * 1024
 """A larger file isn't ours, and won't be read into memory."""
@@ -31,15 +32,10 @@ DAMAGED = ".damaged"
 _FIRST_READ = 120 * 1024
 """One call reads most files whole; from 128 KiB on, memory for it comes at a much higher price."""
 _LOCK = "lock"
-_SHARD = re.compile(r"[0-9a-f]{2}")
 _TEMPORARY = re.compile(r"[0-9a-f]{2}\.[0-9a-f]{16}\.tmp")
-_NO_TRAPS = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
-"""A symlink isn't followed, a FIFO isn't waited for. (That child processes inherit nothing is
-`os.open`'s way, PEP 446.)"""
 _NOT_A_FILE = {errno.ELOOP, errno.EISDIR, errno.ENXIO, errno.EAGAIN, errno.ESPIPE}
 _LATEST = 2.0**33
 """Year 2242: all file systems of today keep a time up to here, some none beyond."""
-_OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 
 
 class Damaged(Exception):
@@ -47,11 +43,11 @@ class Damaged(Exception):
 
 
 class Directory:
-    """A private directory, or a named part of one.
+    """A private directory.
 
     Args:
         root: an absolute path; made, with its parents, if it isn't there. It must belong to the
-            process's user, be no symlink, and nobody else may be allowed to write to it.
+            process's user, must not be a symlink, and nobody else may be allowed to write to it.
         mode: the permissions of files, whatever the umask.
         durable: whether writes and removals are on the disk before they are reported done.
 
@@ -65,40 +61,15 @@ class Directory:
         except ImportError as error:
             raise ConfigurationError(
                 "FileStore needs file locks (fcntl), which this platform doesn't have; use"
-                " RedisStore or MemoryStore"
+                " SQLStore, RedisStore or MemoryStore"
             ) from error
         self._flock = fcntl.flock
         self._lock, self._unlock = fcntl.LOCK_EX, fcntl.LOCK_UN
-        self.root: str = str(root)
+        self._no_wait = fcntl.LOCK_NB
+        self.root = Root(root, mode, lambda file: fcntl.flock(file, fcntl.LOCK_EX))
+        self._base = self.root.path
         self._mode = mode
         self._durable = durable
-        self._base = self.root
-        _make_root(root)
-        self._identity = _checked_root(self.root)
-        _check_inside(self._base)
-
-    def part(self, name: str) -> Directory:
-        """A Directory inside this one, with its own sub-directories and locks."""
-        part = object.__new__(Directory)
-        part.__dict__.update(self.__dict__)
-        part._base = f"{self._base}/{name}"
-        _check_inside(part._base)
-        return part
-
-    def check_root(self) -> None:
-        """Make sure that the directory is still the one that was there at the start.
-
-        An unmounted one looks empty; taken for that, it would sign everybody out.
-        """
-        try:
-            found = os.lstat(self.root)
-        except OSError as error:
-            raise StoreError(f"the directory {self.root} is gone: {error.strerror}") from error
-        if (found.st_dev, found.st_ino) != self._identity:
-            raise StoreError(
-                f"{self.root} is another directory than at the start (unmounted? replaced?);"
-                " restart the app if that was meant"
-            )
 
     def path(self, name: str) -> str:
         """Where the file of this name is."""
@@ -107,7 +78,7 @@ class Directory:
     def read(self, name: str) -> bytes:
         """The whole file. Needs no lock."""
         try:
-            file = os.open(f"{self._base}/{name[:2]}/{name}", os.O_RDONLY | _NO_TRAPS)
+            file = os.open(f"{self._base}/{name[:2]}/{name}", os.O_RDONLY | NO_TRAPS)
             try:
                 content = os.read(file, _FIRST_READ)
                 if len(content) == _FIRST_READ:
@@ -123,41 +94,39 @@ class Directory:
         try:
             os.lstat(self.path(name))
         except FileNotFoundError:
-            self.check_root()
+            self.root.check()
             return False
         return True
 
     @contextlib.contextmanager
-    def locked(self, *names: str) -> Generator[None]:
-        """Hold the locks that writing these files needs; waits for whoever holds them.
+    def locked(self, name: str, *, wait: bool = True) -> Generator[bool]:
+        """Hold the lock that writing this file needs; waits for whoever holds it.
 
-        Each use opens the lock files anew, so that it excludes other threads as well as other
-        processes, and a fork shares nothing. In order, so that two who need the same two never
-        wait for each other.
+        Each use opens the lock file anew, so that it excludes other threads as well as other
+        processes, and a fork shares nothing. Gives whether the lock is held: False only where
+        ``wait`` is.
         """
-        held: list[int] = []
+        lock = self._open_lock(name[:2])
         try:
-            for shard in sorted({name[:2] for name in names}):
-                lock = self._open_lock(shard)
-                held.append(lock)
-                self._flock(lock, self._lock)
-            yield
-        finally:
-            for lock in held:
+            held = self._take(lock, wait=wait)
+            try:
+                yield held
+            finally:
                 # Closing alone wouldn't do if another thread forked in between.
                 self._flock(lock, self._unlock)
-                os.close(lock)
+        finally:
+            os.close(lock)
 
     @contextlib.contextmanager
     def opened(self, name: str) -> Generator[int]:
         """A descriptor to read and write parts of the file in place. Needs the lock."""
         try:
-            file = os.open(self.path(name), os.O_RDWR | _NO_TRAPS)
+            file = os.open(self.path(name), os.O_RDWR | NO_TRAPS)
         except OSError as error:
             raise _damage(error) from error
         try:
             if not stat.S_ISREG(os.fstat(file).st_mode):
-                raise Damaged("no regular file")
+                raise Damaged("not a regular file")
             yield file
         finally:
             os.close(file)
@@ -189,6 +158,13 @@ class Directory:
 
     def remove(self, name: str) -> bool:
         """Remove a file; False if there is none, or something else in its place. Needs the lock."""
+        removed = self.discard(name)
+        if removed:
+            self._sync_shard(name)
+        return removed
+
+    def discard(self, name: str) -> bool:
+        """The same for what nobody misses: after a power failure it may be back."""
         path = self.path(name)
         try:
             if not stat.S_ISREG(os.lstat(path).st_mode):
@@ -196,11 +172,10 @@ class Directory:
             os.unlink(path)
         except FileNotFoundError:
             return False
-        self._sync_shard(name)
         return True
 
     def set_aside(self, name: str) -> bool:
-        """Rename a file that can't be read; False for what is no file. Needs the lock."""
+        """Rename a file that can't be read; False for what isn't a file. Needs the lock."""
         path = self.path(name)
         if not stat.S_ISREG(os.lstat(path).st_mode):
             return False
@@ -211,14 +186,16 @@ class Directory:
         """The sub-directories that there are."""
         try:
             with os.scandir(self._base) as entries:
-                return sorted(
+                found = sorted(
                     entry.name
                     for entry in entries
-                    if _SHARD.fullmatch(entry.name) and entry.is_dir(follow_symlinks=False)
+                    if SHARD.fullmatch(entry.name) and entry.is_dir(follow_symlinks=False)
                 )
         except FileNotFoundError:
-            self.check_root()
-            return []
+            found = []
+        if not found:
+            self.root.check()
+        return found
 
     def names(self, shard: str) -> list[str]:
         """The names of a sub-directory's files, leftovers not among them."""
@@ -240,24 +217,54 @@ class Directory:
                 if _is_ours(entry.name, shard) and _is_due(entry, until_ns)
             ]
 
+    def all_names(self, shard: str) -> list[str]:
+        """The names of our files, leftovers included, without a look at them; none, if there is no
+        such sub-directory.
+        """
+        try:
+            names = os.listdir(f"{self._base}/{shard}")  # noqa: PTH208 # names are wanted, no Paths
+        except FileNotFoundError:
+            return []
+        return [name for name in names if _is_ours(name, shard)]
+
+    def modified_ns(self, name: str) -> int | None:
+        """When a file was modified last, 0 for a temporary one; None if it isn't a file."""
+        if _is_temporary(name):
+            return 0
+        try:
+            found = os.lstat(self.path(name))
+        except FileNotFoundError:
+            return None
+        return found.st_mtime_ns if stat.S_ISREG(found.st_mode) else None
+
+    def _take(self, lock: int, *, wait: bool) -> bool:
+        if wait:
+            self._flock(lock, self._lock)
+            return True
+        try:
+            self._flock(lock, self._lock | self._no_wait)
+        except BlockingIOError:
+            return False
+        return True
+
     def _open_lock(self, shard: str) -> int:
         path = f"{self._base}/{shard}/{_LOCK}"
         try:
-            return os.open(path, os.O_RDWR | _NO_TRAPS)
+            return os.open(path, os.O_RDWR | NO_TRAPS)
         except FileNotFoundError:
-            self.check_root()
-        for directory in (self._base, f"{self._base}/{shard}"):
-            if _make_private(directory) and self._durable:
-                _sync(os.path.dirname(directory))
+            self.root.check()
+        directory = f"{self._base}/{shard}"
+        if make_private(directory) and self._durable:
+            _sync(self._base)
         try:
-            lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | _NO_TRAPS, self._mode)
+            lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | NO_TRAPS, self._mode)
         except FileExistsError:
-            return os.open(path, os.O_RDWR | _NO_TRAPS)
+            return os.open(path, os.O_RDWR | NO_TRAPS)
         os.fchmod(lock, self._mode)
         return lock
 
     def _write_new(self, path: str, content: bytes, modified_ns: int) -> None:
-        file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _NO_TRAPS, self._mode)
+        file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | NO_TRAPS, self._mode)
         try:
             os.fchmod(file, self._mode)  # the umask may have taken some away
             written = os.write(file, content)
@@ -281,66 +288,8 @@ def nanoseconds(seconds: float) -> int:
     return whole * 1_000_000_000 + math.ceil((within - whole) * 1e9)
 
 
-def _make_root(root: Path) -> None:
-    try:
-        for directory in (*reversed(root.parents), root):
-            if not directory.exists():
-                _make_private(str(directory))
-    except (OSError, ValueError) as error:
-        raise ConfigurationError(
-            f"FileStore: the directory {str(root)!r} can't be made: {error}; name one that the"
-            " app's user may make or write to"
-        ) from error
-
-
-def _checked_root(root: str) -> tuple[int, int]:
-    found = os.lstat(root)
-    if stat.S_ISLNK(found.st_mode):
-        problem = "a symlink; name the directory itself"
-    elif not stat.S_ISDIR(found.st_mode):
-        problem = "no directory; name one"
-    elif found.st_uid != os.geteuid():
-        problem = (
-            f"owned by user {found.st_uid}, and this process is user {os.geteuid()}; run as that"
-            " user, or name a directory of its own"
-        )
-    elif found.st_mode & _OTHERS_WRITE:
-        problem = (
-            f"open for others to write to (mode {stat.S_IMODE(found.st_mode):04o});"
-            " name a directory of its own, or chmod it to 0700"
-        )
-    else:
-        return found.st_dev, found.st_ino
-    raise ConfigurationError(f"FileStore: {root} is {problem}")
-
-
-def _check_inside(base: str) -> None:
-    """No symlink may lead out of the store."""
-    links = [base] if os.path.islink(base) else []
-    if os.path.isdir(base):
-        with os.scandir(base) as entries:
-            links += [
-                entry.path
-                for entry in entries
-                if _SHARD.fullmatch(entry.name) and entry.is_symlink()
-            ]
-    if links:
-        raise ConfigurationError(
-            f"FileStore: {links[0]} is a symlink, which leads out of the store; remove it"
-        )
-
-
-def _make_private(directory: str) -> bool:
-    try:
-        os.mkdir(directory, 0o700)
-    except FileExistsError:
-        return False
-    os.chmod(directory, 0o700)  # the umask may have taken some away
-    return True
-
-
 def _sync(directory: str) -> None:
-    descriptor = os.open(directory, os.O_RDONLY | _NO_TRAPS)
+    descriptor = os.open(directory, os.O_RDONLY | NO_TRAPS)
     try:
         os.fsync(descriptor)
     finally:
@@ -359,7 +308,7 @@ def _rest(file: int) -> bytes:
 
 def _damage(error: OSError) -> OSError | Damaged:
     if error.errno in _NOT_A_FILE:
-        return Damaged(f"no regular file: {error.strerror}")
+        return Damaged(f"not a regular file: {error.strerror}")
     return error
 
 
@@ -376,8 +325,8 @@ def _is_temporary(name: str) -> bool:
 
 
 def _is_due(entry: os.DirEntry[str], until_ns: int | None) -> bool:
-    # A temporary file lives only while its maker holds the lock. So for who holds the lock each one
-    # that is there was left by a crash, whatever its time.
+    # A temporary file lives only while its maker holds the lock. So for whoever holds the lock each
+    # one that is there was left by a crash, whatever its time.
     try:
         return entry.is_file(follow_symlinks=False) and (
             until_ns is None
