@@ -18,12 +18,13 @@ from wsgi_sessions.device_binding import (
     Binding,
     BoundState,
     DeviceBinding,
-    dump_binding,
+    answer,
     judge,
-    load_binding,
+    offer_is_due,
+    read_request,
+    route_of,
 )
-from wsgi_sessions.device_binding.binding import offer_is_due
-from wsgi_sessions.device_binding.routes import answer, read_request, route_of
+from wsgi_sessions.device_binding.binding import dump_binding, load_binding
 from wsgi_sessions.errors import StoreError
 
 SECRET = b"0123456789abcdef0123456789abcdef"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -9,8 +10,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from device import Device
-from wsgi_sessions.device_binding import Binding, Standing, dump_binding, judge, load_binding
-from wsgi_sessions.device_binding.binding import counts, is_cross_site, may_bind, offer_is_due
+from wsgi_sessions.device_binding import (
+    Binding,
+    DeviceNotes,
+    Standing,
+    dump_device_notes,
+    judge,
+    load_device_notes,
+    offer_is_due,
+)
+from wsgi_sessions.device_binding.binding import (
+    counts,
+    dump_binding,
+    is_cross_site,
+    load_binding,
+    may_bind,
+)
 from wsgi_sessions.device_binding.keys import DeviceKey, key_from_jwk
 
 NOW = 1_800_000_000
@@ -68,6 +83,29 @@ def test_what_is_damaged_is_no_binding(damaged: object) -> None:
 @given(st.text())
 def test_any_text_is_safe_to_load(text: str) -> None:
     assert load_binding(text) is None
+
+
+@pytest.mark.parametrize("binding", [None, bound()])
+@pytest.mark.parametrize("offered_at", [None, NOW, NOW + 0.5])
+def test_notes_about_the_device_come_back_from_json(
+    binding: Binding | None, offered_at: float | None
+) -> None:
+    notes = DeviceNotes(binding, offered_at)
+
+    assert load_device_notes(json.loads(json.dumps(dump_device_notes(notes)))) == notes
+
+
+def test_where_there_is_nothing_to_note_nothing_is_kept() -> None:
+    assert dump_device_notes(DeviceNotes()) == {}
+
+
+@pytest.mark.parametrize(
+    "kept",
+    [{"device": None}, {"device": ""}, {"device": {}}, {"offered_at": "1"}, {"offered_at": True}],
+    ids=str,
+)
+def test_damaged_notes_do_not_pass_for_an_unbound_session(kept: dict[str, Any]) -> None:
+    assert load_device_notes(kept) is None
 
 
 YES, NO = True, False

@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 from bound_site import BoundSite
 from device import Agent, Answer, Device, base64url, integer
 from wsgi_sessions.cookie import Cookie
-from wsgi_sessions.device_binding import DeviceBinding, dump_binding, load_binding
+from wsgi_sessions.device_binding import DeviceBinding
+from wsgi_sessions.device_binding.binding import dump_binding, load_binding
 from wsgi_sessions.device_binding.keys import key_from_jwk, unbase64url, verifies
 from wsgi_sessions.device_binding.proofs import read_proof
 

@@ -14,8 +14,24 @@ of a session (`BoundSessions`), and the middleware turns its answers into WSGI.
 """
 
 from .binder import Binder
-from .binding import Binding, Standing, dump_binding, judge, load_binding
-from .routes import Answer, BoundSessions, BoundState, RouteRequest
+from .binding import (
+    Binding,
+    DeviceNotes,
+    Standing,
+    dump_device_notes,
+    judge,
+    load_device_notes,
+    offer_is_due,
+)
+from .routes import (
+    Answer,
+    BoundSessions,
+    BoundState,
+    RouteRequest,
+    answer,
+    read_request,
+    route_of,
+)
 from .settings import DeviceBinding, check_cookie, check_with
 
 __all__ = [
@@ -25,11 +41,16 @@ __all__ = [
     "BoundSessions",
     "BoundState",
     "DeviceBinding",
+    "DeviceNotes",
     "RouteRequest",
     "Standing",
+    "answer",
     "check_cookie",
     "check_with",
-    "dump_binding",
+    "dump_device_notes",
     "judge",
-    "load_binding",
+    "load_device_notes",
+    "offer_is_due",
+    "read_request",
+    "route_of",
 ]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from typing import NamedTuple, cast
+from collections.abc import Mapping
+from typing import Any, NamedTuple, cast
 
 from .keys import Algorithm, DeviceKey
 
@@ -42,6 +43,39 @@ def load_binding(text: object) -> Binding | None:
     algorithm, bound_at, state, material = match.groups()
     key = DeviceKey(cast("Algorithm", algorithm), material)
     return Binding(key, int(bound_at), state == "p")
+
+
+class DeviceNotes(NamedTuple):
+    """What a session's notes keep about its device."""
+
+    binding: Binding | None = None
+    offered_at: float | None = None
+    """When binding was last offered, as far as that counted (see `counts`). UNIX seconds."""
+
+
+def dump_device_notes(notes: DeviceNotes) -> dict[str, Any]:
+    """The notes as JSON can hold them; empty where there is nothing to keep."""
+    kept: dict[str, Any] = {}
+    if notes.binding is not None:
+        kept["device"] = dump_binding(notes.binding)
+    if notes.offered_at is not None:
+        kept["offered_at"] = notes.offered_at
+    return kept
+
+
+def load_device_notes(kept: Mapping[str, Any]) -> DeviceNotes | None:
+    """What `dump_device_notes` wrote; None if it is damaged.
+
+    A damaged binding must not pass for none: the session would then be good without proof.
+    """
+    binding, offered_at = None, kept.get("offered_at")
+    if "device" in kept:
+        binding = load_binding(kept["device"])
+        if binding is None:
+            return None
+    if offered_at is not None and type(offered_at) not in (int, float):
+        return None
+    return DeviceNotes(binding, offered_at)
 
 
 class Standing(NamedTuple):
