@@ -14,6 +14,10 @@ P = 2**256 - 2**224 + 2**192 + 2**96 - 1
 """P-256's field (FIPS 186-5)."""
 
 
+B = 0x5AC635D8AA3A93E7B3EBBD55769886BC651D06B0CC53B0F63BCE3C3E27D2604B
+"""P-256's second coefficient; the first is -3."""
+
+
 def odd(bits: int) -> str:
     """An odd number of so many bits."""
     return integer((1 << (bits - 1)) + 1)
@@ -85,15 +89,47 @@ def test_other_points_are_not_taken(members: dict[str, Any]) -> None:
     assert key_from_jwk("ES256", {**EC, **members}) is None
 
 
-def test_a_point_on_the_curve_beyond_the_field_is_not_taken() -> None:
-    # x = 5 lies on the curve; so would x + p, if it were reduced instead of refused.
-    y = pow(5**3 - 3 * 5 + B, (P + 1) // 4, P)
-    assert key_from_jwk("ES256", {**EC, "x": integer(5, 32), "y": integer(y, 32)}) is not None
+def on_curve(x: int) -> tuple[int, int] | None:
+    """The point with this x, if the curve has one."""
+    square = (x**3 - 3 * x + B) % P
+    y = pow(square, (P + 1) // 4, P)
+    return (x, y) if y * y % P == square else None
 
-    assert key_from_jwk("ES256", {**EC, "x": integer(5 + P, 32), "y": integer(y, 32)}) is None
+
+def test_the_coordinates_lengths_count_and_not_their_sum() -> None:
+    device = Device()
+    numbers = device.key.public_key().public_numbers()
+    both = numbers.x.to_bytes(32, "big") + numbers.y.to_bytes(32, "big")
+    assert key_from_jwk("ES256", device.jwk) is not None
+
+    for length in (0, 31, 33, 64):
+        shifted = {"x": base64url(both[:length]), "y": base64url(both[length:])}
+        assert key_from_jwk("ES256", {**device.jwk, **shifted}) is None
 
 
-B = 0x5AC635D8AA3A93E7B3EBBD55769886BC651D06B0CC53B0F63BCE3C3E27D2604B
+def point(x: int, y: int) -> dict[str, Any]:
+    return {**EC, "x": integer(x, 32), "y": integer(y, 32)}
+
+
+@pytest.mark.parametrize("x", [0, 5])
+def test_a_coordinate_is_never_reduced(x: int) -> None:
+    found = on_curve(x)
+    assert found is not None
+    assert key_from_jwk("ES256", point(*found)) is not None
+
+    assert key_from_jwk("ES256", point(x + P, found[1])) is None
+
+
+def test_the_largest_coordinates_are_taken() -> None:
+    found = next(filter(None, (on_curve(P - below) for below in range(1, 50))))
+
+    assert key_from_jwk("ES256", point(*found)) is not None
+
+
+def test_a_damaged_key_verifies_nothing() -> None:
+    for algorithm, length in (("ES256", 86), ("RS256", 345), ("RS256", 342)):
+        damaged = DeviceKey(algorithm, "A" * length)  # type: ignore[arg-type]
+        assert not verifies(damaged, bytes(64), b"message")
 
 
 @pytest.mark.parametrize("algorithm", ["none", "HS256", "ES384", "PS256", "", "es256"])

@@ -71,9 +71,7 @@ def is_signed_by(proof: Proof, key: DeviceKey) -> bool:
 def unquoted(text: str) -> str:
     """The text without the blanks, and the one pair of quotes, around it."""
     text = text.strip(" \t")
-    if len(text) >= 2 and text[0] == text[-1] == '"':
-        return text[1:-1]
-    return text
+    return text[1:-1] if text[:1] == text[-1:] == '"' else text
 
 
 def _json_object(part: str) -> dict[str, Any] | None:
