@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from wsgi_sessions.cookie import Cookie, find_values
+from wsgi_sessions.cookie import Cookie, find_candidates
 from wsgi_sessions.device_binding import (
     Binder,
     Binding,
@@ -106,7 +106,7 @@ class BoundSite:
 
     def respond(self, environ: dict[str, Any]) -> tuple[str, list[tuple[str, str]], bytes]:
         now = self.clock()
-        handles = tuple(find_values(environ.get("HTTP_COOKIE", ""), self.cookie.name))
+        handles = find_candidates(environ.get("HTTP_COOKIE", ""), self.cookie.name).values
         route = route_of(self.binder, environ)
         if route is not None:
             request = read_request(route, environ, handles)

@@ -6,7 +6,7 @@ second cookie. Answering the browser's own two requests is routes'.
 
 from __future__ import annotations
 
-from ..cookie import Cookie, CookieWriter, find_values, path_matches, wsgi_path
+from ..cookie import Cookie, CookieWriter, find_candidates, path_matches, wsgi_path
 from . import protocol
 from .keys import require_cryptography
 from .seals import Contents, Seal
@@ -93,7 +93,7 @@ class Binder:
         """
         if not isinstance(cookie_header, str):
             return False
-        for value in find_values(cookie_header, self.second_cookie.name):
+        for value in find_candidates(cookie_header, self.second_cookie.name).values:
             found = self._second.open(value)
             if found is not None and found.handle == handle and self._is_current(found, now):
                 return True
@@ -107,7 +107,7 @@ class Binder:
         the browser had before, and whose binding it hasn't forgotten.
         """
         return isinstance(cookie_header, str) and bool(
-            find_values(cookie_header, self.second_cookie.name)
+            find_candidates(cookie_header, self.second_cookie.name).values
         )
 
     def _is_current(self, found: Contents, now: float) -> bool:
@@ -118,7 +118,9 @@ class Binder:
     def set_cookie(self, handle: str, *, now: float) -> Header:
         """The header that sets this session's second cookie."""
         value = self._second.seal(handle, int(now) + self.max_age + COOKIE_EXTRA)
-        return "Set-Cookie", self._writer.set(value, secure=True, max_age=self.max_age)
+        return "Set-Cookie", self._writer.set(
+            value, secure=True, max_age=self.max_age, now=now
+        )
 
     def expire_cookie(self) -> Header:
         """The header that takes the second cookie back."""

@@ -100,7 +100,7 @@ def second_cookie(first: Cookie) -> Cookie:
 
 def attributes(cookie: Cookie) -> str:
     """The cookie's attributes as the browser is to compare them; lifetimes don't count."""
-    whole = CookieWriter(cookie).set("", secure=True, max_age=None)
+    whole = CookieWriter(cookie).set("", secure=True, max_age=None, now=0)
     return whole.partition("; ")[2]
 
 
