@@ -512,6 +512,31 @@ class TestLikeThem:
 
         assert site.run(browser, read).text == "{'a': 1}"
 
+    def test_a_save_after_a_500_began_commits_nothing_of_before(
+        self, options: dict[str, Any]
+    ) -> None:
+        site = Site(**options)
+        browser = site.browser()
+        site.run(browser, put(a=1))
+
+        def app(made: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+            session = made["wsgi_sessions.session"]
+            session.login("u", keep=False)
+            start_response("500 Oh", [("Content-Type", "text/plain")])
+
+            def body() -> Iterator[bytes]:
+                yield b"first"
+                session.increment("n")
+                yield b"second"
+
+            return body()
+
+        wrapped = SessionMiddleware(app, secret_key=SECRET, clock=site.clock, **options)
+        call(wrapped, environ(cookie=f"session={browser.cookies['session']}"))
+
+        assert site.run(browser, lambda s: (s.owner, dict(s))).text == "(None, {'a': 1, 'n': 1})"
+        assert len(list(site.store.keys())) == 1
+
     def test_a_login_that_was_too_slow_leaves_the_faster_ones_entry(
         self, options: dict[str, Any]
     ) -> None:

@@ -90,6 +90,9 @@ class Committer:
             return None
         if failed:
             self.give_back_place(state)
+            if state.error is None and not response.final:
+                # A stream that goes on must not commit it by a later save().
+                state.drop(self._settings.codec)
         return self._header(state, facts, response, now)
 
     def save(self, state: SessionState, *, headers_sent: bool) -> None:

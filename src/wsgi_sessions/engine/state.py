@@ -136,6 +136,14 @@ class SessionState:
         self.label = dict(label) if label else {}
         self.stale_token = stale_token
 
+    def drop(self, codec: Codec) -> None:
+        """Give up what was asked for and changed since the last commit."""
+        self.intent = Intent(passive=self.intent.passive)
+        if self.stored is None:
+            self.fields, self.label = Fields({}, codec), {}
+        else:
+            self.adopt(self.stored, codec, stale_token=self.stale_token)
+
     def ask(self, **changes: Any) -> None:
         """Note what the app asks for."""
         self.intent = self.intent._replace(**changes)

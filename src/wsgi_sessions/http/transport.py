@@ -26,7 +26,7 @@ class Transport(Protocol):
 
     name: str
     purpose: str
-    """What its tokens are bound to, so that they are no good elsewhere."""
+    """What its tokens are bound to, so that they are worthless elsewhere."""
     signer: TokenSigner
     persistent: bool
     """Whether a new session's token is to outlive the browser, unless the app says otherwise."""
@@ -116,7 +116,7 @@ def check_header_name(name: object) -> str | None:
     """``token_header`` as it was given.
 
     Raises:
-        ConfigurationError: if it is no name of a header that can carry a token.
+        ConfigurationError: if it isn't the name of a header that can carry a token.
     """
     if name is None:
         return None
