@@ -188,8 +188,11 @@ class Committer:
         return changed and not state.passive
 
     def _touch_due(self, stored: Stored, state: SessionState, now: float, *, passive: bool) -> bool:
-        if state.intent.touch or passive:
-            return state.intent.touch
+        intent = state.intent
+        if intent.touch or intent.offered_at is not None:
+            return True
+        if passive:
+            return False
         return self._settings.touch_due(stored.record, stored.notes, now)
 
     def _rotation_due(self, stored: Stored, now: float) -> bool:

@@ -15,7 +15,9 @@ from typing import Any, NamedTuple
 from ..crypto.session_id import SessionID
 from ..data.codec import Codec
 from ..data.fields import Fields
-from ..data.notes import MAX_LABEL_ENTRIES, MAX_LABEL_TEXT, Notes, is_label
+from ..data.notes import MAX_LABEL_ENTRIES, MAX_LABEL_TEXT, NO_EXTRAS, Notes, is_label
+from ..device_binding.binding import UNBOUND, Standing
+from ..device_binding.transport import Evidence
 from ..errors import StoreError
 from ..http.transport import Transport
 from ..record import UNCHANGED, Record, Unchanged
@@ -41,6 +43,8 @@ class Request(NamedTuple):
     """The headers User-Agent and X-Forwarded-Proto as they came, or None."""
     passive: bool = False
     """Whether the middleware's function says that this request doesn't count as use."""
+    device: Evidence | None = None
+    """What it shows of its device; None where sessions aren't bound to devices."""
 
 
 class Stored(NamedTuple):
@@ -72,6 +76,8 @@ class Intent(NamedTuple):
     passive: bool | None = None
     reserved: str | None = None
     """The owner in whose list a login holds a place already (``when_full="refuse"``)."""
+    offered_at: float | None = None
+    """When the response offers to bind the session, to be noted. UNIX seconds."""
 
 
 NO_INTENT = Intent()
@@ -88,9 +94,11 @@ class SessionState:
         "gone",
         "intent",
         "label",
+        "logged_in",
         "passed_over",
         "request",
         "stale_token",
+        "standing",
         "stored",
     )
 
@@ -112,6 +120,10 @@ class SessionState:
     """Whether the token that the client sent should be replaced."""
     gone: bool
     """Whether another request was found to have ended the session."""
+    standing: Standing
+    """How this request stands towards the device that the session is bound to."""
+    logged_in: bool
+    """Whether ``login()`` was called in this request, saved or not."""
 
     def __init__(self, request: Request) -> None:
         self.request = request
@@ -120,6 +132,8 @@ class SessionState:
         self.intent = NO_INTENT
         self.passed_over = ()
         self.gone = False
+        self.standing = UNBOUND
+        self.logged_in = False
 
     def begin(self, now: float, codec: Codec, passed_over: tuple[Stored, ...] = ()) -> None:
         """Start with no session; what the client has to be told stays."""
@@ -131,11 +145,14 @@ class SessionState:
         self.fields = Fields(NO_FIELDS, codec)
         self.label = {}
         self.stale_token = self.gone = False
+        self.standing = UNBOUND
 
     def adopt(self, stored: Stored, codec: Codec, *, stale_token: bool) -> None:
         """Start from a session that was loaded."""
         self.stored = stored
-        self.first_notes = stored.notes
+        # A session that takes the place of this one has a handle of its own, and another binding.
+        notes = stored.notes
+        self.first_notes = notes._replace(binding=NO_EXTRAS) if notes.binding else notes
         self.intent = self._intent_left()
         self.fields = Fields(stored.record.fields, codec)
         label = stored.notes.label
@@ -165,6 +182,8 @@ class SessionState:
 
     def after(self, stored: Stored, *, keep_intent: bool = False) -> None:
         """Go on from what the store has now: everything that was asked for is done."""
+        if self.stored is None or self.stored.id.key != stored.id.key:
+            self.standing = self.standing._replace(bound=False, proven=False)
         self.stored = stored
         self.label = dict(stored.notes.label)
         if not keep_intent:
