@@ -250,7 +250,7 @@ class Session(MutableMapping[str, Any]):
         limit = seconds("is_fresh", "within", within)
         state = self._open()
         at = state.notes.authenticated_at
-        if state.standing.missing:
+        if state.standing.bound and state.standing.missing:
             return False
         # A login in the future was noted by a clock that has been set back since.
         return at is not None and 0 <= self._engine.now() - at < limit
