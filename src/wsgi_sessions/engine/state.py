@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from ..crypto.session_id import SessionID
 from ..data.codec import Codec
 from ..data.fields import Fields
-from ..data.notes import MAX_LABEL_ENTRIES, MAX_LABEL_TEXT, NO_EXTRAS, Notes, is_label
+from ..data.notes import MAX_LABEL_ENTRIES, MAX_LABEL_TEXT, Notes, is_label
 from ..device_binding.binding import UNBOUND, Standing
 from ..device_binding.transport import Evidence
 from ..errors import StoreError
@@ -150,9 +150,7 @@ class SessionState:
     def adopt(self, stored: Stored, codec: Codec, *, stale_token: bool) -> None:
         """Start from a session that was loaded."""
         self.stored = stored
-        # A session that takes the place of this one has a handle of its own, and another binding.
-        notes = stored.notes
-        self.first_notes = notes._replace(binding=NO_EXTRAS) if notes.binding else notes
+        self.first_notes = stored.notes
         self.intent = self._intent_left()
         self.fields = Fields(stored.record.fields, codec)
         label = stored.notes.label
