@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -13,9 +12,12 @@ import pytest
 import chromium
 import tls
 from bound_app import COOKIE, SECRET, BoundApp
+from programs import missing
 from wsgi_sessions import DeviceBinding, Session
 from wsgi_sessions.crypto.session_id import SessionID, new_id
 from wsgi_sessions.device_binding import Binder
+
+pytestmark = pytest.mark.programs
 
 # Both are needed: the second puts keys into software where there is no TPM.
 FEATURES = "--enable-features=DeviceBoundSessions,EnableBoundSessionCredentialsSoftwareKeysForManualTesting"
@@ -40,10 +42,7 @@ class Setting(NamedTuple):
 @pytest.fixture(scope="module", autouse=True)
 def programs() -> None:
     if chromium.programs() is None:
-        why = "chromium or chromedriver is not installed"
-        if "browser" in os.environ.get("WSGI_SESSIONS_REQUIRE", "").split(","):
-            pytest.fail(f"WSGI_SESSIONS_REQUIRE names browser, but {why}")
-        pytest.skip(why)  # only a machine without a browser lacks these tests; CI requires them
+        missing("browser", "chromium or chromedriver is not installed")
 
 
 class Sites:
