@@ -23,6 +23,7 @@ def shown(session: Session) -> dict[str, Any]:
         "session": None if session.is_new else session.handle,
         "owner": session.owner,
         "bound": session.device_bound,
+        "since": session.device_bound_at and session.device_bound_at.timestamp(),
         "proven": session.is_proven,
         "fresh": session.is_fresh(within=10**6),
         "data": dict(session),
