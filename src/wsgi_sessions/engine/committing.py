@@ -77,7 +77,8 @@ class Committer:
             SessionTooLarge, SessionConflict, TypeError: it can't be; nothing was stored.
         """
         now = self._settings.clock()
-        failed = response.failed or state.error is not None or _half_done(state, response)
+        failed = response.failed or state.error is not None
+        failed = failed or (response.headers_sent and _half_done(state))
         try:
             pending = NO_FIELD_CHANGES if failed else state.fields.changes()
             if pending is NO_FIELD_CHANGES and self.only_read(state, now):
@@ -141,7 +142,7 @@ class Committer:
         record, notes = stored.record, stored.notes
         if settings.touch_due(record, notes, now):
             return False
-        return not is_due(notes.issued_at, settings.rotate_after, now)
+        return not settings.rotates or not is_due(notes.issued_at, settings.rotate_after, now)
 
     def facts_of(
         self,
@@ -166,7 +167,7 @@ class Committer:
             stored is not None and self._rotation_due(stored, now),
             state.stale_token,
             intent.attributes,
-            state.notes.persistent,
+            intent.notes.get("persistent", state.base_notes.persistent),
             settings.rolling,
             passive,
             not response.public,
@@ -221,7 +222,7 @@ class Committer:
             step,
             state.request,
             intent,
-            state.first_notes,
+            state.base_notes,
             pending.set,
             pending.delete,
             label,
@@ -357,11 +358,11 @@ def held_something(record: Record) -> bool:
     return bool(record.fields) or record.owner is not None
 
 
-def _half_done(state: SessionState, response: Response) -> bool:
+def _half_done(state: SessionState) -> bool:
     """Whether a change of owner was asked for that can't be completed: its ID can't be handed out.
 
     Then nothing of the request is kept: what was written for the new owner must not be found under
     an ID that someone may have known before.
     """
     intent = state.intent
-    return response.headers_sent and intent.id is not None and intent.owner is not UNCHANGED
+    return intent.id is not None and intent.owner is not UNCHANGED
