@@ -98,6 +98,8 @@ class Doing(Watch):
             self._end_step(lambda state: None, error=error)
             # It may have been deleted, and what comes now may be a fresh one.
             self.destroyed = self.vague = True
+            if self.family is not None:
+                self.family.must = False
             self.view, self.family, self.own_id = View(), None, None
             return
         if op[0] in COMMITS:
@@ -230,7 +232,8 @@ class Doing(Watch):
 
         def alone(state: State | None) -> State | None:
             if state is None:
-                return None
+                emptied = view.stored and is_nothing(view.effect(view.base))
+                return transacted(op, None)[0] if emptied else None
             seen, before, fields = both(state), view.effect(state), dict(state.fields)
             if matches(seen, before):
                 return state

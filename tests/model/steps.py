@@ -182,7 +182,8 @@ class Watch:
         return family is not None and family.ids == [self.own_id]
 
     def _check_new_id(self) -> None:
-        if self.view.new_id and self.gaps[-1] is not None and not (self.vague or self.raced):
+        said = self.world.shared and not (self.vague or self.raced)
+        if said and self.view.new_id and self.gaps[-1] is not None:
             self.oracle.check(
                 self._has_new_id(), "same_id", "a commit gave a session no new ID that asked for it"
             )

@@ -97,7 +97,8 @@ class Visit(Doing):
         check = self.oracle.check
         if token and self.world.shared:
             seen = self.world.peek(token)
-            if seen is None and (self.vague or self.clocked or (self.unsure and self.wrote)):
+            known = self.vague or self.clocked or self.world.evicted
+            if seen is None and (known or (self.unsure and self.wrote)):
                 # The store said that it lives, and only after that it was ended.
                 if self.vague:
                     self.oracle.adopt(Family([id_of(token)], State({}), 0.0, unknown=True))
@@ -127,8 +128,9 @@ class Visit(Doing):
             check(is_nothing(state), "expired_alive", f"the cookie of {state} was expired")
         state = self.now()
         if not is_nothing(state) and not self.lost_write:
+            jar = self.world.jars[self.request.browser]
             check(
-                self.world.peek(reach) is not None,
+                self.world.peek(reach) or self.world.peek(jar) or (self.raced and self.clocked),
                 "unreachable",
                 f"{state} lives, and the browser has no token that leads to it",
             )
