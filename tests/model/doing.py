@@ -104,7 +104,12 @@ class Doing(Watch):
             return
         if op[0] in COMMITS:
             effects: list[Effect] = [self.view.effect, *self._transactions(op)]
-            self._end_step(*effects, error=error, partial=op[0] != "save")
+            fired = self._end_step(*effects, error=error, partial=op[0] != "save")
+            if op[0] in UNSUPPORTED and (fired or self.lost_now):
+                # What was pending may have been committed first, and fn have failed after that.
+                self.vague = self.vague or self.lost_now
+                self._sync(session, settled=True)
+                return
         self._check_unchanged(session, op)
 
     def _allowed(self, op: Op) -> set[str]:
@@ -122,7 +127,7 @@ class Doing(Watch):
         if op[0] in COMMITS:
             if self.view.unstorable:
                 allowed |= {"TypeError", "ValueError"}
-            if "max_bytes" in self.world.options and op[0] not in ("take", "destroy", "reload"):
+            if "max_bytes" in self.world.options and op[0] not in ("destroy", "reload"):
                 allowed.add("SessionTooLarge")
             if self.raced and op[0] in UNSUPPORTED:
                 allowed.add("TypeError")  # of what another request put there
@@ -131,8 +136,10 @@ class Doing(Watch):
         return allowed
 
     def _may_be_gone(self) -> bool:
-        return self.vague or (
-            self.view.stored and any(state is None for state in [*self.gaps, self.now()])
+        return (
+            self.vague
+            or self.clocked
+            or (self.view.stored and any(state is None for state in [*self.gaps, self.now()]))
         )
 
     def _check_unchanged(self, session: Session, op: Op) -> None:
@@ -157,9 +164,8 @@ class Doing(Watch):
             case "reload":
                 self._end_reload(session)
             case "save":
-                self.oracle.check(
-                    not self.view.unstorable, "accepted", "what can't be stored was saved"
-                )
+                good = not self.view.unstorable or is_nothing(self.view.now)
+                self.oracle.check(good, "accepted", "what can't be stored was saved")
                 self._end_step(self.view.effect)
                 self._check_new_id()
                 self.saved = True
@@ -225,8 +231,10 @@ class Doing(Watch):
         def both(state: State | None) -> State | None:
             if view.stored and state is None and not view.login:
                 return None
+            seen = view.effect(state)
             try:
-                return transacted(op, view.effect(state))[0]
+                # What is emptied is deleted, and a fresh session begins.
+                return transacted(op, None if is_nothing(seen) else seen)[0]
             except TypeError:
                 return state
 

@@ -105,6 +105,8 @@ class Oracle:
     stranded: bool = False
     """Whether anything may have been left over by a failure or a race."""
 
+    aged: bool = False
+    """Whether time went by, so that sessions may have ended by themselves."""
     finding: Finding | None = None
     """The first one: what comes after it may be its consequence."""
 
@@ -195,7 +197,7 @@ class Oracle:
             self.check(state is None, "outlives", f"{state} lives after its limits")
         if now >= family.sure_until or is_nothing(family.state):
             family.must = False
-        if family.must:
+        if family.must and not self.world.evicted:
             self.check(state is not None, "lost", f"{family.state} is gone, and nobody ended it")
 
     def delivered(self, answer: Answer) -> None:
@@ -268,7 +270,7 @@ class Oracle:
         for owner, number in entries.items():
             living = self.living(owner)
             self.check(
-                number <= len(living) or self.stranded,
+                number <= len(living) or self.stranded or self.aged,
                 "entries",
                 f"{len(living)} sessions of {owner} live, and their list has {number} entries",
             )

@@ -42,6 +42,7 @@ class Outside:
                         family.must = family.must and world.clock.now < family.sure_until
                 world.clock.advance(seconds)
                 self.oracle.stranded = self.oracle.stranded or abs(seconds) > 300
+                self.oracle.aged = True
             case Deliver(browser):
                 if world.late[browser]:
                     answer = world.late[browser].pop()

@@ -85,7 +85,8 @@ class Runner:
         visit = Visit(self.oracle, request, self.world.jars[request.browser])
         self.visits.append(visit)
         self._broken_off.pop(id(visit), None)
-        self.world.events.clear()
+        if len(self.visits) == 1:
+            self.world.events.clear()
         answer: Answer | None = None
         try:
             if request.via == "session_of":

@@ -13,7 +13,7 @@ from wsgi_sessions import Session, StoreError
 
 from .oracle import Family, Oracle
 from .scenario import Event, Fail, Request, RevokeAll, Tick
-from .view import State, View, matches
+from .view import State, View, is_nothing, matches
 from .world import Seen, id_of
 
 Effect = Callable[[State | None], State | None]
@@ -238,7 +238,14 @@ class Watch:
                 self.oracle.replaced(family, self.own_id)
                 self.epoch = family.epoch
         elif self.own_id not in family.ids and self.world.peek_id(self.own_id) is not None:
-            self.oracle.rotated(family, self.own_id)
+            if self.view.stored and is_nothing(self.view.effect(self.view.base)):
+                # It was emptied, so it was deleted, and this is a fresh one.
+                self.oracle.end(family)
+                new = Family([self.own_id], state, self.started, unknown=self.vague)
+                self.family = family = self.oracle.adopt(new)
+                self.epoch = 0
+            else:
+                self.oracle.rotated(family, self.own_id)
         if self.view.new_id and self.view.owner is not None:
             self._others_may_go(self.view.owner)
         if self.view.login:

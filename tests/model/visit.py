@@ -43,7 +43,7 @@ class Visit(Doing):
         self.committed = error is None and not nothing and not raised
         if self.committed and self.view.stored and self.world.shared and not optional:
             self._check_new_id()
-        if self.committed and self.request.end == "stream" and not self.broken:
+        if self.committed and self.request.end.startswith("stream") and not self.broken:
             self._sync(self.session, settled=True)
 
     def headers(self, status: str) -> None:
@@ -58,6 +58,10 @@ class Visit(Doing):
                 "a request that only read was answered with 503",
             )
             self.end_commit(error=StoreError("503"))
+            # With save_on_error, closing the body tries once more.
+            self.vague = True
+            if self.family is not None:
+                self.family.unknown = "save_on_error" in self.world.options
         else:
             self.end_commit()
 
@@ -97,7 +101,7 @@ class Visit(Doing):
         check = self.oracle.check
         if token and self.world.shared:
             seen = self.world.peek(token)
-            known = self.vague or self.clocked or self.world.evicted
+            known = self.vague or self.clocked or self.world.evicted or self.lost_write
             if seen is None and (known or (self.unsure and self.wrote)):
                 # The store said that it lives, and only after that it was ended.
                 if self.vague:
@@ -119,7 +123,7 @@ class Visit(Doing):
         if not self.world.shared:
             seen = self.world.peek(reach)
             state = None if seen is None else seen.state
-            fine = matches(self.virtual, state) or (state is None and self.clocked)
+            fine = matches(self.virtual, state) or self.clocked
             check(fine, "client", f"{self.virtual} became {state}")
             return
         if token == "":
