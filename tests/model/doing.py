@@ -105,7 +105,8 @@ class Doing(Watch):
         if op[0] in COMMITS:
             effects: list[Effect] = [self.view.effect, *self._transactions(op)]
             fired = self._end_step(*effects, error=error, partial=op[0] != "save")
-            if op[0] in UNSUPPORTED and (fired or self.lost_now):
+            moved = fired and not matches(self.gaps[0], self.gaps[-1])
+            if op[0] in UNSUPPORTED and (moved or self.lost_now):
                 # What was pending may have been committed first, and fn have failed after that.
                 self.vague = self.vague or self.lost_now
                 self._sync(session, settled=True)
@@ -139,6 +140,8 @@ class Doing(Watch):
         return (
             self.vague
             or self.clocked
+            or self.revocable
+            or self.world.evicted
             or (self.view.stored and any(state is None for state in [*self.gaps, self.now()]))
         )
 
@@ -271,7 +274,8 @@ class Doing(Watch):
             if self.world.shared:
                 stored = self.now() is not None
                 if self.view.stored and not stored and not is_nothing(written):
-                    return  # another request ended it
+                    self.vague = True  # another request ended it
+                    return
             self.view.settle(written, stored=stored)
         else:
             self.view.fields, self.view.owner = fields, owner

@@ -148,11 +148,14 @@ class Watch:
         if not self.world.shared:
             if error is None and not self.vague:
                 self.virtual = effects[0](self.virtual)
-            return {0}
+            return {0} if error is None else set()
         if self.session is not None and not self.broken:
             with self.world.silence():
                 self.own_id = self._id_if_any()
         self.gaps.append(self.now())
+        # When in the middle of a step time went by isn't followed.
+        self.vague = self.vague or (self.clocked and self.disturbed)
+        self.oracle.stranded = self.oracle.stranded or error is not None
         fired: set[int] = set()
         if not self.vague and not self.clocked:
             fired = self._fired(effects)
@@ -223,8 +226,11 @@ class Watch:
         state, family = self.gaps[-1], self.family
         current = family is not None and family.epoch == self.epoch and not family.ended
         if state is None:
-            if family is not None and current and self.oracle.look(family) is None:
-                self.oracle.end(family) if not family.unknown else None
+            # What a stream does after a failed answer isn't followed; doing nothing ends nothing.
+            followed = not self.vague or bool(self.request.tail)
+            said = family is not None and current and followed and not family.unknown
+            if said and family is not None and self.oracle.look(family) is None:
+                self.oracle.end(family)
             return
         if self.own_id is None:
             return
@@ -233,12 +239,13 @@ class Watch:
             new.used = new.last_begun = self.world.clock.now
             self.family = family = self.oracle.adopt(new)
             self.epoch = 0
-        elif self.view.new_id and self.own_id not in family.ids:
+        elif self.view.new_id and self.own_id not in family.ids and not self.vague:
             if self.world.peek_id(self.own_id) is not None:
                 self.oracle.replaced(family, self.own_id)
                 self.epoch = family.epoch
         elif self.own_id not in family.ids and self.world.peek_id(self.own_id) is not None:
-            if self.view.stored and is_nothing(self.view.effect(self.view.base)):
+            view = self.view
+            if not is_nothing(view.base) and is_nothing(view.effect(view.base)):
                 # It was emptied, so it was deleted, and this is a fresh one.
                 self.oracle.end(family)
                 new = Family([self.own_id], state, self.started, unknown=self.vague)

@@ -40,7 +40,9 @@ class Visit(Doing):
                 "accepted",
                 "what can't be stored was committed",
             )
-        self.committed = error is None and not nothing and not raised
+        # Whether what a failed answer dropped is still there for the rest of a stream, isn't said.
+        self.vague = self.vague or (self.request.end == "stream_error" and nothing)
+        self.committed = error is None and not (nothing or raised or optional)
         if self.committed and self.view.stored and self.world.shared and not optional:
             self._check_new_id()
         if self.committed and self.request.end.startswith("stream") and not self.broken:
@@ -110,7 +112,8 @@ class Visit(Doing):
             check(seen is not None, "cookie_lies", "the response sets a token that leads nowhere")
             if seen is None:
                 return
-            check(seen.id == id_of(token), "cookie_lies", "the response sets a replaced ID")
+            same = seen.id == id_of(token) or self.lost_write
+            check(same, "cookie_lies", "the response sets a replaced ID")
             family = self.oracle.family_of(seen, token)
             if family is not None and self.family is None:
                 self.family, self.epoch = family, family.epoch
