@@ -10,7 +10,7 @@ from wsgi_sessions import Session
 from .operations import COMMITS, READS, UNSUPPORTED, Boom, perform
 from .scenario import Op
 from .steps import Effect, Watch
-from .view import State, View, is_nothing, matches, transacted
+from .view import State, View, bare, is_nothing, matches, transacted
 
 
 class Doing(Watch):
@@ -67,6 +67,7 @@ class Doing(Watch):
 
     def _limit(self, idle: float, absolute: float) -> None:
         self.limits = idle, absolute
+        self.clocked = self.clocked or not self.world.shared
         if self.family is not None:
             self.family.limit(idle, absolute)
             self.family.must = False
@@ -261,6 +262,7 @@ class Doing(Watch):
             return
         with self.world.silence():
             fields, owner = copy.deepcopy(dict(session)), session.owner
+            label = bare(session.label)
         if settled:
             if not (self.raced or self.faulty or self.clocked) and self.world.shared:
                 state = self.now()
@@ -268,7 +270,6 @@ class Doing(Watch):
                 self.oracle.check(
                     matches(state, shown), "view", f"the app sees {shown}, stored is {state}"
                 )
-            label = dict(self.view.label)
             written = State(fields, owner, label)
             stored = not is_nothing(written)
             if self.world.shared:

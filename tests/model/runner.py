@@ -103,6 +103,7 @@ class Runner:
         if evicted:
             # A request that ends sessions itself makes the count of the living say less.
             ends = visit.destroyed or "max_per_owner" in world.options or request.end != "list"
+            ends = ends or visit.raced
             oracle.evicted(len(evicted), None if ends else self.scenario.options["max_sessions"])
         oracle.calm = oracle.calm and not visit.faulty
         if answer is not None:

@@ -155,6 +155,7 @@ class Watch:
         self.gaps.append(self.now())
         # When in the middle of a step time went by isn't followed.
         self.vague = self.vague or (self.clocked and self.disturbed)
+        self.vague = self.vague or (self.family is not None and self.family.unknown)
         self.oracle.stranded = self.oracle.stranded or error is not None
         fired: set[int] = set()
         if not self.vague and not self.clocked:
@@ -228,6 +229,8 @@ class Watch:
         if state is None:
             # What a stream does after a failed answer isn't followed; doing nothing ends nothing.
             followed = not self.vague or bool(self.request.tail)
+            if family is not None and not followed and self.request.end != "stream_error":
+                family.must = False
             said = family is not None and current and followed and not family.unknown
             if said and family is not None and self.oracle.look(family) is None:
                 self.oracle.end(family)
@@ -243,6 +246,9 @@ class Watch:
             if self.world.peek_id(self.own_id) is not None:
                 self.oracle.replaced(family, self.own_id)
                 self.epoch = family.epoch
+        elif self.own_id not in family.ids and self.vague:
+            # Rotated, regenerated or another: whoever else follows it can't know, either.
+            family.unknown = True
         elif self.own_id not in family.ids and self.world.peek_id(self.own_id) is not None:
             view = self.view
             if not is_nothing(view.base) and is_nothing(view.effect(view.base)):

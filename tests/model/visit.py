@@ -32,7 +32,7 @@ class Visit(Doing):
         effect: Effect = (lambda state: state) if nothing else self.view.effect
         # Whether a stream that began with a 500 may save at its end, isn't said.
         optional = raised or (self.failing and self.tail)
-        bad = self.view.unstorable and not nothing and not raised and not self.vague
+        bad = self.view.unstorable and not (nothing or optional or self.vague)
         self._end_step(effect, error=error, optional=optional or bad)
         if bad and error is None:
             self.oracle.check(
