@@ -172,7 +172,7 @@ class Doing(Watch):
                 self.oracle.check(good, "accepted", "what can't be stored was saved")
                 self._end_step(self.view.effect)
                 self._check_new_id()
-                self.saved = True
+                self.wrote = True
                 self._sync(session, settled=True)
             case _:
                 self._end_transaction(session, op, result)
@@ -197,6 +197,7 @@ class Doing(Watch):
 
     def _end_transaction(self, session: Session, op: Op, result: Any) -> None:
         before = self.view
+        self.wrote = True
         effects = self._transactions(op)
         fired = self._end_step(before.effect, *effects)
         gone = before.stored and all(state is None for state in self.gaps)

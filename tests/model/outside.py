@@ -38,6 +38,7 @@ class Outside:
         match event:
             case Tick(seconds):
                 if seconds < 0:
+                    self.oracle.put_back = True
                     for family in self.oracle.families:
                         family.must = family.must and world.clock.now < family.sure_until
                 world.clock.advance(seconds)

@@ -37,7 +37,7 @@ class Watch:
         """What the client-side store's cookie would hold now."""
         self.loaded = self.broken = self.vague = self.raised = False
         self.faulty = self.disturbed = self.tail = False
-        self.lost_write = self.destroyed = self.committed = self.saved = self.wrote = False
+        self.lost_write = self.destroyed = self.committed = self.wrote = False
         self.app_error: BaseException | None = None
         self.gaps: list[State | None] = []
         self.watching = self.lost_now = False
