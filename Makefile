@@ -62,6 +62,7 @@ coverage: venv ## Run all tests once, and fail if a branch of ours isn't reached
 	rm -f .coverage .coverage.*
 	WSGI_SESSIONS_EFFORT=check $(BIN)/python -m coverage run -m $(PYTEST) $(ARGS)
 	$(BIN)/python -m coverage combine --quiet
+	rm -f .coverage.* # what processes left that were killed while they wrote it
 	$(BIN)/python -m coverage report --skip-covered
 
 test-hard: venv ## Run all tests as hard as they can try

@@ -27,6 +27,7 @@ registry doctor
 session
 engine
 client_side
+device_binding
 http proxies
 cookie lifetime stores
 events crypto data

@@ -508,6 +508,9 @@ class TestHeaders:
             ("s-maxage=60", "no-store"),
             ("max-age=60", "no-store"),
             ('private="x-name", public', "no-store"),
+            ("private, public, max-age=60", "no-store"),
+            ("private, s-maxage=60", "no-store"),
+            ("public, no-store", "no-store"),
         ],
     )
     def test_cache_control_with_a_cookie(self, given: str, left: str) -> None:

@@ -9,9 +9,10 @@ cookie's value means is not known here.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, cast
 from urllib.parse import unquote
 
 from werkzeug.http import dump_cookie, http_date
@@ -163,10 +164,10 @@ class Candidates(NamedTuple):
 
     values: tuple[str, ...]
     """In the order sent, at most eight."""
-    after_comma: bool = False
+    after_comma: bool
     """Whether they were found only because a comma was taken for a separator, too: something joined
     several Cookie lines the wrong way, and the log should say so once."""
-    beyond: str | None = None
+    beyond: str | None
     """Why our cookie may be among what wasn't read, in words for an event; None: everything was."""
 
     def __repr__(self) -> str:
@@ -177,7 +178,12 @@ class Candidates(NamedTuple):
         )
 
 
-_NO_CANDIDATES = Candidates(())
+# The generated __new__ would take as long as finding a value does.
+_new_candidates = cast(
+    "Callable[[type[Candidates], tuple[object, ...]], Candidates]",
+    tuple.__new__,  # pyright: ignore[reportUnknownMemberType] # any tuple's
+)
+_NO_CANDIDATES = Candidates((), False, None)
 
 
 def find_candidates(header: str, name: str) -> Candidates:
@@ -202,7 +208,7 @@ def find_candidates(header: str, name: str) -> Candidates:
             return _at_most_eight(found_after_comma, name, after_comma=True)
     if len(found) > MAX_CANDIDATES:
         return _at_most_eight(found, name, after_comma=False)
-    return Candidates(tuple(found))
+    return _new_candidates(Candidates, (tuple(found), False, None))
 
 
 def _values(header: str, name: str) -> list[str]:
@@ -212,7 +218,7 @@ def _values(header: str, name: str) -> list[str]:
             before, equals, value = pair.partition("=")
             if equals and before.strip(_BLANKS) == name:
                 value = value.strip(_BLANKS)
-                if value[:1] == '"' == value[-1:] and len(value) > 1:
+                if '"' in value and value[0] == value[-1] == '"' != value:
                     value = value[1:-1]
                 found.append(value)
     return found

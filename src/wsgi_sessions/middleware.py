@@ -32,14 +32,14 @@ from .cookie import Cookie, path_matches, wsgi_path
 from .crypto.session_id import IDFactory, Rotation, new_id
 from .crypto.signing import Secrets, check_secrets
 from .data.codec import Codec
-from .engine import Engine, EngineSettings
+from .engine import Engine, EngineSettings, Response
 from .engine.engine import IsPassive
 from .engine.owners import Limits
 from .errors import ConfigurationError, StoreError
 from .events import EventSink, SessionEvent, as_listeners
 from .http.exchange import AnswerSettings, Exchange, ExcInfo, OnStoreError, answer_503
 from .http.transport import CookieTransport, Header, HeaderTransport, Transport, check_header_name
-from .lifetime import Lifetime
+from .lifetime import Lifetime, touch_after
 from .proxies import (
     CLIENT_KEY,
     TrustedProxies,
@@ -49,7 +49,7 @@ from .proxies import (
 )
 from .proxies.advice import PROXY_FIX_KEY, ProxyAdvice
 from .registry import SessionRegistry
-from .session import Phase, Session, is_over, transport_of
+from .session import Phase, Session, enter_phase, is_over, state_of, transport_of
 from .stores import ClientSideStore, Store
 
 if TYPE_CHECKING:
@@ -192,6 +192,9 @@ class SessionMiddleware:
         working_store = sealed(self.store, encryption_keys, migrate=encryption_migrate)
         if hasattr(working_store, "subscribe"):
             working_store.subscribe(self._on_store_notice)
+        self._touch_interval = seconds(
+            "SessionMiddleware", "touch_interval", touch_interval, zero=True
+        )
         self._settings = EngineSettings(
             store=working_store,
             seal=seal,
@@ -200,9 +203,7 @@ class SessionMiddleware:
             clock=own_clock,
             ids=IDFactory(id_factory or new_id),
             events=self._events,
-            touch_interval=seconds(
-                "SessionMiddleware", "touch_interval", touch_interval, zero=True
-            ),
+            touch_after=touch_after(self._touch_interval, limits.idle),
             rotate_after=rotation_seconds,
             rotation=Rotation(secrets),
             max_bytes=check_count("max_bytes", max_bytes),
@@ -320,6 +321,18 @@ class SessionMiddleware:
         exchange.begin(Phase.OVER)
         return finished
 
+    def discard_session(self, environ: WSGIEnvironment) -> None:
+        """Give up what `open_session` opened: nothing of it is kept but what was saved already.
+
+        Raises:
+            LookupError: no session was opened.
+        """
+        session = get_session(environ, self._environ_key)
+        state = state_of(session)
+        if state is not None:
+            self._engine.commit(state, Response(failed=True, headers_sent=True))
+        enter_phase(session, Phase.OVER)
+
     def _enter(self, environ: WSGIEnvironment) -> Transport | None:
         """Who asks, and how its token travels; None where the cookie's path isn't this one's."""
         if self._resolves:
@@ -375,7 +388,7 @@ class SessionMiddleware:
             "store": repr(self.store),
             "cookie": repr(cookie) if isinstance(cookie, Cookie) else "chosen per request",
             "lifetime": f"idle {self._lifetime.idle}, absolute {self._lifetime.absolute}",
-            "touch_interval": f"{settings.touch_interval:g} s",
+            "touch_interval": f"{self._touch_interval:g} s",
             "rotate_after": (
                 "never" if math.isinf(settings.rotate_after) else f"{settings.rotate_after:g} s"
             ),

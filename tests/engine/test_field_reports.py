@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from acts import destroy, id_of, nothing, put, read
-from wsgi import Browser, Site, call, environ
+from wsgi import SECRET, Browser, Site, call, environ
 from wsgi_sessions import Lifetime, Session, SessionMiddleware, SessionTooLarge, StoreError
 from wsgi_sessions.record import Changes, list_key
 from wsgi_sessions.stores import ClientSideStore, FileStore, MemoryStore, Store
@@ -490,3 +490,102 @@ def test_an_untouched_request_asks_nobody() -> None:
     site.run(browser, nothing)
 
     assert not store.calls
+
+
+class TestLikeThem:
+    """More of the kind, found by the model checker."""
+
+    def test_a_stream_that_answers_500_keeps_nothing_at_its_close_either(
+        self, options: dict[str, Any]
+    ) -> None:
+        site = Site(**options)
+        browser = site.browser()
+        site.run(browser, put(a=1))
+
+        def app(made: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+            made["wsgi_sessions.session"]["b"] = 2
+            start_response("500 Oh", [("Content-Type", "text/plain")])
+            return iter([b"first", b"second"])
+
+        wrapped = SessionMiddleware(app, secret_key=SECRET, clock=site.clock, **options)
+        call(wrapped, environ(cookie=f"session={browser.cookies['session']}"))
+
+        assert site.run(browser, read).text == "{'a': 1}"
+
+    def test_a_save_after_a_500_began_commits_nothing_of_before(
+        self, options: dict[str, Any]
+    ) -> None:
+        site = Site(**options)
+        browser = site.browser()
+        site.run(browser, put(a=1))
+
+        def app(made: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+            session = made["wsgi_sessions.session"]
+            session.login("u", keep=False)
+            start_response("500 Oh", [("Content-Type", "text/plain")])
+
+            def body() -> Iterator[bytes]:
+                yield b"first"
+                session.increment("n")
+                yield b"second"
+
+            return body()
+
+        wrapped = SessionMiddleware(app, secret_key=SECRET, clock=site.clock, **options)
+        call(wrapped, environ(cookie=f"session={browser.cookies['session']}"))
+
+        assert site.run(browser, lambda s: (s.owner, dict(s))).text == "(None, {'a': 1, 'n': 1})"
+        assert len(list(site.store.keys())) == 1
+
+    def test_a_login_that_was_too_slow_leaves_the_faster_ones_entry(
+        self, options: dict[str, Any]
+    ) -> None:
+        site = Site(**options)
+        browser = site.browser()
+        site.run(browser, lambda s: s.login("u"))
+        tab = Browser(site.middleware)
+        tab.cookies = dict(browser.cookies)
+
+        def slow(session: Session) -> None:
+            session.login("v")
+            site.routes["/login"] = lambda s: s.login("v")
+            between(site, "update", lambda: tab.get("/login"))
+
+        site.run(browser, slow)
+
+        registry = site.middleware.registry
+        assert site.run(tab, whose).text == "v"
+        assert registry.count("v") == registry.revoke_all("v") == 2
+        assert site.run(tab, whose).text == "None"
+
+    @pytest.mark.parametrize("operation", ["insert", "update"])
+    def test_a_place_isnt_given_back_while_a_login_whose_answer_was_lost_lives(
+        self, options: dict[str, Any], operation: str
+    ) -> None:
+        site = Site(**options, max_per_owner=1, when_full="refuse")
+        browser = site.browser()
+        if operation == "update":
+            site.run(browser, put(a=1))
+        store = site.store
+        assert isinstance(store, FaultyStore)
+
+        def work(session: Session) -> None:
+            session.login("u")
+            store.fail(operation, answer_lost=True)
+
+        assert site.run(browser, work).code == 503
+        store.recover()
+
+        assert site.middleware.registry.count("u") == 1
+        assert site.middleware.registry.revoke_all("u") == 1
+
+    def test_a_block_of_session_of_that_raises_gives_its_place_back(self) -> None:
+        site = Site(store=MemoryStore(), max_per_owner=1, when_full="refuse")
+        with (
+            pytest.raises(ZeroDivisionError),
+            session_of(site.middleware, {}) as session,
+        ):
+            session.login("u")
+            raise ZeroDivisionError
+
+        assert list(site.store.keys()) == []

@@ -76,3 +76,34 @@ def test_w1_what_an_app_answers_otherwise_is_its_own() -> None:
     response = call(app, environ(cookie=f"session={browser.cookies['session']}"))
 
     assert response.text == "a page of its own"
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        "session=; Expires=Thu, 01 Jan 1970 00:00:00 GMT; Max-Age=0; Path=/",
+        "session=x; Max-Age=0",
+        "session=; expires=Thu, 01-Jan-1970 00:00:00 GMT",
+    ],
+)
+def test_c6_an_app_that_expires_our_cookie_signs_out(header: str) -> None:
+    site = Site(store=MemoryStore())
+    browser = site.browser()
+    site.run(browser, put(a=1))
+    site.headers = [("Set-Cookie", header)]
+
+    response = site.run(browser, read)
+
+    assert len(response.all("Set-Cookie")) == 1
+    assert browser.cookies == {}
+    assert list(site.store.keys()) == []
+
+
+def test_c6_an_app_that_sets_a_cookie_of_our_name_doesnt_sign_out() -> None:
+    site = Site(store=MemoryStore())
+    browser = site.browser()
+    site.run(browser, put(a=1))
+    site.headers = [("Set-Cookie", "session=x; Path=/")]
+
+    assert site.run(browser, read).set_cookie is None
+    assert len(list(site.store.keys())) == 1

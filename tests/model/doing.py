@@ -43,6 +43,7 @@ class Doing(Watch):
     def _do(self, session: Session, op: Op) -> None:
         right = () if self.broken or self.vague else self.view.may_raise(op)
         step = op[0] in COMMITS and not self.broken
+        self.transacting = op[0] in UNSUPPORTED
         if step:
             self.begin(session)
         try:

@@ -6,6 +6,7 @@ Each must run without a finding, on every store that it can concern.
 from __future__ import annotations
 
 from .scenario import (
+    Audit,
     Damage,
     Deliver,
     Fail,
@@ -226,7 +227,7 @@ ALSO: dict[str, list[Scenario]] = {
         SHARED,
         Request(0, ops=[("login", "u")]),
         Tick(1100),
-        Purge(),
+        Audit(),
         Tick(-500),
     ),
     "a_place_that_was_taken_early_lasts": on(

@@ -7,6 +7,7 @@ allows. Where concurrency, lost answers or clocks make several outcomes right, i
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -40,6 +41,7 @@ class Wanted:
 
 
 EVERYTHING = Wanted()
+_KEY = re.compile("[0-9a-f]{64}")
 
 
 @dataclass(eq=False)
@@ -281,4 +283,5 @@ class Oracle:
         if len(self.owners()) > 1:
             return 0
         records = [self.world.raw.load(key) for key in others]
-        return sum(len(record.fields) for record in records if record is not None)
+        names = [name for record in records if record is not None for name in record.fields]
+        return sum(1 for name in names if _KEY.fullmatch(name))

@@ -6,7 +6,7 @@ import contextlib
 import typing
 from typing import Any
 
-from wsgi_sessions import SessionRegistry, StoreError
+from wsgi_sessions import SessionError, SessionRegistry
 
 from .oracle import Oracle
 from .scenario import (
@@ -79,7 +79,7 @@ class Outside:
                 self._damage(browser, name)
             case Stranger(owner):
                 registry = SessionRegistry(world.raw, clock=world.clock)
-                with contextlib.suppress(StoreError):  # it has no key, and may say so
+                with contextlib.suppress(SessionError):  # it has no key, and may say so
                     registry.sessions(owner)
             case _:
                 pass

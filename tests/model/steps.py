@@ -44,6 +44,8 @@ class Watch:
         self.limits: tuple[float, float] | None = None
         self.calls = 0
         self.started = self.world.clock.now
+        self.transacting = False
+        """Whether a transaction runs, which may store a new session."""
         self.unsure = self.clocked = self.raced = self.revocable = False
 
     # Loading
@@ -189,7 +191,7 @@ class Watch:
         session = self.session
         options = self.world.options
         written = self.view.stored or self.view.pending or "save_uninitialized" in options
-        if session is None or not written:
+        if session is None or not (written or self.transacting):
             return self.own_id
         return session.id
 
@@ -218,7 +220,7 @@ class Watch:
     def _conclude(self, success: bool) -> None:
         """Draw the conclusions for the family."""
         state, family = self.gaps[-1], self.family
-        current = family is not None and family.epoch == self.epoch
+        current = family is not None and family.epoch == self.epoch and not family.ended
         if state is None:
             if family is not None and current and self.oracle.look(family) is None:
                 self.oracle.end(family) if not family.unknown else None

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterator
 
@@ -26,6 +27,12 @@ SEEDS = {"memory": 200, "client": 200, "encrypted": 50, "file": 20, "redis": 20}
 def made() -> Iterator[Stores]:
     with Stores() as stores:
         yield stores
+
+
+@pytest.fixture(autouse=True)
+def _without_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    # Thousands of sessions begin and end here.
+    caplog.set_level(logging.CRITICAL, logger="wsgi_sessions")
 
 
 def _skip_without_redis(store: str) -> None:

@@ -201,10 +201,8 @@ class View:
                     self._renew(True)
                     self.owner = owner
             case ("login", owner, *rest):
-                # Data and owner go before the new owner comes; the label stays.
-                label = dict(self.label)
                 self._renew(rest[0] if rest else True)
-                self.owner, self.label, self.login = owner, label, True
+                self.owner, self.login = owner, True
             case ("regenerate", *rest):
                 self._renew(rest[0] if rest else True)
             case ("label", label):

@@ -41,7 +41,7 @@ class Visit(Doing):
                 "what can't be stored was committed",
             )
         self.committed = error is None and not nothing and not raised
-        if self.committed and self.view.stored and self.world.shared:
+        if self.committed and self.view.stored and self.world.shared and not optional:
             self._check_new_id()
         if self.committed and self.request.end == "stream" and not self.broken:
             self._sync(self.session, settled=True)
@@ -51,6 +51,12 @@ class Visit(Doing):
         if self.raised:
             self.end_commit(raised=True)
         elif status.startswith("503"):
+            creates = "save_uninitialized" in self.world.options and not self.view.stored
+            self.oracle.check(
+                self.changes_something() or creates or not self.loaded or self.broken,
+                "housekeeping",
+                "a request that only read was answered with 503",
+            )
             self.end_commit(error=StoreError("503"))
         else:
             self.end_commit()
@@ -69,7 +75,7 @@ class Visit(Doing):
         """Whether this exception may come out of the middleware."""
         if error is self.app_error or isinstance(error, Boom):
             return True
-        if not any(op[0] in CHANGES or op[0] in COMMITS for op in self.all_ops()):
+        if not self.changes_something():
             return False
         if isinstance(error, SessionTooLarge):
             return "max_bytes" in self.world.options or not self.world.shared
@@ -78,6 +84,9 @@ class Visit(Doing):
         if isinstance(error, (TypeError, ValueError)):
             return self.view.unstorable
         return False
+
+    def changes_something(self) -> bool:
+        return any(op[0] in CHANGES or op[0] in COMMITS for op in self.all_ops())
 
     def all_ops(self) -> list[Op]:
         both = [*self.request.ops, *self.request.tail]

@@ -15,6 +15,7 @@ import pytest
 from records import a_key, a_record
 from wsgi_sessions.errors import ConfigurationError, StoreError
 from wsgi_sessions.stores import FileStore
+from wsgi_sessions.stores.file.root import Root
 from wsgi_sessions.testing.races import forked, together
 
 NOBODY = 65534
@@ -111,6 +112,17 @@ class TestTheMark:
 
         for store in made:
             store.ping()
+
+    def test_whoever_is_faster_makes_it(self, tmp_path: Path) -> None:
+        mark = b"wsgi-sessions file store %s\n" % (b"0" * 32)
+
+        def be_late(file: int) -> None:
+            (tmp_path / "sessions" / MARKER).write_bytes(mark)
+
+        root = Root(tmp_path / "sessions", 0o600, be_late)
+        root.ping()
+
+        assert (tmp_path / "sessions" / MARKER).read_bytes() == mark
 
     def test_an_unfinished_one_is_finished(self, tmp_path: Path) -> None:
         """As a process leaves it that was killed right after making it."""

@@ -13,13 +13,14 @@ from typing import Any
 import pytest
 import redis
 import valkey
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 import servers
 from effort import ROUNDS
+from effort import effort
 from records import NOW, a_key, a_record
 from resp import HANG_UP, Forwarder, ScriptedServer
 from wsgi_sessions import StoreError
@@ -173,7 +174,7 @@ class TestTheScripts(OnAServer):
         if_epoch=st.none() | NUMBERS,
         if_version=st.none() | NUMBERS,
     )
-    @settings(deadline=None, suppress_health_check=list(HealthCheck))
+    @effort(100)
     def test_an_update_does_what_plain_python_does(
         self, record: Record, changes: Changes, if_epoch: int | None, if_version: int | None
     ) -> None:

@@ -15,9 +15,11 @@ from wsgi_sessions.record import Changes, UpdateResult
 from wsgi_sessions.stores import RedisStore
 from wsgi_sessions.stores.redis import scripts
 from wsgi_sessions.stores.redis import store as module
+from wsgi_sessions.stores.redis.settings import WAIT_MS
 
 UPDATED, GONE, CONFLICT = UpdateResult.UPDATED, UpdateResult.GONE, UpdateResult.CONFLICT
 GONE_AWAY = redis.ConnectionError("gone away")
+REFUSED = redis.ResponseError("no")
 NO_SCRIPT = redis.exceptions.NoScriptError("NOSCRIPT")
 KEY, OTHER = a_key(), a_key()
 NAME, OTHER_NAME = b"session:" + KEY.encode(), b"session:" + OTHER.encode()
@@ -59,10 +61,13 @@ def told_of(store: RedisStore) -> tuple[RedisStore, list[tuple[str, str]]]:
         ("purge_expired", lambda store: store.purge_expired(NOW), [GONE_AWAY, GONE_AWAY]),
         ("purge_expired", lambda store: store.purge_expired(NOW), [SCANNED, GONE_AWAY]),
         ("purge_expired", lambda store: store.purge_expired(NOW), [SCANNED, HEAD, GONE_AWAY]),
+        ("purge_expired", lambda store: store.purge_expired(NOW), [SCANNED, REFUSED]),
+        ("purge_expired", lambda store: store.purge_expired(NOW), [SCANNED, HEAD, REFUSED, 1]),
+        ("purge_expired", lambda store: store.purge_expired(NOW), [SCANNED, HEAD, b"sha", REFUSED]),
         ("keys", lambda store: list(store.keys()), [GONE_AWAY, GONE_AWAY]),
         ("clear", lambda store: store.clear(), [GONE_AWAY, GONE_AWAY]),
         ("clear", lambda store: store.clear(), [SCANNED, GONE_AWAY]),
-        ("clear", lambda store: store.clear(), [SCANNED, redis.ResponseError("no")]),
+        ("clear", lambda store: store.clear(), [SCANNED, REFUSED]),
         ("ping", lambda store: store.ping(), [GONE_AWAY, GONE_AWAY]),
         ("info", lambda store: store.command("INFO"), [GONE_AWAY]),
     ],
@@ -84,7 +89,7 @@ class TestWaiting:
     @pytest.mark.parametrize(
         ("given", "command"),
         [
-            (1, (b"WAIT", b"1", b"%d" % module._WAIT_MS)),
+            (1, (b"WAIT", b"1", b"%d" % WAIT_MS)),
             ((2, 50), (b"WAIT", b"2", b"50")),
             (None, None),
         ],
@@ -250,7 +255,7 @@ class TestAnswers:
         assert store.delete(KEY) is (result is UPDATED)
         assert told == [("corrupt_record", KEY)] * (2 * (state == scripts.DAMAGED))
 
-    def test_a_head_that_is_refused_is_left_alone(self) -> None:
+    def test_a_key_that_changed_its_type_meanwhile_is_left_alone(self) -> None:
         store = store_of(SCANNED, redis.ResponseError("WRONGTYPE"))
 
         assert store.purge_expired(NOW) == 0

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from effort import effort
 from records import NOW, a_record
 from wsgi_sessions.errors import StoreError
 from wsgi_sessions.record import Changes, Record
@@ -31,11 +32,13 @@ def hash_of(record: Record) -> list[bytes]:
     return layout.insert_arguments(record)[1:]
 
 
+@effort(100)
 @given(RECORDS)
 def test_a_record_comes_back_as_it_was(record: Record) -> None:
     assert layout.record_of(hash_of(record)) == record
 
 
+@effort(100)
 @given(RECORDS)
 def test_every_key_has_a_time_to_live(record: Record) -> None:
     assert 1 <= int(layout.insert_arguments(record)[0]) <= 10**13

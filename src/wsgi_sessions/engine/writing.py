@@ -17,6 +17,7 @@ record has the hash of that very ID.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
 from ..crypto.session_id import SessionID
@@ -35,7 +36,7 @@ from .changes import (
 )
 from .decisions import Result, StoreStep
 from .loading import Loader, is_present
-from .owners import OwnerLists
+from .owners import Entry, OwnerLists
 from .reports import Reports
 from .room import make_room
 from .settings import EngineSettings
@@ -134,9 +135,12 @@ class StoreWriter:
         return Outcome(Result.NEW_ID if planned else Result.MOVED, after)
 
     def _found_gone(self, work: Work, stored: Stored) -> Outcome:
-        owner = work.intent.owner
-        if owner is not UNCHANGED and owner is not None:
-            self._unlist(work.request, owner, stored.id.key)
+        owner, key = work.intent.owner, stored.id.key
+        if owner is UNCHANGED or owner is None:
+            return GONE
+        # Where another login was faster, the entry is that one's by now.
+        if self._store.load(key) is None:
+            self._unlist(work.request, owner, key)
         return GONE
 
     # Inserting
@@ -240,8 +244,10 @@ class StoreWriter:
         """
         request, owner = work.request, after.record.owner
         former = None if before is None else before.record.owner
-        if former is not None and former != owner:
-            self._unlist(request, former, after.id.key)
+        if before is not None and former is not None and former != owner:
+            # One of a later epoch is that of a login back to the former owner.
+            epoch = before.record.epoch
+            self._unlist(request, former, after.id.key, unless=lambda _, e: e.epoch > epoch)
         if owner is None:
             return True
         try:
@@ -266,10 +272,17 @@ class StoreWriter:
             )
         return True
 
-    def _unlist(self, request: Request, owner: str, key: str) -> None:
+    def _unlist(
+        self,
+        request: Request,
+        owner: str,
+        key: str,
+        *,
+        unless: Callable[[str, Entry], bool] | None = None,
+    ) -> None:
         # An entry too many is healed by whoever lists; what counts is that the record is gone.
         try:
-            self._owners.take_out(owner, [key])
+            self._owners.take_out(owner, [key], unless=unless)
         except StoreError as error:
             self._reports.emit(
                 "store_error", request, handle=key, owner=owner, detail=f"take out: {error}"

@@ -15,7 +15,7 @@ from ..engine import Engine, Response
 from ..errors import SessionError, StoreError
 from ..events import EventSink
 from ..session import Phase, Session, enter_phase, state_of
-from .response_headers import finish, is_public
+from .response_headers import app_expires_cookie, finish, is_public
 from .transport import Header, Transport
 
 if TYPE_CHECKING:
@@ -145,9 +145,12 @@ class Exchange:
             if state.error is not None and status[:3] == "500":
                 # A framework made a page of its own of the StoreError.
                 raise state.error
-            failed = status[:1] == "5" and not self._settings.save_on_error
-            response = Response(failed, is_public(headers), final=phase is Phase.OVER)
-            self._token = self._settings.engine.commit(state, response)
+            engine = self._settings.engine
+            if app_expires_cookie(headers, self._transport.name, engine.now()):
+                # An app from before us signs out so; what it meant is the session.
+                engine.destroy(state)
+            response = Response(self._has_failed(raised=False), is_public(headers), final=phase is Phase.OVER)
+            self._token = engine.commit(state, response)
         enter_phase(self._session, phase)
         self._begun = True
         finished = list(headers) if state is None else self._marked(headers)
@@ -193,13 +196,17 @@ class Exchange:
         else:
             self.abandon()
 
+    def _has_failed(self, *, raised: bool) -> bool:
+        """Whether the app raised or answered 5xx, so that its changes are not to be kept."""
+        failed = raised or (self._status or "")[:1] == "5"
+        return failed and not self._settings.save_on_error
+
     def _settle(self, *, raised: bool) -> None:
         state = state_of(self._session)
         enter_phase(self._session, Phase.OVER)
         if state is None:
             return
-        failed = raised and not self._settings.save_on_error
-        response = Response(failed, headers_sent=True)
+        response = Response(self._has_failed(raised=raised), headers_sent=True)
         if not raised:
             self._settings.engine.commit(state, response)
             return

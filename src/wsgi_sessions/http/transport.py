@@ -26,7 +26,7 @@ class Transport(Protocol):
 
     name: str
     purpose: str
-    """What its tokens are bound to, so that they are no good elsewhere."""
+    """What its tokens are bound to, so that they are worthless elsewhere."""
     signer: TokenSigner
     persistent: bool
     """Whether a new session's token is to outlive the browser, unless the app says otherwise."""
@@ -95,7 +95,7 @@ class HeaderTransport:
     def candidates(self, environ: Environ) -> Candidates:
         value = environ.get(self.environ_key)
         text = value.strip(" \t") if isinstance(value, str) else ""
-        return Candidates((text,) if text else ())
+        return Candidates((text,) if text else (), False, None)
 
     def deliverable(self, *, secure: bool) -> bool:
         return True
@@ -116,7 +116,7 @@ def check_header_name(name: object) -> str | None:
     """``token_header`` as it was given.
 
     Raises:
-        ConfigurationError: if it is no name of a header that can carry a token.
+        ConfigurationError: if it isn't the name of a header that can carry a token.
     """
     if name is None:
         return None

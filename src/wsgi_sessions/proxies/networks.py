@@ -31,7 +31,7 @@ def check_networks(option: str, value: object) -> tuple[str, ...]:
     """The entries of a list of networks.
 
     Raises:
-        ConfigurationError: if it is no list, or if an entry names no network of reasonable size.
+        ConfigurationError: if it isn't a list, or if an entry isn't a network of reasonable size.
     """
     if isinstance(value, str):
         parts = tuple(part.strip() for part in value.split(","))
@@ -74,7 +74,7 @@ def _parse_network(text: str) -> tuple[Network, ...]:
     try:
         network = ip_network(text, strict=False)
     except ValueError:
-        raise ValueError("which is no network; write one such as '10.0.0.0/8'") from None
+        raise ValueError("which isn't a network; write one such as '10.0.0.0/8'") from None
     address = ip_address(text.partition("/")[0])
     if isinstance(network, IPv6Network):
         if network.subnet_of(_MAPPED):
@@ -112,9 +112,9 @@ def _why_no_network(text: str) -> str:
         return "but a zone means something on one machine only; write the address without it"
     close = closest(text.strip().lower(), _RANGES, 0.8)
     if close:
-        return f"which is no network; write {close!r}"
+        return f"which isn't a network; write {close!r}"
     return (
-        "which is no network; write one such as '10.0.0.0/8', or 'loopback', 'linklocal' or"
+        "which isn't a network; write one such as '10.0.0.0/8', or 'loopback', 'linklocal' or"
         " 'uniquelocal'. Host names aren't looked up"
     )
 

@@ -27,7 +27,7 @@ OWS = " \t"
 _MAX_NAME = 253
 # Characters, of a DNS name (RFC 1035 section 2.3.4).
 _MALFORMED = '"'
-# Stands for an element of Forwarded that can't be told from its neighbours; it is no element.
+# Stands for an element of Forwarded that can't be told from its neighbours; it isn't an element.
 
 _ADDRESS = re.compile(
     r"(?P<v4>[0-9]{1,3}(?:\.[0-9]{1,3}){3})(?::(?P<port4>[0-9]{1,5}))?"
@@ -101,8 +101,8 @@ def entries_from_right(
 def entry_before(header: str, end: int) -> tuple[str, int]:
     """The entry that ends there, trimmed, and where the one to its left ends: -1 if there is none.
 
-    Quotes and backslashes mean nothing here: no proxy writes them, so whoever heeds them lets the
-    client swallow the proxies' entries.
+    Quotes and backslashes mean nothing here: no proxy writes them, so a reader that heeds them lets
+    the client swallow the proxies' entries.
     """
     comma = header.rfind(",", 0, end)
     if end - comma > MAX_ENTRY:

@@ -364,7 +364,7 @@ def _before_fork() -> None:
     # for the lock for ever, and find a session half written.
     _forking.acquire()
     for store in list(_stores):
-        lock = store._lock  # noqa: SLF001 # of this module
+        lock = store._lock  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] # of this module
         lock.acquire()
         _held.append(lock)
 
@@ -375,7 +375,7 @@ def _after_fork() -> None:
     _forking.release()
 
 
-if hasattr(os, "register_at_fork"):
+if hasattr(os, "register_at_fork"):  # pragma: no branch # there is no fork without it
     os.register_at_fork(
         before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork
     )

@@ -74,7 +74,11 @@ def session_of(
     value = jar.get(cookie)
     if value is not None:
         environ["HTTP_COOKIE"] = f"{cookie.name}={value}"
-    yield session
+    try:
+        yield session
+    except BaseException:
+        middleware.discard_session(environ)
+        raise
     if _changed(session):
         for name, header in middleware.commit_session(environ):
             if name == "Set-Cookie":

@@ -40,7 +40,7 @@ def _answers(
         try:
             return method(self, *args, **kwargs)
         except (OSError, StoreError) as error:
-            raise self._store_error(operation, error) from error
+            raise self._store_error(operation, error) from error  # pyright: ignore[reportPrivateUsage] # of this module
 
     return checked
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Self
 
 from ..._options import checked_options
-from ...errors import ConfigurationError, StoreError
+from ...errors import StoreError
 from ...record import Changes, Record, UpdateResult, is_key
 from ..base import Store
 from ..packing import check_new_key
@@ -21,11 +21,10 @@ from .client import client_from_url, way_to
 from .connection import Command, Server
 from .failures import has_name, is_wrong_type, store_error
 from .scripts import Script
+from .settings import checked_prefix, checked_wait
 
 _PAGE = 500
 """How many keys one step of a scan asks for: each step holds up the server for a moment."""
-_WAIT_MS = 500
-"""Less than the time after which `RedisStore.from_url` gives up reading."""
 _DAMAGE = "the key holds something else than a session record"
 
 
@@ -56,8 +55,8 @@ class RedisStore(Store):
         wait_replicas: int | tuple[int, int] | None = None,
     ) -> None:
         super().__init__()
-        self._prefix = _checked_prefix(prefix)
-        self._wait = _checked_wait(wait_replicas)
+        self._prefix = checked_prefix(prefix)
+        self._wait = checked_wait(wait_replicas)
         self._way = way_to(client)
         self.client = client
         """As it was given."""
@@ -174,7 +173,8 @@ class RedisStore(Store):
         expired = [
             name
             for name, head in zip(names, heads, strict=True)
-            if layout.is_expired(head, float(now))
+            if not is_wrong_type(head)
+            and layout.is_expired(_sound("purge_expired", head), float(now))
         ]
         if not expired:
             return 0
@@ -183,7 +183,7 @@ class RedisStore(Store):
         runs = [(b"EVALSHA", script.sha, b"1", name, now) for name in expired]
         load = (b"SCRIPT", b"LOAD", script.text)
         answers = self._batch("purge_expired", server, [load, *runs])
-        return answers[1:].count(scripts.DONE)
+        return [_sound("purge_expired", answer) for answer in answers][1:].count(scripts.DONE)
 
     def keys(self) -> Iterator[str]:
         """All keys, in no order; expired ones may be among them.
@@ -325,34 +325,3 @@ def _sound(operation: str, answer: Any) -> Any:
     if isinstance(answer, Exception):
         raise store_error(operation, answer)
     return answer
-
-
-# Settings
-
-
-def _checked_prefix(prefix: object) -> bytes:
-    if not isinstance(prefix, str) or not prefix:
-        raise ConfigurationError(
-            f"RedisStore: prefix is {prefix!r}; write a str such as 'session:', which no other app"
-            " on this server uses"
-        )
-    return prefix.encode("utf-8", "surrogatepass")
-
-
-def _checked_wait(wait: object) -> tuple[int, int] | None:
-    match wait:
-        case None:
-            return None
-        case (int(count), int(milliseconds)) if _are_counts(count, milliseconds):
-            return count, milliseconds
-        case int(count) if _are_counts(count):
-            return count, _WAIT_MS
-        case _:
-            raise ConfigurationError(
-                f"RedisStore: wait_replicas is {wait!r}; write the number of replicas, such as 1,"
-                f" or (number, milliseconds), such as (1, {_WAIT_MS}), or None not to wait"
-            )
-
-
-def _are_counts(*values: int) -> bool:
-    return all(value >= 1 and not isinstance(value, bool) for value in values)
