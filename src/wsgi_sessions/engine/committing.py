@@ -116,7 +116,7 @@ class Committer:
         except CorruptField:
             self.corrupted(state)
             return
-        if result is Result.GONE:
+        if result in (Result.GONE, Result.REVOKED):
             raise SessionEnded("another request ended this session meanwhile; nothing was saved")
 
     def only_read(self, state: SessionState, now: float) -> bool:
@@ -195,7 +195,7 @@ class Committer:
 
     def _rotation_due(self, stored: Stored, now: float) -> bool:
         notes = stored.notes
-        if not is_due(notes.issued_at, self._settings.rotate_after, now):
+        if not self._settings.rotates or not is_due(notes.issued_at, self._settings.rotate_after, now):
             return False
         former = notes.former
         return is_present(stored) and (former is None or not in_grace(former.until, now))
@@ -252,8 +252,6 @@ class Committer:
         """The one place where an outcome becomes what the request knows."""
         if outcome.result is Result.DELETED:
             state.begin(self._settings.clock(), self._settings.codec)
-        elif outcome.result is Result.GONE:
-            state.gone = True
         elif outcome.stored is not None:
             state.after(outcome.stored)
             if not response.final:

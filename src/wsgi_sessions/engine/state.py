@@ -85,7 +85,6 @@ class SessionState:
         "cookie",
         "error",
         "fields",
-        "gone",
         "intent",
         "label",
         "passed_over",
@@ -110,8 +109,6 @@ class SessionState:
     """What the client has to be told of the commits so far."""
     stale_token: bool
     """Whether the token that the client sent should be replaced."""
-    gone: bool
-    """Whether another request was found to have ended the session."""
 
     def __init__(self, request: Request) -> None:
         self.request = request
@@ -119,7 +116,6 @@ class SessionState:
         self.error = None
         self.intent = NO_INTENT
         self.passed_over = ()
-        self.gone = False
 
     def begin(self, now: float, codec: Codec, passed_over: tuple[Stored, ...] = ()) -> None:
         """Start with no session; what the client has to be told stays."""
@@ -130,7 +126,7 @@ class SessionState:
         self.intent = self._intent_left()
         self.fields = Fields(NO_FIELDS, codec)
         self.label = {}
-        self.stale_token = self.gone = False
+        self.stale_token = False
 
     def adopt(self, stored: Stored, codec: Codec, *, stale_token: bool) -> None:
         """Start from a session that was loaded."""
