@@ -439,6 +439,13 @@ class TestClientSide:
         assert site.run(browser, read).text == "{'a': 1, 'b': 2}"
 
 
+    def test_a_reload_doesnt_bring_back_what_was_destroyed(self) -> None:
+        site, browser = self.site()
+
+        assert site.run(browser, lambda s: (s.destroy(), s.reload(), dict(s))[2]).text == "{}"
+        assert browser.cookies == {}
+
+
 class TestCookiesInConflict:
     """Row C-2: two live sessions presented at once."""
 
