@@ -125,9 +125,7 @@ class Engine:
         if presented.stored is None:
             state.begin(now, self._settings.codec, presented.passed_over)
         else:
-            state.adopt(
-                presented.stored, self._settings.codec, stale_token=presented.stale_token
-            )
+            state.adopt(presented.stored, self._settings.codec, stale_token=presented.stale_token)
 
     # What a session is
 
