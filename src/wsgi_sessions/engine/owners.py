@@ -12,15 +12,17 @@ later: then it happened after. If it entered between the marking and the taking 
 longer marked, and stays.
 
 Entering is a blind write of one field: it needs no knowledge of the others. All that takes entries
-away goes by the list's version, so that an entry made meanwhile is never lost. A list may hold too
-much, after a crash, but never too little. Only the store's own word that there is no record takes
-an entry away: a record that can't be read is not absent.
+away goes by the list's version, so that an entry made meanwhile is never lost; and a list that is
+made anew begins with a version by chance, so that it is never taken for one that went before it. A
+list may hold too much, after a crash, but never too little. Only the store's own word that there is
+no record takes an entry away: a record that can't be read is not absent.
 """
 
 from __future__ import annotations
 
 import enum
 import math
+import secrets
 import struct
 from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Final, Literal, NamedTuple
@@ -37,6 +39,8 @@ HEALING_AGE = 60.0
 """Seconds for which an entry without a record is taken for a login under way."""
 _ENTRY = struct.Struct(">BddQ?")
 _FORMAT = 1
+_VERSION_BITS = 30
+"""Leaves room for as many changes in a column of 32 bits."""
 _KNOWN_LISTS = 4096
 """Of how many lists a process remembers that it could read them: it saves a round trip."""
 
@@ -145,7 +149,7 @@ class OwnerLists:
         for attempt in range(ATTEMPTS):
             if at in self._known and self._store.update(at, changes) is UpdateResult.UPDATED:
                 return
-            if self._store.insert(at, Record(fields, b"", now, ends, owner=LIST_OWNER)):
+            if self._store.insert(at, _new_list(fields, now, ends)):
                 self._remember(at)
                 return
             # Nobody is signed in under a list that couldn't be read to sign them out again.
@@ -174,7 +178,7 @@ class OwnerLists:
             if present is None:
                 entry = {key: _dump(Entry(now, until, epoch))}
                 ends = max(until, now + self._limits.absolute)
-                if self._store.insert(at, Record(entry, b"", now, ends, owner=LIST_OWNER)):
+                if self._store.insert(at, _new_list(entry, now, ends)):
                     return None
             else:
                 listing = self.examine(owner, present, now)
@@ -260,11 +264,15 @@ class OwnerLists:
                 return None
         return UNREADABLE
 
-    def confirmed(self, owner: str, key: str, epoch: int) -> OwnerList | None:
-        """The list, if it still has the entry of this login; None if the login was revoked."""
+    def confirmed(self, owner: str, key: str) -> OwnerList | None:
+        """The list, if it still has the session's entry; None if the login was revoked.
+
+        Whichever request made the entry: one that comes too late to write the session may have
+        entered it once more.
+        """
         present = self.read(owner)
         entry = None if present is None else present.entries.get(key)
-        if present is None or entry is None or entry.ending or entry.epoch != epoch:
+        if present is None or entry is None or entry.ending:
             return None
         if entry.until > present.expires_at:
             # Entering is blind: a process with a shorter lifetime may have brought the end of the
@@ -385,6 +393,11 @@ def _is_over(record: Record, limits: Limits, now: float) -> bool:
     except CorruptNotes:
         return False
     return now >= deadline_of(record, notes, idle=limits.idle, absolute=limits.absolute, now=now)
+
+
+def _new_list(fields: Mapping[str, bytes], now: float, ends: float) -> Record:
+    version = 1 + secrets.randbits(_VERSION_BITS)
+    return Record(fields, b"", now, ends, version, owner=LIST_OWNER)
 
 
 def _parse(record: Record) -> OwnerList:

@@ -161,9 +161,8 @@ class StoreWriter:
             if found is not None:
                 # This request's own insert was applied, and the answer to it was lost.
                 return self._overwrite(work, stored, found)
-            # An ID that exists is somebody's: never overwritten, never joined (ASVS 7.2.3).
-            if stored.record.owner is not None:
-                self._unlist(work.request, stored.record.owner, session_id.key)
+            # An ID that exists is somebody's: never overwritten, never joined (ASVS 7.2.3). The entry
+            # stays, as that session may be the same owner's.
             session_id = None
         raise StoreError("no unused session ID was found", operation="insert")
 
@@ -259,7 +258,7 @@ class StoreWriter:
 
     def _confirm(self, request: Request, owner: str, after: Stored) -> bool:
         key, limit = after.id.key, self._settings.max_per_owner
-        present = self._owners.confirmed(owner, key, after.record.epoch)
+        present = self._owners.confirmed(owner, key)
         if present is None:
             self._store.delete(key)
             self._unlist(request, owner, key)
