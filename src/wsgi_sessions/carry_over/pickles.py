@@ -208,8 +208,10 @@ class _Reader:
             for opcode, argument, _ in pickletools.genops(data):
                 self.spend(1)
                 self.step(opcode.name, argument)
-        except (ValueError, IndexError, KeyError) as error:
-            # Not a pickle, cut short, or more taken from the stack or the memo than is there.
+        except (ValueError, IndexError, KeyError, TypeError, Warning) as error:
+            # Not a pickle, cut short, more taken from the stack or the memo than is there, a number
+            # that has no hash (a signalling NaN), or text of Python 2 with an escape that Python
+            # warns of, where warnings are errors.
             _broken(error)
         if len(self.stack) != 1 or self.marked:
             _broken()
