@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Any
 
 import redis
-import servers
 
+import servers
 from carry_over import old
 from wsgi_sessions.carry_over import Beaker, Django, Express, FlaskCookie, FlaskSession, Source
 

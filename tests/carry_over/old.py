@@ -98,7 +98,15 @@ def install() -> None:
         )
         _install(
             _node_place(era),
-            ["npm", "install", "--silent", "--no-audit", "--no-fund", "--ignore-scripts", "--prefix"],
+            [
+                "npm",
+                "install",
+                "--silent",
+                "--no-audit",
+                "--no-fund",
+                "--ignore-scripts",
+                "--prefix",
+            ],
             _NODE[era],
         )
 

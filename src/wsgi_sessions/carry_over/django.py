@@ -87,22 +87,17 @@ class Django(Source):
         prefix = records.check_prefix("Django", prefix)
         # Files are called as the cookie is.
         starts = {"cache": prefix + _IN_CACHE, "file": cookie}
-        self._prefix = starts.get(self._engine, "")
+        prefix = starts.get(self._engine, "")
         super().__init__(
             check_common("Django", cookie=cookie, owner=owner, until=until, delete_old=delete_old),
-            _open(self._engine, store or "", self._prefix),
+            _open(self._engine, store or "", prefix),
+            prefix,
         )
         self._secrets = signatures.check_secrets("Django", "secret_key", secret_key)
         self._max_age = seconds("Django", "max_age", max_age)
 
     def _verified(self, value: str) -> str | None:
         return value if _KEY.fullmatch(value) else None
-
-    def _names_of(self, old_id: str) -> tuple[str, ...]:
-        return (self._prefix + old_id,)
-
-    def _id_in(self, name: str) -> str | None:
-        return name.removeprefix(self._prefix)
 
     def _find(self, value: str, now: float) -> Found | None:
         if self._engine != "signed_cookies":

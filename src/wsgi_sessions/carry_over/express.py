@@ -63,12 +63,13 @@ class Express(Source):
         owner: str | None = "passport.user",
     ) -> None:
         prefix = records.check_prefix("Express", prefix)
+        where = _open(store, prefix)
         super().__init__(
             check_common("Express", cookie=cookie, owner=owner, until=until, delete_old=delete_old),
-            _open(store, prefix),
+            where,
+            prefix if isinstance(where, RedisRecords) else "",
         )
         self._secrets = signatures.check_secrets("Express", "secret", secret)
-        self._prefix = prefix if isinstance(self._records, RedisRecords) else ""
 
     def _verified(self, value: str) -> str | None:
         token = unquote(value, errors="replace")
@@ -79,12 +80,6 @@ class Express(Source):
         ):
             return None
         return old_id if _ID.fullmatch(old_id) else None
-
-    def _names_of(self, old_id: str) -> tuple[str, ...]:
-        return (self._prefix + old_id,)
-
-    def _id_in(self, name: str) -> str | None:
-        return name.removeprefix(self._prefix)
 
     def _look(self, old_id: str, record: OldRecord, now: float) -> Found | None:
         session = values.as_fields(values.read_json(record.data))

@@ -73,10 +73,11 @@ class FlaskSession(Source):
         owner: str | None = "_user_id",
     ) -> None:
         system = "FlaskSession"
-        self._prefix = records.check_prefix(system, prefix)
+        prefix = records.check_prefix(system, prefix)
         super().__init__(
             check_common(system, cookie=cookie, owner=owner, until=until, delete_old=delete_old),
-            _open(store, self._prefix),
+            _open(store, prefix),
+            prefix,
         )
         self._secrets = (
             None
@@ -97,12 +98,12 @@ class FlaskSession(Source):
         return old_id if _ID.fullmatch(old_id) else None
 
     def _names_of(self, old_id: str) -> tuple[str, ...]:
-        key = self._prefix + old_id
-        return tuple(_file_names(key)) if self._in_files else (key,)
+        names = super()._names_of(old_id)
+        return tuple(_file_names(*names)) if self._in_files else names
 
     def _id_in(self, name: str) -> str | None:
         if not self._in_files:
-            return name.removeprefix(self._prefix)
+            return super()._id_in(name)
         # Not the ID, which a file's name doesn't tell; a survey doesn't need it.
         return name if _HASHED.fullmatch(name) and name not in _COUNT_FILES else None
 

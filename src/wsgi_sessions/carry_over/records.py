@@ -21,7 +21,9 @@ from urllib.parse import unquote, urlsplit
 from ..errors import ConfigurationError, StoreError, UnsupportedByStore
 
 MAX_BYTES = 1024 * 1024
-"""Of one record. What is longer is cut off one byte later, so that its reader sees that."""
+"""What a record may have. Readers refuse more."""
+_READ = MAX_BYTES + 64
+"""What is read of one: enough to see that it is too long, whatever a file has before the data."""
 _REDIS = ("redis://", "rediss://", "unix://")
 _PAGE = 500
 _WITHOUT_EXPIRY, _GONE = -1, -2
@@ -107,7 +109,7 @@ def scheme_of(system: str, store: object, allowed: str) -> str:
         return "file"
     if store.startswith(_REDIS):
         return "redis"
-    if re.match(r"[a-z][a-z0-9]*(\+[a-z0-9]+)?://", store):
+    if re.match(r"[a-z][a-z0-9_]*(\+[a-z0-9_]+)?://", store):
         return "sql"
     raise ConfigurationError(f"{system}: store is a str without a URL's scheme; write {allowed}")
 
@@ -169,7 +171,7 @@ class FileRecords(Records):
             path = self._directory() / name
             try:
                 with path.open("rb") as file:
-                    return OldRecord(file.read(MAX_BYTES + 1), None, path.stat().st_mtime)
+                    return OldRecord(file.read(_READ), None, path.stat().st_mtime)
             except FileNotFoundError:
                 return None
 
@@ -222,7 +224,7 @@ class RedisRecords(Records):
             return None
         now = seconds + microseconds / 1e6
         expires_at = None if left == _WITHOUT_EXPIRY else now + left / 1e3
-        return OldRecord(data[: MAX_BYTES + 1], expires_at)
+        return OldRecord(data[:_READ], expires_at)
 
     def delete(self, name: str) -> None:
         with _asking("Redis", "delete"):
@@ -304,7 +306,7 @@ class SQLRecords(Records):
                 return None
             data, expires = row
             raw = data.encode("utf-8", "surrogatepass") if isinstance(data, str) else bytes(data)
-            return OldRecord(raw[: MAX_BYTES + 1], _as_utc(expires))
+            return OldRecord(raw[:_READ], _as_utc(expires))
 
     def delete(self, name: str) -> None:
         with _asking("database", "delete"), self._engine.begin() as connection:

@@ -79,7 +79,7 @@ class Source(ABC):
     name: str
     """The system: for events, and for deriving new IDs. It never changes."""
 
-    def __init__(self, options: Options, records: Records) -> None:
+    def __init__(self, options: Options, records: Records, prefix: str = "") -> None:
         self.cookie = options.cookie
         """The name of the old cookie."""
         self.owner = options.owner
@@ -89,6 +89,8 @@ class Source(ABC):
         self.delete_old = options.delete_old
         """Whether the old record goes, and the old cookie expires, once it was carried over."""
         self._records = records
+        self._prefix = prefix
+        """What stands before the ID in a record's name."""
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(cookie={self.cookie!r})"
@@ -174,11 +176,11 @@ class Source(ABC):
 
     def _names_of(self, old_id: str) -> tuple[str, ...]:
         """What the record of this ID may be called."""
-        return (old_id,)
+        return (self._prefix + old_id,)
 
     def _id_in(self, name: str) -> str | None:
         """The ID in a record's name, or what stands for it in a survey; None: not a session's."""
-        return name
+        return name.removeprefix(self._prefix)
 
     @abstractmethod
     def _look(self, old_id: str, record: OldRecord, now: float) -> Found | None:
