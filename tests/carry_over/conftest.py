@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import NoReturn
 
 import pytest
@@ -14,8 +12,6 @@ import databases
 import servers
 from carry_over import old
 from databases import DatabaseServer
-
-sys.path.insert(0, str(Path(__file__).parent / "worlds"))
 
 
 def _missing(why: str) -> NoReturn:

@@ -3,7 +3,7 @@
 With them `make test` reads every format without installing any old system. To make them anew (it
 needs the old worlds and a Redis-compatible server):
 
-    PYTHONPATH=src:tests:tests/carry_over/worlds python -m carry_over.golden
+    PYTHONPATH=src:tests python -m carry_over.golden
 """
 
 from __future__ import annotations
@@ -17,8 +17,6 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
-
-import redis
 
 import servers
 from carry_over import old
@@ -187,7 +185,7 @@ class Golden:
     def id(self) -> str:
         return f"{self.case}-{self.era}"
 
-    def put_back(self, place: Place, client: redis.Redis) -> Source:
+    def put_back(self, place: Place, client: Any) -> Source:
         """The source of a store in which it lies again."""
         for name, content in self.files.items():
             path = place.directory / name
@@ -211,8 +209,8 @@ def kept() -> list[Golden]:
     return [Golden(**one) for one in json.loads(FILE.read_text("utf-8"))]
 
 
-def _make(name: str, era: str, redis_url: str, client: redis.Redis) -> Golden:
-    import sample  # type: ignore[import-not-found] # the old worlds' own
+def _make(name: str, era: str, redis_url: str, client: Any) -> Golden:
+    from carry_over.worlds import sample
 
     case = CASES[name]
     client.flushall()
@@ -235,8 +233,8 @@ def _make(name: str, era: str, redis_url: str, client: redis.Redis) -> Golden:
                 )
                 rows = [list(row) for row in found]
     keys = {
-        key.decode(): base64.b64encode(client.get(key) or b"").decode()  # type: ignore[arg-type] # not asyncio's
-        for key in client.keys("*")  # type: ignore[union-attr] # as above
+        key.decode(): base64.b64encode(client.get(key) or b"").decode()
+        for key in client.keys("*")
         if client.type(key) == b"string"
     }
     return Golden(name, era, session.cookie, session.made_at, files, keys, rows)

@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import sample  # type: ignore[import-not-found] # the old worlds' own
 
 import servers
 from carry_over import golden
 from carry_over.golden import CASES, Golden, Place
+from carry_over.worlds import sample
 from wsgi_sessions.carry_over import Found, LeftBehind
 
 KEPT = golden.kept()

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import sample  # type: ignore[import-not-found] # the old worlds' own
 import sqlalchemy
 
 from carry_over import old
+from carry_over.worlds import sample
 from databases import DatabaseServer
 from wsgi_sessions.carry_over import (
     Beaker,
@@ -41,6 +41,7 @@ def check(
     if ends_in is None:
         assert found.expires_at is None
     else:
+        assert found.expires_at is not None
         assert found.expires_at == pytest.approx(session.made_at + ends_in, abs=30)
         assert source.find(session.cookie, found.expires_at + 1) is None
     for place in range(len(session.cookie)):
@@ -138,7 +139,7 @@ class TestFlaskSession:
         check_listed(source, session, check(source, session, sample.PLAIN, ends_in=31 * DAY))
 
     def test_in_files(self, era: str, tmp_path: Path) -> None:
-        config = {"SESSION_TYPE": "filesystem", "SESSION_FILE_DIR": str(tmp_path)}
+        config: dict[str, Any] = {"SESSION_TYPE": "filesystem", "SESSION_FILE_DIR": str(tmp_path)}
         config["SESSION_PERMANENT"] = False
         session = old.make("flask-session", era, sample="RICH", config=config)
 

@@ -21,10 +21,10 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-import sample  # type: ignore[import-not-found] # the old worlds' own
 from hypothesis import given
 from hypothesis import strategies as st
 
+from carry_over.worlds import sample
 from effort import effort
 from wsgi_sessions.carry_over import pickles
 from wsgi_sessions.carry_over.pickles import MAX_BYTES, MAX_DEPTH, MAX_STEPS, read_pickle

@@ -23,6 +23,7 @@ from flask.sessions import SecureCookieSessionInterface
 from markupsafe import Markup
 
 import servers
+from wsgi_sessions import carry_over
 from wsgi_sessions.carry_over import (
     Beaker,
     Django,
@@ -69,6 +70,9 @@ def reason(source: Source, cookie: str, now: float = NOW) -> str:
 
 
 # Options
+
+ANY: Any = carry_over
+"""Without its types: what is given may be anything."""
 
 MAKERS: dict[str, Callable[..., Source]] = {
     "Beaker": lambda **more: Beaker("file:///x", **more),
@@ -132,35 +136,35 @@ def test_a_wrong_option_is_an_error_that_helps(
 @pytest.mark.parametrize(
     ("make", "said"),
     [
-        (lambda: Beaker(3), "Beaker: store is of type int; write a URL: file:///data_dir"),
-        (lambda: Beaker("sessions"), "Beaker: store is a str without a URL's scheme; write file://"),
-        (lambda: Beaker(SQLITE), "Beaker: store is the URL of a database, which this doesn't read"),
-        (lambda: Beaker("file://data"), "needs an absolute path, with three slashes"),
-        (lambda: Beaker("file:///"), "needs an absolute path, with three slashes"),
-        (lambda: Beaker("file:///x", timeout=0), "Beaker: timeout is 0; it must be finite"),
-        (lambda: Beaker("file:///x", timeout="1"), "Beaker: timeout is '1'; write a timedelta"),
-        (lambda: Beaker("file:///x", secret=1), "Beaker: secret is of type int; write the old app's"),
-        (lambda: Beaker("file:///x", secret=""), "Beaker: secret is empty"),
-        (lambda: Beaker("file:///x", secret=[]), "Beaker: secret is empty"),
-        (lambda: Beaker("file:///x", secret=["a", None]), "Beaker: secret is of type NoneType"),
-        (lambda: Beaker("file:///x", secret="\ud800"), "can't be encoded as UTF-8"),
-        (lambda: Beaker("redis://localhost/x?y=1"), "Beaker: RedisStore: redis can't make a client"),
-        (lambda: FlaskSession(SQLITE), "FlaskSession: store is the URL of a database"),
-        (lambda: FlaskSession("file:///x", prefix=None), "FlaskSession: prefix is None; write a str"),
-        (lambda: FlaskSession("file:///x", prefix="é"), "prefix is 'é'; write a str of ASCII"),
-        (lambda: FlaskCookie(None), "FlaskCookie: secret_key is of type NoneType"),
-        (lambda: FlaskCookie(SECRET, 0), "FlaskCookie: max_age is 0"),
-        (lambda: FlaskCookie(), "FlaskCookie: missing a required argument: 'secret_key'"),
-        (lambda: Django(SQLITE, SECRET, "cached_db"), "engine is 'cached_db'; write 'db' (for cached"),
-        (lambda: Django(SQLITE, SECRET, []), "Django: engine is []; write 'db'"),
-        (lambda: Django(None, SECRET), "store is None, which is not where engine='db' keeps"),
-        (lambda: Django("redis://h", SECRET), "store is a URL for redis, which is not where"),
-        (lambda: Django(SQLITE, SECRET, "signed_cookies"), "write None"),
-        (lambda: Django("nosuch://h/x", SECRET), "SQLAlchemy can't make an engine of this URL"),
-        (lambda: Django("oracle+cx_oracle://h/x", SECRET), "this database's driver isn't installed"),
-        (lambda: Django(SQLITE, SECRET, max_age=-1), "Django: max_age is -1"),
-        (lambda: Express("file:///x", SECRET), "Express: store is a file:// URL, which this doesn't"),
-        (lambda: Express("redis://h", None), "Express: secret is of type NoneType"),
+        (lambda: ANY.Beaker(3), "Beaker: store is of type int; write a URL: file:///data_dir"),
+        (lambda: ANY.Beaker("sessions"), "Beaker: store is a str without a URL's scheme; write file://"),
+        (lambda: ANY.Beaker(SQLITE), "Beaker: store is the URL of a database, which this doesn't read"),
+        (lambda: ANY.Beaker("file://data"), "needs an absolute path, with three slashes"),
+        (lambda: ANY.Beaker("file:///"), "needs an absolute path, with three slashes"),
+        (lambda: ANY.Beaker("file:///x", timeout=0), "Beaker: timeout is 0; it must be finite"),
+        (lambda: ANY.Beaker("file:///x", timeout="1"), "Beaker: timeout is '1'; write a timedelta"),
+        (lambda: ANY.Beaker("file:///x", secret=1), "Beaker: secret is of type int; write the old app's"),
+        (lambda: ANY.Beaker("file:///x", secret=""), "Beaker: secret is empty"),
+        (lambda: ANY.Beaker("file:///x", secret=[]), "Beaker: secret is empty"),
+        (lambda: ANY.Beaker("file:///x", secret=["a", None]), "Beaker: secret is of type NoneType"),
+        (lambda: ANY.Beaker("file:///x", secret="\ud800"), "can't be encoded as UTF-8"),
+        (lambda: ANY.Beaker("redis://localhost/x?y=1"), "Beaker: RedisStore: redis can't make a client"),
+        (lambda: ANY.FlaskSession(SQLITE), "FlaskSession: store is the URL of a database"),
+        (lambda: ANY.FlaskSession("file:///x", prefix=None), "FlaskSession: prefix is None; write a str"),
+        (lambda: ANY.FlaskSession("file:///x", prefix="é"), "prefix is 'é'; write a str of ASCII"),
+        (lambda: ANY.FlaskCookie(None), "FlaskCookie: secret_key is of type NoneType"),
+        (lambda: ANY.FlaskCookie(SECRET, 0), "FlaskCookie: max_age is 0"),
+        (lambda: ANY.FlaskCookie(), "FlaskCookie: missing a required argument: 'secret_key'"),
+        (lambda: ANY.Django(SQLITE, SECRET, "cached_db"), "engine is 'cached_db'; write 'db' (for cached"),
+        (lambda: ANY.Django(SQLITE, SECRET, []), "Django: engine is []; write 'db'"),
+        (lambda: ANY.Django(None, SECRET), "store is None, which is not where engine='db' keeps"),
+        (lambda: ANY.Django("redis://h", SECRET), "store is a URL for redis, which is not where"),
+        (lambda: ANY.Django(SQLITE, SECRET, "signed_cookies"), "write None"),
+        (lambda: ANY.Django("nosuch://h/x", SECRET), "SQLAlchemy can't make an engine of this URL"),
+        (lambda: ANY.Django("oracle+cx_oracle://h/x", SECRET), "this database's driver isn't installed"),
+        (lambda: ANY.Django(SQLITE, SECRET, max_age=-1), "Django: max_age is -1"),
+        (lambda: ANY.Express("file:///x", SECRET), "Express: store is a file:// URL, which this doesn't"),
+        (lambda: ANY.Express("redis://h", None), "Express: secret is of type NoneType"),
     ],
 )  # fmt: skip
 def test_what_a_system_is_told_wrongly_is_an_error_that_helps(
