@@ -19,10 +19,11 @@ import pytest
 
 import servers
 from acts import put, read
+from effort import ROUNDS
+from records import key_of
 from wsgi import Browser, Site
 from wsgi_sessions import Session, SessionConflict, SessionEnded
 from wsgi_sessions.record import Changes, Record, UpdateResult
-from wsgi_sessions.crypto.signing import key_of
 from wsgi_sessions.stores import FileStore, MemoryStore, RedisStore, Store
 from wsgi_sessions.testing import (
     _PATIENCE,
@@ -31,7 +32,6 @@ from wsgi_sessions.testing import (
     _together,
 )
 
-ROUNDS = 1000
 DAY = 86_400.0
 BINARIES: list[str | None] = [*sorted(servers.binaries())] or [None]
 Meet = Callable[[], object]
@@ -270,6 +270,7 @@ class TestFiles(BetweenProcesses):
 
 
 @pytest.mark.parametrize("redis_server", BINARIES[-1:], indirect=True)
+@pytest.mark.slow
 class TestRedis(BetweenProcesses):
     @pytest.fixture(autouse=True)
     def _server(self, redis_server: servers.Server) -> None:

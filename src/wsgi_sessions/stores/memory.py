@@ -8,26 +8,40 @@ order of expiry is kept in arrays, because whatever the garbage collector has to
 each of its full runs slower; the sessions are spread over 256 shards, so that no dict ever grows so
 big that its resizing is felt; and each write reclaims a few expired sessions of one shard, in turn,
 so that there is never a full scan.
+
+Three kinds of records wait for their deadlines in queues of their own: sessions without an owner,
+sessions with one, and owners' lists. When the store is full, the first go before the second; lists
+are no sessions, so they neither count nor make room.
 """
 
 from __future__ import annotations
 
 import math
-import struct
+import os
 import sys
 import threading
 import time
+import weakref
 from array import array
 from bisect import bisect_left, bisect_right
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Mapping
-from types import MappingProxyType
+from collections.abc import Iterator
 
 from .._options import checked_options
-from ..errors import ConfigurationError, StoreError
-from ..record import Changes, OwnedEntry, Record, UpdateResult, is_key
+from ..errors import ConfigurationError
+from ..record import Changes, Record, UpdateResult, is_key
 from .base import Store
-from .packing import TIMES, changed, check_new_key, deadline, head, pack, unpack
+from .packing import (
+    COUNTS,
+    TIMES,
+    changed,
+    check_new_key,
+    deadline,
+    owner_bytes,
+    pack,
+    refusal,
+    unpack,
+)
 
 _SHARDS = 256
 _RECLAIMED_PER_WRITE = 8
@@ -37,16 +51,6 @@ _SLICE = 500
 _HOT = 256
 """How many sessions are kept ready to hand out; few enough to be gone before the garbage
 collector promotes them, which would hasten its full runs."""
-_REMEMBER_GENERATION = 2 * 24 * 60 * 60.0
-"""Seconds; the contract asks for a day."""
-
-_ENTRY = struct.Struct("<ddQ")
-"""An entry of an owner's index."""
-_GENERATION = struct.Struct("<Qd")
-"""An owner's generation, and when it last moved."""
-_NO_GENERATION = _GENERATION.pack(0, 0.0)
-_TICK = 1e-6
-_NOTHING: Mapping[str, bytes] = MappingProxyType({})
 
 
 class _Queue:
@@ -92,19 +96,33 @@ class _Queue:
 
 
 class _Shard:
-    """One of 256 parts of a store: records by key, and an owner's index by owner."""
+    """One of 256 parts of a store."""
 
-    __slots__ = ("anonymous", "entries", "generations", "owned", "rows")
+    __slots__ = ("anonymous", "lists", "owned", "rows")
 
     def __init__(self) -> None:
         self.rows: dict[str, bytes] = {}
         """Times and packed record, by key."""
         self.anonymous = _Queue()
+        """Sessions without an owner."""
         self.owned = _Queue()
-        self.entries: dict[str, dict[str, bytes]] = {}
-        """By owner, then by key, in the order in which they were added."""
-        self.generations: dict[str, bytes] = {}
-        """By owner; only of owners whose generation ever moved."""
+        """Sessions of an owner."""
+        self.lists = _Queue()
+        """Owners' lists."""
+
+    def queue(self, owner: str | bytes | None) -> _Queue:
+        """Where records of this owner wait for their deadlines."""
+        if owner is None:
+            return self.anonymous
+        return self.owned if owner else self.lists
+
+    def soonest(self) -> float:
+        """The earliest deadline of all; ``inf`` where there is none."""
+        return min(self.anonymous.first(), self.owned.first(), self.lists.first())
+
+    def queues(self) -> tuple[_Queue, _Queue, _Queue]:
+        """All of them."""
+        return self.anonymous, self.owned, self.lists
 
 
 @checked_options
@@ -113,11 +131,12 @@ class MemoryStore(Store):
 
     Args:
         max_sessions: how many sessions are kept at most; None: no limit. When it is full, a new
-            session takes the place of an expired one, else of one without owner, else of any, each
-            time of the one that is soonest to expire, and listeners are told ``evicted``.
+            session takes the place of an expired one, else of one without an owner, else of any,
+            each time of the one that is soonest to expire, and listeners are told ``evicted``.
+            Owners' lists don't count, and go only when they are deleted or have expired.
 
     Raises:
-        ConfigurationError: max_sessions is no whole number of 1 or more.
+        ConfigurationError: max_sessions is not a whole number of 1 or more.
     """
 
     def __init__(self, max_sessions: int | None = None) -> None:
@@ -126,10 +145,12 @@ class MemoryStore(Store):
         self._max_sessions = max_sessions
         self._lock = threading.Lock()
         self._reset()
+        _stores.add(self)
 
     def _reset(self) -> None:
         self._shards: defaultdict[int, _Shard] = defaultdict(_Shard)
         self._count = 0
+        """How many sessions there are, expired ones included; lists aren't."""
         self._turn = 0
         self._reclaimed = 0
         self._hot: dict[str, Record] = {}
@@ -138,7 +159,7 @@ class MemoryStore(Store):
         """The record, or None. It is the same object for all who ask, and can't be changed."""
         try:
             return self._hot[key]
-        except (KeyError, TypeError):  # a TypeError: unhashable, so no key at all
+        except (KeyError, TypeError):  # a TypeError: unhashable, so not a key at all
             if not is_key(key):
                 return None
         with self._lock:
@@ -157,15 +178,22 @@ class MemoryStore(Store):
             if key in self._shard(key).rows:
                 return False
             self._reclaim(record.used_at)
-            evicted = self._make_room(record.used_at)
+            evicted = None if record.is_owner_list else self._make_room(record.used_at)
             self._add(key, row, record)
         if evicted is not None:
             detail = f"the store is full (max_sessions={self._max_sessions})"
             self._notify("evicted", evicted, detail)
         return True
 
-    def update(self, key: str, changes: Changes, *, if_version: int | None = None) -> UpdateResult:
-        """Apply a change set as one step. Never an upsert."""
+    def update(
+        self,
+        key: str,
+        changes: Changes,
+        *,
+        if_epoch: int | None = None,
+        if_version: int | None = None,
+    ) -> UpdateResult:
+        """Apply a change set in one step. Never an upsert."""
         if not is_key(key):
             return UpdateResult.GONE
         now = changes.used_at
@@ -174,37 +202,17 @@ class MemoryStore(Store):
             row = shard.rows.get(key)
             if row is None or (now is not None and now >= TIMES.unpack_from(row)[1]):
                 return UpdateResult.GONE
-            if if_version is not None and head(row, TIMES.size)[0] != if_version:
-                return UpdateResult.CONFLICT
-            if changes.changes_data:
-                self._write(shard, key, changes)
-            else:
+            if if_epoch is not None or if_version is not None:
+                version, epoch = COUNTS.unpack_from(row, TIMES.size)
+                refused = refusal(version, epoch, if_epoch, if_version)
+                if refused is not None:
+                    return refused
+            if changes.is_touch:
                 self._touch(shard, key, row, changes)
+            else:
+                self._write(shard, key, row, changes)
             if now is not None:
                 self._reclaim(now)
-            return UpdateResult.UPDATED
-
-    def replace(
-        self, old_key: str, new_key: str, record: Record, *, if_version: int | None = None
-    ) -> UpdateResult:
-        """Put ``record`` under ``new_key`` only if ``old_key`` is still there; the old one goes."""
-        check_new_key(new_key, "replace")
-        if not is_key(old_key):
-            return UpdateResult.GONE
-        row = _row(record)
-        with self._lock:
-            old = self._shard(old_key).rows.get(old_key)
-            if old is None:
-                return UpdateResult.GONE
-            if if_version is not None and head(old, TIMES.size)[0] != if_version:
-                return UpdateResult.CONFLICT
-            if new_key in self._shard(new_key).rows:
-                raise StoreError(
-                    "replace: the new key is taken; nothing was changed", operation="replace"
-                )
-            self._remove(old_key)
-            self._add(new_key, row, record)
-            self._reclaim(record.used_at)
             return UpdateResult.UPDATED
 
     def delete(self, key: str, *, if_version: int | None = None) -> bool:
@@ -215,13 +223,13 @@ class MemoryStore(Store):
             row = self._shard(key).rows.get(key)
             if row is None:
                 return False
-            if if_version is not None and head(row, TIMES.size)[0] != if_version:
+            if if_version is not None and COUNTS.unpack_from(row, TIMES.size)[0] != if_version:
                 return False
-            self._remove(key)
+            self._remove(key, row)
             return True
 
     def purge_expired(self, now: float) -> int:
-        """Remove what expired at or before ``now`` (UNIX seconds), owners' entries too.
+        """Remove what expired at or before ``now`` (UNIX seconds).
 
         Returns how many records went; those that writes reclaimed since the last purge count too.
         """
@@ -233,8 +241,6 @@ class MemoryStore(Store):
                     break
                 # A lock that is taken again at once starves those who wait for it.
                 time.sleep(0.0001)
-            with self._lock:
-                _prune_index(shard, now)
         with self._lock:
             went, self._reclaimed = self._reclaimed, 0
             return went
@@ -247,7 +253,7 @@ class MemoryStore(Store):
             yield from keys
 
     def clear(self) -> None:
-        """Remove all sessions and owners."""
+        """Remove all sessions and lists."""
         with self._lock:
             self._reset()
 
@@ -257,53 +263,14 @@ class MemoryStore(Store):
     def close(self) -> None:
         """There is nothing to give back; the sessions stay."""
 
-    def add_owned(self, owner: str, key: str, expires_at: float) -> int:
-        """Enter ``key`` in the owner's index (anew if it is there), and tell the generation."""
-        check_new_key(key, "add_owned")
-        now = self.clock()
-        with self._lock:
-            entries = self._shard(owner).entries.setdefault(owner, {})
-            entries.pop(key, None)
-            last = next(reversed(entries.values()), None)
-            if last is not None:
-                now = max(now, _ENTRY.unpack(last)[0] + _TICK)
-            generation = self._generation(owner)
-            entries[key] = _ENTRY.pack(now, deadline(expires_at), generation)
-            return generation
-
-    def owned_by(self, owner: str) -> Mapping[str, OwnedEntry]:
-        """The owner's index: entries by key. May list too much, never too little."""
-        with self._lock:
-            entries = dict(self._shard(owner).entries.get(owner, _NOTHING))
-        return {key: OwnedEntry(*_ENTRY.unpack(entry)) for key, entry in entries.items()}
-
-    def remove_owned(self, owner: str, keys: Collection[str]) -> None:
-        """Take keys out of the owner's index; unknown ones are fine. The generation stays."""
-        with self._lock:
-            for key in keys:
-                self._disown(owner, key)
-
-    def generation(self, owner: str) -> int:
-        """The owner's generation; 0 to begin with."""
-        with self._lock:
-            return self._generation(owner)
-
-    def next_generation(self, owner: str) -> int:
-        """Raise the owner's generation by one and tell it."""
-        now = self.clock()
-        with self._lock:
-            generation = self._generation(owner) + 1
-            self._shard(owner).generations[owner] = _GENERATION.pack(generation, now)
-            return generation
-
     def _all_shards(self) -> list[_Shard]:
         with self._lock:
             return list(self._shards.values())
 
     # What follows is called with the lock held.
 
-    def _shard(self, name: str) -> _Shard:
-        return self._shards[hash(name) % _SHARDS]
+    def _shard(self, key: str) -> _Shard:
+        return self._shards[hash(key) % _SHARDS]
 
     def _keep_ready(self, key: str, record: Record) -> None:
         if len(self._hot) >= _HOT:
@@ -312,64 +279,63 @@ class MemoryStore(Store):
 
     def _add(self, key: str, row: bytes, record: Record) -> None:
         shard = self._shard(key)
-        queue = shard.anonymous if record.owner is None else shard.owned
-        queue.add(record.expires_at, key)
+        shard.queue(record.owner).add(record.expires_at, key)
         shard.rows[key] = row
-        self._count += 1
+        self._count += not record.is_owner_list
 
-    def _write(self, shard: _Shard, key: str, changes: Changes) -> None:
+    def _write(self, shard: _Shard, key: str, row: bytes, changes: Changes) -> None:
         before = self._hot.get(key)
         if before is None:
-            before = _record(shard.rows[key])
+            before = _record(row)
         after = changed(before, changes)
         shard.rows[key] = _row(after)
-        if before.expires_at != after.expires_at:
-            queue = shard.anonymous if after.owner is None else shard.owned
-            queue.remove(before.expires_at, key)
-            queue.add(after.expires_at, key)
+        if before.expires_at != after.expires_at or before.owner != after.owner:
+            shard.queue(before.owner).remove(before.expires_at, key)
+            shard.queue(after.owner).add(after.expires_at, key)
+            self._count += before.is_owner_list - after.is_owner_list
         self._keep_ready(key, after)
 
     def _touch(self, shard: _Shard, key: str, row: bytes, changes: Changes) -> None:
         used_at, before = TIMES.unpack_from(row)
         used_at = used_at if changes.used_at is None else changes.used_at
         after = before if changes.expires_at is None else deadline(changes.expires_at)
-        shard.rows[key] = TIMES.pack(used_at, after) + row[TIMES.size :]
+        touched = TIMES.pack(used_at, after)
+        if row.startswith(touched):
+            return
+        shard.rows[key] = touched + row[TIMES.size :]
         if before != after:
-            owner = head(row, TIMES.size)[1]
-            queue = shard.anonymous if owner is None else shard.owned
+            queue = shard.queue(owner_bytes(row, TIMES.size))
             queue.remove(before, key)
             queue.add(after, key)
         self._hot.pop(key, None)
 
-    def _remove(self, key: str) -> None:
+    def _remove(self, key: str, row: bytes) -> None:
         shard = self._shard(key)
-        row = shard.rows[key]
-        owner = head(row, TIMES.size)[1]
-        queue = shard.anonymous if owner is None else shard.owned
-        queue.remove(TIMES.unpack_from(row)[1], key)
-        self._forget(shard, key)
+        owner = owner_bytes(row, TIMES.size)
+        shard.queue(owner).remove(TIMES.unpack_from(row)[1], key)
+        self._forget(shard, key, is_session=owner != b"")
 
-    def _forget(self, shard: _Shard, key: str) -> None:
+    def _forget(self, shard: _Shard, key: str, *, is_session: bool) -> None:
         del shard.rows[key]
         self._hot.pop(key, None)
-        self._count -= 1
+        self._count -= is_session
 
     def _reclaim(self, now: float) -> None:
         self._turn = (self._turn + 1) % _SHARDS
         shard = self._shards.get(self._turn)
-        if shard is not None and min(shard.anonymous.first(), shard.owned.first()) <= now:
+        if shard is not None and shard.soonest() <= now:
             self._remove_expired(shard, now, _RECLAIMED_PER_WRITE)
 
     def _remove_expired(self, shard: _Shard, now: float, limit: int) -> bool:
         """Remove at most ``limit`` records of each kind. Whether there may be more."""
-        anonymous = shard.anonymous.take(limit, now)
-        owned = shard.owned.take(limit, now)
-        for key in owned:
-            self._disown(head(shard.rows[key], TIMES.size)[1], key)
-        for key in (*anonymous, *owned):
-            self._forget(shard, key)
-        self._reclaimed += len(anonymous) + len(owned)
-        return limit in (len(anonymous), len(owned))
+        more = False
+        for queue in shard.queues():
+            keys = queue.take(limit, now)
+            for key in keys:
+                self._forget(shard, key, is_session=queue is not shard.lists)
+            self._reclaimed += len(keys)
+            more = more or len(keys) == limit
+        return more
 
     def _make_room(self, now: float) -> str | None:
         """Remove a session if the store is full; tell which, unless it had expired."""
@@ -381,24 +347,38 @@ class MemoryStore(Store):
         expired = soonest.first() <= now
         queue = soonest if expired or anonymous.first() == math.inf else anonymous
         (key,) = queue.take(1)
-        shard = self._shard(key)
-        self._disown(head(shard.rows[key], TIMES.size)[1], key)
-        self._forget(shard, key)
+        self._forget(self._shard(key), key, is_session=True)
         self._reclaimed += expired
         return None if expired else key
 
-    def _disown(self, owner: str | None, key: str) -> None:
-        if owner is None:
-            return
-        owners = self._shard(owner).entries
-        entries = owners.get(owner)
-        if entries is not None and entries.pop(key, None) is not None and not entries:
-            del owners[owner]
 
-    def _generation(self, owner: str) -> int:
-        packed = self._shard(owner).generations.get(owner, _NO_GENERATION)
-        generation: int = _GENERATION.unpack(packed)[0]
-        return generation
+_stores: weakref.WeakSet[MemoryStore] = weakref.WeakSet()
+"""All there are, so that a fork finds them."""
+_forking = threading.Lock()
+_held: list[threading.Lock] = []
+"""Locks that are held over a fork."""
+
+
+def _before_fork() -> None:
+    # Another thread may be in the middle of a call: the child, which has no such thread, would wait
+    # for the lock for ever, and find a session half written.
+    _forking.acquire()
+    for store in list(_stores):
+        lock = store._lock  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] # of this module
+        lock.acquire()
+        _held.append(lock)
+
+
+def _after_fork() -> None:
+    while _held:
+        _held.pop().release()
+    _forking.release()
+
+
+if hasattr(os, "register_at_fork"):  # pragma: no branch # there is no fork without it
+    os.register_at_fork(
+        before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork
+    )
 
 
 def _check_max_sessions(value: object) -> None:
@@ -416,16 +396,3 @@ def _record(row: bytes) -> Record:
 
 def _row(record: Record) -> bytes:
     return TIMES.pack(record.used_at, deadline(record.expires_at)) + pack(record)
-
-
-def _prune_index(shard: _Shard, now: float) -> None:
-    for owner, entries in list(shard.entries.items()):
-        for key, entry in list(entries.items()):
-            if _ENTRY.unpack(entry)[1] <= now:
-                del entries[key]
-        if not entries:
-            del shard.entries[owner]
-    for owner, packed in list(shard.generations.items()):
-        moved_at: float = _GENERATION.unpack(packed)[1]
-        if owner not in shard.entries and moved_at <= now - _REMEMBER_GENERATION:
-            del shard.generations[owner]

@@ -1,7 +1,7 @@
 """A record as one string of bytes and back, without its times: what MemoryStore and FileStore keep.
 
-A fixed head (version, number of fields, lengths of owner and notes), a table of lengths, then
-owner, notes, and name and value of each field. Values are opaque: nothing here decodes them.
+A fixed head (version, epoch, number of fields, lengths of owner and notes), a table of lengths,
+then owner, notes, and name and value of each field. Values are opaque: nothing here decodes them.
 Whether the bytes are still those that were written is for the caller to know.
 """
 
@@ -10,18 +10,19 @@ from __future__ import annotations
 import functools
 import math
 import struct
+from dataclasses import replace
 from types import MappingProxyType
 
 from ..errors import StoreError
-from ..record import Changes, Record, is_key
+from ..record import UNCHANGED, Changes, Record, UpdateResult, apply_changes, is_key
 
 TIMES = struct.Struct("<dd")
 """Use and expiry: kept beside the packed rest, because a touch changes nothing else."""
 
-VERSION = struct.Struct("<Q")
-"""The record's version: what is packed begins with it."""
+COUNTS = struct.Struct("<QQ")
+"""Version and epoch: what is packed begins with them, so that a conditional write reads no more."""
 
-_HEAD = struct.Struct("<QIII")
+_HEAD = struct.Struct("<QQIII")
 _NO_OWNER = 0xFFFFFFFF
 _ENCODING = "utf-8", "surrogatepass"
 """Names and owners may be any str, lone surrogates included."""
@@ -44,6 +45,7 @@ def pack(record: Record) -> bytes:
             parts += encoded, content
         head = _HEAD.pack(
             record.version,
+            record.epoch,
             len(record.fields),
             _NO_OWNER if record.owner is None else len(owner),
             len(notes),
@@ -60,7 +62,7 @@ def unpack(packed: bytes, start: int, used_at: float, expires_at: float) -> Reco
         ValueError: the bytes can't be read as a record.
     """
     try:
-        version, count, owner_length, notes_length = _HEAD.unpack_from(packed, start)
+        version, epoch, count, owner_length, notes_length = _HEAD.unpack_from(packed, start)
         if count > (len(packed) - start) // 8:
             raise ValueError("more fields than bytes")
         table = _table(2 * count)
@@ -84,34 +86,48 @@ def unpack(packed: bytes, start: int, used_at: float, expires_at: float) -> Reco
         raise ValueError(f"cut short: {error}") from error
     if at != len(packed) or len(fields) != count:
         raise ValueError("the lengths don't add up")
-    return Record(MappingProxyType(fields), notes, used_at, expires_at, version, owner)
+    return Record(MappingProxyType(fields), notes, used_at, expires_at, version, epoch, owner)
 
 
-def head(packed: bytes, start: int) -> tuple[int, str | None]:
-    """Version and owner of what was packed, without reading the rest. For sound bytes only."""
-    version, count, length, _ = _HEAD.unpack_from(packed, start)
+def owner_bytes(packed: bytes, start: int) -> bytes | None:
+    """The owner of what was packed, encoded. For sound bytes only."""
+    _, _, count, length, _ = _HEAD.unpack_from(packed, start)
     if length == _NO_OWNER:
-        return version, None
-    at = start + _HEAD.size + 8 * count
-    return version, packed[at : at + length].decode(*_ENCODING)
+        return None
+    at: int = start + _HEAD.size + 8 * count
+    return packed[at : at + length]
+
+
+def refusal(
+    version: int, epoch: int, if_epoch: int | None, if_version: int | None
+) -> UpdateResult | None:
+    """Why a conditional write to a live record can't be done; None if it can."""
+    if if_epoch is not None and epoch != if_epoch:
+        return UpdateResult.GONE
+    if if_version is not None and version != if_version:
+        return UpdateResult.CONFLICT
+    return None
 
 
 def changed(record: Record, changes: Changes) -> Record:
-    """The record as it is once the changes are applied; its version one higher if data changes."""
+    """The record as it is once the changes are applied; but for a touch one version higher."""
     used_at, expires_at, notes = changes.used_at, changes.expires_at, changes.notes
     used_at = record.used_at if used_at is None else used_at
     expires_at = record.expires_at if expires_at is None else deadline(expires_at)
-    fields, version = record.fields, record.version
-    if changes.changes_data:
-        kept = dict(fields)
-        for name in changes.delete:
-            kept.pop(name, None)
-        for name, value in changes.set.items():
-            kept[name] = as_bytes(value)
-        fields = MappingProxyType(kept)
-        version += 1
-    notes = record.notes if notes is None else as_bytes(notes)
-    return Record(fields, notes, used_at, expires_at, version, record.owner)
+    if changes.is_touch:
+        return replace(record, used_at=used_at, expires_at=expires_at)
+    fields = apply_changes(record.fields, changes)
+    for name in changes.set:
+        fields[name] = as_bytes(fields[name])
+    return Record(
+        MappingProxyType(fields),
+        record.notes if notes is None else as_bytes(notes),
+        used_at,
+        expires_at,
+        record.version + 1,
+        record.epoch if changes.epoch is None else changes.epoch,
+        record.owner if changes.owner is UNCHANGED else changes.owner,
+    )
 
 
 def deadline(expires_at: float) -> float:
@@ -131,10 +147,10 @@ def as_bytes(value: object) -> bytes:
 
 
 def check_new_key(key: str, operation: str) -> None:
-    """Refuse to keep anything under what is no store key."""
+    """Refuse to keep anything under what is not a store key."""
     if not is_key(key):
         raise StoreError(
-            "that is no store key; a key is 64 lower-case hexadecimal digits", operation=operation
+            "not a store key; a key is 64 lower-case hexadecimal digits", operation=operation
         )
 
 

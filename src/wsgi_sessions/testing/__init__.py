@@ -1,0 +1,34 @@
+"""For tests: the contract of stores, a clock that is set by hand, a store that fails on demand, and
+a way into the session of a test client.
+
+`StoreContract` is a pytest class that checks every promise of `wsgi_sessions.stores.Store`, for our
+stores and for yours. It needs pytest's rewriting to say more than ``AssertionError``; ask for it in
+conftest.py, before anything imports this package::
+
+    pytest.register_assert_rewrite("wsgi_sessions.testing")
+
+Nothing here is for production.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from .clock import FakeClock
+from .contract import StoreClientContract, StoreContract
+from .faulty import FaultyStore
+
+if TYPE_CHECKING:
+    from .client import session_of
+
+__all__ = ["FakeClock", "FaultyStore", "StoreClientContract", "StoreContract", "session_of"]
+
+
+def __getattr__(name: str) -> Any:
+    # Loaded when it is asked for: testing a store takes neither the middleware nor Werkzeug.
+    if name == "session_of":
+        from .client import session_of  # noqa: PLC0415 # as said
+
+        globals()[name] = session_of
+        return session_of
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

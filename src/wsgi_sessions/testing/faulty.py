@@ -1,0 +1,115 @@
+"""A store for tests that counts calls, fails on demand and lets others in between."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator
+from typing import ParamSpec, TypeVar
+
+from ..errors import StoreError
+from ..record import Changes, Record, UpdateResult
+from ..stores.base import Store
+from ..stores.wrapper import StoreWrapper
+
+P = ParamSpec("P")
+T = TypeVar("T")
+Hook = Callable[..., object]
+
+
+class FaultyStore(StoreWrapper):
+    """A store around another, which counts calls, fails on demand and lets others in between.
+
+    Args:
+        store: does the work.
+    """
+
+    OPERATIONS = Store.__abstractmethods__
+    """The names of all that a store does."""
+
+    def __init__(self, store: Store) -> None:
+        super().__init__(store)
+        self.calls: Counter[str] = Counter()
+        """How often each operation was asked for, the ones that failed included."""
+        self._failing: dict[str, bool] = {}
+        self._before: defaultdict[str, list[Hook]] = defaultdict(list)
+        self._after: defaultdict[str, list[Hook]] = defaultdict(list)
+
+    def fail(self, *operations: str, answer_lost: bool = False) -> None:
+        """Have these operations raise StoreError from now on.
+
+        Args:
+            operations: their names, as `Store` has them.
+            answer_lost: True: what was asked is done, and only then it fails.
+        """
+        for operation in operations:
+            self._failing[_known(operation)] = answer_lost
+
+    def recover(self) -> None:
+        """Have nothing fail any more."""
+        self._failing.clear()
+
+    def before(self, operation: str, hook: Hook) -> None:
+        """Call ``hook`` before each such operation, with its arguments: another request's turn."""
+        self._before[_known(operation)].append(hook)
+
+    def after(self, operation: str, hook: Hook) -> None:
+        """Call ``hook`` after each such operation, with its arguments."""
+        self._after[_known(operation)].append(hook)
+
+    def load(self, key: str) -> Record | None:
+        """As the store inside, unless it is to fail; so are all others."""
+        return self._ask(self.store.load, key)
+
+    def insert(self, key: str, record: Record) -> bool:
+        return self._ask(self.store.insert, key, record)
+
+    def update(
+        self,
+        key: str,
+        changes: Changes,
+        *,
+        if_epoch: int | None = None,
+        if_version: int | None = None,
+    ) -> UpdateResult:
+        return self._ask(self.store.update, key, changes, if_epoch=if_epoch, if_version=if_version)
+
+    def delete(self, key: str, *, if_version: int | None = None) -> bool:
+        return self._ask(self.store.delete, key, if_version=if_version)
+
+    def purge_expired(self, now: float) -> int:
+        return self._ask(self.store.purge_expired, now)
+
+    def keys(self) -> Iterator[str]:
+        return self._ask(self.store.keys)
+
+    def clear(self) -> None:
+        self._ask(self.store.clear)
+
+    def ping(self) -> None:
+        self._ask(self.store.ping)
+
+    def close(self) -> None:
+        self._ask(self.store.close)
+
+    def _ask(self, method: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        operation = method.__name__
+        self.calls[operation] += 1
+        for hook in tuple(self._before[operation]):
+            hook(*args, **kwargs)
+        if self._failing.get(operation) is False:
+            raise StoreError("the store was told to fail", operation=operation)
+        answer = method(*args, **kwargs)
+        for hook in tuple(self._after[operation]):
+            hook(*args, **kwargs)
+        if operation in self._failing:
+            raise StoreError("the store was told to lose its answer", operation=operation)
+        return answer
+
+
+def _known(operation: str) -> str:
+    if operation not in FaultyStore.OPERATIONS:
+        raise ValueError(
+            f"a store has no operation {operation!r}; it has"
+            f" {', '.join(sorted(FaultyStore.OPERATIONS))}"
+        )
+    return operation
