@@ -90,25 +90,18 @@ def make(system: str, era: str, **options: Any) -> OldSession:
 
 def install() -> None:
     """Bring both eras, unless they are there."""
+    has_npm = shutil.which("npm") is not None
+    if not has_npm:
+        print("There is no npm, so the tests of express-session will be skipped.")
     for era in ERAS:
         _install(
             _python_place(era),
             [sys.executable, "-m", "pip", "install", "--quiet", "--target"],
             _PYTHON[era],
         )
-        _install(
-            _node_place(era),
-            [
-                "npm",
-                "install",
-                "--silent",
-                "--no-audit",
-                "--no-fund",
-                "--ignore-scripts",
-                "--prefix",
-            ],
-            _NODE[era],
-        )
+        if has_npm:
+            npm = ("npm", "install", "--silent", "--no-audit", "--no-fund", "--ignore-scripts")
+            _install(_node_place(era), [*npm, "--prefix"], _NODE[era])
 
 
 def _install(place: Path, command: list[str], packages: tuple[str, ...]) -> None:

@@ -22,6 +22,8 @@ from wsgi_sessions.carry_over import (
     Source,
 )
 
+pytestmark = pytest.mark.programs
+
 DAY = 86400.0
 SECRET = "the old app's secret"
 

@@ -240,7 +240,7 @@ class RedisRecords(Records):
 
 
 def _redis_client(system: str, url: str) -> Any:
-    from ..stores.wire import client_from_url  # noqa: PLC0415 # for those who need it
+    from ..stores.redis.client import client_from_url  # noqa: PLC0415 # for those who need it
 
     try:
         return client_from_url(url, {})
