@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import pytest
 
-import databases
 import servers
 from carry_over import old
-from databases import DatabaseServer
+
+if TYPE_CHECKING:
+    from databases import DatabaseServer
 
 
 def _missing(why: str) -> NoReturn:
@@ -61,6 +62,8 @@ def redis_url(redis_server: servers.Server) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def postgresql() -> Iterator[DatabaseServer]:
+    import databases
+
     server = databases.started("postgresql")
     if server is None:
         _missing(databases.MISSING["postgresql"])

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import sqlalchemy
 
 from carry_over import old
 from carry_over.worlds import sample
-from databases import DatabaseServer
 from wsgi_sessions.carry_over import (
     Beaker,
     Django,
@@ -21,6 +20,9 @@ from wsgi_sessions.carry_over import (
     Found,
     Source,
 )
+
+if TYPE_CHECKING:
+    from databases import DatabaseServer
 
 pytestmark = pytest.mark.programs
 
