@@ -33,6 +33,8 @@ ORDERS_OF_TWO = 60
 """More than any two requests have, so that all are tried."""
 ORDERS_OF_THREE = tries(test=6, check=60, everything=10_000)
 """Three requests have up to some thousands: these many are drawn by chance; 10,000 are all."""
+OUTSIDE_MEMORY = tries(test=1, check=15, everything=250)
+"""The same where each call takes longer."""
 OWNER = "bob"
 BEFORE = {"a": 1, "gone": 1, "ticket": "t", "n": 0}
 
@@ -381,13 +383,13 @@ class TestEveryOrder:
     @EACH
     @pytest.mark.slow
     def test_in_files(self, files: Stage, actions: tuple[str, ...]) -> None:
-        explore_some(files, actions, ORDERS_OF_THREE // 4)
+        explore_some(files, actions, OUTSIDE_MEMORY)
 
     @EACH
     @pytest.mark.slow
     @pytest.mark.parametrize("redis_binary", BINARIES[-1:], indirect=True)
     def test_in_redis(self, redis: Stage, actions: tuple[str, ...]) -> None:
-        explore_some(redis, actions, ORDERS_OF_THREE // 4)
+        explore_some(redis, actions, OUTSIDE_MEMORY)
 
 
 def explore_some(stage: Stage, actions: tuple[str, ...], of_three: int) -> None:

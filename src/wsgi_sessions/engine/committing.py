@@ -30,7 +30,7 @@ from .loading import is_present
 from .owners import OwnerLists
 from .reports import Reports
 from .settings import EngineSettings
-from .state import SessionState, Stored, checked_label
+from .state import NO_INTENT, SessionState, Stored, checked_label
 from .writing import Writer
 
 
@@ -80,6 +80,8 @@ class Committer:
         failed = response.failed or state.error is not None or _half_done(state, response)
         try:
             pending = NO_FIELD_CHANGES if failed else state.fields.changes()
+            if pending is NO_FIELD_CHANGES and self.only_read(state, now):
+                return None
             facts = self.facts_of(state, pending, response, now, failed=failed)
             if not facts.deliverable and not facts.headers_sent:
                 self._explain_insecure(state, facts)
@@ -115,6 +117,31 @@ class Committer:
             return
         if result is Result.GONE:
             raise SessionEnded("another request ended this session meanwhile; nothing was saved")
+
+    def only_read(self, state: SessionState, now: float) -> bool:
+        """Whether nothing was asked for but fields, nothing is due, and nothing has to be told.
+
+        A shortcut that most requests take; with no fields changed, the facts would come to
+        `only_reads`, which a test holds this to.
+        """
+        stored, settings = state.stored, self._settings
+        if state.cookie is not CookieStep.LEAVE:
+            return False
+        if stored is None:
+            return state.empty and not settings.save_uninitialized
+        if (
+            state.intent is not NO_INTENT
+            or state.stale_token
+            or settings.rolling
+            or state.label_changed
+        ):
+            return False
+        if state.request.passive:
+            return True
+        record, notes = stored.record, stored.notes
+        if settings.touch_due(record, notes, now):
+            return False
+        return not is_due(notes.issued_at, settings.rotate_after, now)
 
     def facts_of(
         self,

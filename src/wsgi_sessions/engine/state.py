@@ -22,6 +22,7 @@ from ..record import UNCHANGED, Record, Unchanged
 from .decisions import CookieStep
 
 NO_NOTES: Mapping[str, Any] = MappingProxyType({})
+NO_FIELDS: Mapping[str, bytes] = MappingProxyType({})
 
 
 class Request(NamedTuple):
@@ -112,35 +113,45 @@ class SessionState:
     gone: bool
     """Whether another request was found to have ended the session."""
 
-    def __init__(self, request: Request, now: float, codec: Codec) -> None:
+    def __init__(self, request: Request) -> None:
         self.request = request
         self.cookie = CookieStep.LEAVE
-        self.begin(now, codec)
+        self.error = None
+        self.intent = NO_INTENT
+        self.passed_over = ()
+        self.gone = False
 
-    def begin(self, now: float, codec: Codec) -> None:
+    def begin(self, now: float, codec: Codec, passed_over: tuple[Stored, ...] = ()) -> None:
         """Start with no session; what the client has to be told stays."""
         self.error = None
         self.stored = None
-        self.passed_over = ()
+        self.passed_over = passed_over
         self.first_notes = Notes(now, now, now, persistent=self.request.transport.persistent)
-        self.intent = NO_INTENT
-        self.fields = Fields({}, codec)
+        self.intent = self._intent_left()
+        self.fields = Fields(NO_FIELDS, codec)
         self.label = {}
         self.stale_token = self.gone = False
 
-    def adopt(self, stored: Stored, codec: Codec, *, stale_token: bool = False) -> None:
-        """Go on from a session that was loaded."""
+    def adopt(self, stored: Stored, codec: Codec, *, stale_token: bool) -> None:
+        """Start from a session that was loaded."""
         self.stored = stored
+        self.first_notes = stored.notes
+        self.intent = self._intent_left()
         self.fields = Fields(stored.record.fields, codec)
         label = stored.notes.label
         self.label = dict(label) if label else {}
         self.stale_token = stale_token
 
+    def _intent_left(self) -> Intent:
+        # Whether a request counts as use isn't about the session that it has.
+        passive = self.intent.passive
+        return NO_INTENT if passive is None else Intent(passive=passive)
+
     def drop(self, codec: Codec) -> None:
         """Give up what was asked for and changed since the last commit."""
-        self.intent = Intent(passive=self.intent.passive)
         if self.stored is None:
-            self.fields, self.label = Fields({}, codec), {}
+            self.intent = self._intent_left()
+            self.fields, self.label = Fields(NO_FIELDS, codec), {}
         else:
             self.adopt(self.stored, codec, stale_token=self.stale_token)
 
@@ -157,7 +168,7 @@ class SessionState:
         self.stored = stored
         self.label = dict(stored.notes.label)
         if not keep_intent:
-            self.intent = Intent(passive=self.intent.passive)
+            self.intent = self._intent_left()
 
     @property
     def owner(self) -> str | None:

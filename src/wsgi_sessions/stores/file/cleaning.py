@@ -15,7 +15,11 @@ from .directory import Directory, nanoseconds
 EVERY = 3
 """Writes; so that a round through 256 sub-directories takes less than 800."""
 FEW = 16
-"""Files that one write looks at, and removes at most."""
+"""Files that one write looks at, and removes at most: all of a sub-directory, if there are no more.
+"""
+_FEWER = 4
+"""The same where there are more, so that a large store costs a write little more than a small one.
+More than `EVERY`, so that removing outruns a flood of new sessions."""
 _HOUR_NS = 3600 * 10**9
 """A sub-directory is looked at again after an hour: other processes write to it as well."""
 _SHARDS = 256
@@ -30,6 +34,7 @@ class Rounds:
         self._shard = 0
         self._names: list[str] = []
         """Those of the present sub-directory that haven't been looked at."""
+        self._at_once = FEW
         self._earliest = 0
         """The earliest deadline that was seen there, or an hour from the beginning."""
         self._quiet: list[tuple[int, int]] = [(0, 0)] * _SHARDS
@@ -47,7 +52,8 @@ class Rounds:
         now_ns = nanoseconds(now)
         if not self._names and not self._begin(now_ns):
             return []
-        names, self._names = self._names[:FEW], self._names[FEW:]
+        names = self._names[-self._at_once :]
+        del self._names[-self._at_once :]
         due: list[str] = []
         for name in names:
             deadline = self._directory.modified_ns(name)
@@ -69,6 +75,7 @@ class Rounds:
             return False
         self._earliest = now_ns + _HOUR_NS
         self._names = self._directory.all_names(f"{self._shard:02x}")
+        self._at_once = FEW if len(self._names) <= FEW else _FEWER
         if not self._names:
             self._quiet[self._shard] = (now_ns, self._earliest)
         return bool(self._names)
