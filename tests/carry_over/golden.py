@@ -185,6 +185,19 @@ class Golden:
     def id(self) -> str:
         return f"{self.case}-{self.era}"
 
+    @property
+    def pickles(self) -> list[bytes]:
+        """Those in its store, without what cachelib puts before them."""
+        contents = [
+            base64.b64decode(content) for content in (*self.files.values(), *self.keys.values())
+        ]
+        return [
+            content[start:]
+            for content in contents
+            for start in (0, 4)
+            if content[start : start + 1] == b"\x80"
+        ]
+
     def put_back(self, place: Place, client: Any) -> Source:
         """The source of a store in which it lies again."""
         for name, content in self.files.items():

@@ -275,6 +275,7 @@ def _bytes(raw: bytes) -> bytes:
         _of("datetime.timedelta", b"K\x01K\x01U\x01a"),
         _of("datetime.timedelta", b"J\xff\xff\xff\x7fK\x00K\x00"),
         _of("datetime.timezone", b"K\x01"),
+        pickle.dumps(timezone(timedelta(microseconds=228))),
         _of("datetime.timezone"),
         _of("decimal.Decimal", b"U\x01x"),
         _of("decimal.Decimal", b"K\x01"),

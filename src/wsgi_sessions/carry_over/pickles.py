@@ -131,7 +131,8 @@ def _make_timedelta(*parts: Any) -> timedelta:
 def _make_timezone(offset: Any, *name: Any) -> timezone:
     if name:
         _stop("a datetime.timezone with a name")
-    if type(offset) is not timedelta:
+    # No zone has fractions of a second, and Python itself doesn't read back all that it writes.
+    if type(offset) is not timedelta or offset.microseconds:
         _broken()
     return timezone(offset)
 
