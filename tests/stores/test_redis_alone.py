@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import redis
 
-from records import NOW, a_key, a_record
+from records import NOW, a_record
 from stand_in import Client, ClusterClient
 from wsgi_sessions.errors import ConfigurationError, StoreError
 from wsgi_sessions.record import Changes, UpdateResult
