@@ -21,6 +21,7 @@ import pytest
 import wsgi_sessions
 from acts import destroy, id_of, login, nothing, put, read, sending, started, token, twin
 from raw import raw
+from records import key_of
 from wsgi import SECRET, Browser, Site, environ
 from wsgi_sessions import (
     ConfigurationError,
@@ -30,9 +31,8 @@ from wsgi_sessions import (
     SessionMiddleware,
     TrustedProxies,
 )
-from wsgi_sessions.proxies import resolve_client
-from records import key_of
 from wsgi_sessions.crypto.signing import TokenSigner
+from wsgi_sessions.proxies import resolve_client
 from wsgi_sessions.stores import FileStore, MemoryStore
 from wsgi_sessions.testing import FaultyStore
 

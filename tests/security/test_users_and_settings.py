@@ -11,6 +11,7 @@ import pytest
 
 from acts import destroy, id_of, login, put, read, started, token, twin
 from raw import raw
+from records import key_of
 from wsgi import SECRET, Browser, Site, call, environ
 from wsgi_sessions import (
     ConfigurationError,
@@ -23,7 +24,6 @@ from wsgi_sessions import (
     TrustedProxies,
 )
 from wsgi_sessions.proxies import resolve_client
-from records import key_of
 from wsgi_sessions.stores import MemoryStore
 from wsgi_sessions.testing import FaultyStore
 
