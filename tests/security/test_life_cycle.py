@@ -32,7 +32,7 @@ def test_LC_1_login_gives_a_new_id_and_the_old_one_is_dead() -> None:
     assert token(browser) != token(old)
     assert site.run(old, owner).text == "None"
     assert site.run(old, read).text == "{}"
-    assert list(site.store.keys()) == [key_of(id_of(browser))]
+    assert list(site.middleware.registry) == [key_of(id_of(browser))] == [key_of(id_of(old))]
 
 
 def test_LC_2_a_change_of_privilege_has_no_grace_even_with_rotation() -> None:
