@@ -20,11 +20,12 @@ no record takes an entry away: a record that can't be read is not absent.
 
 from __future__ import annotations
 
+import enum
 import math
 import secrets
 import struct
 from collections.abc import Callable, Collection, Iterable, Mapping
-from typing import NamedTuple
+from typing import Final, Literal, NamedTuple
 
 from ..data.codec import CorruptField
 from ..data.notes import CorruptNotes, Notes, load_notes
@@ -38,11 +39,23 @@ HEALING_AGE = 60.0
 """Seconds for which an entry without a record is taken for a login under way."""
 _ENTRY = struct.Struct(">BddQ?")
 _FORMAT = 1
-_LOOKS = 3
 _VERSION_BITS = 30
 """Leaves room for as many changes in a column of 32 bits."""
 _KNOWN_LISTS = 4096
 """Of how many lists a process remembers that it could read them: it saves a round trip."""
+
+
+_LOOKS = 3
+"""How often a record that is there but can't be read is looked at: one may be made or go while it
+is asked for."""
+
+
+class _Unreadable(enum.Enum):
+    UNREADABLE = "unreadable"
+
+
+UNREADABLE: Final[Literal[_Unreadable.UNREADABLE]] = _Unreadable.UNREADABLE
+"""There is a record, and this process can't read it."""
 
 
 class Limits(NamedTuple):
@@ -235,15 +248,21 @@ class OwnerLists:
         Raises:
             StoreError: it can't be read: it is damaged, or encrypted under a key that isn't here.
         """
-        at = list_key(owner)
+        found = self._look(list_key(owner))
+        if found is UNREADABLE:
+            raise _unreadable()
+        return None if found is None else _parse(found)
+
+    def _look(self, key: str) -> Record | Literal[_Unreadable.UNREADABLE] | None:
+        """The record; None only where the store itself says that there is none."""
         for _ in range(_LOOKS):
-            record = self._store.load(at)
+            record = self._store.load(key)
             if record is not None:
-                return _parse(record)
-            if self._store.update(at, Changes()) is not UpdateResult.UPDATED:
+                return record
+            # Asks for no change, so it needs no key: it tells whether there is a record at all.
+            if self._store.update(key, Changes()) is not UpdateResult.UPDATED:
                 return None
-            # It is there, and can't be read; or it has been made in between.
-        raise _unreadable()
+        return UNREADABLE
 
     def confirmed(self, owner: str, key: str) -> OwnerList | None:
         """The list, if it still has the session's entry; None if the login was revoked.
@@ -265,28 +284,19 @@ class OwnerLists:
         """Compare a list with the records. Changes nothing."""
         listing = Listing([], [], [], [])
         for key, entry in present.entries.items():
-            record = self._store.load(key)
-            if record is None:
-                self._examine_absent(listing, key, entry, now)
-                continue
-            live = live_session(key, record, self._limits, now)
-            if record.owner == owner and live is not None and not entry.ending:
+            record = self._look(key)
+            young = _is_young(entry, now) and not entry.ending
+            if record is UNREADABLE:
+                listing.unreadable.append(key)
+            elif record is None or record.owner != owner:
+                (listing.pending if young else listing.stale).append(key)
+            elif (live := live_session(key, record, self._limits, now)) and not entry.ending:
                 listing.live.append(live)
-            elif record.owner != owner and _is_young(entry, now) and not entry.ending:
-                listing.pending.append(key)
-            elif record.owner != owner or entry.ending or _is_over(record, self._limits, now):
+            elif entry.ending or _is_over(record, self._limits, now):
                 listing.stale.append(key)
             else:
                 listing.unreadable.append(key)
         return listing
-
-    def _examine_absent(self, listing: Listing, key: str, entry: Entry, now: float) -> None:
-        if self._store.update(key, Changes()) is UpdateResult.UPDATED:
-            listing.unreadable.append(key)
-        elif _is_young(entry, now) and not entry.ending:
-            listing.pending.append(key)
-        else:
-            listing.stale.append(key)
 
     def list_and_heal(self, owner: str) -> Listing:
         """The owner's sessions; takes out what crashes left, and finishes what was being ended."""
@@ -340,9 +350,9 @@ class OwnerLists:
     def _is_dead(self, at: str, key: str, entry: Entry, now: float) -> bool:
         if _is_young(entry, now) and not entry.ending:
             return False
-        record = self._store.load(key)
-        if record is None:
-            return self._store.update(key, Changes()) is not UpdateResult.UPDATED
+        record = self._look(key)
+        if record is None or record is UNREADABLE:
+            return record is None
         return record.owner is None or list_key(record.owner) != at
 
     def _drop(self, at: str, keys: Iterable[str]) -> None:

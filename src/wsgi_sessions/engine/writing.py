@@ -26,6 +26,7 @@ from ..record import UNCHANGED, Changes, Record, UpdateResult
 from .backoff import ATTEMPTS, back_off
 from .changes import (
     GONE,
+    REVOKED,
     Outcome,
     Work,
     applied,
@@ -128,7 +129,7 @@ class StoreWriter:
         elif after.notes.id_hash != base.notes.id_hash:
             self._reports.emit("rotated", work.request, after)
         if work.joins and not self._settle_owner(work, stored, after):
-            return GONE
+            return REVOKED
         if after.id.id == stored.id.id:
             return Outcome(Result.WRITTEN if is_present(after) else Result.OVERTAKEN, after)
         planned = work.intent.id is not None or after.notes.id_hash != base.notes.id_hash
@@ -197,7 +198,7 @@ class StoreWriter:
     def _inserted(self, work: Work, stored: Stored) -> Outcome:
         self._reports.emit("created", work.request, stored)
         if stored.record.owner is not None and not self._settle_owner(work, None, stored):
-            return GONE
+            return REVOKED
         return Outcome(Result.NEW_ID, stored)
 
     # Deleting
