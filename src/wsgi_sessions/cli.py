@@ -197,7 +197,7 @@ def _stats(arguments: argparse.Namespace, out: TextIO) -> int:
     live = expired = owned = size = 0
     for key in store.keys():  # noqa: SIM118 # a store is no mapping
         record = store.load(key)
-        if record is None:
+        if record is None or record.is_owner_list:
             continue
         if record.expires_at <= now:
             expired += 1

@@ -21,6 +21,7 @@ from ._options import check_flag, closest
 from .cookie import Cookie
 from .crypto.signing import Secrets
 from .data.codec import MAX_DEPTH, Codec, CorruptField, JSONCodec, UnstorableValue
+from .engine.engine import IsPassive
 from .errors import ConfigurationError, StoreError
 from .http.exchange import OnStoreError, close
 from .lifetime import Lifetime
@@ -63,6 +64,7 @@ class Options(TypedDict, total=False):
     token_header: str | None
     encryption_keys: Sequence[bytes]
     encryption_migrate: bool
+    passive: IsPassive | None
     on_event: Listener | Sequence[Listener] | None
     on_store_error: OnStoreError | None
     environ_key: str

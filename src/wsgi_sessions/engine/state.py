@@ -42,6 +42,10 @@ class Request(NamedTuple):
     passive: bool = False
     """Whether the middleware's function says that this request doesn't count as use."""
 
+    def __repr__(self) -> str:
+        # A token is as good as a password.
+        return f"<Request from {self.client_ip} with {len(self.tokens)} tokens>"
+
 
 class Stored(NamedTuple):
     """A session as the store has it."""
