@@ -7,6 +7,7 @@ afterwards. Readiness is asked for, never slept for.
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib.util
 import os
 import pwd
@@ -14,7 +15,7 @@ import shutil
 import signal
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -74,6 +75,11 @@ class DatabaseServer:
         with self.engine().connect() as connection:
             connection.exec_driver_sql(f"CREATE DATABASE {name}")
         return self.url(name)
+
+    @functools.cached_property
+    def default_url(self) -> str:
+        """A database for many tests."""
+        return self.new_database()
 
     def start(self) -> DatabaseServer:
         with (self.directory / "log").open("ab") as log:
@@ -257,14 +263,7 @@ MISSING = {
 }
 
 
-@contextlib.contextmanager
-def running(name: str) -> Iterator[DatabaseServer | None]:
-    """A server that is ready, and gone afterwards; None where this machine hasn't got its program."""
+def started(name: str) -> DatabaseServer | None:
+    """A server that is ready; None where this machine hasn't got its program. Remove it."""
     server = _MAKERS[name]()
-    if server is None:
-        yield None
-        return
-    try:
-        yield server.start()
-    finally:
-        server.remove()
+    return None if server is None else server.start()

@@ -113,13 +113,12 @@ def describe(error: Exception, url: sa.URL, *, connecting: bool) -> str:
 
 def _code(error: Exception) -> Any:
     """SQLSTATE of PostgreSQL's drivers; the number of SQLite's and MySQL's, 0 where there is none."""
-    state = getattr(error, "sqlstate", None) or getattr(error, "pgcode", None)
-    if isinstance(state, str):
-        return state
     if isinstance(error, sqlite3.Error):
         return getattr(error, "sqlite_errorcode", 0)
-    first: object = error.args[0] if error.args else 0
-    return first if isinstance(first, int) else 0
+    first: object = error.args[0] if error.args else None
+    if isinstance(first, int):
+        return first
+    return getattr(error, "sqlstate", None) or getattr(error, "pgcode", None) or 0
 
 
 def _primary(error: Exception) -> object:

@@ -1,0 +1,128 @@
+"""SQLStore holds to the contract on every database, and whichever isolation level its server has."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import pytest
+import sqlalchemy as sa
+
+import databases
+import servers
+from wsgi_sessions.stores import SQLStore, Store
+from wsgi_sessions.stores.sql.urls import engine_from_url
+from wsgi_sessions.testing import StoreClientContract, StoreContract
+from wsgi_sessions.testing.contract.threads import ThreadRaces
+
+
+class OnServer:
+    """Each test has a table of its own in a database that is shared."""
+
+    server: str
+
+    @pytest.fixture(autouse=True)
+    def _table(
+        self, shared: Callable[[str], databases.DatabaseServer], table: str
+    ) -> Iterator[None]:
+        self.url = shared(self.server).default_url
+        self.table = table
+        self.opened: list[SQLStore] = []
+        yield
+        engine = sa.create_engine(engine_from_url(self.url).url, poolclass=sa.NullPool)
+        for store in self.opened:
+            store.close()
+        with engine.begin() as connection:
+            connection.exec_driver_sql(f"DROP TABLE IF EXISTS {table}")
+
+    def make_store(self) -> Store:
+        self.opened.append(SQLStore(self.make_engine(), table=self.table))
+        return self.opened[-1]
+
+    def make_engine(self) -> sa.Engine:
+        return engine_from_url(self.url)
+
+    def make_broken_store(self) -> Store:
+        nobody = sa.make_url(self.url).set(port=servers.free_ports(1)[0])
+        return SQLStore.from_url(nobody.render_as_string(hide_password=False))
+
+
+class TestPostgreSQL(OnServer, StoreContract):
+    server = "postgresql"
+
+
+class TestMariaDB(OnServer, StoreContract):
+    server = "mariadb"
+
+
+if databases.MYSQL_URL:
+
+    class TestMySQL(OnServer, StoreContract):
+        server = "mysql"
+
+
+class TestSQLite(StoreContract):
+    @pytest.fixture(autouse=True)
+    def _file(self, lite_url: str) -> Iterator[None]:
+        self.url = lite_url
+        self.opened: list[SQLStore] = []
+        yield
+        for store in self.opened:
+            store.close()
+
+    def make_store(self) -> Store:
+        self.opened.append(SQLStore.from_url(self.url))
+        return self.opened[-1]
+
+    def make_broken_store(self) -> Store:
+        return SQLStore.from_url("sqlite:////nowhere/at/all/sessions.db")
+
+
+class AtLevel(OnServer):
+    """An engine of the app's, with a pool and an isolation level that aren't ours."""
+
+    level: str
+
+    def make_engine(self) -> sa.Engine:
+        return sa.create_engine(engine_from_url(self.url).url, isolation_level=self.level)
+
+
+class TestPostgreSQLAtReadCommitted(AtLevel, StoreClientContract):
+    server, level = "postgresql", "READ COMMITTED"
+
+
+class TestMariaDBAtReadCommitted(AtLevel, ThreadRaces, StoreClientContract):
+    server, level = "mariadb", "READ COMMITTED"
+    rounds = 30
+
+
+class TestMariaDBAtRepeatableRead(AtLevel, ThreadRaces, StoreClientContract):
+    server, level = "mariadb", "REPEATABLE READ"
+    rounds = 30
+
+
+class TestMariaDBAtSerializable(AtLevel, ThreadRaces, StoreClientContract):
+    server, level = "mariadb", "SERIALIZABLE"
+    rounds = 30
+
+
+class ByTheServersDefault(OnServer):
+    """PostgreSQL takes the level of a statement by itself from a default, which a role can have."""
+
+    server = "postgresql"
+    level: str
+
+    def make_engine(self) -> sa.Engine:
+        url = engine_from_url(self.url).url
+        level = self.level.replace(" ", r"\ ")
+        options = {"options": f"-c default_transaction_isolation={level}"}
+        return sa.create_engine(url, connect_args=options)
+
+
+class TestPostgreSQLAtRepeatableRead(ByTheServersDefault, ThreadRaces, StoreClientContract):
+    level = "repeatable read"
+    rounds = 30
+
+
+class TestPostgreSQLAtSerializable(ByTheServersDefault, ThreadRaces, StoreClientContract):
+    level = "serializable"
+    rounds = 30
