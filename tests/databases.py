@@ -17,6 +17,7 @@ import subprocess
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.exc import SQLAlchemyError
@@ -29,7 +30,7 @@ MYSQL_URL = os.environ.get("WSGI_SESSIONS_MYSQL_URL")
 """A MySQL (or MariaDB) database that is there already: used, and neither started nor stopped."""
 
 
-def _as_nobody() -> dict[str, int]:
+def _as_nobody() -> dict[str, Any]:
     # Neither server runs as root.
     if os.getuid() != 0:
         return {}
@@ -168,7 +169,7 @@ class PostgreSQL(DatabaseServer):
 
     def command(self) -> list[str]:
         options = ["listen_addresses=127.0.0.1", f"port={self.port}", "max_connections=200"]
-        options += [f"unix_socket_directories={self.directory}", "synchronous_commit=off"]
+        options += [f"unix_socket_directories={self.directory}", "fsync=off"]
         return [
             *(str(self._programs / "postgres"), "-D", str(self._data)),
             *(part for option in options for part in ("-c", option)),
@@ -201,7 +202,11 @@ class MariaDB(DatabaseServer):
         subprocess.run(
             [
                 *("mariadb-install-db", "--no-defaults", f"--datadir={self._data}"),
-                *("--auth-root-authentication-method=normal", "--skip-test-db", "--skip-name-resolve"),
+                *(
+                    "--auth-root-authentication-method=normal",
+                    "--skip-test-db",
+                    "--skip-name-resolve",
+                ),
             ],
             check=True,
             stdout=subprocess.DEVNULL,
@@ -216,7 +221,11 @@ class MariaDB(DatabaseServer):
     def command(self) -> list[str]:
         return [
             *(self._program, "--no-defaults", f"--datadir={self._data}", f"--port={self.port}"),
-            *("--bind-address=127.0.0.1", f"--socket={self.directory / 's'}", "--skip-name-resolve"),
+            *(
+                "--bind-address=127.0.0.1",
+                f"--socket={self.directory / 's'}",
+                "--skip-name-resolve",
+            ),
             *(f"--pid-file={self.directory / 'pid'}", "--innodb-flush-log-at-trx-commit=2"),
             *("--innodb-buffer-pool-size=64M", "--max-connections=200"),
         ]
@@ -228,7 +237,9 @@ class MariaDB(DatabaseServer):
     def program() -> str | None:
         if shutil.which("mariadb-install-db") is None:
             return None
-        return shutil.which("mariadbd") or shutil.which("mariadbd", path="/usr/sbin:/usr/local/sbin")
+        return shutil.which("mariadbd") or shutil.which(
+            "mariadbd", path="/usr/sbin:/usr/local/sbin"
+        )
 
 
 class NamedMySQL(DatabaseServer):

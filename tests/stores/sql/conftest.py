@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import databases
+from stores.sql import material
 from wsgi_sessions.stores import SQLStore
 
 NAMES = ["postgresql", "mariadb", *(["mysql"] if databases.MYSQL_URL else [])]
@@ -28,7 +29,8 @@ def _required(server: databases.DatabaseServer | None, name: str) -> databases.D
 
 @pytest.fixture(scope="session")
 def _shared_servers() -> Iterator[dict[str, databases.DatabaseServer | None]]:
-    yield (started := {})
+    started: dict[str, databases.DatabaseServer | None] = {}
+    yield started
     for server in started.values():
         if server is not None:
             server.remove()
@@ -89,9 +91,21 @@ def table() -> str:
 
 
 @pytest.fixture
-def store(url: str, table: str) -> Iterator[SQLStore]:
+def store(url: str, table: str) -> SQLStore:
     """A store on each database, with a table of its own."""
-    store = SQLStore.from_url(url, table=table)
-    yield store
-    store.clear()
-    store.close()
+    return material.opened(url, table=table)
+
+
+@pytest.fixture(autouse=True)
+def _close() -> Iterator[None]:
+    yield
+    while material.OPENED:
+        material.OPENED.pop().close()
+
+
+@pytest.fixture
+def umask_zero() -> Iterator[None]:
+    """Whoever makes a file carelessly makes it for all."""
+    before = os.umask(0)
+    yield
+    os.umask(before)

@@ -77,52 +77,41 @@ class TestSQLite(StoreContract):
         return SQLStore.from_url("sqlite:////nowhere/at/all/sessions.db")
 
 
-class AtLevel(OnServer):
+class AtLevel(OnServer, ThreadRaces):
     """An engine of the app's, with a pool and an isolation level that aren't ours."""
 
     level: str
+    rounds = 30
 
     def make_engine(self) -> sa.Engine:
-        return sa.create_engine(engine_from_url(self.url).url, isolation_level=self.level)
+        url = engine_from_url(self.url).url
+        if self.server != "postgresql":
+            return sa.create_engine(url, isolation_level=self.level)
+        # PostgreSQL takes the level of a statement by itself from a default, as a role can have.
+        level = self.level.replace(" ", r"\ ")
+        options = {"options": f"-c default_transaction_isolation={level}"}
+        return sa.create_engine(url, connect_args=options, isolation_level=self.level)
 
 
 class TestPostgreSQLAtReadCommitted(AtLevel, StoreClientContract):
     server, level = "postgresql", "READ COMMITTED"
 
 
-class TestMariaDBAtReadCommitted(AtLevel, ThreadRaces, StoreClientContract):
+class TestPostgreSQLAtRepeatableRead(AtLevel):
+    server, level = "postgresql", "REPEATABLE READ"
+
+
+class TestPostgreSQLAtSerializable(AtLevel):
+    server, level = "postgresql", "SERIALIZABLE"
+
+
+class TestMariaDBAtReadCommitted(AtLevel):
     server, level = "mariadb", "READ COMMITTED"
-    rounds = 30
 
 
-class TestMariaDBAtRepeatableRead(AtLevel, ThreadRaces, StoreClientContract):
+class TestMariaDBAtRepeatableRead(AtLevel, StoreClientContract):
     server, level = "mariadb", "REPEATABLE READ"
-    rounds = 30
 
 
-class TestMariaDBAtSerializable(AtLevel, ThreadRaces, StoreClientContract):
+class TestMariaDBAtSerializable(AtLevel):
     server, level = "mariadb", "SERIALIZABLE"
-    rounds = 30
-
-
-class ByTheServersDefault(OnServer):
-    """PostgreSQL takes the level of a statement by itself from a default, which a role can have."""
-
-    server = "postgresql"
-    level: str
-
-    def make_engine(self) -> sa.Engine:
-        url = engine_from_url(self.url).url
-        level = self.level.replace(" ", r"\ ")
-        options = {"options": f"-c default_transaction_isolation={level}"}
-        return sa.create_engine(url, connect_args=options)
-
-
-class TestPostgreSQLAtRepeatableRead(ByTheServersDefault, ThreadRaces, StoreClientContract):
-    level = "repeatable read"
-    rounds = 30
-
-
-class TestPostgreSQLAtSerializable(ByTheServersDefault, ThreadRaces, StoreClientContract):
-    level = "serializable"
-    rounds = 30

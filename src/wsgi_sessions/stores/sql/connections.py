@@ -21,11 +21,11 @@ import sqlalchemy as sa
 from ...errors import StoreError
 from .failures import Kind, describe, kind_of
 from .fields import add_merge
-from .schema import create_missing, is_complete, missing, other_layout
+from .schema import create_missing, has_index, has_table, missing, other_layout
 
 T = TypeVar("T")
 Work = Callable[[Any], T]
-"""What is done with a driver's cursor, in autocommit. May be done again if the database undid it."""
+"""What is done with a driver's cursor, in autocommit; again, if the database undid it."""
 
 PATIENCE: Final = 10.0
 """Seconds in which a call succeeds, or the database's others are too busy."""
@@ -35,7 +35,7 @@ SQLITE_SECONDS: Final = 15
 """How long SQLite waits for another writer: its own 5 are few when a disk is slow."""
 IDLE_SECONDS: Final = 30.0
 """After so long without use a connection is asked whether it still is one."""
-_CREATE_PAUSES = 0.05, 0.1, 0.2, 0.4, 0.8, 0.0
+_CREATE_PAUSES = 0.05, 0.1, 0.2, 0.4, 0.8
 _PAUSE = 0.002
 _LONGEST_PAUSE = 0.1
 _READY = "wsgi_sessions.ready"
@@ -93,21 +93,29 @@ class Database:
             raise self._error(operation, answer)
         return answer
 
-    def create(self, table: sa.Table) -> None:
+    def create(self) -> None:
         """Make the table and its index where they are missing, whoever else is doing so.
 
         Raises:
-            StoreError: that isn't possible.
+            StoreError: that isn't possible, or there is a table of another layout.
         """
+
+        def is_complete(connection: sa.Connection) -> bool:
+            return has_table(connection, self._table) and has_index(connection, self._table)
+
+        def make(connection: sa.Connection) -> None:
+            create_missing(connection, self._table)
+
         for pause in _CREATE_PAUSES:
-            if self.look("create", lambda connection: is_complete(connection, table)):
+            if self.look("create", is_complete):
                 return
-            failure = self._look(lambda connection: create_missing(connection, table))
+            failure = self._look(make)
             if failure is None:
                 return
             # Another worker was faster, with the table or with the index; or it isn't allowed.
             time.sleep(pause)
-        raise self._error("create", failure)
+            if pause == _CREATE_PAUSES[-1]:
+                raise self._error("create", failure)
 
     def is_reachable(self) -> bool:
         """Whether the database answers at all."""

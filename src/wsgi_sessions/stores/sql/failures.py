@@ -1,8 +1,8 @@
 """What a driver's error means, and how much of its text may be shown.
 
-Drivers quote values: MySQL in "near '…'" and "Incorrect string value", PostgreSQL in its details. So
-text is shown where it is known to hold none, and the error itself is never chained: whoever logs a
-traceback logs what it holds.
+Drivers quote values: MySQL in "near '…'" and "Incorrect string value", PostgreSQL in its details.
+So text is shown where it is known to hold none, and the error itself is never chained: whoever logs
+a traceback logs what it holds.
 """
 
 from __future__ import annotations
@@ -60,8 +60,8 @@ _MYSQL: Final = {
     1146: Kind.NO_TABLE,
     1054: Kind.OTHER_LAYOUT,
 }
-# Too many connections, access denied, no such database, shutting down, rights, read-only, disk full,
-# no such table or column, packet too large; and the client's own on reaching the server.
+# Too many connections, access denied, no such database, shutting down, rights, read-only, disk
+# full, no such table or column, packet too large; and the client's own on reaching the server.
 _MYSQL_SHOWN: Final = frozenset(
     {1020, 1021, 1040, 1044, 1045, 1049, 1053, 1054, 1114, 1130, 1142, 1143, 1146, 1153, 1203}
     | {1205, 1213, 1226, 1290, 1698, 1792, 1836, 2002, 2003, 2005, 2006, 2013, 2026, 2059}
@@ -75,7 +75,7 @@ _SQLITE: Final = {
 
 
 def kind_of(error: Exception) -> Kind:
-    """What can be done about a driver's error, but for a lost connection, which the driver knows."""
+    """What can be done about a driver's error; only the driver knows of a lost connection."""
     code = _code(error)
     if isinstance(error, sqlite3.Error):
         text = str(error)
@@ -112,7 +112,7 @@ def describe(error: Exception, url: sa.URL, *, connecting: bool) -> str:
 
 
 def _code(error: Exception) -> Any:
-    """SQLSTATE of PostgreSQL's drivers; the number of SQLite's and MySQL's, 0 where there is none."""
+    """SQLSTATE of PostgreSQL's drivers; the number of SQLite's and MySQL's; 0: there is none."""
     if isinstance(error, sqlite3.Error):
         return getattr(error, "sqlite_errorcode", 0)
     first: object = error.args[0] if error.args else None

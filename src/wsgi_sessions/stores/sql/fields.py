@@ -2,9 +2,9 @@
 
 All are one column of the one row, and any change of fields is one expression in an UPDATE.
 
-- PostgreSQL: an array of bytea, first all names, then all values. Compared with ``jsonb`` of Base64,
-  100 KB in 50 fields load 4 times as fast (0.18 against 0.80 ms: both sides pass bytes on as they
-  are), and changing one of them takes no longer (0.80 against 0.91 ms).
+- PostgreSQL: an array of bytea, first all names, then all values. Compared with ``jsonb`` of
+  Base64, 100 KB in 50 fields load 4 times as fast (0.18 against 0.80 ms: both sides pass bytes on
+  as they are), and changing one of them takes no longer (0.80 against 0.91 ms).
 - MySQL and MariaDB: a JSON object of Base64, changed by ``JSON_MERGE_PATCH``; they have no arrays.
 - SQLite: packed bytes, changed by a function of ours that SQLite calls within the statement, in
   this process, so there is nobody to send anything to. Compared with ``json_patch``, 100 KB load
@@ -82,7 +82,7 @@ class ByteArrays(FieldsFormat):
     def merged(self, kept_names: int | None) -> sa.TextClause:
         kept = "" if kept_names is None else "AND name = ANY(CAST(:keep AS bytea[]))"
         return sa.text(
-            "(SELECT coalesce(array_agg(name), '{}') || coalesce(array_agg(value), '{}') FROM ("
+            "(SELECT coalesce(array_agg(name), '{}') || coalesce(array_agg(value), '{}') FROM ("  # noqa: S608 # no text of others
             "SELECT name, value FROM unnest(fields[1 : cardinality(fields) / 2],"
             " fields[cardinality(fields) / 2 + 1 : cardinality(fields)]) AS present(name, value)"
             f" WHERE name <> ALL(CAST(:changed AS bytea[])) {kept}"
@@ -188,10 +188,8 @@ def _pack(fields: Mapping[str, bytes]) -> bytes:
     return b"".join((_table(len(parts)).pack(len(parts), *map(len, parts)), *parts))
 
 
-def _unpack(packed: object) -> dict[str, bytes]:
+def _unpack(packed: bytes) -> dict[str, bytes]:
     try:
-        if not isinstance(packed, bytes):
-            raise TypeError("not bytes")
         (count,) = _COUNT.unpack_from(packed)
         if count > len(packed) // _COUNT.size:
             raise ValueError("more fields than bytes")

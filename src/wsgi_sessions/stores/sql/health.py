@@ -11,12 +11,13 @@ import sqlite3
 import stat
 import time
 from collections.abc import Iterator
+from functools import partial
 from typing import Any, Final, cast
 
 import sqlalchemy as sa
 
 from ...errors import StoreError
-from .schema import check_layout, index_name, is_complete
+from .schema import has_index, has_table, index_name, missing
 from .store import SQLStore
 from .urls import sqlite_path
 
@@ -48,7 +49,8 @@ def examine(store: SQLStore, now: float | None = None) -> Iterator[Found]:
     now = time.time() if now is None else now
     yield _version(database.look("doctor", _server_version))
     try:
-        database.look("doctor", lambda connection: check_layout(connection, store.table))
+        if not database.look("doctor", partial(has_table, table=store.table)):
+            raise missing(store.table)  # noqa: TRY301 # it is shown as the others are
     except StoreError as error:
         yield "table", "error", str(error)
         return
@@ -80,13 +82,15 @@ def _version(server: tuple[str, str]) -> Found:
 
 
 def _index(store: SQLStore) -> Found:
-    if store.database.look("doctor", lambda connection: is_complete(connection, store.table)):
+    if store.database.look("doctor", partial(has_index, table=store.table)):
         return "index", "ok", "expired rows are found by an index"
     return (
         "index",
         "error",
-        f"there is no index {index_name(store.table)}, so that looking for expired rows reads the"
-        " whole table; run what `wsgi-sessions --store URL schema` prints for it",
+        (
+            f"there is no index {index_name(store.table)}, so that looking for expired rows reads"
+            " the whole table; run what `wsgi-sessions --store URL schema` prints for it"
+        ),
     )
 
 
@@ -95,8 +99,10 @@ def _overdue(rows: int) -> Found:
         return (
             "overdue",
             "warning",
-            f"{rows} expired rows are still there; requests take them away little by little, and"
-            " `wsgi-sessions --store URL purge` at once",
+            (
+                f"{rows} expired rows are still there; requests take them away little by little,"
+                " and `wsgi-sessions --store URL purge` at once"
+            ),
         )
     return "overdue", "ok", f"{rows} expired rows are still there, which requests take away"
 
@@ -116,13 +122,15 @@ def _clock(server: float, zone: str, here: float) -> Found:
         return (
             "clock",
             "warning",
-            f"the server's clock is {difference:.0f} s off from this machine's; run NTP on both"
-            " (sessions go by the apps' clocks)",
+            (
+                f"the server's clock is {difference:.0f} s off from this machine's; run NTP on both"
+                " (sessions go by the apps' clocks)"
+            ),
         )
     return (
         "clock",
         "ok",
-        f"the clocks agree; the server's time zone is {zone}, and no time that is kept depends on it",
+        f"the clocks agree; the server's time zone is {zone}, and no time in the table needs it",
     )
 
 
@@ -144,6 +152,8 @@ def _file(store: SQLStore) -> Iterator[Found]:
         yield (
             "journal",
             "warning",
-            f"journal_mode is {journal}, so that readers and writers wait for each other; the file"
-            " lies where SQLite can't use WAL, such as a network's file system",
+            (
+                f"journal_mode is {journal}, so that readers and writers wait for each other; the"
+                " file lies where SQLite can't use WAL, such as a network's file system"
+            ),
         )

@@ -1,13 +1,13 @@
 """The table: its columns in each database, its DDL as text, and whether one that is there fits.
 
-Every time is in UNIX seconds, so no database's time zone matters; every text of the app's is kept as
-bytes, so no collation and no character set do either.
+Every time is in UNIX seconds, so no database's time zone matters; every text of the app's is kept
+as bytes, so no collation and no character set do either.
 """
 
 from __future__ import annotations
 
 import re
-from typing import Final
+from typing import Any, Final
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import mysql, postgresql
@@ -21,6 +21,7 @@ _NAME = re.compile(r"(?:[A-Za-z_][A-Za-z0-9_]{0,50}\.)?[A-Za-z_][A-Za-z0-9_]{0,5
 _MYSQL = "mysql", "mariadb"
 
 _KEY = sa.LargeBinary(32).with_variant(mysql.BINARY(32), *_MYSQL)
+_SECONDS: sa.types.TypeEngine[float] = sa.Double()
 _BYTES = sa.LargeBinary().with_variant(mysql.LONGBLOB(), *_MYSQL)
 # How the fields are kept, and why so, is told in the module of that name.
 _FIELDS = (
@@ -53,8 +54,8 @@ def sessions_table(name: str, metadata: sa.MetaData) -> sa.Table:
         sa.Column("key", _KEY, primary_key=True),
         sa.Column("fields", _FIELDS, nullable=False),
         sa.Column("notes", _BYTES, nullable=False),
-        sa.Column("used_at", sa.Double(), nullable=False),
-        sa.Column("expires_at", sa.Double(), nullable=False),
+        sa.Column("used_at", _SECONDS, nullable=False),
+        sa.Column("expires_at", _SECONDS, nullable=False),
         sa.Column("version", sa.BigInteger(), nullable=False, autoincrement=False),
         sa.Column("epoch", sa.BigInteger(), nullable=False, autoincrement=False),
         sa.Column("owner", _BYTES, nullable=True),
@@ -75,47 +76,46 @@ def index_name(table: sa.Table) -> str:
 
 def ddl(table: sa.Table, dialect: sa.Dialect) -> str:
     """The statements that make the table and its index, as a script."""
-    made = [CreateTable(table), *(CreateIndex(index) for index in table.indexes)]
+    made: list[sa.DDLElement] = [CreateTable(table), *map(CreateIndex, table.indexes)]
     return "".join(f"{str(each.compile(dialect=dialect)).strip()};\n" for each in made)
 
 
 def create_missing(connection: sa.Connection, table: sa.Table) -> None:
     """Make the table and its index where there are none, in the transaction of this connection."""
     table.create(connection, checkfirst=True)
-    present = {index["name"] for index in sa.inspect(connection).get_indexes(*_place(table))}
-    for index in table.indexes:
-        if index.name not in present:
+    if not has_index(connection, table):
+        for index in table.indexes:
             index.create(connection)
 
 
-def is_complete(connection: sa.Connection, table: sa.Table) -> bool:
-    """Whether the table is there, with its index; which columns it has is another question."""
-    inspector = sa.inspect(connection)
-    if not inspector.has_table(*_place(table)):
-        return False
-    return index_name(table) in {index["name"] for index in inspector.get_indexes(*_place(table))}
-
-
-def check_layout(connection: sa.Connection, table: sa.Table) -> None:
-    """Have a table that isn't there, or isn't ours, refused before anything is read from it.
+def has_table(connection: sa.Connection, table: sa.Table) -> bool:
+    """Whether there is a table of this name.
 
     Raises:
-        StoreError: names the table, and says what is wrong and what to run.
+        StoreError: there is, and it isn't ours; says what is wrong and what to run.
     """
     inspector = sa.inspect(connection)
-    if not inspector.has_table(*_place(table)):
-        raise missing(table)
-    found = {column["name"]: column["type"] for column in inspector.get_columns(*_place(table))}
+    place = table.name, table.schema
+    if not inspector.has_table(*place):
+        return False
+    found = {column["name"]: column["type"] for column in inspector.get_columns(*place)}
     wrong = sorted(found.keys() ^ table.columns.keys())
     wrong += [
         name
         for name, column in table.columns.items()
         if name in found and _kind(found[name]) != _kind(_in_dialect(column, connection.dialect))
     ]
-    if inspector.get_pk_constraint(*_place(table))["constrained_columns"] != ["key"]:
+    if inspector.get_pk_constraint(*place)["constrained_columns"] != ["key"]:
         wrong.append("the primary key")
     if wrong:
         raise other_layout(table, ", ".join(wrong))
+    return True
+
+
+def has_index(connection: sa.Connection, table: sa.Table) -> bool:
+    """Whether the table has the index by which purges find what has expired."""
+    indexes = sa.inspect(connection).get_indexes(table.name, table.schema)
+    return index_name(table) in {index["name"] for index in indexes}
 
 
 def missing(table: sa.Table, operation: str = "prepare") -> StoreError:
@@ -136,15 +136,11 @@ def other_layout(table: sa.Table, what: str, operation: str = "prepare") -> Stor
     )
 
 
-def _place(table: sa.Table) -> tuple[str, str | None]:
-    return table.name, table.schema
-
-
-def _in_dialect(column: sa.Column[object], dialect: sa.Dialect) -> sa.types.TypeEngine[object]:
+def _in_dialect(column: sa.Column[Any], dialect: sa.Dialect) -> sa.types.TypeEngine[Any]:
     return column.type.dialect_impl(dialect)
 
 
-def _kind(kept_as: sa.types.TypeEngine[object]) -> str:
+def _kind(kept_as: sa.types.TypeEngine[Any]) -> str:
     # MariaDB's JSON is a LONGTEXT with a constraint; a BINARY, BYTEA or BLOB holds the same.
     match kept_as:
         case sa.ARRAY():

@@ -98,7 +98,9 @@ class Statements:
         return self._dialect.identifier_preparer.format_table(self._table)
 
     def _insert(self) -> sa.ClauseElement:
-        values = {column.name: sa.bindparam(f"new_{column.name}") for column in self._table.c}
+        values: dict[str, Any] = {
+            column.name: sa.bindparam(f"new_{column.name}") for column in self._table.c
+        }
         if self._dialect.name == "postgresql":
             return postgresql.insert(self._table).values(values).on_conflict_do_nothing()
         if self._dialect.name == "sqlite":

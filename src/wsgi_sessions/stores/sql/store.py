@@ -4,8 +4,8 @@ What can happen at the same time, and why it comes out right: a call changes one
 primary key, so it waits for one lock at most and holds none while it waits; a purge takes many, but
 only those that nobody holds (``SKIP LOCKED``). So there is no circle of calls that wait for each
 other. Whether an update may be done stands in the statement's own WHERE, and under the locks of the
-row the database looks at it again. Where a server's isolation level makes it give up instead, it has
-undone all of the call, which is then done again.
+row the database looks at it again. Where a server's isolation level makes it give up instead, it
+has undone all of the call, which is then done again.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import logging
 import math
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from functools import partial
 from typing import Any, Final, Self, cast
 
@@ -30,7 +30,7 @@ from ..packing import as_bytes, check_new_key, deadline
 from .connections import Database
 from .failures import Kind
 from .fields import ENCODING, ByteArrays, FieldsFormat, JSONObject, PackedBytes
-from .schema import DEFAULT_TABLE, check_layout, check_name, ddl, sessions_table
+from .schema import DEFAULT_TABLE, check_name, ddl, has_table, missing, sessions_table
 from .statements import Shape, Statements
 from .urls import check_engine, engine_from_url, own_file, sqlite_path
 
@@ -92,8 +92,12 @@ class SQLStore(Store):
         self._seen = -math.inf
         if self.engine.dialect.name == "sqlite":
             own_file(sqlite_path(self.engine.url), create=create)
-        if create and self.database.is_reachable():
-            self._prepare()
+        try:
+            if create and self.database.is_reachable():
+                self._prepare()
+        except StoreError:
+            self.close()
+            raise
 
     @classmethod
     def from_url(cls, url: str, *, table: str = DEFAULT_TABLE, create: bool = True) -> Self:
@@ -175,7 +179,7 @@ class SQLStore(Store):
             self._notify("corrupt_record", key, "the row's fields can't be read")
             return UpdateResult.GONE
         self._tidy(-math.inf if changes.used_at is None else changes.used_at)
-        return result
+        return cast("UpdateResult", result)
 
     def delete(self, key: str, *, if_version: int | None = None) -> bool:
         if not is_key(key):
@@ -231,7 +235,10 @@ class SQLStore(Store):
             last = until
 
     def ping(self) -> None:
-        self._run("ping", lambda cursor: cursor.execute("SELECT 1"), is_read=True)
+        def work(cursor: Any) -> None:
+            cursor.execute("SELECT 1")
+
+        self._run("ping", work, is_read=True)
 
     def close(self) -> None:
         self.database.close()
@@ -244,8 +251,9 @@ class SQLStore(Store):
         if self._is_prepared:
             return
         if self._create:
-            self.database.create(self.table)
-        self.database.look("prepare", partial(check_layout, table=self.table))
+            self.database.create()
+        elif not self.database.look("prepare", partial(has_table, table=self.table)):
+            raise missing(self.table)
         self._is_prepared = True
 
     # Records and rows
@@ -358,7 +366,7 @@ class SQLStore(Store):
 
 
 @contextlib.contextmanager
-def _refusing(operation: str) -> Iterator[None]:
+def _refusing(operation: str) -> Generator[None]:
     """Have what is of the wrong type refused, and nothing of it shown."""
     try:
         yield

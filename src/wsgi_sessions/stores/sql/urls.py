@@ -13,6 +13,7 @@ from typing import Any, Final
 from urllib.parse import unquote, urlsplit
 
 import sqlalchemy as sa
+from sqlalchemy import event
 from sqlalchemy.exc import SQLAlchemyError
 
 from ...errors import ConfigurationError, StoreError
@@ -64,7 +65,7 @@ def engine_from_url(url: object) -> sa.Engine:
         problem = type(error).__name__
     else:
         if driver.driver == "psycopg":
-            sa.event.listen(engine, "do_connect", _connect_psycopg)
+            event.listen(engine, "do_connect", _connect_psycopg)
         return engine
     raise ConfigurationError(f"SQLStore: the URL's options can't be used ({problem}); {_ALLOWED}")
 
@@ -182,13 +183,14 @@ def _connect_psycopg(dialect: Any, record: Any, args: Any, options: dict[str, An
 
 
 def _impatient(psycopg: Any) -> Any:
-    """psycopg's connection, with a limit for each answer: by itself it waits for ever, even for a
-    server that has stopped.
+    """A connection of psycopg's, with a limit for each answer: by itself it waits for ever, even
+    for a server that has stopped.
     """
+    base: Any = psycopg.Connection
 
-    class Connection(psycopg.Connection):  # type: ignore[misc] # known when it runs
+    class Connection(base):  # type: ignore[misc] # known when it runs
         def wait(self, gen: Any, *args: Any, **options: Any) -> Any:
-            return super().wait(self._limited(gen), *args, **options)
+            return base.wait(self, self._limited(gen), *args, **options)
 
         def _limited(self, gen: Any) -> Generator[Any, Any, Any]:
             until = time.monotonic() + PATIENCE
