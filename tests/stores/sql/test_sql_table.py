@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import stat
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
 
+import databases
 from stores.sql.material import a_key, a_record, engine_of, fresh, opened, outside, run_ddl
 from wsgi_sessions.errors import ConfigurationError, StoreError
 from wsgi_sessions.record import Changes, UpdateResult
@@ -168,8 +170,10 @@ def test_the_metadata_has_the_table(store: SQLStore) -> None:
     ]
 
 
-def test_a_schema_may_be_named(shared: object, table: str) -> None:
-    server = shared("postgresql")  # type: ignore[operator] # a fixture that is a function
+def test_a_schema_may_be_named(
+    shared: Callable[[str], databases.DatabaseServer], table: str
+) -> None:
+    server = shared("postgresql")
     with server.engine(sa.make_url(server.default_url).database).connect() as connection:
         connection.exec_driver_sql(f"CREATE SCHEMA s_{table}")
     store = opened(server.default_url, table=f"s_{table}.sessions")
@@ -196,18 +200,14 @@ def test_options_are_checked(lite_url: str) -> None:
 
 
 class TestTheFile:
-    def test_nobody_else_can_read_it(
-        self, lite_url: str, umask_zero: None, tmp_path: Path
-    ) -> None:
+    def test_nobody_else_can_read_it(self, lite_url: str, umask_zero: None, tmp_path: Path) -> None:
         store = SQLStore(sa.create_engine(lite_url))
         store.insert(a_key(), a_record())
         path = sqlite_path(store.engine.url)
         modes = {each.name: stat.S_IMODE(each.stat().st_mode) for each in path.parent.iterdir()}
 
-        assert modes == dict.fromkeys(
-            ["sessions.db", "sessions.db-shm", "sessions.db-wal"], 0o600
-        )
-    
+        assert modes == dict.fromkeys(["sessions.db", "sessions.db-shm", "sessions.db-wal"], 0o600)
+
     def test_looking_makes_none(self, lite_url: str) -> None:
         with pytest.raises(StoreError, match="there is no SQLite file .*sessions.db; give"):
             opened(lite_url, create=False)
@@ -222,7 +222,7 @@ class TestTheFile:
             reader.exec_driver_sql("SELECT * FROM wsgi_sessions").all()
 
             assert store.update(key, Changes(set={"a": b"2"})) is UpdateResult.UPDATED
-    
+
     def test_a_read_only_database_is_an_error_and_nothing_is_lost(self, lite_url: str) -> None:
         store = opened(lite_url)
         key = a_key()

@@ -28,8 +28,10 @@ Work = Callable[[Any], T]
 """What is done with a driver's cursor, in autocommit; again, if the database undid it."""
 
 PATIENCE: Final = 10.0
-"""Seconds in which a call succeeds, or the database's others are too busy."""
-LOCK_SECONDS: Final = 5
+"""Seconds in which a call that the database undid is done again; and for a place in the pool."""
+ANSWER_SECONDS: Final = 5
+"""How long a server may take to answer."""
+LOCK_SECONDS: Final = 3
 """How long MySQL waits for a lock before it says so."""
 SQLITE_SECONDS: Final = 15
 """How long SQLite waits for another writer: its own 5 are few when a disk is slow."""
@@ -62,14 +64,22 @@ class Database:
         # psycopg alone has both formats; bytes as text would be twice as long.
         self._cursor_options = {"binary": True} if engine.dialect.driver == "psycopg" else {}
 
-    def run(self, operation: str, work: Work[T], *, is_read: bool = False) -> T | Kind:
-        """What ``work`` returns, or DUPLICATE or DAMAGED, where that is what the database said.
+    def run(
+        self,
+        operation: str,
+        work: Work[T],
+        *,
+        is_read: bool = False,
+        expected: Kind | None = None,
+    ) -> T | Kind:
+        """What ``work`` returns, or the kind of error that was expected.
 
         Args:
             operation: of the store, for the error.
             work: what to do.
             is_read: it changes nothing, so it is done once more if the connection was lost. With a
                 write nobody knows whether it was carried out.
+            expected: an error that is an answer.
 
         Raises:
             StoreError: the database didn't answer, or not in time. Chains nothing.
@@ -77,7 +87,7 @@ class Database:
         answer = self._persist(work, is_read=is_read)
         if not isinstance(answer, _Failure):
             return answer
-        if answer.kind in (Kind.DUPLICATE, Kind.DAMAGED):
+        if answer.kind is expected:
             return answer.kind
         raise self._error(operation, answer)
 
@@ -167,7 +177,7 @@ class Database:
         try:
             connection = self._connect()
         except Exception as error:  # noqa: BLE001 # drivers and pools have trees of their own
-            return _Failure(Kind.LOST, describe(error, self.engine.url, connecting=True))
+            return _Failure(Kind.AWAY, describe(error, self.engine.url, connecting=True))
         try:
             cursor = connection.cursor(**self._cursor_options)
             try:

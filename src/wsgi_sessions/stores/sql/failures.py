@@ -18,6 +18,8 @@ from sqlalchemy.exc import SQLAlchemyError
 class Kind(enum.Enum):
     """What can be done about an error."""
 
+    AWAY = "away"
+    """No connection was made: the database doesn't answer, or lets nobody in."""
     LOST = "lost"
     """The connection is gone. Whether the statement was carried out, nobody knows."""
     BUSY = "busy"
@@ -50,6 +52,7 @@ _POSTGRESQL: Final = {
 _POSTGRESQL_SHOWN: Final = frozenset(
     {"08", "0A", "25", "28", "3D", "3F", "40", "42", "53", "54", "55", "57", "58"}
 )
+_POSTGRESQL_SYNTAX_ERROR: Final = "42601"  # quotes what is near it
 # https://mariadb.com/kb/en/mariadb-error-codes/: deadlock, lock wait timeout, changed since it was
 # read (innodb_snapshot_isolation); no such table; unknown column.
 _MYSQL: Final = {
@@ -70,7 +73,6 @@ _MYSQL_SHOWN: Final = frozenset(
 _SQLITE: Final = {
     sqlite3.SQLITE_BUSY: Kind.BUSY,
     sqlite3.SQLITE_LOCKED: Kind.BUSY,
-    sqlite3.SQLITE_CONSTRAINT: Kind.DAMAGED,  # see fields.py: NULL for what can't be merged
 }
 
 
@@ -83,6 +85,8 @@ def kind_of(error: Exception) -> Kind:
             return Kind.NO_TABLE
         if "no such column" in text or "has no column" in text:
             return Kind.OTHER_LAYOUT
+        if code == sqlite3.SQLITE_CONSTRAINT_NOTNULL:
+            return Kind.DAMAGED  # see fields.py: NULL stands for what can't be merged
         return _SQLITE.get(code & 0xFF, Kind.OTHER)
     if isinstance(code, str):
         return _POSTGRESQL.get(code, Kind.OTHER)
@@ -98,7 +102,7 @@ def describe(error: Exception, url: sa.URL, *, connecting: bool) -> str:
         shown = error  # they name constraints, tables and settings
     elif isinstance(code, str):
         name = f"{name} {code}"
-        if code[:2] in _POSTGRESQL_SHOWN:
+        if code[:2] in _POSTGRESQL_SHOWN and code != _POSTGRESQL_SYNTAX_ERROR:
             shown = _primary(error)
     elif code:
         name = f"{name} {code}"

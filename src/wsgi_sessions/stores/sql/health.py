@@ -50,7 +50,7 @@ def examine(store: SQLStore, now: float | None = None) -> Iterator[Found]:
     yield _version(database.look("doctor", _server_version))
     try:
         if not database.look("doctor", partial(has_table, table=store.table)):
-            raise missing(store.table)  # noqa: TRY301 # it is shown as the others are
+            raise missing(store.table)
     except StoreError as error:
         yield "table", "error", str(error)
         return

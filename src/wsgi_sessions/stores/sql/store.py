@@ -14,6 +14,7 @@ import contextlib
 import itertools
 import logging
 import math
+import operator
 import sys
 import time
 from collections.abc import Generator, Iterator
@@ -157,7 +158,7 @@ class SQLStore(Store):
         def work(cursor: Any) -> int:
             return self._changed(self._statements.insert.on(cursor, values))
 
-        inserted = self._run("insert", work)
+        inserted = self._run("insert", work, expected=Kind.DUPLICATE)
         self._tidy(record.used_at)
         return inserted is not Kind.DUPLICATE and bool(inserted)
 
@@ -174,7 +175,8 @@ class SQLStore(Store):
         with _refusing("update"):
             values, shape = self._change(changes, if_epoch, if_version)
         values["at"] = bytes.fromhex(key)
-        result = self._run("update", partial(self._update, shape, values))
+        work = partial(self._update, shape, values)
+        result = self._run("update", work, expected=Kind.DAMAGED)
         if isinstance(result, Kind):
             self._notify("corrupt_record", key, "the row's fields can't be read")
             return UpdateResult.GONE
@@ -243,9 +245,11 @@ class SQLStore(Store):
     def close(self) -> None:
         self.database.close()
 
-    def _run(self, operation: str, work: Any, *, is_read: bool = False) -> Any:
+    def _run(
+        self, operation: str, work: Any, *, is_read: bool = False, expected: Kind | None = None
+    ) -> Any:
         self._prepare()
-        return self.database.run(operation, work, is_read=is_read)
+        return self.database.run(operation, work, is_read=is_read, expected=expected)
 
     def _prepare(self) -> None:
         if self._is_prepared:
@@ -264,8 +268,8 @@ class SQLStore(Store):
             "new_notes": as_bytes(record.notes),
             "new_used_at": _kept_time(record.used_at),
             "new_expires_at": _kept_time(record.expires_at),
-            "new_version": record.version,
-            "new_epoch": record.epoch,
+            "new_version": operator.index(record.version),
+            "new_epoch": operator.index(record.epoch),
             "new_owner": _kept_owner(record.owner),
         }
 
@@ -294,7 +298,7 @@ class SQLStore(Store):
         if changes.owner is not UNCHANGED:
             given["owner"] = _kept_owner(changes.owner)
         if changes.epoch is not None:
-            given["epoch"] = changes.epoch
+            given["epoch"] = operator.index(changes.epoch)
         fields = bool(changes.set or changes.delete or changes.keep is not None)
         shape = Shape(
             columns=frozenset(given),

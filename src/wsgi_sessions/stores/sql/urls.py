@@ -17,7 +17,7 @@ from sqlalchemy import event
 from sqlalchemy.exc import SQLAlchemyError
 
 from ...errors import ConfigurationError, StoreError
-from .connections import PATIENCE, SQLITE_SECONDS
+from .connections import ANSWER_SECONDS, PATIENCE, SQLITE_SECONDS
 from .schema import DEFAULT_TABLE, check_name, ddl, sessions_table
 
 CONNECT_SECONDS: Final = 3
@@ -54,10 +54,10 @@ def engine_from_url(url: object) -> sa.Engine:
     if database == "sqlite":
         limits = {"timeout": SQLITE_SECONDS}
     elif driver.driver == "psycopg":
-        limits = {"connect_timeout": CONNECT_SECONDS, "tcp_user_timeout": int(PATIENCE * 1000)}
+        limits = {"connect_timeout": CONNECT_SECONDS, "tcp_user_timeout": ANSWER_SECONDS * 1000}
     elif driver.driver == "pymysql":
-        limits = {"connect_timeout": CONNECT_SECONDS, "read_timeout": int(PATIENCE)}
-        limits["write_timeout"] = int(PATIENCE)
+        limits = {"connect_timeout": CONNECT_SECONDS, "read_timeout": ANSWER_SECONDS}
+        limits["write_timeout"] = ANSWER_SECONDS
     chosen = {name: value for name, value in limits.items() if name not in wanted}
     try:
         engine = sa.create_engine(parsed, connect_args=chosen, **options)
@@ -115,7 +115,7 @@ def sqlite_path(url: sa.URL) -> Path:
     """
     named = url.database or ""
     path = unquote(urlsplit(named).path) if named.startswith("file:") else named
-    if not path or ":memory:" in named or "mode=memory" in f"{named}{dict(url.query)}":
+    if not path or ":memory:" in named or url.query.get("mode") == "memory":
         raise ConfigurationError(
             "SQLStore: a SQLite database in memory is lost with its connection; write"
             " sqlite:////var/lib/app/sessions.db, with an absolute path after the third slash, or"
@@ -174,7 +174,7 @@ def _dialect_class(url: sa.URL) -> type[sa.Dialect]:
     else:
         if not dialect.is_async:
             return dialect
-        problem = f"the driver {dialect.driver} is asynchronous; {_ALLOWED}"
+        problem = f"{url.drivername} is asynchronous; {_ALLOWED}"
     raise ConfigurationError(f"SQLStore: {problem}")
 
 
@@ -193,7 +193,7 @@ def _impatient(psycopg: Any) -> Any:
             return base.wait(self, self._limited(gen), *args, **options)
 
         def _limited(self, gen: Any) -> Generator[Any, Any, Any]:
-            until = time.monotonic() + PATIENCE
+            until = time.monotonic() + ANSWER_SECONDS
             try:
                 state = next(gen)
                 while True:
