@@ -187,7 +187,7 @@ def test_a_schema_may_be_named(
 @pytest.mark.parametrize("name", ["", "a b", 'a"', "1a", "a.b.c", "x" * 60, "é", None, 1])
 def test_a_name_that_needs_quoting_is_refused(name: object, lite_url: str) -> None:
     with pytest.raises(ConfigurationError, match="table is .*; write letters"):
-        opened(lite_url, table=name)  # type: ignore[arg-type] # that is the test
+        opened(lite_url, table=name)
 
 
 def test_options_are_checked(lite_url: str) -> None:

@@ -242,6 +242,8 @@ class Database:
             # The others of the pool were most likely lost with it.
             self.engine.dispose()
             return _Failure(Kind.LOST, text)
+        if kind is Kind.DUPLICATE:
+            return _Failure(kind, text)  # of a statement by itself: nothing is open
         try:
             driver.rollback()
         except Exception:  # noqa: BLE001 # then it is of no further use, and the first error tells

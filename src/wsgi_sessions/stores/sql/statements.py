@@ -90,8 +90,16 @@ class Statements:
         )
 
     def delete_keys(self, count: int) -> str:
-        """MySQL's: so many rows by their keys, as text with places for the values."""
-        return f"DELETE FROM {self._place} WHERE `key` IN ({', '.join(['%s'] * count)})"  # noqa: S608 # no text of others
+        """MySQL's: so many rows by their keys, as text with places for the values.
+
+        Not ``key IN (…)``, for which it reads all rows of a small table, and waits for those that
+        others hold, even with FORCE INDEX; so it looks for one key after another.
+        """
+        keys = " UNION ALL ".join(["SELECT %s AS `key`", *["SELECT %s"] * (count - 1)])
+        return (
+            f"DELETE live FROM ({keys}) AS due STRAIGHT_JOIN {self._place} AS live"  # noqa: S608 # no text of others
+            " FORCE INDEX (PRIMARY) ON live.`key` = due.`key`"
+        )
 
     @property
     def _place(self) -> str:
