@@ -12,8 +12,8 @@ import pytest
 from stores.sql.material import a_key, a_record, outside
 from wsgi_sessions.record import Changes
 from wsgi_sessions.stores import SQLStore
-from wsgi_sessions.stores.sql.store import ROWS_PER_BATCH
 from wsgi_sessions.stores.sql.statements import Shape
+from wsgi_sessions.stores.sql.store import ROWS_PER_BATCH
 
 ROWS = int(os.environ.get("WSGI_SESSIONS_SQL_ROWS", "20000"))
 """How many rows there are; a million in a long run, which measures, too."""
@@ -56,13 +56,14 @@ def test_every_statement_finds_its_rows_by_an_index(store: SQLStore) -> None:
     fill(store, ROWS)
     statements = store._statements
     values: dict[str, Any] = {
-        **{
-            "at": bytes.fromhex(next(store.keys())),
-            "now": time.time() - 1,
-            "limit": 100,
-            "if_live": 1.0,
-        },
-        **{"if_epoch": 0, "if_version": 1, "new_used_at": 1.0, "new_expires_at": 2.0},
+        "at": bytes.fromhex(next(store.keys())),
+        "now": time.time() - 1,
+        "limit": 100,
+        "if_live": 1.0,
+        "if_epoch": 0,
+        "if_version": 1,
+        "new_used_at": 1.0,
+        "new_expires_at": 2.0,
         **store._format.parameters(Changes(set={"a": b"1"})),
     }
     by_key = [statements.load, statements.delete, statements.delete_version]

@@ -97,7 +97,7 @@ class Statements:
         """
         keys = " UNION ALL ".join(["SELECT %s AS `key`", *["SELECT %s"] * (count - 1)])
         return (
-            f"DELETE live FROM ({keys}) AS due STRAIGHT_JOIN {self._place} AS live"  # noqa: S608 # no text of others
+            f"DELETE live FROM ({keys}) AS due STRAIGHT_JOIN {self._place} AS live"
             " FORCE INDEX (PRIMARY) ON live.`key` = due.`key`"
         )
 
