@@ -3,19 +3,21 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 
 FUZZ_SECONDS ?= 60
-FUZZ_FACTOR ?= 20
 FUZZ_TARGETS ?= cookie_header request token record index notes forward codec markup proxies log_text
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo screenshots test test-minimum test-pythons lint types docs package coverage bench fuzz mutation clean
+.PHONY: help venv demo screenshots test check everything coverage test-minimum test-newest \
+	test-pythons test-hard test-all lint types docs package bench fuzz mutation clean
 
 help: ## Show what can be made
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
+GROUP ?= dev
+
 $(VENV)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
-	$(BIN)/python -m pip install --quiet --editable . --group dev
+	$(BIN)/python -m pip install --quiet --editable . --group $(GROUP)
 	touch $@
 
 venv: $(VENV)/.installed ## Make the virtual environment with all that tests and linters need
@@ -33,13 +35,38 @@ demo: $(DEMO)/.installed ## Start the example shop and print its address
 screenshots: venv ## Write docs/images/*.png from the example shop (needs chromium and chromedriver)
 	$(BIN)/python tests/screenshots.py
 
-RUN := $(if $(COVERAGE),coverage run -m pytest,pytest)
+# Each worker takes a stretch of the tests, so that it starts a server once, and helps the others
+# when it is done. ARGS: which tests, and any other option of pytest.
+PYTEST := pytest --quiet --numprocesses auto --dist worksteal -o console_output_style=classic
+QUICK := -m "not slow and not programs"
 
-test: venv ## Run the tests (COVERAGE=1: and fail if a branch of ours isn't reached)
-	$(if $(COVERAGE),rm -f .coverage .coverage.*)
-	$(BIN)/python -m $(RUN) $(PYTEST_ARGS)
-	$(if $(COVERAGE),$(BIN)/python -m coverage combine --quiet)
-	$(if $(COVERAGE),$(BIN)/python -m coverage report --skip-covered)
+test: venv ## Run the quick tests, in two minutes (ARGS="tests/test_cookie.py -k name": those alone)
+	$(BIN)/python -m $(PYTEST) $(QUICK) $(ARGS)
+
+# Runs these parts, and says how long each took.
+define parts
+	@set -e; for part in $(1); do \
+		echo "== make $$part"; begun=$$(date +%s); \
+		$(MAKE) --no-print-directory $$part; \
+		took="$$took\n$$(($$(date +%s) - begun)) s	make $$part"; \
+	done; printf "== Done:$$took\n"
+endef
+
+check: ## Run all that CI runs, in a quarter of an hour
+	$(call parts,lint types docs package coverage test-minimum test-newest)
+
+everything: ## Before a release: also every order, long races, fuzzing, mutation, other Pythons
+	$(call parts,check test-hard test-pythons fuzz mutation)
+
+coverage: venv ## Run all tests once, and fail if a branch of ours isn't reached
+	rm -f .coverage .coverage.*
+	WSGI_SESSIONS_EFFORT=check $(BIN)/python -m coverage run -m $(PYTEST) $(ARGS)
+	$(BIN)/python -m coverage combine --quiet
+	rm -f .coverage.* # what processes left that were killed while they wrote it
+	$(BIN)/python -m coverage report --skip-covered
+
+test-hard: venv ## Run all tests as hard as they can try
+	WSGI_SESSIONS_EFFORT=everything $(BIN)/python -m $(PYTEST) $(ARGS)
 
 MINIMUM := .venv-minimum
 MINIMUM_TESTS := $(filter-out $(addprefix tests/test_,benchmarks.py docs.py probe.py \
@@ -49,34 +76,31 @@ MINIMUM_TESTS := $(filter-out $(addprefix tests/test_,benchmarks.py docs.py prob
 $(MINIMUM)/.installed: pyproject.toml tests/minimum.py
 	rm -rf $(MINIMUM)
 	$(PYTHON) -m venv $(MINIMUM)
-	$(MINIMUM)/bin/python -m pip install --quiet $$($(PYTHON) tests/minimum.py) pytest hypothesis
+	$(MINIMUM)/bin/python -m pip install --quiet $$($(PYTHON) tests/minimum.py) pytest pytest-xdist hypothesis
 	$(MINIMUM)/bin/python -m pip install --quiet --no-deps --editable .
 	touch $@
 
-test-minimum: $(MINIMUM)/.installed ## Run tests with the lowest versions that pyproject.toml allows
-	$(MINIMUM)/bin/python -m pytest -q -k "not 1200_racing and not of_proxyfix" $(MINIMUM_TESTS)
+test-minimum: $(MINIMUM)/.installed ## Run quick tests with the lowest versions that pyproject.toml allows
+	$(MINIMUM)/bin/python -m $(PYTEST) $(QUICK) -k "not of_proxyfix" $(MINIMUM_TESTS)
 
-# The npm package pyodide carries a CPython in WebAssembly, each version its own. Without threads,
-# files' locks and C extensions: so these are the tests of what has no need of them.
-PYTHONS ?= 0.27.7 0.29.4 314.0.7
-PYTHONS_TESTS := $(filter-out $(addprefix tests/test_,benchmarks.py cli.py docs.py doctor.py \
-	lint_wall.py minimum.py probe.py encryption.py interleavings.py),$(wildcard tests/test_*.py)) \
-	$(addprefix tests/stores/test_,memory.py packing.py) tests/frameworks/test_flask.py
-
-build/pythons/.installed: pyproject.toml Makefile
-	rm -rf build/pythons
-	# Later ones of hypothesis and redis-py want C extensions, or more of ssl than a name.
-	$(PYTHON) -m pip install --quiet --target build/pythons/site "hypothesis<6.148" "redis==5.0.1" \
-		pytest tzdata itsdangerous werkzeug flask
-	set -e; for version in $(PYTHONS); do \
-		npm install --silent --no-audit --no-fund --ignore-scripts --prefix build/pythons/$$version pyodide@$$version; \
+# Runs quick tests with these Pythons, each in an environment of its own.
+define with_pythons
+	@set -e; pythons="$$($(PYTHON) tests/other_pythons.py | $(1))"; \
+	test -n "$$pythons" || echo "This machine has no newer Python."; \
+	for python in $$pythons; do \
+		$$python --version; \
+		$(MAKE) --no-print-directory $(2) PYTHON=$$python VENV=.venv-$${python##*/} GROUP=test; \
 	done
-	touch $@
+endef
 
-test-pythons: build/pythons/.installed ## Run tests with CPython 3.12, 3.13 and 3.14 in WebAssembly (needs npm)
-	set -e; for version in $(PYTHONS); do \
-		node tests/pythons/run.mjs build/pythons/$$version . build/pythons/site -q $(PYTHONS_TESTS); \
-	done
+test-newest: ## Run quick tests with the newest Python of this machine
+	$(call with_pythons,head -n 1,test)
+
+test-pythons: ## Run all tests with every newer Python of this machine
+	$(call with_pythons,cat,test-all)
+
+test-all: venv
+	WSGI_SESSIONS_EFFORT=check $(BIN)/python -m $(PYTEST) $(ARGS)
 
 lint: venv ## Check style
 	$(BIN)/ruff check .
@@ -101,24 +125,20 @@ package: venv ## Build the wheel, install it into a fresh environment, and try i
 	cd build/fresh && PATH="$$PWD/bin:$$PATH" bin/python -m pyright --verifytypes wsgi_sessions --ignoreexternal > types.txt || (cat types.txt; exit 1)
 	@grep score build/fresh/types.txt
 
-coverage: ## Run the tests and show which branches they don't reach
-	$(MAKE) test COVERAGE=1
-
 bench: venv ## Measure ours against the peers; writes docs/benchmarks.md (BENCH_ARGS=--quick: a look)
 	$(BIN)/python -m pip install --quiet --group bench
 	PYTHONPATH=tests $(BIN)/python -m benchmarks $(BENCH_ARGS)
 
-fuzz: venv ## Look long for input that breaks us: each target FUZZ_SECONDS, random tests FUZZ_FACTOR times as long
+fuzz: venv ## Look for input that breaks us, FUZZ_SECONDS at each target
 	$(BIN)/python -m pip install --quiet --group fuzz
 	mkdir -p build/fuzz
 	set -e; for target in $(FUZZ_TARGETS); do \
 		$(BIN)/python tests/fuzz/run.py $$target -max_total_time=$(FUZZ_SECONDS) -artifact_prefix=build/fuzz/$$target- ; \
 	done
-	WSGI_SESSIONS_FUZZ=$(FUZZ_FACTOR) $(BIN)/python -m pytest tests/fuzz tests/test_session_model.py tests/security/test_browser_jar.py
 
 mutation: venv ## Change the code in small ways; each change must fail a test (MODULES="lifecycle signing": those alone)
 	$(BIN)/python -m pip install --quiet --group mutation
 	PYTHONPATH=tests $(BIN)/python -m mutation $(MODULES)
 
 clean: ## Remove what was made
-	rm -rf $(VENV) $(DEMO) $(MINIMUM) dist build .mypy_cache .ruff_cache .pytest_cache docs/_build
+	rm -rf $(VENV) .venv-* dist build .mypy_cache .ruff_cache .pytest_cache docs/_build

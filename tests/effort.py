@@ -1,28 +1,48 @@
-"""How hard randomised tests try: a little, and always the same, in the suite; more by `make fuzz`.
+"""How hard the tests try that could try for ever: a little, or as long as anyone has patience.
 
-`WSGI_SESSIONS_FUZZ` names a factor; with it, every run draws other examples.
+`WSGI_SESSIONS_EFFORT` names the level, which each target of the Makefile sets: `test` (the default),
+`check` or `everything`. Up to `check`, every run draws the same examples; with `everything`, each
+run draws others.
 """
 
 from __future__ import annotations
 
 import os
-import sys
 
 from hypothesis import HealthCheck, settings
 
-FACTOR = int(os.environ.get("WSGI_SESSIONS_FUZZ", "0"))
+LEVEL = os.environ.get("WSGI_SESSIONS_EFFORT", "test")
+
+_EXAMPLES = {"test": 25, "check": 100, "everything": 2000}
+"""How many examples Hypothesis tries where a test says nothing."""
+
+VERY_DEEP = 100_000
+"""Levels of nesting that no parser likes."""
+
+if LEVEL not in _EXAMPLES:
+    raise ValueError(f"WSGI_SESSIONS_EFFORT is {LEVEL!r}, but must be one of {list(_EXAMPLES)}")
 
 
-def effort(max_examples: int, *, steps: int = 50) -> settings:
-    """Hypothesis settings for this many examples in the suite. No example is ever too slow.
+def tries(*, test: int, check: int, everything: int) -> int:
+    """The number for the present level."""
+    return {"test": test, "check": check, "everything": everything}[LEVEL]
+
+
+ROUNDS = tries(test=100, check=300, everything=1000)
+"""How often two calls meet in a race."""
+
+
+def effort(max_examples: int = 100, *, steps: int = 50) -> settings:
+    """Hypothesis settings for this many examples in `make check`. No example is ever too slow.
 
     Args:
-        max_examples: how many examples to try.
+        max_examples: how many examples to try; a quarter in `make test`, twenty times as many in
+            `make everything`.
         steps: of a state machine: how many steps each has at most.
     """
     return settings(
-        max_examples=max_examples * max(FACTOR, 1),
-        derandomize=FACTOR == 0,
+        max_examples=max(max_examples * _EXAMPLES[LEVEL] // 100, 10),
+        derandomize=LEVEL != "everything",
         database=None,
         deadline=None,
         suppress_health_check=list(HealthCheck),
@@ -30,8 +50,5 @@ def effort(max_examples: int, *, steps: int = 50) -> settings:
     )
 
 
-IN_WEBASSEMBLY = sys.platform == "emscripten"
-"""Whether this is an interpreter of `make test-pythons`: without C extensions, threads, processes."""
-
-VERY_DEEP = 1_000 if IN_WEBASSEMBLY else 100_000
-"""Levels of nesting that no parser likes; WebAssembly's own stack ends the process before them."""
+settings.register_profile("wsgi-sessions", effort())
+settings.load_profile("wsgi-sessions")

@@ -9,18 +9,13 @@ from wsgi_sessions.stores import FileStore, MemoryStore, Store
 
 
 def raw(store: Store) -> bytes:
-    """All that this store keeps, keys and owner index included, in one piece."""
+    """All that this store keeps, keys and owners' lists included, in one piece."""
     if isinstance(store, FileStore):
-        return _raw_directory(Path(store._sessions.root))
+        return _raw_directory(store.path)
     if isinstance(store, MemoryStore):
-        return repr([_shard(shard) for shard in store._shards.values()]).encode() + b"".join(
-            row for shard in store._shards.values() for row in shard.rows.values()
-        )
+        rows = [shard.rows for shard in store._shards.values()]
+        return repr(rows).encode() + b"".join(row for each in rows for row in each.values())
     return _raw_redis(store)
-
-
-def _shard(shard: Any) -> Any:
-    return shard.rows, shard.entries, shard.generations
 
 
 def _raw_directory(path: Path) -> bytes:

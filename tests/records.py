@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 from typing import Any
 
+from wsgi_sessions.crypto.session_id import SessionID
 from wsgi_sessions.record import Record
 
 NOW = 1_700_000_000.0
@@ -25,3 +26,8 @@ def a_record(**changed: Any) -> Record:
         "owner": "42",
     }
     return Record(**{**values, **changed})
+
+
+def key_of(session_id: str) -> str:
+    """The store key that an ID leads to."""
+    return SessionID(session_id).key

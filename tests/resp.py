@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import ssl
 import threading
 from collections.abc import Callable
 from typing import BinaryIO
@@ -18,11 +19,13 @@ _GREETINGS = (b"CLIENT", b"SELECT", b"PING", b"AUTH")
 class ScriptedServer:
     """Answers each command as ``reply`` says; None closes the connection without an answer.
 
-    What a client says of itself when it connects is answered with OK, and not counted.
+    What a client says of itself when it connects is answered with OK, a PING with PONG; neither is
+    counted.
     """
 
-    def __init__(self, reply: Reply) -> None:
+    def __init__(self, reply: Reply, tls: ssl.SSLContext | None = None) -> None:
         self.reply = reply
+        self._tls = tls
         self.commands: list[list[bytes]] = []
         """What was asked, in order."""
         self.received = 0
@@ -30,11 +33,17 @@ class ScriptedServer:
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
         self._open: list[socket.socket] = []
+        self._cut: list[socket.socket] = []
         threading.Thread(target=self._accept, daemon=True).start()
 
     @property
     def url(self) -> str:
-        return f"redis://127.0.0.1:{self.port}"
+        scheme = "redis" if self._tls is None else "rediss"
+        return f"{scheme}://127.0.0.1:{self.port}"
+
+    def cut_idle_connections(self) -> None:
+        """As an impatient firewall does: what comes over those that are open is never answered."""
+        self._cut += self._open
 
     def close(self) -> None:
         self._listener.close()
@@ -45,14 +54,22 @@ class ScriptedServer:
         with contextlib.suppress(OSError):  # closed
             while True:
                 connection, _ = self._listener.accept()
+                if self._tls is not None:
+                    try:
+                        connection = self._tls.wrap_socket(connection, server_side=True)
+                    except OSError:  # the client doesn't like the certificate
+                        connection.close()
+                        continue
                 self._open.append(connection)
                 threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
 
     def _serve(self, connection: socket.socket) -> None:
         with connection, connection.makefile("rb") as stream, contextlib.suppress(OSError):
             while (command := self._read(stream)) is not None:
+                if connection in self._cut:
+                    continue
                 if command[0] in _GREETINGS:
-                    connection.sendall(b"+OK\r\n")
+                    connection.sendall(b"+PONG\r\n" if command[0] == b"PING" else b"+OK\r\n")
                     continue
                 self.commands.append(command)
                 answer = self.reply(command)
@@ -85,10 +102,10 @@ class Forwarder:
 
     def __call__(self, command: list[bytes]) -> bytes | None:
         with self._connected() as connection:
-            connection.sendall(_packed(command))
-            connection.shutdown(socket.SHUT_WR)
+            # QUIT has the server close the connection once all of its answer is sent.
+            connection.sendall(_packed(command) + _packed([b"QUIT"]))
             with connection.makefile("rb") as stream:
-                answer = stream.read()
+                answer = stream.read().removesuffix(b"+OK\r\n")
         return HANG_UP if command[0] in self.lose else answer
 
     def _connected(self) -> socket.socket:

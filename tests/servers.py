@@ -11,7 +11,6 @@ import importlib.util
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -23,6 +22,8 @@ from typing import Any
 import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
+
+from ports import free_port
 
 _PATIENCE = 30.0
 """Seconds after which a server that isn't ready is a failure."""
@@ -58,21 +59,12 @@ def until(ask: Callable[[], Any], *, what: str, patience: float = _PATIENCE) -> 
         time.sleep(0.02)
 
 
-def free_ports(count: int) -> list[int]:
-    """Ports of loopback that nobody listens on."""
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for sock in sockets:
-            sock.bind(("127.0.0.1", 0))
-        return [sock.getsockname()[1] for sock in sockets]
-
-
 class Server:
     """One server process, which can be stopped, killed and started again on the same address."""
 
     def __init__(self, binary: str, *options: str, config: str | None = None) -> None:
         self.directory = Path(tempfile.mkdtemp(prefix="ws-"))  # short: a socket's path has a limit
-        self.port = free_ports(1)[0]
+        self.port = free_port()
         self.path = self.directory / "s"
         self._config = None
         if config is not None:
@@ -174,6 +166,21 @@ def running(binary: str, *options: str) -> Iterator[Server]:
 
 
 @contextlib.contextmanager
+def asked(server: Server) -> Iterator[list[str]]:
+    """The commands that clients send meanwhile, as the server's MONITOR tells them."""
+    commands: list[str] = []
+    with server.client() as client, client.monitor() as monitor, server.client() as other:
+        yield commands
+        other.execute_command("ECHO", "the end")
+        for told in monitor.listen():
+            if told["command"] == "ECHO the end":
+                return
+            # What a script does is told too; what a client says of itself doesn't count.
+            if told["client_type"] != "lua" and not told["command"].startswith("CLIENT"):
+                commands.append(told["command"])
+
+
+@contextlib.contextmanager
 def replicated(binary: str, replicas: int = 1) -> Iterator[tuple[Server, list[Server]]]:
     """A primary, and replicas that have caught up with it."""
     with contextlib.ExitStack() as stack:
@@ -216,7 +223,7 @@ def _text(value: object) -> str:
 def cluster(binary: str, primaries: int = 3, replicas: int = 1) -> Iterator[list[Server]]:
     """A Cluster, all slots covered; the primaries first, then a replica of each."""
     count = primaries * (1 + replicas)
-    buses = free_ports(count)
+    buses = [free_port() for _ in range(count)]
     with contextlib.ExitStack() as stack:
         nodes = _several(
             stack,

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
-import servers
+from ports import free_port
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 _PATIENCE = 60.0
@@ -119,7 +119,7 @@ def walk(visitor: Visitor) -> None:
 @contextlib.contextmanager
 def running(*command: str, **environ: str) -> Iterator[str]:
     """Start the shop by this command ("{port}" is filled in); gives its address."""
-    port = servers.free_ports(1)[0]
+    port = free_port()
     with tempfile.TemporaryDirectory() as var:
         process = subprocess.Popen(
             [sys.executable, *(part.format(port=port) for part in command)],

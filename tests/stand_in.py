@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import io
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 
@@ -13,15 +14,11 @@ class Connection:
         self.answers = list(answers)
         self.sent: list[Any] = []
         self.disconnected = 0
+        self.lent = False
 
-    def send_command(self, *command: Any) -> None:
-        self.sent.append(command)
-
-    def pack_commands(self, commands: Sequence[Any]) -> list[Any]:
-        return [*commands]
-
-    def send_packed_command(self, packed: list[Any]) -> None:
-        self.sent += packed
+    def send_packed_command(self, packed: list[bytes]) -> None:
+        assert self.lent, "it belongs to the pool"
+        self.sent += commands_in(b"".join(packed))
 
     def read_response(self, *, disable_decoding: bool) -> Any:
         assert disable_decoding is True
@@ -41,11 +38,13 @@ class Pool:
 
     def get_connection(self) -> Connection:
         self.lent += 1
+        self.connection.lent = True
         return self.connection
 
     def release(self, connection: Connection) -> None:
         assert connection is self.connection
         self.lent -= 1
+        connection.lent = False
 
 
 class OldPool(Pool):
@@ -87,3 +86,19 @@ class ClusterClient:
 
     def get_redis_connection(self, node: str) -> Client:
         return self.nodes[node]
+
+
+def commands_in(data: bytes) -> Iterator[tuple[bytes, ...]]:
+    """The commands in what is sent to a server, in the format that Redis specifies (RESP)."""
+    stream = io.BytesIO(data)
+    while head := stream.readline():
+        assert head[:1] == b"*"
+        yield tuple(_part(stream) for _ in range(int(head[1:])))
+
+
+def _part(stream: io.BytesIO) -> bytes:
+    head = stream.readline()
+    assert head[:1] == b"$"
+    part = stream.read(int(head[1:]))
+    assert stream.read(2) == b"\r\n"
+    return part

@@ -18,10 +18,9 @@ from wsgi_sessions import (
     StoreError,
     get_session,
 )
-from wsgi_sessions.engine import ABANDONED, MAX_MOVES
 from wsgi_sessions.proxies import resolve_client
 from wsgi_sessions.record import Changes
-from wsgi_sessions.rotation import GRACE
+from wsgi_sessions.engine.decisions import GRACE
 from wsgi_sessions.stores import ClientSideStore, MemoryStore
 from wsgi_sessions.testing import FaultyStore
 
@@ -62,7 +61,7 @@ class TestSettingWrongly:
         site.run(browser, work)
 
     def test_a_secret_that_is_no_text_is_refused(self) -> None:
-        with pytest.raises(ConfigurationError, match="no valid text"):
+        with pytest.raises(ConfigurationError, match="UTF-8"):
             SessionMiddleware(lambda e, s: [], secret_key="\ud800" * 40)
 
 
@@ -148,25 +147,10 @@ class TestLateOutages:
         assert response.status.startswith("503")
         assert response.get("Vary") is None
 
-    def test_a_reload_that_fails_leaves_no_guess(self) -> None:
-        site, browser, store = started()
-
-        def work(session: Session) -> str:
-            session["a"] = 2
-            store.fail("load")
-            for ask in (session.reload, lambda: session.get("a")):
-                with pytest.raises(StoreError):
-                    ask()
-            store.recover()
-            return "done"
-
-        site.run(browser, work)
-        assert site.run(browser, read).text == "{'a': 1}"
-
-    def test_an_index_that_cant_be_cleared_is_an_event_and_no_failure(self) -> None:
+    def test_a_list_that_cant_be_written_is_an_event_and_no_failure(self) -> None:
         site, browser, store = started()
         site.run(browser, lambda s: s.login("bob"))
-        store.fail("remove_owned")
+        store.after("delete", lambda *a, **k: store.fail("load"))
 
         response = site.run(browser, lambda s: s.destroy())
 
@@ -225,9 +209,9 @@ class TestOvertaken:
     def test_a_new_id_is_given_up_at_last(self) -> None:
         site, browser, store = started()
         handle = site.run(browser, lambda s: s.handle).text
-        self.overtake(store, handle, "replace")
+        self.overtake(store, handle, "update")
 
-        with pytest.raises(SessionConflict, match="while it got a new ID"):
+        with pytest.raises(SessionConflict, match="meanwhile"):
             site.run(browser, lambda s: (s.regenerate(), s.update(b=2)))
 
         assert "'a': 1" in site.run(browser, read).text
@@ -285,58 +269,6 @@ def test_too_large_for_a_transaction_is_said_inside_it() -> None:
     assert site.run(browser, read).text == "{'a': 1}"
 
 
-class TestRotationsThatCross:
-    def start(self, rotate_after: int = 100) -> tuple[Site, Browser, Browser, FaultyStore]:
-        """A browser and another tab of it, and the ID is to be rotated at the next request."""
-        site, browser, store = started(rotate_after=rotate_after)
-        site.clock.advance(rotate_after)
-        tab = site.browser()
-        tab.cookies = dict(browser.cookies)
-        return site, browser, tab, store
-
-    def test_a_forward_taken_over_while_its_maker_slept_leads_both_to_one_session(self) -> None:
-        site, browser, tab, store = self.start()
-        once = iter([None])
-
-        def sleep(*args: Any, **options: Any) -> None:
-            if next(once, ...) is None:
-                site.clock.advance(GRACE + ABANDONED)
-                site.run(tab, put(b=2))
-
-        store.before("replace", sleep)
-        site.run(browser, put(c=3))
-
-        assert site.run(tab, read).text == "{'a': 1, 'b': 2, 'c': 3}"
-
-    def test_a_request_that_had_it_reaches_the_session_however_late(self) -> None:
-        site, browser, tab, _ = self.start()
-
-        def slow(session: Session) -> None:
-            session["late"] = True
-            site.run(tab, put(b=2))
-            site.clock.advance(GRACE + ABANDONED + 1)
-
-        site.routes["/slow"] = slow
-        browser.get("/slow")
-
-        assert site.run(tab, read).text == "{'a': 1, 'b': 2, 'late': True}"
-
-    def test_a_session_that_moves_again_and_again_is_followed_only_so_far(self) -> None:
-        site, browser, tab, _ = self.start(rotate_after=1)
-
-        def slow(session: Session) -> None:
-            session["late"] = True
-            for _ in range(MAX_MOVES + 1):
-                site.run(tab, put(b=2))
-                site.clock.advance(1)
-
-        site.routes["/slow"] = slow
-        browser.get("/slow")
-
-        assert "write_after_end" in site.kinds
-        assert site.run(tab, read).text == "{'a': 1, 'b': 2}"
-
-
 @pytest.mark.parametrize("where", ["", "192.0.2.1, "])
 def test_an_entry_of_endless_length_is_no_address(where: str) -> None:
     made = environ(HTTP_X_FORWARDED_FOR=where + "1" * 10_000)
@@ -363,7 +295,7 @@ class TestPlaces:
 
         def work(session: Session) -> None:
             session.login("bob")
-            store.fail("remove_owned")
+            store.fail("delete")
 
         assert site.run(browser, work).status == "500 Oh"
         assert "store_error" in site.kinds

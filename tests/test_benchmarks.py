@@ -15,6 +15,9 @@ from benchmarks import contenders as c
 from benchmarks import cost, measure, races, report, scale_simulation, server, wire
 from benchmarks.contenders import Maker
 from benchmarks.work import payload
+from own_process import in_a_process_of_its_own
+
+pytestmark = pytest.mark.slow
 
 NEEDS = {
     "beaker": "beaker",
@@ -40,24 +43,23 @@ def test_every_contender_really_reads_changes_and_ends_sessions(maker: Maker, st
     module = NEEDS.get(maker.__name__)
     if module is not None:
         pytest.importorskip(module, reason=f"{module} is in the dependency group bench")
-    if maker is c.django_sessions and _django_is_taken():
-        pytest.skip("another test of this process has configured Django, which goes only once")
     if storage == "redis":
         pytest.importorskip("redis", reason="the benchmarks use redis-py")
     if storage == "redis" and server.binary() is None:
         pytest.skip("there is no program for a Redis server")
+    if maker is c.django_sessions:
+        in_a_process_of_its_own(check)(maker, storage)
+    else:
+        check(maker, storage)
+
+
+def check(maker: Maker, storage: str) -> None:
     with contextlib.ExitStack() as stack:
         redis = stack.enter_context(server.started()) if storage == "redis" else None
         with cost.place(redis, payload(400, 2)) as place:
             cost.check(maker(place, storage))
     if storage == "redis":
         gc.collect()  # connections that contenders leave open are theirs, and not a later test's
-
-
-def _django_is_taken() -> bool:
-    from django.conf import settings
-
-    return bool(settings.configured) and c._django_settings.cache_info().currsize == 0
 
 
 def test_a_contender_that_forgets_is_found_out() -> None:

@@ -17,7 +17,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from effort import IN_WEBASSEMBLY, VERY_DEEP, effort
+from effort import VERY_DEEP, effort
 from wsgi_sessions.data import codec as codec_module
 from wsgi_sessions.data.codec import MAX_DEPTH, CorruptField, JSONCodec, UnstorableValue
 
@@ -25,8 +25,8 @@ CODEC = JSONCodec()
 ORJSON = codec_module._orjson
 ENGINES = pytest.mark.parametrize(
     "engine",
-    [None] if IN_WEBASSEMBLY else [None, ORJSON],
-    ids=["standard library"] if IN_WEBASSEMBLY else ["standard library", "orjson"],
+    [None, ORJSON],
+    ids=["standard library", "orjson"],
     indirect=True,
 )
 
@@ -34,7 +34,7 @@ ENGINES = pytest.mark.parametrize(
 @pytest.fixture
 def engine(request: pytest.FixtureRequest) -> Iterator[None]:
     """With orjson, or as where it isn't installed."""
-    assert ORJSON is not None or IN_WEBASSEMBLY, "the test group has orjson"
+    assert ORJSON is not None, "the test group has orjson"
     codec_module._orjson = request.param
     try:
         yield

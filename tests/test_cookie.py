@@ -13,13 +13,19 @@ from wsgi_sessions import ConfigurationError, Cookie
 from wsgi_sessions.cookie import (
     MAX_AGE,
     MAX_BYTES,
+    Candidates,
     CookieWriter,
-    find_values,
+    find_candidates,
     path_matches,
     wsgi_path,
 )
 
 V = "v" * 20
+
+
+def ordinary(values: list[str]) -> Candidates:
+    """These values, found in the ordinary way."""
+    return Candidates(tuple(values), after_comma=False, beyond=None)
 
 
 @pytest.mark.parametrize(
@@ -42,9 +48,10 @@ V = "v" * 20
         (f"$Version=1; sid={V}", [V]),
         (f'a="x; sid={V}; b=y"', [V]),
         (f'a="x; sid={V}"', [V + '"']),
-        (f"a=1,sid={V}", []),
-        (f"sid={V}, sid=evil", [f"{V}, sid=evil"]),
-        (f'sid="{V}"', [f'"{V}"']),
+        (f"sid={V}; a=x, sid=evil", [V]),
+        (f"sid={V}; sid=evil, y", [V, "evil, y"]),
+        (f"a=1, xsid={V}", []),
+        (f"a=1,{V}", []),
         ("sid=%41", ["%41"]),
         ("%73id=x", []),
         ("SID=x", []),
@@ -66,26 +73,117 @@ V = "v" * 20
     ],
 )
 def test_reading(header: str, values: list[str]) -> None:
-    assert find_values(header, "sid") == values
+    assert find_candidates(header, "sid") == ordinary(values)
 
 
-def test_at_most_eight_candidates_are_looked_at() -> None:
-    assert find_values("sid=a;" * 1000, "sid") == ["a"] * 8
+@pytest.mark.parametrize(
+    ("header", "values"),
+    [
+        (f'sid="{V}"', [V]),
+        (f'sid = "{V}" ; a=1', [V]),
+        (f'$Version="1"; sid="{V}";$Path="/";$Domain="shop.example"', [V]),
+        ('sid=""', [""]),
+        ('sid="', ['"']),
+        (f'sid="{V}', [f'"{V}']),
+        (f'sid={V}"', [f'{V}"']),
+        (f'sid=""{V}""', [f'"{V}"']),
+        (f'sid="{V}\\""', [f'{V}\\"']),
+        (f"sid='{V}'", [f"'{V}'"]),
+    ],
+)
+def test_c1_a_value_may_stand_in_one_pair_of_quotes(header: str, values: list[str]) -> None:
+    # RFC 6265 section 4.1.1: cookie-value = *cookie-octet / ( DQUOTE *cookie-octet DQUOTE )
+    assert find_candidates(header, "sid") == ordinary(values)
 
 
-def test_at_most_16_kib_are_looked_at() -> None:
-    assert find_values("a=" + "b" * 16384 + ";sid=x", "sid") == []
+@pytest.mark.parametrize(
+    ("header", "values"),
+    [
+        (f"a=1,sid={V}", [V]),
+        (f"a=1, sid={V}", [V]),
+        (f"a=1, sid={V}, b=2", [V]),
+        (f"a=1; b=2, sid={V}; c=3", [V]),
+        (f"sid={V},a=1", [V]),
+        (f"sid={V}, a=1; b=2", [V]),
+        (f'$Version="1", sid="{V}"', [V]),
+        (f"sid={V}, sid=other", [V, "other"]),
+        (f"a=1,sid={V}; b=2,sid=other", [V, "other"]),
+    ],
+)
+def test_c3_a_comma_separates_where_nothing_else_finds_ours(header: str, values: list[str]) -> None:
+    # RFC 9113 section 8.2.3 has the lines joined by "; ", but gunicorn and waitress know of no
+    # HTTP/2, and join what a proxy passed on line by line as any other header.
+    assert find_candidates(header, "sid") == Candidates(tuple(values), True, None)
 
 
-@pytest.mark.parametrize("piece", ["a=;", ";", "sid ", " ", "\t;", 'sid="\\"', "sid;", "; \t"])
+@pytest.mark.parametrize(
+    "name", ["__Host-sid", "__Secure-sid", "__Http-sid", "__Host-Http-sid", "__hOsT-sid"]
+)
+def test_c3_a_comma_never_separates_where_the_name_has_a_prefix(name: str) -> None:
+    # A sibling site could put such a cookie into the value of one of its own.
+    assert find_candidates(f"a=1,{name}={V}", name) == ordinary([])
+    assert find_candidates(f"{name}={V},a=1", name) == ordinary([f"{V},a=1"])
+
+
+@pytest.mark.parametrize("separator", [";", ","])
+def test_c4_at_most_eight_candidates_are_looked_at(separator: str) -> None:
+    eight = separator.join(["sid=a"] * 8)
+
+    found = find_candidates(f"x=y{separator}{eight}", "sid")
+    more = find_candidates(f"x=y{separator}{eight}{separator}sid=b", "sid")
+
+    assert (found.values, found.beyond) == (("a",) * 8, None)
+    assert more.values == ("a",) * 8
+    assert more.beyond == "9 cookies are called 'sid'; only the first 8 are looked at"
+    assert found.after_comma is more.after_comma is (separator == ",")
+
+
+def test_c4_at_most_16_kib_are_looked_at() -> None:
+    longest = "a=" + "b" * (16384 - 2 - 6) + ";sid=x"
+
+    assert len(longest) == 16384
+    assert find_candidates(longest, "sid") == ordinary(["x"])
+    assert find_candidates(longest + ";b=2", "sid") == ordinary(["x"])
+    cut = find_candidates(longest + "y", "sid")
+    assert cut.values == ()
+    assert cut.beyond == "the Cookie header has 16385 characters; only the first 16384 are read"
+
+
+def test_c4_a_long_header_is_told_only_where_ours_may_be_in_the_rest() -> None:
+    others = "a=" + "b" * 20_000
+
+    assert find_candidates(f"{others}; sid={V}", "sid").beyond is not None
+    assert find_candidates(f"sid={V}; {others}", "sid") == ordinary([V])
+    assert find_candidates(others, "sid") == ordinary([])
+    both = find_candidates(f"sid=1; {others}; sid={V}", "sid")
+    assert both.values == ("1",)
+    assert both.beyond is not None
+
+
+def test_candidates_hide_their_values() -> None:
+    shown = repr(find_candidates(f"sid={V}", "sid"))
+
+    assert shown == "<Candidates: 1, after_comma=False, beyond=None>"
+
+
+def test_c4_many_candidates_in_a_long_header_are_told_as_a_long_header() -> None:
+    found = find_candidates("sid=a;" * 10_000, "sid")
+
+    assert found.values == ("a",) * 8
+    assert str(found.beyond).startswith("the Cookie header has 60000 characters")
+
+
+@pytest.mark.parametrize(
+    "piece", ["a=;", ";", "sid ", " ", "\t;", 'sid="\\"', "sid;", "; \t", ",sid=", ",", "sid=,"]
+)
 def test_no_header_takes_more_than_linear_work(piece: str) -> None:
     # What this would do with backtracking never ends within a test run.
-    find_values(piece * 400_000, "sid")
+    find_candidates(piece * 400_000, "sid")
 
 
 @given(st.text(st.characters(max_codepoint=255)))
 def test_any_header_is_survivable(header: str) -> None:
-    find_values(header, "sid")
+    find_candidates(header, "sid")
 
 
 @given(
@@ -93,23 +191,29 @@ def test_any_header_is_survivable(header: str) -> None:
         st.tuples(
             st.sampled_from(["sid", "a", "sid2", "b"]),
             st.text("abcDEF019-_.", min_size=1, max_size=9),
+            st.booleans(),
         ),
         max_size=6,
-    )
+    ),
+    st.sampled_from(["; ", ";", " ;\t"]),
 )
-def test_for_plain_headers_it_agrees_with_werkzeug(pairs: list[tuple[str, str]]) -> None:
-    header = "; ".join(f"{name}={value}" for name, value in pairs)
+def test_for_plain_headers_it_agrees_with_werkzeug(
+    pairs: list[tuple[str, str, bool]], separator: str
+) -> None:
+    header = separator.join(
+        f'{name}="{value}"' if quoted else f"{name}={value}" for name, value, quoted in pairs
+    )
 
-    assert find_values(header, "sid") == parse_cookie(header).getlist("sid")
+    assert list(find_candidates(header, "sid").values) == parse_cookie(header).getlist("sid")
 
 
 def test_defaults() -> None:
     cookie = Cookie()
 
-    assert CookieWriter(cookie).set("T", secure=True, max_age=None) == (
+    assert CookieWriter(cookie).set("T", secure=True, max_age=None, now=0) == (
         "session=T; Secure; HttpOnly; Path=/; SameSite=Lax"
     )
-    assert CookieWriter(cookie).set("T", secure=False, max_age=None) == (
+    assert CookieWriter(cookie).set("T", secure=False, max_age=None, now=0) == (
         "session=T; HttpOnly; Path=/; SameSite=Lax"
     )
 
@@ -119,7 +223,31 @@ def test_the_limits_are_those_of_rfc_6265bis_sections_5_5_and_5_6() -> None:
 
 
 def test_max_age_is_at_most_400_days() -> None:
-    assert "Max-Age=34560000;" in CookieWriter(Cookie()).set("T", secure=True, max_age=10**9)
+    written = CookieWriter(Cookie()).set("T", secure=True, max_age=10**9, now=0)
+
+    assert "; Expires=Fri, 05 Feb 1971 00:00:00 GMT; Max-Age=34560000;" in written
+
+
+def test_c1_expires_stands_beside_max_age_and_names_the_same_moment() -> None:
+    # RFC 6265 section 5.3: Max-Age has precedence. Java's CookieManager takes a cookie without
+    # Expires for one of another kind.
+    writer = CookieWriter(Cookie())
+
+    written = writer.set("T", secure=False, max_age=3600, now=1_800_000_000.9)
+    later = writer.set("T", secure=False, max_age=3600, now=1_800_000_001.0)
+
+    assert written == (
+        "session=T; Expires=Fri, 15 Jan 2027 09:00:00 GMT; Max-Age=3600;"
+        " HttpOnly; Path=/; SameSite=Lax"
+    )
+    assert "Expires=Fri, 15 Jan 2027 09:00:01 GMT; Max-Age=3600;" in later
+
+
+def test_c1_a_cookie_that_ends_with_the_browser_has_neither() -> None:
+    written = CookieWriter(Cookie()).set("T", secure=False, max_age=None, now=1_800_000_000)
+
+    assert "Expires" not in written
+    assert "Max-Age" not in written
 
 
 @pytest.mark.parametrize(
@@ -135,7 +263,7 @@ def test_max_age_is_at_most_400_days() -> None:
 )
 def test_expiring_repeats_every_attribute(cookie: Cookie) -> None:
     writer = CookieWriter(cookie)
-    setting = writer.set("T", secure=True, max_age=None)
+    setting = writer.set("T", secure=True, max_age=None, now=0)
     expiring = writer.expire(secure=True)
 
     start, _, attributes = setting.partition("; ")
@@ -189,7 +317,9 @@ def test_a_path_is_compared_as_servers_unquote_it() -> None:
 def test_each_setting_is_written(cookie: Cookie, attributes: str) -> None:
     writer = CookieWriter(cookie)
 
-    assert writer.set("T", secure=False, max_age=5) == f"session=T; Max-Age=5; {attributes}"
+    assert writer.set("T", secure=False, max_age=5, now=0) == (
+        f"session=T; Expires=Thu, 01 Jan 1970 00:00:05 GMT; Max-Age=5; {attributes}"
+    )
 
 
 @pytest.mark.parametrize("secure", [True, False])
@@ -197,7 +327,7 @@ def test_secure_is_as_it_was_set_whatever_the_request_is(secure: bool) -> None:
     writer = CookieWriter(Cookie(secure=secure))
 
     for request in (True, False):
-        assert ("Secure" in writer.set("T", secure=request, max_age=None)) is secure
+        assert ("Secure" in writer.set("T", secure=request, max_age=None, now=0)) is secure
         assert ("Secure" in writer.expire(secure=request)) is secure
 
 
@@ -225,7 +355,7 @@ def test_samesite_is_lax_by_default() -> None:
     ],
 )
 def test_what_browsers_take_is_taken(options: dict[str, Any]) -> None:
-    assert CookieWriter(Cookie(**options)).set("T", secure=False, max_age=None)
+    assert CookieWriter(Cookie(**options)).set("T", secure=False, max_age=None, now=0)
 
 
 @pytest.mark.parametrize(

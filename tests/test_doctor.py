@@ -72,6 +72,7 @@ def test_a_server_that_tells_nothing_about_itself(redis_binary: str) -> None:
         assert findings["info"].severity is WARNING
 
 
+@pytest.mark.programs
 def test_a_cluster_is_looked_at_by_its_first_primary(redis_binary: str) -> None:
     import redis
 

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-import secrets
-import sys
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,12 +15,10 @@ from acts import login
 from raw import raw
 from servers import NamedServer, Server
 from wsgi import Browser, Site
-from wsgi_sessions import ConfigurationError, Lifetime, Session, StoreError
-from wsgi_sessions.record import Changes, Record, UpdateResult
-from wsgi_sessions.stores.encrypted import SealedStore
+from wsgi_sessions import Lifetime, Session
+from wsgi_sessions.record import Changes, UpdateResult, list_key
 from wsgi_sessions.stores import FileStore, MemoryStore, RedisStore, Store
 from wsgi_sessions.stores.packing import TIMES
-from wsgi_sessions.testing import FakeClock, FaultyStore, StoreContract
 
 CONFLICT = UpdateResult.CONFLICT
 KEY, NEWER = os.urandom(32), os.urandom(32)
@@ -39,35 +34,6 @@ def started(store: Store, **options: Any) -> tuple[Site, Browser]:
     browser = site.browser(HTTP_USER_AGENT=SECRETS[2])
     site.run(browser, lambda s: s.update(a=SECRETS[0], b=[SECRETS[1]]))
     return site, browser
-
-
-class TestOverMemory(StoreContract):
-    def make_store(self) -> Store:
-        return SealedStore(MemoryStore(), (KEY,))
-
-
-class TestOverFiles(StoreContract):
-    @pytest.fixture(autouse=True)
-    def _directory(self, tmp_path: Path) -> None:
-        self.path = tmp_path / "sessions"
-
-    def make_store(self) -> Store:
-        return SealedStore(FileStore(self.path), (NEWER, KEY))
-
-
-class TestOverRedis(StoreContract):
-    @pytest.fixture(autouse=True)
-    def _server(self, redis_server: Server | NamedServer) -> None:
-        self.url = redis_server.url
-        self.prefix = f"test-{secrets.token_hex(8)}:"
-
-    def make_store(self) -> Store:
-        return SealedStore(RedisStore.from_url(self.url, prefix=self.prefix), (KEY,))
-
-
-class TestWhileMigrating(StoreContract):
-    def make_store(self) -> Store:
-        return SealedStore(MemoryStore(), (KEY,), migrate=True)
 
 
 @pytest.mark.parametrize("kind", ["memory", "file"])
@@ -110,9 +76,13 @@ def test_keys_rotate() -> None:
 
     assert both.run(browser, lambda s: s["a"]).text == SECRETS[0]
     both.run(browser, lambda s: (s.regenerate(), s.update(c=1)))
+    later = both.browser()
+    both.run(later, lambda s: (s.login("ada"), s.update(c=1)))
     newer = Site(store=store, encryption_keys=[NEWER])
-    browser.app = newer.middleware
-    assert newer.run(browser, lambda s: (s["a"], s["c"])).text == f"('{SECRETS[0]}', 1)"
+    later.app = browser.app = newer.middleware
+    assert newer.run(later, lambda s: (s.owner, s["c"])).text == "('ada', 1)"
+    # What was sealed under the older key stays so: it is needed as long as such a session can live.
+    no_session(newer, browser)
 
 
 def no_session(site: Site, browser: Browser) -> None:
@@ -197,7 +167,7 @@ def test_who_writes_the_store_cant_change_the_owner(owner: str | None, forged: s
     site, browser = started(store)
     if owner is not None:
         site.run(browser, lambda s: s.login(owner))
-    (key,) = store.keys()
+    (key,) = (key for key in store.keys() if owner is None or key != list_key(owner))
     record = store.load(key)
     assert record is not None
 
@@ -215,6 +185,7 @@ def test_the_owner_of_another_session_cant_be_copied() -> None:
     records = {key: record for key in list(store.keys()) if (record := store.load(key))}
     (key,) = (key for key, record in records.items() if record.owner is None)
     mine = records.pop(key)
+    del records[list_key("root")]
     (theirs,) = records.values()
     of_theirs = {n: raw for n, raw in theirs.fields.items() if n.startswith("\0")}
     for fields in ({**of_theirs, **mine.fields}, {**mine.fields, **of_theirs}):
@@ -299,69 +270,3 @@ def test_field_names_of_ours_are_out_of_the_apps_reach() -> None:
 
     assert site.run(browser, lambda s: dict(s) == ours).text == "True"
     assert site.run(browser, lambda s: (len(s), s.owner)).text == "(4, 'bob')"
-
-
-def test_without_the_package_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "cryptography.exceptions", None)
-
-    with pytest.raises(ConfigurationError, match=r"wsgi-sessions\[crypto\]"):
-        Site(encryption_keys=[KEY])
-
-
-PLAIN = Record({"a": b"1", "b": b"2"}, b"notes", 0.0, 1e12)
-
-
-def migrating() -> tuple[SealedStore, FaultyStore]:
-    inner = FaultyStore(MemoryStore())
-    inner.insert("a" * 64, PLAIN)
-    return SealedStore(inner, (KEY,), migrate=True), inner
-
-
-def overtaking(inner: FaultyStore, times: int) -> Callable[..., None]:
-    """Another process, still without encryption, that writes before each of so many updates."""
-    left = iter(range(times))
-
-    def overtake(*args: object, **options: object) -> None:
-        if next(left, None) is not None:
-            inner.store.update("a" * 64, Changes(set={"b": b"3"}))
-
-    return overtake
-
-
-def test_a_plain_record_that_changes_while_it_is_sealed_is_sealed_as_it_is_then() -> None:
-    sealed, inner = migrating()
-    inner.before("update", overtaking(inner, 1))
-
-    assert sealed.update("a" * 64, Changes(set={"a": b"9"})) is UpdateResult.UPDATED
-    loaded = sealed.load("a" * 64)
-    assert loaded is not None
-    assert dict(loaded.fields) == {"a": b"9", "b": b"3"}
-    assert loaded.notes == b"notes"
-
-
-def test_a_conditional_update_of_a_plain_record_is_tried_once() -> None:
-    sealed, inner = migrating()
-    inner.before("update", overtaking(inner, 1))
-
-    assert sealed.update("a" * 64, Changes(set={"a": b"9"}, notes=b"new"), if_version=7) is CONFLICT
-    assert inner.calls["update"] == 0
-    assert sealed.update("a" * 64, Changes(set={"a": b"9"}, notes=b"new"), if_version=1) is CONFLICT
-    assert inner.calls["update"] == 1
-
-
-def test_a_plain_record_that_never_stands_still_is_an_error() -> None:
-    sealed, inner = migrating()
-    inner.before("update", overtaking(inner, 1000))
-
-    with pytest.raises(StoreError, match="too fast to be encrypted"):
-        sealed.update("a" * 64, Changes(set={"a": b"9"}))
-
-
-def test_the_sealed_store_goes_by_the_clock_of_the_one_inside() -> None:
-    clock, inner = FakeClock(5.0), MemoryStore()
-    sealed = SealedStore(inner, (KEY,))
-
-    sealed.clock = clock
-
-    assert inner.clock is sealed.clock is clock
-    assert repr(sealed) == f"SealedStore({inner!r})"

@@ -38,6 +38,7 @@ LEVELS = {
     "write_after_end": "INFO",
     "bad_signature": "WARNING",
     "cookie_conflict": "WARNING",
+    "cookie_not_found": "WARNING",
     "retired_id_used": "WARNING",
     "corrupt_record": "WARNING",
     "insecure": "WARNING",

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from wsgi_sessions import StoreError
+from wsgi_sessions import testing
+from wsgi_sessions.errors import StoreError
 from wsgi_sessions.record import Changes, Record
-from wsgi_sessions.stores import ClientSideStore, MemoryStore, Store
-from wsgi_sessions.testing import FakeClock, FaultyStore, StoreContract
+from wsgi_sessions.stores import FileStore, MemoryStore, Store
+from wsgi_sessions.stores.wrapper import StoreWrapper
+from wsgi_sessions.testing import FaultyStore, StoreClientContract, StoreContract
 
 KEY, OTHER = "a" * 64, "b" * 64
 RECORD = Record({"a": b"1"}, b"", 0.0, 1e12)
@@ -18,18 +21,12 @@ OPERATIONS: dict[str, Callable[[Store], Any]] = {
     "load": lambda store: store.load(KEY),
     "insert": lambda store: store.insert(OTHER, RECORD),
     "update": lambda store: store.update(KEY, Changes(set={"a": b"2"})),
-    "replace": lambda store: store.replace(KEY, OTHER, RECORD),
     "delete": lambda store: store.delete(KEY),
     "purge_expired": lambda store: store.purge_expired(1e13),
     "keys": lambda store: list(store.keys()),
     "clear": lambda store: store.clear(),
     "ping": lambda store: store.ping(),
     "close": lambda store: store.close(),
-    "add_owned": lambda store: store.add_owned("ada", KEY, 1e12),
-    "owned_by": lambda store: dict(store.owned_by("ada")),
-    "remove_owned": lambda store: store.remove_owned("ada", [KEY]),
-    "generation": lambda store: store.generation("ada"),
-    "next_generation": lambda store: store.next_generation("ada"),
 }
 
 
@@ -44,8 +41,25 @@ def test_these_are_all_operations() -> None:
 
 
 class TestItIsAStore(StoreContract):
+    rounds = 20
+
     def make_store(self) -> Store:
         return FaultyStore(MemoryStore())
+
+    def make_broken_store(self) -> Store:
+        store = FaultyStore(MemoryStore())
+        store.fail(*FaultyStore.OPERATIONS)
+        return store
+
+
+class TestAWrapperIsAStore(StoreClientContract):
+    def make_store(self) -> Store:
+        return StoreWrapper(MemoryStore())
+
+    def make_broken_store(self) -> Store:
+        inner = FaultyStore(MemoryStore())
+        inner.fail(*FaultyStore.OPERATIONS)
+        return StoreWrapper(inner)
 
 
 @pytest.mark.parametrize("name", OPERATIONS)
@@ -98,17 +112,25 @@ def test_an_operation_that_no_store_has_is_an_error(ask: Any) -> None:
     store = FaultyStore(MemoryStore())
     arguments = ["save"] if ask is FaultyStore.fail else ["save", print]
 
-    with pytest.raises(ValueError, match=r"no operation 'save'; it has add_owned, clear, "):
+    with pytest.raises(ValueError, match=r"no operation 'save'; it has clear, close, "):
         ask(store, *arguments)
 
 
-def test_it_is_shared_and_tells_the_time_as_the_other_store_does() -> None:
-    store = FaultyStore(MemoryStore())
-    store.clock = clock = FakeClock(7.0)
+@pytest.mark.parametrize("wrapper", [StoreWrapper, FaultyStore])
+def test_listeners_hear_what_happens_inside_and_here(wrapper: type[StoreWrapper]) -> None:
+    store, told = wrapper(MemoryStore(max_sessions=1)), []
+    store.subscribe(lambda kind, key, detail: told.append((kind, key)))
+    store.insert(KEY, RECORD)
+    store.insert(OTHER, RECORD)
+    store._notify("corrupt_record", OTHER, "for a test")
 
-    assert store.store.clock is store.clock is clock
-    assert store.shared
-    assert not FaultyStore(ClientSideStore()).shared
+    assert told == [("evicted", KEY), ("corrupt_record", OTHER)]
+
+
+def test_a_wrapper_names_the_store_inside() -> None:
+    inner = MemoryStore()
+
+    assert repr(FaultyStore(inner)) == f"FaultyStore({inner!r})"
 
 
 def test_a_contract_without_a_store_says_what_it_needs() -> None:
@@ -125,3 +147,37 @@ def test_an_error_in_the_other_thread_of_a_race_is_the_tests_own() -> None:
 
     with pytest.raises(StoreError, match="told to fail"):
         Contract().test_a_session_deleted_while_it_is_written_stays_deleted()
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "test_a_session_deleted_in_another_process_stays_deleted",
+        "test_processes_that_write_different_fields_lose_nothing",
+    ],
+)
+def test_an_error_in_another_process_is_the_tests_own(name: str, tmp_path: Path) -> None:
+    class Contract(StoreContract):
+        rounds = 4
+
+        def make_store(self) -> Store:
+            store = FaultyStore(FileStore(tmp_path / "sessions"))
+            store.fail("update")
+            return store
+
+    with pytest.raises(AssertionError, match="its error is above"):
+        getattr(Contract(), name)()
+
+
+def test_without_a_hook_for_it_no_store_is_taken_for_broken() -> None:
+    contract = StoreContract()
+
+    assert contract.make_broken_store() is None
+    contract.test_an_outage_is_a_store_error_and_never_absence()
+    contract.test_a_purge_during_an_outage_removes_nothing_or_is_a_store_error()
+    contract.test_a_store_that_cannot_answer_does_not_answer_a_ping()
+
+
+def test_what_testing_does_not_have_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
+        testing.nonsense  # noqa: B018 # asking is the test

@@ -9,7 +9,6 @@ are exact, a one-time value is had once, and no response hands out a session tha
 from __future__ import annotations
 
 import itertools
-import os
 import shutil
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import replace
@@ -20,18 +19,20 @@ from typing import Any
 import pytest
 
 import servers
+from effort import tries
 from interleaving import Beginning, Run, TurnStore, every_order
 from wsgi import SECRET, environ
 from wsgi_sessions import Lifetime, Session, SessionEnded, SessionEvent, SessionMiddleware
 from wsgi_sessions.record import Changes, Record, UpdateResult
-from wsgi_sessions.crypto.signing import key_of
+from records import key_of
 from wsgi_sessions.stores import FileStore, MemoryStore, RedisStore, Store
 from wsgi_sessions.testing import FakeClock
 
 DAY = 24 * 60 * 60
-LIMIT = int(os.environ.get("WSGI_SESSIONS_ORDERS", "60"))
-"""How many orders of each set of requests are tried. Two requests have fewer, three have up to
-some thousands, of which these are drawn by chance; 10,000 tries them all, and takes minutes."""
+ORDERS_OF_TWO = 60
+"""More than any two requests have, so that all are tried."""
+ORDERS_OF_THREE = tries(test=6, check=60, everything=10_000)
+"""Three requests have up to some thousands: these many are drawn by chance; 10,000 are all."""
 OWNER = "bob"
 BEFORE = {"a": 1, "gone": 1, "ticket": "t", "n": 0}
 
@@ -375,19 +376,22 @@ class TestEveryOrder:
 
     @EACH
     def test_in_memory(self, memory: Stage, actions: tuple[str, ...]) -> None:
-        explore_some(memory, actions, LIMIT)
+        explore_some(memory, actions, ORDERS_OF_THREE)
 
     @EACH
+    @pytest.mark.slow
     def test_in_files(self, files: Stage, actions: tuple[str, ...]) -> None:
-        explore_some(files, actions, LIMIT if len(actions) == 2 else LIMIT // 4)
+        explore_some(files, actions, ORDERS_OF_THREE // 4)
 
     @EACH
+    @pytest.mark.slow
     @pytest.mark.parametrize("redis_binary", BINARIES[-1:], indirect=True)
     def test_in_redis(self, redis: Stage, actions: tuple[str, ...]) -> None:
-        explore_some(redis, actions, LIMIT if len(actions) == 2 else LIMIT // 4)
+        explore_some(redis, actions, ORDERS_OF_THREE // 4)
 
 
-def explore_some(stage: Stage, actions: tuple[str, ...], limit: int) -> None:
+def explore_some(stage: Stage, actions: tuple[str, ...], of_three: int) -> None:
+    limit = ORDERS_OF_TWO if len(actions) == 2 else of_three
     tried = explore(stage, actions, limit)
 
     assert tried >= 1

@@ -9,17 +9,24 @@ import struct
 import pytest
 
 from effort import VERY_DEEP
-from wsgi_sessions.data.notes import CorruptNotes, Notes, dump_notes, load_notes
+from wsgi_sessions.data.notes import CorruptNotes, Former, Notes, dump_notes, load_notes
 
-HEAD = struct.Struct(">BBdddd")
+HEAD = struct.Struct(">BBddddd32s")
 FULL = Notes(
-    1.5, 2.5, 3.5, 4.5, secure=True, persistent=True, idle=60, absolute=600.5, generation=7,
-    label={"ip": "192.0.2.1"},
+    1.5, 2.5, 3.5, b"h" * 32, 4.5, 5.5, secure=True, persistent=True, idle=60, absolute=600.5,
+    former=Former(b"f" * 32, b"n" * 16, 6.5), label={"ip": "192.0.2.1"}, binding={"key": "k"},
 )  # fmt: skip
+FORMER = struct.Struct(">32s16sd")
 
 
-def head(fmt: int = 1, flags: int = 0, at: float = 1.0, authenticated: float = math.nan) -> bytes:
-    return HEAD.pack(fmt, flags, at, at, at, authenticated)
+def head(
+    fmt: int = 2,
+    flags: int = 0,
+    at: float = 1.0,
+    authenticated: float = math.nan,
+    listed: float = math.inf,
+) -> bytes:
+    return HEAD.pack(fmt, flags, at, at, at, authenticated, listed, b"h" * 32)
 
 
 @pytest.mark.parametrize("notes", [Notes(1.0, 1.0, 1.0), FULL], ids=["few", "all"])
@@ -32,11 +39,14 @@ def test_notes_come_back_as_they_were(notes: Notes) -> None:
     [
         b"",
         head()[:-1],
-        head(fmt=2),
-        head(flags=4),
+        head(fmt=1),
+        head(flags=8),
         head(at=math.inf),
         head(at=math.nan),
         head(authenticated=-math.inf),
+        head(listed=math.nan),
+        head(flags=4),
+        head(flags=4) + FORMER.pack(b"f" * 32, b"n" * 16, math.inf),
         head() + b"{",
         head() + b"[" * VERY_DEEP,
         head() + b"\xff",
@@ -52,9 +62,7 @@ def test_what_are_no_notes_is_refused(raw: bytes) -> None:
 @pytest.mark.parametrize(
     "extra",
     [
-        {"generation": -1},
-        {"generation": True},
-        {"generation": "1"},
+        {"binding": []},
         {"label": []},
         {"label": {"ip": 1}},
         {"label": {str(n): "" for n in range(17)}},

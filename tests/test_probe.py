@@ -19,9 +19,11 @@ import waitress  # type: ignore[import-untyped] # it has no types
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wsgi_sessions import proxies
-from wsgi_sessions.probe import ProxyProbe, survey
+from wsgi import SECRET
+from wsgi_sessions import SessionMiddleware, proxies
 from wsgi_sessions.proxies import PROBLEMS, as_trusted_proxies, resolve_client, rewrite_environ
+from wsgi_sessions.proxies.advice import ENOUGH
+from wsgi_sessions.proxies.probe import ProxyProbe, survey
 
 FORGED = "192.0.2.66"
 
@@ -390,8 +392,10 @@ def wsgiref_server() -> Iterator[int]:
 
 
 @contextmanager
-def waitress_server(**options: Any) -> Iterator[int]:
-    server = waitress.create_server(ProxyProbe(), host="127.0.0.1", port=0, threads=1, **options)
+def waitress_server(app: Any = None, **options: Any) -> Iterator[int]:
+    server = waitress.create_server(
+        app or ProxyProbe(), host="127.0.0.1", port=0, threads=1, **options
+    )
     stop = threading.Event()
 
     def serve() -> None:
@@ -435,3 +439,18 @@ def test_a_server_that_removes_the_headers_is_named() -> None:
     assert "clear_untrusted_proxy_headers=False" in " ".join(removed["warnings"])
     assert "clear_untrusted_proxy_headers" not in " ".join(passed_on["warnings"])
     assert [hop["address"] for hop in passed_on["chain"]] == ["127.0.0.1", FORGED]
+
+
+@pytest.mark.parametrize(
+    ("options", "said"), [({}, 1), ({"clear_untrusted_proxy_headers": False}, 0)]
+)
+def test_p3_where_waitress_removes_the_headers_the_log_names_its_option_once(
+    options: dict[str, bool], said: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    app = SessionMiddleware(ProxyProbe(), secret_key=SECRET, trusted_proxies=1)
+
+    with waitress_server(app, **options) as port:
+        for _ in range(2 * ENOUGH):
+            self_test(port)
+
+    assert caplog.text.count("clear_untrusted_proxy_headers=False") == said

@@ -306,8 +306,8 @@ def test_the_grammar_of_an_address(text: str, ip: str | None) -> None:
         ("https,", "http", "proto_malformed"),
         ("https, ", "http", "proto_malformed"),
         ("", "http", "proto_malformed"),
-        ("wss", "http", "proto_malformed"),
-        ("ws", "http", "proto_malformed"),
+        ("wss:", "http", "proto_malformed"),
+        ("wsss", "http", "proto_malformed"),
         ("on", "http", "proto_malformed"),
         ("443", "http", "proto_malformed"),
         ('"https"', "http", "proto_malformed"),
@@ -331,6 +331,39 @@ def test_the_scheme_is_the_proxies_word_and_http_without_it(
 
     assert (client.scheme, client.problems) == (scheme, () if problem is None else (problem,))
     assert client.ip == CLIENT
+
+
+@pytest.mark.parametrize(
+    ("header", "scheme"),
+    [("wss", "https"), ("WSS", "https"), ("ws", "http"), ("http, Wss", "https")],
+)
+def test_p1_a_websocket_scheme_counts_as_its_http_one(header: str, scheme: str) -> None:
+    # RFC 6455 section 3; Traefik sends them with the handshake.
+    by_list = resolve_client(environ(**{FOR: CLIENT, PROTO: header}), 1)
+    element = f"for={CLIENT};proto={header.rpartition(' ')[2]}"
+    by_element = resolve_client(environ(**{FWD: element}), TrustedProxies(1, header="forwarded"))
+
+    assert by_list == by_element
+    assert (by_list.scheme, by_list.problems) == (scheme, ())
+
+
+def test_p1_the_default_port_of_a_websocket_is_the_one_of_its_http_scheme() -> None:
+    client = resolve_client(through(CLIENT, **{PROTO: "wss", HOST: "shop.example:443"}), ALL)
+
+    assert (client.scheme, client.host, client.port) == ("https", "shop.example", 443)
+
+
+@pytest.mark.parametrize(("own", "scheme"), [("wss", "https"), ("ws", "http"), ("WSS", "https")])
+def test_p1_a_server_that_says_so_itself_is_understood_too(own: str, scheme: str) -> None:
+    assert resolve_client(environ(**{"wsgi.url_scheme": own}), 0).scheme == scheme
+
+
+def test_p1_the_app_sees_the_http_scheme_of_a_websocket() -> None:
+    made = environ(**{FOR: CLIENT, PROTO: "wss"})
+
+    rewrite_environ(made, as_trusted_proxies(1))
+
+    assert made["wsgi.url_scheme"] == "https"
 
 
 def test_proto_has_a_count_of_its_own() -> None:
@@ -613,7 +646,11 @@ def test_exact_goes_for_forwarded_too() -> None:
 # Peers
 
 
-UNIX_SPELLINGS = ["", None, "localhost", "unix:", "unix:/run/app.sock", "@", "@app"]
+# gunicorn and Werkzeug's older versions give "", waitress "localhost", nginx "unix:", Werkzeug
+# "<local>", uWSGI "0.0.0.0"; "@" is how the kernel shows a socket without a name.
+UNIX_SPELLINGS = [
+    "", None, "localhost", "unix:", "unix:/run/app.sock", "@", "@app", "<local>", "0.0.0.0",
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("spelling", UNIX_SPELLINGS)
@@ -628,7 +665,9 @@ def test_a_unix_socket_is_a_peer_in_each_spelling(spelling: str | None) -> None:
     assert refused == Client(None, "http", "app.int:8000", 8000, "", ("peer_untrusted",))
 
 
-@pytest.mark.parametrize("address", ["10.0.0.9", "127.0.0.1", "::1", "unix", "local", "[::1]:80"])
+@pytest.mark.parametrize(
+    "address", ["10.0.0.9", "127.0.0.1", "::1", "unix", "local", "[::1]:80", "<x>", "0.0.0.1", "::"]
+)
 def test_an_address_is_no_unix_socket(address: str) -> None:
     client = resolve_client(
         through("6.6.6.6", REMOTE_ADDR=address), TrustedProxies(1, peers=("unix",))
@@ -829,7 +868,7 @@ ELEMENTS = [
     ("for=0.0.0.0;proto=https;host=shop.example", {"ip": None, "problems": ("for_malformed",)}),
     ("for=localhost;proto=https;host=shop.example", {"ip": None, "problems": ("for_malformed",)}),
     ('for=" 203.0.113.7";proto=https;host=shop.example', {"ip": None, "problems": ("for_malformed",)}),
-    ("for=203.0.113.7;proto=wss;host=shop.example", {"scheme": "http", "port": 80, "problems": ("proto_malformed",)}),
+    ("for=203.0.113.7;proto=wsx;host=shop.example", {"scheme": "http", "port": 80, "problems": ("proto_malformed",)}),
     ("for=203.0.113.7;host=shop.example", {"scheme": "http", "port": 80, "problems": ("proto_absent",)}),
     ("for=203.0.113.7;proto=https", {"host": "app.int:8000", "port": 8000}),
     ('for=203.0.113.7;proto=https;host="a b"', {"host": "app.int:8000", "port": 8000, "problems": ("host_malformed",)}),
@@ -847,6 +886,27 @@ def test_one_element_of_forwarded(header: str, expected: dict[str, Any]) -> None
 
 
 @pytest.mark.parametrize(
+    ("address", "ip"),
+    [
+        ("[2001:db8::1]", "2001:db8::1"),
+        ("[2001:DB8:0::1]", "2001:db8::1"),
+        ("[2001:db8::1]:4711", "2001:db8::1"),
+        ("[::ffff:203.0.113.7]", "203.0.113.7"),
+        ("203.0.113.7:4711", "203.0.113.7"),
+    ],
+)
+@pytest.mark.parametrize("by", ["", "by=10.0.0.9;", "by=10.0.0.9:80;", "By=[2001:db8::9]:80;"])
+def test_p2_an_address_that_lacks_its_quotes_is_understood(address: str, ip: str, by: str) -> None:
+    # RFC 7239 section 4 wants a quoted string wherever there is a colon; AWS API Gateway, too,
+    # writes none.
+    header = f"for=6.6.6.6, {by}for={address};proto=https;host=shop.example"
+
+    client = resolve_client(environ(**{FWD: header}), RFC7239)
+
+    assert client == Client(ip, "https", "shop.example", 443, "", ())
+
+
+@pytest.mark.parametrize(
     ("header", "problem"),
     [
         (None, ("fwd_absent",)),
@@ -860,8 +920,21 @@ def test_one_element_of_forwarded(header: str, expected: dict[str, Any]) -> None
         ("for =1.1.1.1;proto=https", ("fwd_malformed",)),
         ("for= 1.1.1.1;proto=https", ("fwd_malformed",)),
         ("for=1.1.1.1 proto=https", ("fwd_malformed",)),
-        ("for=[2001:db8::7];proto=https", ("fwd_malformed",)),
-        ("for=1.1.1.1:80;proto=https", ("fwd_malformed",)),
+        ("for=2001:db8::7;proto=https", ("fwd_malformed",)),
+        ("for=[2001:db8::7;proto=https", ("fwd_malformed",)),
+        ("for=[2001:db8::7]:;proto=https", ("fwd_malformed",)),
+        ("for=[2001:db8::7]:99999;proto=https", ("fwd_malformed",)),
+        ("for=[2001:db8::7]:_p;proto=https", ("fwd_malformed",)),
+        ("for=[fe80::1%eth0];proto=https", ("fwd_malformed",)),
+        ("for=[::];proto=https", ("fwd_malformed",)),
+        ("for=[1.1.1.1];proto=https", ("fwd_malformed",)),
+        ("for=[2001:db8::7]x;proto=https", ("fwd_malformed",)),
+        ("for=1.1.1.1:0;proto=https", ("fwd_malformed",)),
+        ("for=1.1.1.1:_p;proto=https", ("fwd_malformed",)),
+        ("for=01.1.1.1:80;proto=https", ("fwd_malformed",)),
+        ("for=localhost:80;proto=https", ("fwd_malformed",)),
+        ("for=1.1.1.1;proto=https;host=shop.example:8443", ("fwd_malformed",)),
+        ("for=1.1.1.1;proto=https;before=[2001:db8::7]", ("fwd_malformed",)),
         ('for="1.1.1.1;proto=https', ("fwd_malformed",)),
         ('for=1.1.1.1";proto=https', ("fwd_malformed",)),
         ('for="1.1.1.1"x;proto=https', ("fwd_malformed",)),
@@ -1193,37 +1266,37 @@ NO_NETWORKS = [
     (["::ffff:10.0.0.0/8"], "wider than"),
     (["::/64"], "IPv4 network"),
     (["proxy.internal"], "Host names aren't looked up"),
-    (["localhost"], "no network"),
-    (["blargh"], "no network"),
-    (["-1"], "no network"),
-    (["1"], "no network"),
-    ([""], "no network"),
-    ([" "], "no network"),
-    ([" 10.0.0.0/8"], "no network"),
-    (["10.0.0.0/8,"], "no network"),
-    (["10.0.300.1"], "no network"),
-    (["010.0.0.1"], "no network"),
-    (["2130706433"], "no network"),
-    (["::ffff:30.168.1.9000"], "no network"),
-    (["10.0.0.1/internet"], "no network"),
-    (["10.0.0.1/6000"], "no network"),
-    (["10.0.0.0/33"], "no network"),
-    (["10.0.0.0/-1"], "no network"),
-    (["10.0.0.0/"], "no network"),
-    (["/8"], "no network"),
-    (["::1/6000"], "no network"),
-    (["::ffff:a00:2/136"], "no network"),
-    (["::ffff:a00:2/-1"], "no network"),
-    (["10.0.0.0/255.0.255.0"], "no network"),
-    (["10.0.0.1/ffc0::"], "no network"),
-    (["fe80::/ffc0::"], "no network"),
-    (["fe80::/255.255.255.0"], "no network"),
-    (["[::1]"], "no network"),
-    (["1.2.3.4:80"], "no network"),
-    (["10.0.0.0-10.0.0.9"], "no network"),
-    (["10.0.0.*"], "no network"),
-    (["10.0.0.0/8\n"], "no network"),
-    (["\uff11\uff10.0.0.0/8"], "no network"),
+    (["localhost"], "n't a network"),
+    (["blargh"], "n't a network"),
+    (["-1"], "n't a network"),
+    (["1"], "n't a network"),
+    ([""], "n't a network"),
+    ([" "], "n't a network"),
+    ([" 10.0.0.0/8"], "n't a network"),
+    (["10.0.0.0/8,"], "n't a network"),
+    (["10.0.300.1"], "n't a network"),
+    (["010.0.0.1"], "n't a network"),
+    (["2130706433"], "n't a network"),
+    (["::ffff:30.168.1.9000"], "n't a network"),
+    (["10.0.0.1/internet"], "n't a network"),
+    (["10.0.0.1/6000"], "n't a network"),
+    (["10.0.0.0/33"], "n't a network"),
+    (["10.0.0.0/-1"], "n't a network"),
+    (["10.0.0.0/"], "n't a network"),
+    (["/8"], "n't a network"),
+    (["::1/6000"], "n't a network"),
+    (["::ffff:a00:2/136"], "n't a network"),
+    (["::ffff:a00:2/-1"], "n't a network"),
+    (["10.0.0.0/255.0.255.0"], "n't a network"),
+    (["10.0.0.1/ffc0::"], "n't a network"),
+    (["fe80::/ffc0::"], "n't a network"),
+    (["fe80::/255.255.255.0"], "n't a network"),
+    (["[::1]"], "n't a network"),
+    (["1.2.3.4:80"], "n't a network"),
+    (["10.0.0.0-10.0.0.9"], "n't a network"),
+    (["10.0.0.*"], "n't a network"),
+    (["10.0.0.0/8\n"], "n't a network"),
+    (["\uff11\uff10.0.0.0/8"], "n't a network"),
     (["fe80::1%eth0"], "zone"),
     (["fe80::%eth0/64"], "zone"),
     (["Loopback"], "write 'loopback'"),
@@ -1269,7 +1342,7 @@ def test_a_wrong_network_says_what_to_write(option: str, value: Any, says: str) 
         (
             "proxy.internal",
             (
-                "networks has 'proxy.internal', which is no network; write one such as '10.0.0.0/8', or"
+                "networks has 'proxy.internal', which isn't a network; write one such as '10.0.0.0/8', or"
                 " 'loopback', 'linklocal' or 'uniquelocal'. Host names aren't looked up"
             ),
         ),

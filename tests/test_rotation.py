@@ -21,7 +21,7 @@ from raw import raw
 from servers import NamedServer, Server
 from wsgi import SECRET, Browser, Site
 from wsgi_sessions import Lifetime, Session
-from wsgi_sessions.engine import ABANDONED
+from wsgi_sessions.engine.decisions import GRACE
 from wsgi_sessions.stores import FileStore, MemoryStore, RedisStore, Store
 from wsgi_sessions.testing import FakeClock, FaultyStore
 
@@ -176,22 +176,14 @@ class TestGrace:
         assert site.kinds[-1] == "retired_id_used"
         assert site.run(browser, read).text == "{'a': 1}"
 
-    def test_the_event_names_the_retired_handle_and_never_the_id(self) -> None:
-        site, browser = started()
-        thief = twin(browser)
-        stolen = token(thief).partition(".")[0]
-        site.clock.advance(1)
-        site.run(browser, read)
-        site.clock.advance(30)
-        site.run(thief, read)
-
-        assert stolen not in repr(site.events)
-
     def test_a_grandparent_is_refused_even_within_the_grace(self) -> None:
         site, browser = started(rotate_after=10)
         grandparent = twin(browser)
         site.run(browser, read)
-        site.clock.advance(10)
+        site.clock.advance(GRACE - 1)
+        site.run(browser, read)
+        assert site.kinds.count("rotated") == 1  # no further rotation while a former ID has grace
+        site.clock.advance(1)
         site.run(browser, read)
 
         site.clock.advance(1)
@@ -208,42 +200,6 @@ class TestGrace:
             site.run(browser, work)
 
             assert site.run(thief, read).text == "{}"
-
-    def test_the_tombstone_lasts_until_the_absolute_deadline(self) -> None:
-        site, browser = started(lifetime=Lifetime(idle=10 * DAY, absolute=20 * DAY))
-        start = site.clock.now - 99
-        thief = twin(browser)
-        site.clock.advance(1)
-        site.run(browser, read)
-
-        site.clock.now = start + 20 * DAY - 1
-        site.middleware.registry.purge_expired()
-        site.run(thief, read)
-        before = site.kinds[-1]
-        site.clock.now = start + 20 * DAY
-        site.middleware.registry.purge_expired()
-        site.run(thief, read)
-
-        assert before == "retired_id_used"
-        assert site.kinds[-1] == "unknown_id"
-        assert list(site.store.keys()) == []
-
-    def test_without_an_absolute_deadline_it_lasts_30_days(self) -> None:
-        site, browser = started(lifetime=Lifetime(idle=DAY, absolute=None))
-        thief = twin(browser)
-        site.clock.advance(1)
-        site.run(browser, read)
-
-        site.clock.advance(30 * DAY - 1)
-        site.middleware.registry.purge_expired()
-        site.run(thief, read)
-        before = site.kinds[-1]
-        site.clock.advance(1)
-        site.middleware.registry.purge_expired()
-        site.run(thief, read)
-
-        assert before == "retired_id_used"
-        assert site.kinds[-1] == "unknown_id"
 
 
 class TestSecrecy:
@@ -263,58 +219,8 @@ class TestSecrecy:
             assert session_id.encode() not in found
             assert signature.encode() not in found
 
-    def test_a_forward_is_no_session(self) -> None:
-        site, browser = started()
-        site.clock.advance(1)
-        site.run(browser, read)
-        handle = site.run(browser, lambda s: s.handle).text
-
-        forwards = list(set(site.store.keys()) - {handle})
-
-        assert len(forwards) == 1
-        assert list(site.middleware.registry) == [handle]
-        assert site.middleware.registry.get(forwards[0]) is None
-        assert site.middleware.registry.revoke(forwards[0]) is False
-        assert site.store.load(forwards[0]) is not None
-
-    def test_a_damaged_forward_is_no_way_in(self) -> None:
-        site, browser = started()
-        late = twin(browser)
-        site.clock.advance(1)
-        site.run(browser, read)
-        handle = site.run(browser, lambda s: s.handle).text
-        for key in list(site.store.keys()):
-            record = site.store.load(key)
-            if key != handle and record is not None:
-                site.store.delete(key)
-                site.store.insert(key, type(record)({}, b"x", record.used_at, record.expires_at))
-
-        response = site.run(late, read)
-
-        assert response.text == "{}"
-        assert site.kinds[-1] == "corrupt_record"
-
 
 class TestSecrets:
-    def test_rotated_meanwhile_the_forward_still_leads_on(self) -> None:
-        site, browser = started()
-        late = twin(browser)
-        site.clock.advance(1)
-        site.run(browser, read)
-
-        newer = Site(
-            store=site.store,
-            secret_key=[OTHER_SECRET, SECRET],
-            clock=site.clock,
-            rotate_after=100,
-        )
-        late.app = newer.middleware
-        response = newer.run(late, read)
-
-        assert response.text == "{'a': 1}"
-        assert newer.kinds == ["old_secret"]
-        assert token(late).partition(".")[0] == token(browser).partition(".")[0]
-
     def test_the_successor_is_made_under_the_newest(self) -> None:
         site, browser = started()
         newer = Site(
@@ -360,7 +266,7 @@ class TestLimits:
         assert site.kinds[-1] == "rotated"
         assert site.run(browser, about).text == before
         assert site.middleware.registry.count("bob") == 1
-        assert len(site.store.owned_by("bob")) == 1
+        assert len(list(site.store.keys())) == 2
 
     def test_authenticated_at_is_fresh_and_the_absolute_limit_belong_to_login(self) -> None:
         site, browser = started(lifetime=Lifetime(idle=DAY, absolute=1000))
@@ -419,15 +325,14 @@ class TestRaces:
         assert token(browser) == token(other)
         assert site.run(browser, read).text == "{'a': 1, 'b': 2, 'c': 3}"
 
-    @pytest.mark.parametrize("call", ["insert", "replace"])
-    def test_another_rotation_in_the_middle_of_one(self, call: str) -> None:
+    def test_another_rotation_in_the_middle_of_one(self) -> None:
         store = FaultyStore(MemoryStore())
         site, browser = started(store=store)
         other = twin(browser)
         site.clock.advance(1)
         site.routes["/other"] = put(b=2)
         once = [lambda: other.get("/other")]
-        store.before(call, lambda *_, **__: once and once.pop()())
+        store.before("update", lambda *_, **__: once and once.pop()())
 
         site.run(browser, put(c=3))
 
@@ -436,15 +341,14 @@ class TestRaces:
         assert site.run(twin(browser), read).text == "{'a': 1, 'b': 2, 'c': 3}"
         assert site.run(twin(other), read).text == "{'a': 1, 'b': 2, 'c': 3}"
 
-    @pytest.mark.parametrize("call", ["insert", "replace"])
-    def test_a_destroy_in_the_middle_ends_it(self, call: str) -> None:
+    def test_a_destroy_in_the_middle_ends_it(self) -> None:
         store = FaultyStore(MemoryStore())
         site, browser = started(store=store)
         other = twin(browser)
         site.clock.advance(1)
         site.routes["/other"] = lambda s: s.destroy()
         once = [lambda: other.get("/other")]
-        store.before(call, lambda *_, **__: once and once.pop()())
+        store.before("update", lambda *_, **__: once and once.pop()())
 
         response = site.run(browser, put(c=3))
 
@@ -486,25 +390,6 @@ class TestRaces:
         assert site.run(mover, read).text == "{'a': 1, 'slow': True}"
         assert "write_after_end" not in site.kinds
 
-    def test_a_slow_request_whose_own_rotation_is_due_doesnt_touch_the_forward(self) -> None:
-        site, browser = started()
-        fast = twin(browser)
-        thief = twin(browser)
-        site.routes["/read"] = read
-        site.clock.advance(1)
-
-        def work(session: Session) -> None:
-            session["slow"] = True
-            fast.get("/read")
-            site.clock.advance(60)
-
-        site.run(browser, work)
-
-        assert site.run(fast, read).text == "{'a': 1, 'slow': True}"
-        assert site.run(browser, read).text == "{'a': 1, 'slow': True}"
-        assert site.run(thief, read).text == "{}"
-        assert site.kinds[-1] == "retired_id_used"
-
     def test_increment_and_take_follow_the_move(self) -> None:
         site, browser = started()
         fast = twin(browser)
@@ -520,36 +405,18 @@ class TestRaces:
         assert site.run(browser, read).text == "{'n': 1}"
         assert token(browser) == token(fast)
 
-    def test_a_crash_between_forward_and_replace_heals(self) -> None:
+    def test_an_update_whose_answer_is_lost_loses_nothing(self) -> None:
         store = FaultyStore(MemoryStore())
         site, browser = started(store=store)
         site.clock.advance(1)
-        store.fail("replace")
-        assert site.run(browser, put(b=2)).code == 503
-        store.recover()
-
-        # The process died there: while the forward is young, another may still be at it.
-        site.run(browser, put(c=3))
-        young = site.kinds.count("rotated")
-        site.clock.advance(30 + ABANDONED)
-        site.run(browser, put(d=4))
-
-        assert young == 0
-        assert site.kinds.count("rotated") == 1
-        assert site.run(browser, read).text == "{'a': 1, 'c': 3, 'd': 4}"
-
-    def test_a_replace_whose_answer_is_lost_loses_nothing(self) -> None:
-        store = FaultyStore(MemoryStore())
-        site, browser = started(store=store)
-        site.clock.advance(1)
-        store.fail("replace", answer_lost=True)
+        store.fail("update", answer_lost=True)
         assert site.run(browser, put(b=2)).code == 503
         store.recover()
 
         assert site.run(browser, read).text == "{'a': 1, 'b': 2}"
 
     def test_a_revocation_is_final_in_the_middle_of_a_rotation(self) -> None:
-        for call in ("insert", "add_owned", "replace", "generation"):
+        for call in ("load", "update"):
             store = FaultyStore(MemoryStore())
             site = Site(rotate_after=100, store=store)
             browser = site.browser()
@@ -608,6 +475,7 @@ def test_1200_racing_requests_during_rotations_lose_nothing(kind: str, tmp_path:
     race(MemoryStore() if kind == "memory" else FileStore(tmp_path / "sessions"))
 
 
+@pytest.mark.slow
 def test_1200_racing_requests_during_rotations_lose_nothing_on_redis(
     redis_server: Server | NamedServer,
 ) -> None:
@@ -696,20 +564,6 @@ def race(store: Store) -> None:
 def ask(site: Site, browser: Browser, path: str, work: Callable[[Session], Any]) -> Any:
     site.routes[path] = work
     return browser.get(path)
-
-
-def test_a_store_that_fails_at_the_forward_is_an_outage_and_not_a_lost_session() -> None:
-    store = FaultyStore(MemoryStore())
-    site, browser = started(store=store)
-    site.clock.advance(1)
-    store.fail("insert")
-
-    response = site.run(browser, put(b=2))
-
-    assert response.code == 503
-    assert response.set_cookie is None
-    store.recover()
-    assert site.run(browser, read).text == "{'a': 1}"
 
 
 def test_a_forward_made_under_a_secret_that_was_withdrawn_leads_nowhere() -> None:

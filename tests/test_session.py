@@ -23,7 +23,7 @@ from wsgi_sessions import (
     StoreError,
     TooManySessions,
 )
-from wsgi_sessions.record import Changes
+from wsgi_sessions.record import Changes, list_key
 from wsgi_sessions.stores import FileStore, MemoryStore
 from wsgi_sessions.testing import FaultyStore
 
@@ -332,7 +332,7 @@ class TestRegenerate:
             before = session.id, session.handle
             session.regenerate()
             assert session.id != before[0]
-            assert session.handle != before[1]
+            assert session.handle == before[1]
 
         site.run(browser, work)
 
@@ -533,7 +533,7 @@ class TestSaveAndReload:
 
         site.run(browser, lambda s: (s.regenerate(), s.update(b=2), s.save()))
 
-        assert dict(store.calls) == {"load": 1, "replace": 1}
+        assert dict(store.calls) == {"load": 1, "update": 1}
         assert site.run(browser, read).text == "{'a': 1, 'b': 2}"
 
     def test_live_objects_are_watched_on_after_a_save(self) -> None:
@@ -626,18 +626,19 @@ class TestTransaction:
         assert site.run(browser, work).text == "{'a': 5, 'pending': 1} 6"
         assert site.run(browser, read).text == "{'a': 6, 'pending': 1}"
 
-    def test_it_commits_only_what_it_changed(self) -> None:
+    def test_it_commits_what_is_pending_first(self) -> None:
         site, browser = started()
 
         def work(session: Session) -> None:
             session["pending"] = 1
             session.increment("n")
+            session["later"] = 1
             raise ZeroDivisionError
 
         with pytest.raises(ZeroDivisionError):
             site.run(browser, work)
 
-        assert site.run(browser, read).text == "{'a': 1, 'n': 1}"
+        assert site.run(browser, read).text == "{'a': 1, 'pending': 1, 'n': 1}"
 
     def test_it_is_run_again_when_another_request_was_faster(self) -> None:
         site, browser = started()
@@ -697,7 +698,7 @@ class TestTransaction:
 
         site.run(browser, lambda s: (s.increment("n"), s.regenerate()))
 
-        assert store.calls["replace"] == 1
+        assert store.calls["update"] == 2
         assert site.run(browser, read).text == "{'a': 1, 'n': 1}"
 
     def test_many_threads_count_exactly(self) -> None:
@@ -786,26 +787,17 @@ class TestRegistry:
             assert site.run(bob, lambda s: s.owner).text == "None"
         assert site.run(admin, lambda s: s.owner).text == "admin"
 
-    def test_a_spared_session_may_change_meanwhile_but_not_without_end(self) -> None:
-        for writes, fails in ((1, False), (1000, True)):
-            site = Site(store=(store := FaultyStore(MemoryStore())))
-            browser = site.browser()
-            site.run(browser, lambda s: s.login("bob"))
-            handle = site.run(browser, lambda s: s.handle).text
-            left = iter(range(writes))
+    def test_a_spared_session_may_change_meanwhile(self) -> None:
+        site = Site(store=(store := FaultyStore(MemoryStore())))
+        browser = site.browser()
+        site.run(browser, lambda s: s.login("bob"))
+        handle = site.run(browser, lambda s: s.handle).text
+        store.before("load", lambda *a, **k: store.store.update(handle, Changes(set={"a": b"1"})))
 
-            def another_request(*args: Any, **options: Any) -> None:
-                if next(left, None) is not None:
-                    store.store.update(handle, Changes(set={"a": b"1"}))
+        assert site.middleware.registry.revoke_all("bob", except_=handle) == 0
+        site.run(browser, lambda s: s.regenerate())
 
-            store.before("update", another_request)
-            if fails:
-                with pytest.raises(StoreError, match="too fast"):
-                    site.middleware.registry.revoke_all("bob", except_=handle)
-            else:
-                site.middleware.registry.revoke_all("bob", except_=handle)
-                site.run(browser, lambda s: s.regenerate())
-                assert site.run(browser, lambda s: s.owner).text == "bob"
+        assert site.run(browser, lambda s: s.owner).text == "bob"
 
     def test_a_login_at_its_limit_survives_signing_out_everywhere_else(self) -> None:
         site = Site(max_per_owner=2)
@@ -831,61 +823,75 @@ class TestRegistry:
         site.run(first, lambda s: (s.login("bob"), registry.revoke_all("bob", except_=s)))
         assert site.run(first, lambda s: s.owner).text == "bob"
 
-    def test_a_login_that_races_with_revoke_all_is_revoked_by_it(self) -> None:
+    @pytest.mark.parametrize("call", range(3))
+    def test_a_login_that_races_with_revoke_all_is_revoked_by_it_or_comes_later(
+        self, call: int
+    ) -> None:
         site = Site(store=(store := FaultyStore(MemoryStore())))
         registry = site.middleware.registry
         browser = site.browser()
-        for operation in ("add_owned", "insert", "generation"):
-            site = Site(store=(store := FaultyStore(MemoryStore())))
-            registry = site.middleware.registry
-            browser = site.browser()
-            once = iter([lambda: registry.revoke_all("bob")])
-            if operation == "add_owned":
-                store.after(operation, lambda *a, **k: next(once, lambda: None)())
-            else:
-                store.before(operation, lambda *a, **k: next(once, lambda: None)())
+        once = iter([lambda: None] * call + [lambda: registry.revoke_all("bob")])
 
-            response = site.run(browser, lambda s: s.login("bob"))
+        def between(*args: Any, **options: Any) -> None:
+            next(once, lambda: None)()
 
-            assert response.set_cookie is None, operation
-            assert list(store.keys()) == [], operation
-            assert "revoked" in site.kinds
+        for operation in ("insert", "load"):
+            store.before(operation, between)
 
-    def test_a_new_id_is_no_way_round_a_revocation(self) -> None:
-        for work in (lambda s: s.regenerate(), lambda s: s.get("a")):
-            site = Site(rotate_after=50, store=(store := FaultyStore(MemoryStore())))
-            registry = site.middleware.registry
-            browser = site.browser()
-            site.run(browser, lambda s: s.login("bob"))
-            site.clock.advance(51)
-            once = iter([lambda: registry.revoke_all("bob")])
-            store.after("replace", lambda *a, once=once, **k: next(once, lambda: None)())
+        response = site.run(browser, lambda s: s.login("bob"))
 
-            response = site.run(browser, work)
+        listed = [info.handle for info in registry.sessions("bob")]
+        lives = site.run(browser, lambda s: s.owner).text == "bob"
+        assert (response.set_cookie is not None) is lives is bool(listed)
+        assert bool(list(store.keys())) is lives
+        assert lives is (call == 0)
+        assert ("revoked" in site.kinds) is not lives
 
-            assert response.set_cookie is None
-            assert registry.count("bob") == 0
-            assert site.run(browser, lambda s: s.owner).text == "None"
+    @pytest.mark.parametrize("work", [lambda s: s.regenerate(), lambda s: s.get("a")])
+    def test_a_new_id_is_no_way_round_a_revocation(self, work: Callable[[Session], Any]) -> None:
+        site = Site(rotate_after=50, store=(store := FaultyStore(MemoryStore())))
+        registry = site.middleware.registry
+        browser = site.browser()
+        site.run(browser, lambda s: s.login("bob"))
+        site.clock.advance(51)
+        once = iter([lambda: registry.revoke_all("bob")])
+        store.before("update", lambda *a, **k: next(once, lambda: None)())
+
+        response = site.run(browser, work)
+
+        assert response.set_cookie is None
+        assert registry.count("bob") == 0
+        assert site.run(browser, lambda s: s.owner).text == "None"
 
     def test_a_revoke_all_that_broke_off_is_finished_by_listing(self) -> None:
         site = Site(store=(store := FaultyStore(MemoryStore())))
+        registry = site.middleware.registry
         browser = site.browser()
         site.run(browser, lambda s: s.login("bob"))
-        store.next_generation("bob")
-
-        assert site.middleware.registry.sessions("bob") == []
-        assert site.run(browser, lambda s: s.owner).text == "None"
-
-    def test_listing_heals_the_index_but_leaves_young_entries_alone(self) -> None:
-        site = Site()
-        site.store.add_owned("bob", "a" * 64, site.clock.now + 999)
-        registry = site.middleware.registry
+        store.fail("delete")
+        with pytest.raises(StoreError):
+            registry.revoke_all("bob")
+        store.recover()
 
         assert registry.sessions("bob") == []
-        assert set(site.store.owned_by("bob")) == {"a" * 64}
+        assert site.run(browser, lambda s: s.owner).text == "None"
+        assert list(store.keys()) == []
+
+    def test_listing_heals_the_list_but_leaves_young_entries_alone(self) -> None:
+        site = Site(store=(store := FaultyStore(MemoryStore())))
+        registry = site.middleware.registry
+        browser = site.browser()
+        # The list of the login is written, its record isn't.
+        failing = iter([lambda: None, lambda: store.fail("insert")])
+        store.before("insert", lambda *a, **k: next(failing, lambda: None)())
+        assert site.run(browser, lambda s: s.login("bob")).code == 503
+        store.recover()
+
+        assert registry.sessions("bob") == []
+        assert list(store.keys()) == [list_key("bob")]
         site.clock.advance(60)
         assert registry.sessions("bob") == []
-        assert set(site.store.owned_by("bob")) == set()
+        assert list(store.keys()) == []
 
 
 class TestDamage:
@@ -939,12 +945,14 @@ class TestDamage:
         def work(session: Session) -> None:
             session.get("a")
             store.fail("load")
+            session["b"] = 2
             with pytest.raises(StoreError):
                 session.reload()
-            session.get("a")
+            store.recover()
+            assert dict(session) == {"a": 1, "b": 2}
+            session.reload()
 
-        assert site.run(browser, work).code == 503
-        store.recover()
+        assert site.run(browser, work).code == 200
         assert site.run(browser, read).text == "{'a': 1}"
 
 

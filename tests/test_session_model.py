@@ -17,7 +17,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from effort import effort
 from wsgi import Browser, Handler, Response
 from wsgi_sessions import Lifetime, Session, SessionMiddleware
-from wsgi_sessions.crypto.signing import key_of
+from records import key_of
 from wsgi_sessions.stores import MemoryStore
 from wsgi_sessions.testing import FakeClock
 

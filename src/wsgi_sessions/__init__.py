@@ -8,8 +8,8 @@ Stores are in `wsgi_sessions.stores`, Flask's integration in `wsgi_sessions.flas
 tests in `wsgi_sessions.testing`.
 """
 
-from .data.codec import JSONCodec
 from .cookie import Cookie
+from .data.codec import JSONCodec
 from .errors import (
     ConfigurationError,
     SessionCommitted,

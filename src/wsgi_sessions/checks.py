@@ -10,8 +10,8 @@ from typing import Any, cast
 
 from .data.codec import Codec, JSONCodec
 from .errors import ConfigurationError
-from .stores.encrypted import SealedStore, check_keys
 from .stores import MemoryStore, Store, store_from_url
+from .stores.encrypted import EncryptedStore, check_keys
 
 DEFAULT_KEY = "wsgi_sessions.session"
 LABEL_PARTS = ("ip", "user_agent")
@@ -119,4 +119,4 @@ def sealed(store: Store, keys: Any, *, migrate: bool) -> Store:
                 " give them, or leave encryption_migrate out"
             )
         return store
-    return SealedStore(store, check_keys(keys), migrate=migrate)
+    return EncryptedStore(store, check_keys(keys), migrate=migrate)

@@ -2,8 +2,8 @@
 
 Good for small sessions on many servers without a shared store. What it can't do is inherent: end a
 session that somebody has a copy of, order concurrent requests, list a user's sessions. This module
-has the setting, and seals and opens records; the engine works on them as on any other store,
-through a MemoryStore that lives as long as the request.
+has the setting, and seals and opens records; what is sealed is decided by the engine, by the same
+table as for every store.
 """
 
 from __future__ import annotations
@@ -14,23 +14,24 @@ import hmac
 import re
 import struct
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from collections.abc import Collection, Iterator, Mapping
-from typing import ClassVar, NamedTuple, NoReturn
+from collections.abc import Iterator
+from typing import NamedTuple, NoReturn
 
 from itsdangerous import Signer
 
 from ._options import check_flag, checked_options
-from .crypto.encryption import Sealer
 from .cookie import MAX_BYTES
-from .errors import SessionTooLarge, UnsupportedByStore
-from .record import Changes, OwnedEntry, Record, UpdateResult
+from .crypto.encryption import Sealer
+from .crypto.session_id import is_id
 from .crypto.signing import derive_key
+from .errors import SessionTooLarge, UnsupportedByStore
+from .record import Changes, Record, UpdateResult
 from .stores.base import Store
 
 _SIGNED = "s1."
 _ENCRYPTED = "e1."
 _FORM = re.compile(r"(?:s1\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]{43}|e1\.[A-Za-z0-9_-]+)")
-_HEAD = struct.Struct(">ddQBHH")
+_HEAD = struct.Struct(">ddQQBHH")
 _LENGTHS = struct.Struct(">HI")
 
 
@@ -47,8 +48,6 @@ class ClientSideStore(Store):
     the server to know its sessions raises UnsupportedByStore.
     """
 
-    shared: ClassVar[bool] = False
-
     def __init__(self, *, encrypt: bool = True) -> None:
         super().__init__()
         check_flag("ClientSideStore", "encrypt", encrypt)
@@ -63,13 +62,15 @@ class ClientSideStore(Store):
     def insert(self, key: str, record: Record) -> bool:
         _refuse("insert")
 
-    def update(self, key: str, changes: Changes, *, if_version: int | None = None) -> UpdateResult:
-        _refuse("update by key")
-
-    def replace(
-        self, old_key: str, new_key: str, record: Record, *, if_version: int | None = None
+    def update(
+        self,
+        key: str,
+        changes: Changes,
+        *,
+        if_epoch: int | None = None,
+        if_version: int | None = None,
     ) -> UpdateResult:
-        _refuse("replace by key")
+        _refuse("update by key")
 
     def delete(self, key: str, *, if_version: int | None = None) -> bool:
         _refuse("delete by key")
@@ -90,21 +91,6 @@ class ClientSideStore(Store):
     def close(self) -> None:
         """There is nothing open."""
 
-    def add_owned(self, owner: str, key: str, expires_at: float) -> int:
-        _refuse("list a user's sessions")
-
-    def owned_by(self, owner: str) -> Mapping[str, OwnedEntry]:
-        _refuse("list a user's sessions")
-
-    def remove_owned(self, owner: str, keys: Collection[str]) -> None:
-        _refuse("list a user's sessions")
-
-    def generation(self, owner: str) -> int:
-        _refuse("revoke a user's sessions")
-
-    def next_generation(self, owner: str) -> int:
-        _refuse("revoke a user's sessions")
-
 
 def _refuse(what: str) -> NoReturn:
     raise UnsupportedByStore(
@@ -113,7 +99,7 @@ def _refuse(what: str) -> NoReturn:
     )
 
 
-class Opened(NamedTuple):
+class UnsealedToken(NamedTuple):
     """A session that a client brought."""
 
     session_id: str
@@ -121,7 +107,7 @@ class Opened(NamedTuple):
     old_secret: bool
 
     def __repr__(self) -> str:
-        return f"Opened({self.record!r}, old_secret={self.old_secret})"
+        return f"UnsealedToken({self.record!r}, old_secret={self.old_secret})"
 
 
 class ClientSeal:
@@ -160,7 +146,7 @@ class ClientSeal:
             )
         return value
 
-    def open(self, value: str, purpose: str) -> Opened | None:
+    def open(self, value: str, purpose: str) -> UnsealedToken | None:
         """The session in this value, or None if it isn't one that we sealed for this purpose."""
         if len(value) > MAX_BYTES or not _FORM.fullmatch(value):
             return None
@@ -171,7 +157,7 @@ class ClientSeal:
             return None
         packed, index = opened
         try:
-            return Opened(*_unpack(packed), old_secret=index > 0)
+            return UnsealedToken(*_unpack(packed), old_secret=index > 0)
         except (struct.error, UnicodeDecodeError, ValueError):
             return None
 
@@ -221,6 +207,7 @@ def _pack(session_id: str, record: Record) -> bytes:
         record.used_at,
         record.expires_at,
         record.version,
+        record.epoch,
         len(session_id),
         len(owner),
         len(record.notes),
@@ -233,7 +220,7 @@ def _pack(session_id: str, record: Record) -> bytes:
 
 
 def _unpack(packed: bytes) -> tuple[str, Record]:
-    used_at, expires_at, version, *lengths = _HEAD.unpack_from(packed)
+    used_at, expires_at, version, epoch, *lengths = _HEAD.unpack_from(packed)
     at = _HEAD.size
     parts: list[bytes] = []
     for length in lengths:
@@ -247,7 +234,9 @@ def _unpack(packed: bytes) -> tuple[str, Record]:
         at += name_length
         fields[name] = packed[at : at + length]
         at += length
-    if at != len(packed):
+    session_id = parts[0].decode("ascii")
+    if at != len(packed) or not is_id(session_id):
         raise ValueError("truncated")
     owner = parts[1].decode("utf-8") or None
-    return parts[0].decode("ascii"), Record(fields, parts[2], used_at, expires_at, version, owner)
+    record = Record(fields, parts[2], used_at, expires_at, version, epoch, owner)
+    return session_id, record

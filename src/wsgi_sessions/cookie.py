@@ -9,11 +9,13 @@ cookie's value means is not known here.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from functools import lru_cache
+from typing import Literal, NamedTuple, cast
 from urllib.parse import unquote
 
-from werkzeug.http import dump_cookie
+from werkzeug.http import dump_cookie, http_date
 
 from ._options import check_flag, checked_options
 from .errors import ConfigurationError
@@ -157,22 +159,91 @@ def _check_domain(domain: str) -> None:
         )
 
 
-def find_values(header: str, name: str) -> list[str]:
-    """The values of the cookies of exactly this name, in the order sent, at most eight of them.
+class Candidates(NamedTuple):
+    """The values that came under our name: whether one of them is a token is yet to be seen."""
 
-    The name is compared byte by byte, only SP and HTAB are trimmed, nothing is decoded and ``;``
-    is the only separator (RFC 6265bis section 5.6; anything more lenient lets a sibling site
-    forge a ``__Host-`` name). At most 16 KiB are looked at.
+    values: tuple[str, ...]
+    """In the order sent, at most eight."""
+    after_comma: bool
+    """Whether they were found only because a comma was taken for a separator, too: something joined
+    several Cookie lines the wrong way, and the log should say so once."""
+    beyond: str | None
+    """Why our cookie may be among what wasn't read, in words for an event; None: everything was."""
+
+    def __repr__(self) -> str:
+        # The values may be tokens, and tools that report errors show what local names hold.
+        return (
+            f"<Candidates: {len(self.values)}, after_comma={self.after_comma},"
+            f" beyond={self.beyond!r}>"
+        )
+
+
+# The generated __new__ would take as long as finding a value does.
+_new_candidates = cast(
+    "Callable[[type[Candidates], tuple[object, ...]], Candidates]",
+    tuple.__new__,  # pyright: ignore[reportUnknownMemberType] # any tuple's
+)
+_NO_CANDIDATES = Candidates((), False, None)
+
+
+def find_candidates(header: str, name: str) -> Candidates:
+    """The values of the cookies of exactly this name in a Cookie header.
+
+    The name is compared byte by byte, only SP and HTAB are trimmed, nothing is decoded, a value may
+    stand in one pair of double quotes (RFC 6265 section 4.1.1; Java's CookieManager writes it so),
+    and ``;`` is the only separator (RFC 6265bis section 5.6). Only where that finds nothing of use
+    a comma separates, too: HTTP/2 allows several Cookie lines, and some servers join them by comma.
+    Never so for a name with a prefix, which anything more lenient would let a sibling site forge.
+
+    At most 16 KiB and eight values are looked at.
     """
-    found: list[str] = []
     if name not in header:
-        return found
-    for pair in header[:MAX_HEADER].split(";"):
+        return _NO_CANDIDATES
+    if len(header) > MAX_HEADER:
+        return _within_reach(header, name)
+    found = _values(header, name)
+    if "," in header and all("," in value for value in found) and _prefix(name) is None:
+        found_after_comma = _values(header.replace(",", ";"), name)
+        if found_after_comma:
+            return _at_most_eight(found_after_comma, name, after_comma=True)
+    if len(found) > MAX_CANDIDATES:
+        return _at_most_eight(found, name, after_comma=False)
+    return _new_candidates(Candidates, (tuple(found), False, None))
+
+
+def _values(header: str, name: str) -> list[str]:
+    found: list[str] = []
+    for pair in header.split(";"):
         if name in pair:
             before, equals, value = pair.partition("=")
             if equals and before.strip(_BLANKS) == name:
-                found.append(value.strip(_BLANKS))
-    return found[:MAX_CANDIDATES]
+                value = value.strip(_BLANKS)
+                if '"' in value and value[0] == value[-1] == '"' != value:
+                    value = value[1:-1]
+                found.append(value)
+    return found
+
+
+def _at_most_eight(found: list[str], name: str, *, after_comma: bool) -> Candidates:
+    beyond = None
+    if len(found) > MAX_CANDIDATES:
+        beyond = (
+            f"{len(found)} cookies are called {name!r}; only the first {MAX_CANDIDATES} are looked"
+            " at"
+        )
+    return Candidates(tuple(found[:MAX_CANDIDATES]), after_comma, beyond)
+
+
+def _within_reach(header: str, name: str) -> Candidates:
+    """The candidates in the part of a long header that is read: whole cookies only."""
+    whole = header[: MAX_HEADER + 1].rpartition(";")[0]
+    candidates = find_candidates(whole, name)
+    if name not in header[len(whole) :]:
+        return candidates
+    return candidates._replace(
+        beyond=f"the Cookie header has {len(header)} characters; only the first {MAX_HEADER} are"
+        " read"
+    )
 
 
 def path_matches(cookie_path: str, request_path: str) -> bool:
@@ -205,14 +276,29 @@ class CookieWriter:
             for attributes in self._attributes
         )
 
-    def set(self, token: str, *, secure: bool, max_age: int | None) -> str:
-        """The value that sets the cookie; ``max_age`` in seconds, None until the browser ends."""
-        life = "" if max_age is None else f"; Max-Age={min(max_age, MAX_AGE)}"
+    def set(self, token: str, *, secure: bool, max_age: int | None, now: float) -> str:
+        """The value that sets the cookie.
+
+        Args:
+            token: the cookie's value.
+            secure: whether the request is secure.
+            max_age: seconds; None: until the browser ends.
+            now: UNIX seconds.
+        """
+        life = "" if max_age is None else _life(min(max_age, MAX_AGE), int(now))
         return f"{self._start}{token}{life}{self._attributes[secure]}"
 
     def expire(self, *, secure: bool) -> str:
         """The value that removes the cookie from the browser."""
         return self._expiring[secure]
+
+
+@lru_cache(maxsize=64)
+def _life(max_age: int, now: int) -> str:
+    # Max-Age wins (RFC 6265 section 5.3), so a client's clock that is wrong does no harm. Expires
+    # is for those that don't know it, and for Java's CookieManager, which takes a cookie without it
+    # for one of RFC 2965 and sends that back in another form.
+    return f"; Expires={http_date(now + max_age)}; Max-Age={max_age}"
 
 
 def _attributes(cookie: Cookie, *, secure: bool) -> str:

@@ -32,6 +32,7 @@ _LEVELS = {
     "write_after_end": logging.INFO,
     "bad_signature": logging.WARNING,
     "cookie_conflict": logging.WARNING,
+    "cookie_not_found": logging.WARNING,
     "retired_id_used": logging.WARNING,
     "corrupt_record": logging.WARNING,
     "insecure": logging.WARNING,

@@ -18,16 +18,16 @@ from flask.sessions import NullSession, SessionInterface, SessionMixin
 from markupsafe import Markup
 
 from ._options import check_flag, closest
-from .data.codec import MAX_DEPTH, Codec, CorruptField, JSONCodec, UnstorableValue
 from .cookie import Cookie
+from .crypto.signing import Secrets
+from .data.codec import MAX_DEPTH, Codec, CorruptField, JSONCodec, UnstorableValue
 from .errors import ConfigurationError, StoreError
 from .http.exchange import OnStoreError, close
 from .lifetime import Lifetime
 from .middleware import CookieChoice, Listener, SessionMiddleware
 from .proxies import TrustedProxies
 from .registry import SessionRegistry
-from .session import Session, visit_of
-from .crypto.signing import Secrets
+from .session import Session, state_of
 from .stores.base import Store
 
 if TYPE_CHECKING:
@@ -440,9 +440,9 @@ class _Interface(SessionInterface):
 
 def _resend_permanent(session: FlaskSession) -> None:
     # SESSION_REFRESH_EACH_REQUEST; but only where the session was used.
-    visit = visit_of(session)
-    if visit is not None and visit.error is None and visit.notes.persistent:
-        visit.cookie_stale = True
+    state = state_of(session)
+    if state is not None and state.error is None and state.notes.persistent:
+        state.stale_token = True
 
 
 def _remember_store_error(sender: Flask, exception: BaseException, **_: object) -> None:

@@ -27,14 +27,19 @@ from .checks import (
     check_when_full,
     sealed,
 )
-from .data.codec import Codec
+from .client_side import ClientSeal
 from .cookie import Cookie, path_matches, wsgi_path
-from .engine import Engine, Settings
+from .crypto.session_id import IDFactory, Rotation, new_id
+from .crypto.signing import Secrets, check_secrets
+from .data.codec import Codec
+from .engine import Engine, EngineSettings, Response
+from .engine.engine import IsPassive
+from .engine.owners import Limits
 from .errors import ConfigurationError, StoreError
 from .events import EventSink, SessionEvent, as_listeners
-from .http.exchange import Exchange, ExcInfo, Manner, OnStoreError, answer_503
+from .http.exchange import AnswerSettings, Exchange, ExcInfo, OnStoreError, answer_503
+from .http.transport import CookieTransport, Header, HeaderTransport, Transport, check_header_name
 from .lifetime import Lifetime
-from .owners import Limits
 from .proxies import (
     CLIENT_KEY,
     TrustedProxies,
@@ -42,13 +47,10 @@ from .proxies import (
     read_own,
     rewrite_environ,
 )
+from .proxies.advice import PROXY_FIX_KEY, ProxyAdvice
 from .registry import SessionRegistry
-from .rotation import Rotation
-from .session import Phase, Session, transport_of
-from .crypto.signing import Secrets, check_secrets, new_id
+from .session import Phase, Session, enter_phase, is_over, state_of, transport_of
 from .stores import ClientSideStore, Store
-from .client_side import ClientSeal
-from .http.transport import CookieTransport, Header, HeaderTransport, Transport, check_header_name
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
@@ -96,6 +98,8 @@ class SessionMiddleware:
             clients that have no cookies.
         encryption_keys: keys of 32 bytes each, newest first; what the store keeps is encrypted.
         encryption_migrate: True: plain records are still read, and encrypted at the next write.
+        passive: tells of an environ whether that request doesn't count as use: polling, prefetch,
+            background work.
         on_event: called with every SessionEvent; one function or a list of them.
         on_store_error: answers when the store fails and the app doesn't handle it: called with
             environ, start_response and the StoreError, returns the body. None answers 503.
@@ -136,6 +140,7 @@ class SessionMiddleware:
         token_header: str | None = None,
         encryption_keys: Sequence[bytes] = (),
         encryption_migrate: bool = False,
+        passive: IsPassive | None = None,
         on_event: Listener | Sequence[Listener] | None = None,
         on_store_error: OnStoreError | None = None,
         environ_key: str = DEFAULT_KEY,
@@ -152,6 +157,7 @@ class SessionMiddleware:
             ("id_factory", id_factory),
             ("clock", clock),
             ("on_store_error", on_store_error),
+            ("passive", passive),
         ):
             if function is not None:
                 check_callable(name, function)
@@ -168,9 +174,8 @@ class SessionMiddleware:
         self._proxies = as_trusted_proxies(trusted_proxies)
         self._resolves = self._proxies != TrustedProxies()
         own_clock = clock or _now
-        if clock is not None and hasattr(self.store, "clock"):
-            self.store.clock = clock
         self._events = EventSink(as_listeners(on_event), own_clock)
+        self._proxy_advice = ProxyAdvice(self._events, self._proxies)
         limits = Limits(lifetime.idle_seconds, lifetime.absolute_seconds)
         seal = (
             ClientSeal(secrets, encrypt=self.store.encrypt)
@@ -187,19 +192,19 @@ class SessionMiddleware:
         working_store = sealed(self.store, encryption_keys, migrate=encryption_migrate)
         if hasattr(working_store, "subscribe"):
             working_store.subscribe(self._on_store_notice)
-        self._settings = Settings(
+        self._settings = EngineSettings(
             store=working_store,
             seal=seal,
             codec=check_codec(codec),
             limits=limits,
             clock=own_clock,
-            id_factory=id_factory or new_id,
+            ids=IDFactory(id_factory or new_id),
             events=self._events,
             touch_interval=seconds(
                 "SessionMiddleware", "touch_interval", touch_interval, zero=True
             ),
             rotate_after=rotation_seconds,
-            rotation=None if rotate_after is None else Rotation(secrets),
+            rotation=Rotation(secrets),
             max_bytes=check_count("max_bytes", max_bytes),
             max_per_owner=(
                 None if max_per_owner is None else check_count("max_per_owner", max_per_owner)
@@ -209,14 +214,14 @@ class SessionMiddleware:
             save_uninitialized=save_uninitialized,
             rolling=rolling,
         )
-        self._engine = Engine(self._settings)
+        self._engine = Engine(self._settings, passive)
         self.registry = SessionRegistry(
             working_store, clock=own_clock, limits=limits, events=self._events
         )
         self._secret_count = len(secrets)
         header = check_header_name(token_header)
         self._header_transport = None if header is None else HeaderTransport(header, secrets)
-        self._manner = Manner(
+        self._answers = AnswerSettings(
             engine=self._engine,
             events=self._events,
             vary=("Cookie",) if header is None else (header, "Cookie"),
@@ -252,13 +257,13 @@ class SessionMiddleware:
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         key = self._environ_key
-        if key in environ:
+        if key in environ and not is_over(environ[key]):
             return self.app(environ, start_response)
         transport = self._enter(environ)
         if transport is None:
             return self.app(environ, start_response)
         session = environ[key] = self._session_class(self._engine, environ, transport)
-        exchange = Exchange(self._manner, environ, start_response, session, transport)
+        exchange = Exchange(self._answers, environ, start_response, session, transport)
         try:
             body = self.app(environ, exchange.start_response)
         except StoreError as error:
@@ -267,6 +272,8 @@ class SessionMiddleware:
         except BaseException:
             exchange.abandon()
             raise
+        if PROXY_FIX_KEY in environ:
+            self._proxy_advice.look_back(environ, environ[CLIENT_KEY])
         return exchange.answer(body)
 
     def open_session(self, environ: WSGIEnvironment) -> Session | None:
@@ -278,7 +285,7 @@ class SessionMiddleware:
             None where the cookie's path doesn't cover the environ's.
         """
         key = self._environ_key
-        if key not in environ:
+        if key not in environ or is_over(environ[key]):
             transport = self._enter(environ)
             if transport is None:
                 return None
@@ -308,19 +315,33 @@ class SessionMiddleware:
             finished.extend(headers)
             return bytes  # there is no body to write
 
-        exchange = Exchange(self._manner, environ, start_response, session, transport_of(session))
+        exchange = Exchange(self._answers, environ, start_response, session, transport_of(session))
         exchange.start_response(status, list(headers))
         exchange.begin(Phase.OVER)
         return finished
 
+    def discard_session(self, environ: WSGIEnvironment) -> None:
+        """Give up what `open_session` opened: nothing of it is kept but what was saved already.
+
+        Raises:
+            LookupError: no session was opened.
+        """
+        session = get_session(environ, self._environ_key)
+        state = state_of(session)
+        if state is not None:
+            self._engine.commit(state, Response(failed=True, headers_sent=True))
+        enter_phase(session, Phase.OVER)
+
     def _enter(self, environ: WSGIEnvironment) -> Transport | None:
         """Who asks, and how its token travels; None where the cookie's path isn't this one's."""
         if self._resolves:
-            rewrite_environ(environ, self._proxies)
+            client = rewrite_environ(environ, self._proxies)
+            if not self._proxy_advice.settled:
+                self._proxy_advice.look(environ, client)
         elif CLIENT_KEY not in environ:
-            environ[CLIENT_KEY] = read_own(environ)
+            client = environ[CLIENT_KEY] = read_own(environ)
             if "HTTP_X_FORWARDED_PROTO" in environ:
-                self._explain_proxy(environ)
+                self._proxy_advice.look(environ, client)
         if self._warn_processes and environ.get("wsgi.multiprocess"):
             self._explain_processes()
         site = self._site if self._choose is None else self._choose(self._chosen_cookie(environ))
@@ -328,7 +349,11 @@ class SessionMiddleware:
         header = self._header_transport
         if header is not None and header.environ_key in environ:
             transport = header
-        elif not site.everywhere and not site.covers(environ):
+        elif not (
+            site.everywhere
+            or site.covers(environ)
+            or self._engine.is_presented(environ, transport)
+        ):
             return None
         return transport
 
@@ -339,16 +364,6 @@ class SessionMiddleware:
                 f"SessionMiddleware: the cookie function gave {cookie!r}; return a Cookie"
             )
         return cookie
-
-    def _explain_proxy(self, environ: WSGIEnvironment) -> None:
-        if "https" in str(environ["HTTP_X_FORWARDED_PROTO"]).lower():
-            self._events.explain(
-                "untrusted-proxy",
-                "A request has X-Forwarded-Proto: https, but trusted_proxies is 0, so it counts as"
-                " plain http. If a proxy of yours set that header, set trusted_proxies to the"
-                " number of proxies in front of the app (mount ProxyProbe to find it).",
-                per_process=True,
-            )
 
     def _explain_processes(self) -> None:
         self._warn_processes = False
@@ -374,7 +389,7 @@ class SessionMiddleware:
             "lifetime": f"idle {self._lifetime.idle}, absolute {self._lifetime.absolute}",
             "touch_interval": f"{settings.touch_interval:g} s",
             "rotate_after": (
-                "never" if settings.rotation is None else f"{settings.rotate_after:g} s"
+                "never" if math.isinf(settings.rotate_after) else f"{settings.rotate_after:g} s"
             ),
             "trusted_proxies": repr(self._proxies),
             "token_header": repr(
@@ -392,7 +407,7 @@ class SessionMiddleware:
             "label": ", ".join(sorted(settings.label)) or "nothing",
             "save_uninitialized": str(settings.save_uninitialized),
             "rolling": str(settings.rolling),
-            "save_on_error": str(self._manner.save_on_error),
+            "save_on_error": str(self._answers.save_on_error),
             "codec": type(settings.codec).__name__,
             "environ_key": repr(self._environ_key),
         }

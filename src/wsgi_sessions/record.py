@@ -7,6 +7,7 @@ deciding about them the engine's.
 from __future__ import annotations
 
 import enum
+import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -125,6 +126,15 @@ def apply_changes(fields: Mapping[str, bytes], changes: Changes) -> dict[str, by
     }
     after.update(changes.set)
     return after
+
+
+def list_key(owner: str) -> str:
+    """The store key of the record that lists an owner's sessions.
+
+    No session's selector hashes to it, and it doesn't show the owner.
+    """
+    hashed = hashlib.sha256(owner.encode("utf-8")).hexdigest()
+    return hashlib.sha256(f"owner:{hashed}".encode("ascii")).hexdigest()
 
 
 def _names(fields: Mapping[str, bytes]) -> str:

@@ -1,7 +1,7 @@
 """SessionRegistry: see and end the sessions of a user, from anywhere that reaches the store.
 
 Ending is complete: a login that races with `revoke_all` either happened after it, or is revoked by
-it. The index that this goes by, and how it is healed, is in owners.
+it. The lists that this goes by, and how they are healed, are in engine.owners.
 """
 
 from __future__ import annotations
@@ -11,16 +11,11 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from .errors import StoreError, UnsupportedByStore
+from .engine.owners import Limits, LiveSession, OwnerLists, is_readable, live_session
 from .events import EventSink
-from .lifecycle import deadline_of
-from .data.notes import dump_notes
-from .owners import Limits, Live, load_live, owned
-from .record import Changes, UpdateResult, is_key
-from .session import Session, visit_of
+from .record import is_key
+from .session import Session
 from .stores.base import Store
-
-_ATTEMPTS = 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,149 +54,115 @@ class SessionRegistry:
         limits: Limits | None = None,
         events: EventSink | None = None,
     ) -> None:
-        self._shared_store = store
-        self._clock = time.time if clock is None else clock
+        self._store = store
+        self._clock = _now if clock is None else clock
         self._limits = Limits() if limits is None else limits
         self._events = events
-
-    @property
-    def _store(self) -> Store:
-        if not getattr(self._shared_store, "shared", True):
-            raise UnsupportedByStore(
-                "the sessions live with the clients, so the server can neither list nor end them;"
-                " use a store on the server"
-            )
-        return self._shared_store
+        self._owners = OwnerLists(store, self._limits, self._clock)
 
     def sessions(self, owner: str) -> list[SessionInfo]:
         """The owner's live sessions, newest use first."""
-        live = owned(self._store, owner, self._limits, self._clock()).live
+        live = self._owners.list_and_heal(owner).live
         live.sort(key=lambda session: session.record.used_at, reverse=True)
-        return [self._info(session) for session in live]
+        return [_info(session) for session in live]
 
     def count(self, owner: str) -> int:
         """How many live sessions the owner has."""
-        return len(owned(self._store, owner, self._limits, self._clock()).live)
+        return len(self._owners.list_and_heal(owner).live)
 
     def get(self, handle: str) -> SessionInfo | None:
         """The live session of this handle, or None."""
         session = self._live(handle)
-        return None if session is None else self._info(session)
+        return None if session is None else _info(session)
 
     def __iter__(self) -> Iterator[str]:
         """The handles of all live sessions, in no order. Reads every record."""
-        return (key for key in self._store.keys() if self._live(key) is not None)  # noqa: SIM118 # a store is no mapping
+        return (key for key in self._store.keys() if self._live(key) is not None)  # noqa: SIM118 # a store is not a mapping
 
     def revoke(self, handle: str) -> bool:
         """End the session of this handle. False if there is no such live one."""
-        session = self._live(handle)
-        if session is None or not self._store.delete(handle):
+        record = self._store.load(handle) if is_key(handle) else None
+        if record is None or record.is_owner_list:
             return False
-        if session.record.owner is not None:
-            self._store.remove_owned(session.record.owner, [handle])
-        self._report(handle, session.record.owner)
+        live = live_session(handle, record, self._limits, self._clock())
+        if live is None and is_readable(record):
+            return False
+        # One that can't be read here, for want of the key that it is encrypted under, may be ended.
+        if not self._store.delete(handle):
+            return False
+        if live is not None and record.owner is not None:
+            self._owners.take_out(record.owner, [handle])
+        self._report(handle, None if live is None else record.owner)
         return True
 
     def revoke_all(self, owner: str, *, except_: Session | str | None = None) -> int:
         """End all sessions of the owner; returns how many were live.
 
-        If it breaks off in the middle (StoreError), calling it again, or listing, finishes it.
+        A login that happens at the same time either comes after this, or is revoked by it. If it
+        breaks off in the middle (StoreError), calling it again, or listing, finishes it.
 
         Args:
             owner: the app's name for the user.
-            except_: a Session, or a handle, to spare: "sign out everywhere else". A session that
-                gets a new ID in this very request is spared under that, too. One that another
-                request rotates at this very moment may be ended with the rest: the safe side.
+            except_: a Session, or a handle, to spare: "sign out everywhere else".
         """
-        store, now = self._store, self._clock()
-        spared = _spared(except_)
-        generation = store.next_generation(owner)
-        entries = store.owned_by(owner)
-        for key in spared:
-            self._carry_over(key, owner, generation)
-        if isinstance(except_, Session):
-            _carry_over_visit(except_, owner, generation)
+        spared = except_ if isinstance(except_, str) or except_ is None else except_.handle
+        present = self._owners.read(owner)
+        if present is None:
+            return 0
+        found = {key: entry for key, entry in present.entries.items() if key != spared}
+        if not found:
+            return 0
+        self._owners.mark(owner, found)
         count = 0
-        # A login that learnt the new generation came after this, and its entry must stay: a session
-        # that isn't listed would outlive the next revoke_all.
-        gone = [
-            key
-            for key, entry in entries.items()
-            if key not in spared and entry.generation < generation
-        ]
-        for key in gone:
-            was_live = load_live(store, key, self._limits, now) is not None
-            if store.delete(key) and was_live:
+        for key in found:
+            ended = self._owners.delete_if_owned(key, owner)
+            if ended is None:
+                continue
+            if live_session(key, ended, self._limits, self._clock()) is not None:
                 count += 1
                 self._report(key, owner)
-        store.remove_owned(owner, gone)
+        # An entry that isn't marked any more was made by a login that came later.
+        self._owners.take_out(owner, found, unless=lambda _, entry: not entry.ending)
         return count
 
     def purge_expired(self) -> int:
-        """Remove what has expired from the store; returns how many records went."""
-        return self._store.purge_expired(self._clock())
+        """Remove what has expired, and what crashes left in owners' lists.
 
-    def _live(self, handle: str) -> Live | None:
-        if not is_key(handle):
-            return None
-        return load_live(self._store, handle, self._limits, self._clock())
-
-    def _info(self, session: Live) -> SessionInfo:
-        record, notes = session.record, session.notes
-        ends = deadline_of(record, notes, idle=self._limits.idle, absolute=self._limits.absolute)
-        return SessionInfo(
-            handle=session.key,
-            created_at=datetime.fromtimestamp(notes.created_at, UTC),
-            last_used_at=datetime.fromtimestamp(record.used_at, UTC),
-            expires_at=datetime.fromtimestamp(ends, UTC),
-            authenticated_at=(
-                None
-                if notes.authenticated_at is None
-                else datetime.fromtimestamp(notes.authenticated_at, UTC)
-            ),
-            label=dict(notes.label),
-            owner=record.owner,
-        )
-
-    def _carry_over(self, key: str, owner: str, generation: int) -> None:
-        """Have a spared session take over the new generation.
-
-        So that its next ID isn't taken for one that was revoked.
+        Returns:
+            how many records went.
         """
-        for _ in range(_ATTEMPTS):
-            session = load_live(self._store, key, self._limits, self._clock())
-            if session is None or session.record.owner != owner:
-                return
-            notes = session.notes._replace(generation=generation)
-            written = self._store.update(
-                key, Changes(notes=dump_notes(notes)), if_version=session.record.version
-            )
-            if written is not UpdateResult.CONFLICT:
-                return
-        raise StoreError("the spared session is being changed too fast", operation="update")
+        went = self._store.purge_expired(self._clock())
+        self._owners.heal_all()
+        return went
+
+    def _live(self, handle: str) -> LiveSession | None:
+        record = self._store.load(handle) if is_key(handle) else None
+        if record is None:
+            return None
+        return live_session(handle, record, self._limits, self._clock())
 
     def _report(self, handle: str, owner: str | None) -> None:
         if self._events is not None:
             self._events.emit("revoked", handle=handle, owner=owner)
 
 
-def _spared(except_: Session | str | None) -> set[str]:
-    """The store keys to spare: of the record that the request loaded, and of the one to come."""
-    if except_ is None:
-        return set()
-    if isinstance(except_, str):
-        return {except_}
-    spared = {except_.handle}
-    visit = visit_of(except_)
-    if visit is not None and visit.stored is not None:
-        spared.add(visit.stored.key)
-    return spared
+def _now() -> float:
+    # Looked up at each use, so that a test which replaces time.time is heard.
+    return time.time()
 
 
-def _carry_over_visit(session: Session, owner: str, generation: int) -> None:
-    visit = visit_of(session)
-    if visit is None or visit.owner != owner:
-        return
-    visit.notes = visit.notes._replace(generation=generation)
-    if visit.place is not None:
-        visit.place = (visit.place[0], generation)
+def _info(session: LiveSession) -> SessionInfo:
+    record, notes = session.record, session.notes
+    return SessionInfo(
+        handle=session.key,
+        created_at=datetime.fromtimestamp(notes.created_at, UTC),
+        last_used_at=datetime.fromtimestamp(record.used_at, UTC),
+        expires_at=datetime.fromtimestamp(session.deadline, UTC),
+        authenticated_at=(
+            None
+            if notes.authenticated_at is None
+            else datetime.fromtimestamp(notes.authenticated_at, UTC)
+        ),
+        label=dict(notes.label),
+        owner=record.owner,
+    )

@@ -1,14 +1,13 @@
-"""Session: the mapping that the app holds, and Visit: what one request knows of it.
+"""Session: the mapping that the app holds.
 
-A Session does nothing until it is touched; then the engine opens a Visit, and everything that
-needs a store, a clock or randomness is asked of the engine. This module checks arguments, keeps
-the mapping's manners and says no when it is too late for a change.
+A Session does nothing until it is touched; then the engine opens its state, and everything that
+needs a store, a clock or randomness is asked of the engine. This module implements the mapping,
+checks arguments, and rejects changes that come too late.
 """
 
 from __future__ import annotations
 
 import enum
-import math
 from collections.abc import (
     Callable,
     ItemsView,
@@ -20,25 +19,19 @@ from collections.abc import (
     ValuesView,
 )
 from datetime import UTC, datetime, timedelta
-from types import MappingProxyType
-from typing import Any, NoReturn, Protocol, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 from ._options import seconds
 from .data.codec import CorruptField
-from .errors import SessionCommitted, SessionEnded, StoreError
-from .data.fields import NOTHING, Fields
-from .lifecycle import Origin
-from .lifetime import Lifetime, from_seconds
-from .data.notes import MAX_LABEL_ENTRIES, MAX_LABEL_TEXT, Notes, is_label
-from .record import Record
-from .crypto.signing import Identity
-from .stores.base import Store
+from .engine import Engine, SessionState
+from .engine.state import checked_label
+from .errors import SessionCommitted, SessionEnded
 from .http.transport import Environ, Transport
+from .lifetime import Lifetime, from_seconds
 
 T = TypeVar("T")
 MAX_OWNER = 256
 _LET_GO: Environ = {}
-NO_CHANGES: Mapping[str, Any] = MappingProxyType({})
 
 
 class Phase(enum.Enum):
@@ -51,102 +44,6 @@ class Phase(enum.Enum):
     """The response is complete; nothing is saved any more."""
 
 
-class Visit:
-    """One request's knowledge of its session. Written by the engine, read by the Session.
-
-    What most requests don't change stands in the class, so that a visit begins with a few fields.
-    """
-
-    client_ip: str | None
-    """The client's address, as the trusted proxies tell it."""
-    user_agent: object
-    forwarded_proto: object
-    """The headers User-Agent and X-Forwarded-Proto as they came, or None."""
-    scheme: object
-    transport: Transport
-    tokens: list[str]
-    """What the client sent under our name, unchecked."""
-    store: Store
-    shared: bool
-    """Whether the store outlives the request; False where the data lives with the client."""
-    secure: bool
-    """Whether the request is secure, as far as the trusted proxies tell."""
-    error: StoreError | None = None
-    """Why the session could not be loaded, if it couldn't."""
-    origin: Origin = Origin.NEW
-    stored: Identity | None = None
-    """Under which ID the record is stored."""
-    identity: Identity | None = None
-    """The present ID: the stored one, or a new one; None until someone asks for it."""
-    record: Record | None = None
-    """The record as it was loaded."""
-    notes: Notes
-    """The notes as they would be saved."""
-    note_changes: Mapping[str, Any] = NO_CHANGES
-    """Which of them this request changed, to be put on fresher notes if need be."""
-    fields: Fields
-    pending: tuple[dict[str, bytes], frozenset[str]] = NOTHING
-    """The fields to set and to delete, as the present commit found them."""
-    owner: str | None = None
-    label: dict[str, str]
-    final: bool = False
-    """Whether nothing will be asked of this visit after the present commit."""
-    deadline: float = math.inf
-    """When the loaded record ends. UNIX seconds."""
-    new_id: bool = False
-    login: bool = False
-    """Whether ``login()`` was called, so that a live session must come of it."""
-    joins: bool = False
-    """Whether an owner was set in this request."""
-    keep: frozenset[str] | None = None
-    """Which fields survive ``regenerate``; None: all."""
-    touch: bool = False
-    ended: bool = False
-    """Whether a session was destroyed in this request."""
-    gone: bool = False
-    """Whether this request found that another one ended the session."""
-    cookie_sent: bool = False
-    cookie_stale: bool = False
-    place: tuple[str, int] | None = None
-    """The store key for which a login holds a place in the owner's index, and the owner's
-    generation when it was taken."""
-
-    @property
-    def changed_notes(self) -> bool:
-        """Whether anything that is kept in the notes differs from what was loaded."""
-        if self.note_changes:
-            return True
-        label = self.notes.label
-        return bool(self.label or label) and self.label != label
-
-    @property
-    def empty(self) -> bool:
-        """Whether it holds nothing: no field, no owner. Then it isn't worth a record."""
-        return not self.fields and self.owner is None
-
-
-class SessionEngine(Protocol):
-    """What a Session asks of the engine."""
-
-    def open(self, environ: Environ, transport: Transport) -> Visit: ...
-    def identify(self, visit: Visit) -> Identity: ...
-    def corrupted(self, visit: Visit) -> None: ...
-    def regenerate(self, visit: Visit, keep: frozenset[str] | None) -> None: ...
-    def own(
-        self, visit: Visit, owner: str | None, keep: frozenset[str] | None, *, login: bool
-    ) -> None: ...
-    def destroy(self, visit: Visit) -> None: ...
-    def save(self, visit: Visit, *, cookie_possible: bool) -> None: ...
-    def reload(self, visit: Visit) -> None: ...
-    def transact(
-        self, visit: Visit, work: Callable[[MutableMapping[str, Any]], T], *, late: bool
-    ) -> T: ...
-    def limits(self, visit: Visit) -> tuple[float, float]: ...
-    def expected_end(self, visit: Visit) -> float: ...
-    def now(self) -> float: ...
-    def late_access(self) -> None: ...
-
-
 class Session(MutableMapping[str, Any]):
     """What the app sees of its session: a dict of JSON-like values, loaded at the first access.
 
@@ -156,92 +53,92 @@ class Session(MutableMapping[str, Any]):
     noticed by themselves. Any access may raise `StoreError`, if the store can't answer.
     """
 
-    __slots__ = ("_engine", "_environ", "_phase", "_transport", "_visit")
+    __slots__ = ("_engine", "_environ", "_phase", "_state", "_transport")
 
-    def __init__(self, engine: SessionEngine, environ: Environ, transport: Transport) -> None:
+    def __init__(self, engine: Engine, environ: Environ, transport: Transport) -> None:
         self._engine = engine
         self._environ = environ
         self._transport = transport
-        self._visit: Visit | None = None
+        self._state: SessionState | None = None
         self._phase = Phase.OPEN
 
-    def _open(self) -> Visit:
-        visit = self._visit
-        if visit is None:
-            visit = self._begin()
+    def _open(self) -> SessionState:
+        state = self._state
+        if state is None:
+            state = self._begin()
             if self._phase is not Phase.OPEN:
                 self._engine.late_access()
-        if visit.error is not None:
-            raise visit.error
-        return visit
+        if state.error is not None:
+            raise state.error
+        return state
 
-    def _begin(self) -> Visit:
-        visit = self._visit = self._engine.open(self._environ, self._transport)
+    def _begin(self) -> SessionState:
+        state = self._state = self._engine.open(self._environ, self._transport)
         # The environ holds this Session: let go of it, and both are freed without the collector.
         self._environ = _LET_GO
-        return visit
+        return state
 
-    def _writable(self) -> Visit:
-        visit = self._open()
+    def _writable(self) -> SessionState:
+        state = self._open()
         if self._phase is not Phase.OPEN:
-            self._check_late(visit)
-        return visit
+            self._check_late(state)
+        return state
 
-    def _check_late(self, visit: Visit) -> None:
+    def _check_late(self, state: SessionState) -> None:
         if self._phase is Phase.OVER:
             raise SessionCommitted(
                 "the response is complete, so this change would be lost;"
                 " change the session while the request is being answered"
             )
-        if visit.origin is Origin.NEW or not visit.shared:
+        if state.stored is None or self._engine.in_token:
             raise SessionCommitted(
                 "the response's headers are already sent, so the cookie that this change needs"
                 " can't be set; change the session before the body's first chunk"
             )
 
-    def _late_writable(self) -> Visit:
+    def _late_writable(self) -> SessionState:
         # A transaction that only looks is fine at any time; one that writes is told by the engine.
-        visit = self._open()
-        return self._writable() if self._phase is Phase.OVER else visit
+        state = self._open()
+        return self._writable() if self._phase is Phase.OVER else state
 
-    def _new_cookie(self) -> Visit:
-        visit = self._open()
+    def _new_cookie(self) -> SessionState:
+        state = self._open()
         if self._phase is not Phase.OPEN:
             raise SessionCommitted(
                 "the response's headers are already sent, so a new cookie can't be set;"
                 " do this before the body's first chunk"
             )
-        return visit
+        return state
 
     # The mapping
 
     def __getitem__(self, key: str) -> Any:
-        visit = self._visit
-        if visit is None or visit.error is not None:
-            visit = self._open()
+        state = self._state
+        if state is None or state.error is not None:
+            state = self._open()
         try:
-            return visit.fields[key]
+            return state.fields[key]
         except CorruptField:
-            self._engine.corrupted(visit)
+            self._engine.corrupted(state)
             raise KeyError(key) from None
 
     def get(self, key: str, default: Any = None) -> Any:
         """The value of this key, or ``default``."""
-        visit = self._visit
-        if visit is None or visit.error is not None:
-            visit = self._open()
+        state = self._state
+        if state is None or state.error is not None:
+            state = self._open()
         try:
-            return visit.fields.get(key, default)
+            return state.fields.get(key, default)
         except CorruptField:
-            self._engine.corrupted(visit)
+            self._engine.corrupted(state)
             return default
 
     def __setitem__(self, key: str, value: Any) -> None:
         self._writable().fields[key] = value
 
     def __delitem__(self, key: str) -> None:
-        visit = self._open()
-        if key not in visit.fields:
+        state = self._open()
+        if key not in state.fields:
             raise KeyError(key)
         del self._writable().fields[key]
 
@@ -273,12 +170,12 @@ class Session(MutableMapping[str, Any]):
         return super().items()
 
     def _decode_all(self) -> None:
-        visit = self._open()
+        state = self._open()
         try:
-            for name in visit.fields:
-                visit.fields[name]
+            for name in state.fields:
+                state.fields[name]
         except CorruptField:
-            self._engine.corrupted(visit)
+            self._engine.corrupted(state)
 
     def clear(self) -> None:
         """Remove all data. A session that ends the request empty, without owner, is deleted."""
@@ -300,22 +197,25 @@ class Session(MutableMapping[str, Any]):
     @property
     def is_new(self) -> bool:
         """True until it has been stored."""
-        return self._open().origin is Origin.NEW
+        return self._open().stored is None
 
     @property
     def accessed(self) -> bool:
         """True once anything was read or written in this request."""
-        return self._visit is not None
+        return self._state is not None
 
     @property
     def modified(self) -> bool:
         """True if a commit now would write data, changes inside nested values included."""
-        visit = self._visit
-        if visit is None or visit.error is not None:
+        state = self._state
+        if state is None or state.error is not None:
             return False
-        if visit.origin is Origin.NEW:
-            return not visit.empty
-        return visit.new_id or visit.fields.changed or visit.changed_notes
+        if state.stored is None:
+            return not state.empty
+        asked = state.intent
+        return (
+            asked.id is not None or bool(asked.notes) or state.label_changed or state.fields.changed
+        )
 
     @property
     def created_at(self) -> datetime:
@@ -325,9 +225,10 @@ class Session(MutableMapping[str, Any]):
     @property
     def last_used_at(self) -> datetime:
         """When the session was last used before, as far as it was noted (see Lifetime). UTC."""
-        visit = self._open()
-        record = visit.record
-        return _datetime(visit.notes.created_at if record is None else record.used_at)
+        state = self._open()
+        stored = state.stored
+        at = state.notes.created_at if stored is None else stored.record.used_at
+        return _datetime(at)
 
     @property
     def expires_at(self) -> datetime:
@@ -341,12 +242,15 @@ class Session(MutableMapping[str, Any]):
         return None if at is None else _datetime(at)
 
     def is_fresh(self, within: timedelta | float) -> bool:
-        """Whether the last ``login`` was less than ``within`` (timedelta or seconds) ago.
+        """Whether the last ``login`` was less than ``within`` (timedelta or seconds) ago; never
+        where the time noted lies in the future.
 
         For asking for the password again before something dangerous (ASVS 5.0, 7.5.3).
         """
+        limit = seconds("is_fresh", "within", within)
         at = self._open().notes.authenticated_at
-        return at is not None and self._engine.now() - at < seconds("is_fresh", "within", within)
+        # A login in the future was noted by a clock that has been set back since.
+        return at is not None and 0 <= self._engine.now() - at < limit
 
     @property
     def owner(self) -> str | None:
@@ -365,7 +269,7 @@ class Session(MutableMapping[str, Any]):
         if owner is not None:
             _check_owner(owner)
         if owner != self._open().owner:
-            self._engine.own(self._new_cookie(), owner, None, login=False)
+            self._engine.set_owner(self._new_cookie(), owner, None, login=False)
 
     @property
     def label(self) -> dict[str, str]:
@@ -377,12 +281,7 @@ class Session(MutableMapping[str, Any]):
 
     @label.setter
     def label(self, label: Mapping[str, str]) -> None:
-        given = dict(label)
-        if not is_label(given):
-            raise TypeError(
-                f"label must be a dict of at most {MAX_LABEL_ENTRIES} strings of at most"
-                f" {MAX_LABEL_TEXT} characters"
-            )
+        given = checked_label(dict(label))
         self._writable().label = given
 
     @property
@@ -395,9 +294,9 @@ class Session(MutableMapping[str, Any]):
         if not isinstance(persistent, bool):  # pyright: ignore[reportUnnecessaryIsInstance] # what was given may be anything
             raise TypeError(f"persistent is {persistent!r}; write True or False")
         if persistent != self._open().notes.persistent:
-            visit = self._new_cookie()
-            _note(visit, persistent=persistent)
-            visit.cookie_stale = True
+            state = self._new_cookie()
+            state.ask_notes(persistent=persistent)
+            state.ask(attributes=True)
 
     @property
     def lifetime(self) -> Lifetime:
@@ -408,7 +307,8 @@ class Session(MutableMapping[str, Any]):
     def lifetime(self, lifetime: Lifetime) -> None:
         if not isinstance(lifetime, Lifetime):  # pyright: ignore[reportUnnecessaryIsInstance] # what was given may be anything
             raise TypeError(f"lifetime is of type {type(lifetime).__name__}; write a Lifetime")
-        _note(self._writable(), idle=lifetime.idle_seconds, absolute=lifetime.absolute_seconds)
+        state = self._writable()
+        state.ask_notes(idle=lifetime.idle_seconds, absolute=lifetime.absolute_seconds)
 
     # What it does
 
@@ -426,11 +326,7 @@ class Session(MutableMapping[str, Any]):
             SessionCommitted: after the headers went out.
         """
         kept = _kept(keep)
-        visit = self._new_cookie()
-        self._engine.regenerate(visit, kept)
-        if keep is False:
-            visit.owner = None
-            visit.label = {}
+        self._engine.regenerate(self._new_cookie(), kept)
 
     def login(self, owner: str, *, keep: bool | Iterable[str] = True) -> None:
         """Sign the owner in: a new ID, the session filed under ``owner``, a new absolute limit.
@@ -449,7 +345,7 @@ class Session(MutableMapping[str, Any]):
         """
         _check_owner(owner)
         kept = _kept(keep)
-        self._engine.own(self._new_cookie(), owner, kept, login=True)
+        self._engine.set_owner(self._new_cookie(), owner, kept, login=True)
 
     def destroy(self) -> None:
         """End the session: its record is deleted now, its data cleared, the cookie expires.
@@ -460,7 +356,7 @@ class Session(MutableMapping[str, Any]):
         Raises:
             StoreError: if the store can't. The cookie expires even so.
         """
-        self._engine.destroy(self._visit or self._begin())
+        self._engine.destroy(self._state or self._begin())
 
     def save(self) -> None:
         """Commit the changes now: before a redirect to another host, or in a long stream.
@@ -472,21 +368,56 @@ class Session(MutableMapping[str, Any]):
             SessionTooLarge: if it is over ``max_bytes``; nothing is saved.
             SessionCommitted: if this needs a cookie, and the headers went out.
         """
-        visit = self._open()
+        state = self._open()
         if self.modified:
-            visit = self._writable()
-        self._engine.save(visit, cookie_possible=self._phase is Phase.OPEN)
+            state = self._writable()
+        self._engine.save(state, headers_sent=self._phase is not Phase.OPEN)
 
     def reload(self) -> None:
         """Drop what wasn't committed, and read the session again from the store."""
-        if self._visit is None:
+        if self._state is None:
             self._open()
         else:
-            self._engine.reload(self._visit)
+            self._engine.reload(self._state)
 
     def touch(self) -> None:
         """Renew the idle deadline with this request, even inside ``touch_interval``."""
-        self._writable().touch = True
+        self._writable().ask(touch=True)
+
+    @property
+    def passive(self) -> bool:
+        """Whether this request doesn't count as use: it moves no deadline and renews no cookie.
+
+        The middleware's ``passive`` function says so to begin with; settable for one request.
+        `touch` counts all the same.
+        """
+        return self._open().passive
+
+    @passive.setter
+    def passive(self, passive: bool) -> None:
+        if not isinstance(passive, bool):  # pyright: ignore[reportUnnecessaryIsInstance] # what was given may be anything
+            raise TypeError(f"passive is {passive!r}; write True or False")
+        self._open().ask(passive=passive)
+
+    @property
+    def time_left(self) -> timedelta:
+        """How long the session lives on unless it is used; zero once it has ended.
+
+        In a passive request that is what truly is left; in any other, what is left after this use.
+        """
+        left = self._engine.expected_end(self._open()) - self._engine.now()
+        return timedelta(seconds=max(0.0, left))
+
+    def is_alive(self) -> bool:
+        """Ask the store whether the session still lives, for streams and long work.
+
+        False once it was destroyed, revoked, expired, or given a new ID by a change of privilege in
+        another request; and for one that was never stored. One round trip; doesn't count as use.
+
+        Raises:
+            StoreError: the store can't answer.
+        """
+        return self._engine.is_alive(self._open())
 
     def transaction(self, fn: Callable[[MutableMapping[str, Any]], T]) -> T:
         """Run ``fn`` on fresh data, and commit what it changed at once, or not at all.
@@ -504,7 +435,8 @@ class Session(MutableMapping[str, Any]):
             SessionConflict: if other requests were faster again and again.
             UnsupportedByStore: if the data lives with the client.
         """
-        return self._engine.transact(self._late_writable(), fn, late=self._phase is not Phase.OPEN)
+        state = self._late_writable()
+        return self._engine.transact(state, fn, headers_sent=self._phase is not Phase.OPEN)
 
     def take(self, key: str, default: Any = None) -> Any:
         """Remove a key and return its value, exactly once however many requests try.
@@ -521,7 +453,7 @@ class Session(MutableMapping[str, Any]):
         """Add ``by`` to a number (0 if there is none), exactly; returns the new value.
 
         Raises:
-            TypeError: if the key holds something that is no number.
+            TypeError: if the key holds something other than a number.
         """
 
         def add(fields: MutableMapping[str, Any]) -> Any:
@@ -539,15 +471,16 @@ class Session(MutableMapping[str, Any]):
     # What it doesn't do
 
     def __repr__(self) -> str:
-        visit = self._visit
-        if visit is None:
+        state = self._state
+        if state is None:
             return "<Session, not loaded>"
-        if visit.error is not None:
+        if state.error is not None:
             return "<Session, could not be loaded>"
-        state = "new" if visit.origin is Origin.NEW else "stored"
-        handle = "" if visit.identity is None else f" {visit.identity.key}"
-        names = ", ".join(map(repr, visit.fields.loaded_names()))
-        return f"<Session{handle}, {state}, fields loaded: {names or 'none'}>"
+        kind = "new" if state.stored is None else "stored"
+        known = state.known_id
+        handle = "" if known is None else f" {known.key}"
+        names = ", ".join(map(repr, state.fields.loaded_names()))
+        return f"<Session{handle}, {kind}, fields loaded: {names or 'none'}>"
 
     def __reduce_ex__(self, protocol: object) -> NoReturn:
         raise TypeError("a Session can't be pickled; take dict(session) for its data")
@@ -559,9 +492,14 @@ class Session(MutableMapping[str, Any]):
         raise TypeError("a Session can't be copied; take dict(session) for its data")
 
 
-def visit_of(session: Session) -> Visit | None:
+def state_of(session: Session) -> SessionState | None:
     """What is known of this session; None if the app hasn't touched it."""
-    return session._visit  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] # a side door
+    return session._state  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] # a side door
+
+
+def is_over(session: object) -> bool:
+    """Whether this is a session whose response is complete."""
+    return isinstance(session, Session) and session._phase is Phase.OVER  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] # a side door
 
 
 def transport_of(session: Session) -> Transport:
@@ -572,11 +510,6 @@ def transport_of(session: Session) -> Transport:
 def enter_phase(session: Session, phase: Phase) -> None:
     """Tell the session how far the response has come."""
     session._phase = phase  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] # a side door
-
-
-def _note(visit: Visit, **changes: Any) -> None:
-    visit.notes = visit.notes._replace(**changes)
-    visit.note_changes = {**visit.note_changes, **changes}
 
 
 def _kept(keep: bool | Iterable[str]) -> frozenset[str] | None:
@@ -599,7 +532,7 @@ def _check_owner(owner: object) -> None:
     try:
         owner.encode("utf-8")
     except UnicodeEncodeError:
-        raise ValueError("owner has characters that are no valid text") from None
+        raise ValueError("owner has characters that can't be encoded as UTF-8") from None
 
 
 def _datetime(at: float) -> datetime:

@@ -10,7 +10,6 @@ import http.client
 import os
 import re
 import shutil
-import socket
 import statistics
 import subprocess
 import sys
@@ -18,6 +17,8 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+
+from ports import free_port
 
 from . import contenders as c
 from .contenders import Place
@@ -40,9 +41,7 @@ def served() -> App:
 
 @contextlib.contextmanager
 def _gunicorn(name: str, redis_url: str) -> Iterator[int]:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     process = subprocess.Popen(
         [sys.executable, "-m", "gunicorn", "--workers", "2", "--threads", "4", "--bind",
          f"127.0.0.1:{port}", "--log-level", "error", "benchmarks.load:served()"],

@@ -85,7 +85,8 @@ def fill(contender: Contender, count: int, *, expires_in: float, owner: str | No
     """Put sessions into our store, as a request would have left them."""
     from wsgi_sessions.data.notes import Notes, dump_notes
     from wsgi_sessions.record import Record
-    from wsgi_sessions.crypto.signing import key_of, new_id
+    from records import key_of
+from wsgi_sessions.crypto.session_id import new_id
 
     store = contender.parts["store"]
     codec = contender.parts["middleware"]._settings.codec

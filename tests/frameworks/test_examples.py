@@ -14,6 +14,7 @@ from urllib.parse import urlencode
 
 import pytest
 
+from own_process import in_a_process_of_its_own
 from wsgi import Browser, Response
 from wsgi_sessions import SessionMiddleware
 from wsgi_sessions.stores import MemoryStore
@@ -24,7 +25,7 @@ SECRET = "a secret of at least thirty-two bytes, for tests"
 
 
 def load(name: str) -> ModuleType:
-    """The example as a module, made once: Django can be set up only once in a process."""
+    """The example as a module."""
     if name in sys.modules:
         return sys.modules[name]
     spec = importlib.util.spec_from_file_location(name, EXAMPLES / f"{name}.py")
@@ -150,6 +151,7 @@ def names(client: Browser) -> list[str]:
     return sorted(name.strip() for name in client.cookies)
 
 
+@in_a_process_of_its_own
 def test_django_has_both_sessions_side_by_side() -> None:
     client = browser("django_app")
 

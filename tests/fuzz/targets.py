@@ -16,18 +16,19 @@ from zlib import crc32
 from wsgi import SECRET, Site, call, environ
 from wsgi_sessions import TrustedProxies
 from wsgi_sessions.data.codec import CorruptField, JSONCodec, UnstorableValue
-from wsgi_sessions.cookie import MAX_CANDIDATES, find_values
+from wsgi_sessions.cookie import MAX_CANDIDATES, find_candidates
 from wsgi_sessions.events import printable
 from wsgi_sessions.flask import MarkupCodec
 from wsgi_sessions.data.notes import CorruptNotes, Notes, dump_notes, load_notes
 from wsgi_sessions.proxies import resolve_client
 from wsgi_sessions.record import Record
 from wsgi_sessions.rotation import read_forward
-from wsgi_sessions.crypto.signing import TokenSigner, new_id
+from wsgi_sessions.crypto.session_id import new_id
+from wsgi_sessions.crypto.signing import TokenSigner
 from wsgi_sessions.stores import MemoryStore
-from wsgi_sessions.stores import file as file_store
 from wsgi_sessions.client_side import ClientSeal
-from wsgi_sessions.stores.directory import Damaged
+from wsgi_sessions.stores.file import formats
+from wsgi_sessions.stores.file.directory import Damaged
 from wsgi_sessions.stores.packing import pack, unpack
 from wsgi_sessions.testing import FaultyStore
 
@@ -51,9 +52,9 @@ _HEADERS = ("FORWARDED_FOR", "FORWARDED_PROTO", "FORWARDED_HOST", "FORWARDED_POR
 def cookie_header(data: bytes) -> None:
     """Any Cookie header is read, and only ours is found in it."""
     header = data.decode("latin-1")
-    found = find_values(header, "s")
-    assert len(found) <= MAX_CANDIDATES
-    for value in found:
+    found = find_candidates(header, "s")
+    assert len(found.values) <= MAX_CANDIDATES
+    for value in found.values:
         assert ";" not in value
         assert value in header
 
@@ -80,10 +81,10 @@ def record(data: bytes) -> None:
     """Any file is a record or damaged; also behind checksums that are right."""
     times = data[:16].ljust(16, b"\0")
     rest = data[16:]
-    checked = file_store._MAGIC + file_store._CRC.pack(crc32(rest)) + times
-    for content in (data, checked + file_store._CRC.pack(crc32(times)) + rest):
+    checked = formats._MAGIC + formats._CRC.pack(crc32(rest)) + times
+    for content in (data, checked + formats._CRC.pack(crc32(times)) + rest):
         try:
-            found = file_store._decode(content)
+            found = formats.decode(content)
         except Damaged:
             continue
         assert len(found.notes) <= len(content)
@@ -96,7 +97,7 @@ def record(data: bytes) -> None:
 
 def index(data: bytes) -> None:
     """Any file is an owner's index or damaged; also behind a checksum that is right."""
-    for content in (data, file_store._INDEX_MAGIC + file_store._CRC.pack(crc32(data)) + data):
+    for content in (data, file_store._INDEX_MAGIC + formats._CRC.pack(crc32(data)) + data):
         try:
             file_store._decode_index(content)
         except Damaged:

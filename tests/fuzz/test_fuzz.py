@@ -24,7 +24,12 @@ def mutations(seeds: list[bytes]) -> st.SearchStrategy[bytes]:
 
 
 @pytest.mark.parametrize(
-    ("name", "seed"), [(name, seed) for name, seeds in SEEDS.items() for seed in seeds]
+    ("name", "seed"),
+    [
+        pytest.param(name, seed, id=f"{name}-{number}")  # some seeds are drawn anew in each process
+        for name, seeds in SEEDS.items()
+        for number, seed in enumerate(seeds)
+    ],
 )
 def test_what_was_found_once_is_survived(name: str, seed: bytes) -> None:
     TARGETS[name](seed)

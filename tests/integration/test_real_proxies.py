@@ -29,9 +29,13 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from ports import free_port
+from programs import missing
+
+pytestmark = pytest.mark.programs
+
 HERE = Path(__file__).parent
 DOCS = (HERE.parent.parent / "docs" / "behind-a-proxy.md").read_text("utf-8")
-REQUIRED = "proxies" in os.environ.get("WSGI_SESSIONS_REQUIRE", "").split(",")
 CLIENT, HAPROXY, NGINX = "127.0.0.77", "127.0.0.5", "127.0.0.6"
 SITE = "shop.example"
 Headers = Sequence[tuple[str, str]]
@@ -40,25 +44,11 @@ Headers = Sequence[tuple[str, str]]
 # The programs
 
 
-def missing(what: str) -> None:
-    if REQUIRED:
-        pytest.fail(f"WSGI_SESSIONS_REQUIRE names proxies, but {what}")
-    pytest.skip(what)
-
-
 def program(name: str) -> str:
     found = shutil.which(name, path=os.environ.get("PATH", "") + ":/usr/sbin:/usr/local/sbin")
     if found is None:
-        missing(f"there is no {name} on the PATH (Debian: apt-get install {name})")
-    assert found is not None
+        missing("proxies", f"there is no {name} on the PATH (Debian: apt-get install {name})")
     return found
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    return port
 
 
 @contextmanager
@@ -293,7 +283,9 @@ def machine(
         with socket.socket() as probe:
             probe.bind((CLIENT, 0))
     except OSError:
-        missing("only some addresses of 127.0.0.0/8 are loopback here; Linux has them all")
+        missing(
+            "proxies", "only some addresses of 127.0.0.0/8 are loopback here; Linux has them all"
+        )
     with ExitStack() as stack:
         yield Machine(
             stack,

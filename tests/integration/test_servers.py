@@ -25,6 +25,10 @@ from typing import Any
 import pytest
 
 import servers
+from ports import free_port
+from programs import missing
+
+pytestmark = pytest.mark.slow
 
 HERE = Path(__file__).parent
 APP = "served:application"
@@ -149,12 +153,6 @@ class Browser:
         raise AssertionError(f"never came: {seen}")
 
 
-def _free_port() -> int:
-    with socket.socket() as held:
-        held.bind(("127.0.0.1", 0))
-        return int(held.getsockname()[1])
-
-
 def _accepts(port: int) -> bool:
     with contextlib.closing(socket.socket()) as trial:
         return trial.connect_ex(("127.0.0.1", port)) == 0
@@ -174,7 +172,7 @@ def _wait_for(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
 
 @contextlib.contextmanager
 def running(name: str, store_url: str, log: Path) -> Iterator[Server]:
-    kind, port = KINDS[name], _free_port()
+    kind, port = KINDS[name], free_port()
     command = [sys.executable, *(part.replace("{port}", str(port)) for part in kind.command)]
     if name == "uwsgi":
         command = [str(Path(sys.executable).parent / "pyuwsgi"), *command[3:]]
@@ -226,7 +224,7 @@ def store_url(
         with servers.running(found[min(found)]) as redis:
             yield redis.url
     else:
-        pytest.skip("no Redis-compatible server")  # where CI demands one, the store's tests fail
+        missing("redis", "there is no Redis-compatible server")
 
 
 @pytest.fixture(scope="module", params=list(KINDS))
@@ -372,7 +370,7 @@ PORT_OPTION = {"gunicorn": "--bind=127.0.0.1:{port}", "granian": "--port={port}"
 @pytest.mark.parametrize(("program", "options"), COMMANDS, ids=[row[0] for row in COMMANDS])
 def test_the_pages_command_starts_the_server(program: str, options: str, tmp_path: Path) -> None:
     (tmp_path / "shop.py").write_text("from served import application as app\n")
-    port = _free_port()
+    port = free_port()
     script = Path(sys.executable).parent / ("pyuwsgi" if program == "uwsgi" else program)
     words = [*options.replace("8000", str(port)).split(), PORT_OPTION.get(program, "")]
     command = [str(script), *(word.format(port=port) for word in words if word)]

@@ -6,6 +6,8 @@ import pytest
 
 import shop
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("command", [shop.WAITRESS, shop.GUNICORN], ids=["waitress", "gunicorn"])
 def test_the_walk_over_http(command: tuple[str, ...]) -> None:

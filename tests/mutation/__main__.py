@@ -7,18 +7,13 @@ again until its function changes, one that lived not until that or its tests cha
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
-import os
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-
-import servers
 
 from . import survivors
 from .mutants import Mutant, mutants_of
@@ -132,21 +127,6 @@ def _identity(module: str, mutant: Mutant) -> tuple[str, str, str, str]:
     return module, mutant.function, mutant.before, mutant.after
 
 
-@contextlib.contextmanager
-def _redis_for(modules: list[str]) -> Iterator[None]:
-    """One server for all trials, so that none has to start its own."""
-    wanted = {"stores.redis", "stores.wire"}.intersection(modules)
-    if not wanted or os.environ.get("REDIS_URL"):
-        yield
-        return
-    binaries = servers.binaries()
-    if not binaries:
-        raise SystemExit("stores.redis and stores.wire need a Redis-compatible server")
-    with servers.running(min(binaries.values())) as server:
-        os.environ["REDIS_URL"] = server.url
-        yield
-
-
 def main(modules: list[str]) -> int:
     """Try the mutants of these modules; the exit status."""
     unknown = set(modules) - set(TESTS)
@@ -159,11 +139,10 @@ def main(modules: list[str]) -> int:
         known |= survivor.mutants
     preload(_PRELOADED)
     tallies: dict[str, Tally] = {}
-    with _redis_for(chosen):
-        for module in chosen:
-            begun = time.monotonic()
-            tallies[module] = examine(module, known)
-            print(f"{module}: {time.monotonic() - begun:.0f} s", flush=True)
+    for module in chosen:
+        begun = time.monotonic()
+        tallies[module] = examine(module, known)
+        print(f"{module}: {time.monotonic() - begun:.0f} s", flush=True)
     return _judge(tallies)
 
 

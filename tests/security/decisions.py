@@ -27,7 +27,14 @@ DIFFERENT: dict[str, str] = {
     "ID-7": "A header of the app's choice can carry the token instead (token_header), for clients"
     " without cookies; it is off by default, and never a query string or body.",
     "CK-7": "Max-Age is cut to 400 days, as browsers do.",
+    "CK-13": "One pair of double quotes around a value is taken off (RFC 6265 section 4.1.1), because"
+    " Java's CookieManager sends it so. What stands in it isn't decoded.",
+    "CK-15": "Where a semicolon separates no cookie of ours from the others, a comma does, too, unless"
+    " the name has a prefix; see CK-19.",
     "CK-17": "A forged cookie beside a genuine one is no event; two live sessions are.",
+    "CK-19": "Servers make such a header from the lines that HTTP/2 allows, and RFC 6265bis asks to be"
+    " tolerant. So a cookie after a comma is found if no other is, and the log says so once; never"
+    " where the name has a prefix, because a sibling site could put a comma into a cookie of its own.",
     "LC-4": "login keeps the data by default (a cart survives signing in); keep=[…] is the allow"
     " list, keep=False drops all.",
     "LC-6": "A retired ID that is used is an event, retired_id_used; what follows from it (such as"

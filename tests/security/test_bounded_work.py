@@ -19,7 +19,7 @@ import pytest
 from acts import read
 from fuzz.targets import TARGETS
 from wsgi import SECRET, Site, call, environ
-from wsgi_sessions.cookie import find_values
+from wsgi_sessions.cookie import find_candidates
 from wsgi_sessions.events import printable
 from wsgi_sessions.data.notes import CorruptNotes, Notes, dump_notes, load_notes
 from wsgi_sessions.proxies import TrustedProxies, resolve_client
@@ -86,7 +86,10 @@ def proxied(trusted: TrustedProxies) -> Callable[[str], object]:
 
 
 BOUNDED: dict[str, tuple[Callable[[str], object], list[str]]] = {
-    "cookie header": (lambda text: find_values(text, "s"), ["a=;", "s=", "s;", ";", "s=x;", "s "]),
+    "cookie header": (
+        lambda text: find_candidates(text, "s"),
+        ["a=;", "s=", "s;", ";", "s=x;", "s ", ",s=x", 's="x",'],
+    ),
     "request": (
         lambda text: call(SITE.middleware, environ(cookie=text), check=False),
         ["a=;", "session=", "session=x;", f"session={'A' * 43}.{'A' * 43};", '"', "\xff"],

@@ -17,7 +17,7 @@ from effort import effort
 from security.jar import Jar
 from wsgi import SECRET, Site
 from wsgi_sessions import Cookie, Lifetime, Session, TrustedProxies
-from wsgi_sessions.crypto.signing import key_of
+from records import key_of
 
 COOKIES = {
     "plain": Cookie(),

@@ -16,7 +16,7 @@ from servers import NamedServer, Server
 from wsgi import Browser, Site
 from wsgi_sessions import Lifetime, Session
 from wsgi_sessions.record import Changes
-from wsgi_sessions.crypto.signing import key_of
+from records import key_of
 from wsgi_sessions.stores import FileStore, MemoryStore, RedisStore, Store
 from wsgi_sessions.testing import FakeClock
 

@@ -23,7 +23,9 @@ from wsgi_sessions import ConfigurationError, Cookie, Session, SessionMiddleware
 from wsgi_sessions.crypto.encryption import Sealer
 from wsgi_sessions.record import Record
 from wsgi_sessions.rotation import Rotation
-from wsgi_sessions.crypto.signing import Identity, TokenSigner, derive_key, key_of, new_id
+from records import key_of
+from wsgi_sessions.crypto.session_id import SessionID, new_id
+from wsgi_sessions.crypto.signing import TokenSigner, derive_key
 from wsgi_sessions.stores import MemoryStore
 from wsgi_sessions.client_side import ClientSeal
 from wsgi_sessions.testing import FaultyStore

@@ -13,7 +13,7 @@ from security.page import PAGE
 from wsgi import Site, environ
 from wsgi_sessions import Cookie, Lifetime, Session, SessionEvent, TrustedProxies
 from wsgi_sessions.proxies import resolve_client
-from wsgi_sessions.crypto.signing import key_of
+from records import key_of
 
 MINUTE, HOUR, DAY = 60, 3600, 86400
 

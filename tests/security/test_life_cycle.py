@@ -13,7 +13,7 @@ from acts import destroy, id_of, login, nothing, put, read, started, token, twin
 from wsgi import Browser, Site
 from wsgi_sessions import ConfigurationError, Cookie, Lifetime, Session
 from wsgi_sessions.record import Changes
-from wsgi_sessions.crypto.signing import key_of
+from records import key_of
 from wsgi_sessions.stores import FileStore, MemoryStore, Store
 
 HOUR = 3600

@@ -11,7 +11,8 @@ from acts import destroy, id_of, login, login_as, nothing, put, read, sending, s
 from wsgi import Browser, Site
 from wsgi_sessions import Cookie, Lifetime
 from wsgi_sessions.events import KINDS
-from wsgi_sessions.crypto.signing import key_of, new_id
+from records import key_of
+from wsgi_sessions.crypto.session_id import new_id
 from wsgi_sessions.stores import FileStore, MemoryStore
 from wsgi_sessions.testing import FaultyStore
 

@@ -34,7 +34,7 @@ from wsgi_sessions import (
     StoreError,
 )
 from wsgi_sessions.record import Record, UpdateResult
-from wsgi_sessions.crypto.signing import key_of
+from records import key_of
 from wsgi_sessions.stores import FileStore, MemoryStore, Store
 from wsgi_sessions.testing import FaultyStore, StoreContract
 

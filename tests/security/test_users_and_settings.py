@@ -23,7 +23,7 @@ from wsgi_sessions import (
     TrustedProxies,
 )
 from wsgi_sessions.proxies import resolve_client
-from wsgi_sessions.crypto.signing import key_of
+from records import key_of
 from wsgi_sessions.stores import MemoryStore
 from wsgi_sessions.testing import FaultyStore
 

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from wsgi_sessions.errors import ConfigurationError, StoreError
-from wsgi_sessions.stores import directory
-from wsgi_sessions.stores.directory import Damaged, Directory, nanoseconds
+from wsgi_sessions.stores.file import directory
+from wsgi_sessions.stores.file.directory import Damaged, Directory, nanoseconds
 
 NAME = "ab" + "0" * 62
 
@@ -66,10 +66,10 @@ class TestMaking:
     def test_what_is_wrong_with_a_place_is_said(self, tmp_path: Path) -> None:
         (tmp_path / "file").touch()
         (tmp_path / "link").symlink_to(tmp_path)
-        (tmp_path / "open").mkdir()
+        (tmp_path / "open" / "ab").mkdir(parents=True)
         (tmp_path / "open").chmod(0o770)
         for name, problem in (
-            ("file", r"file is no directory; name one$"),
+            ("file", r"file is not a directory; name one$"),
             ("link", r"link is a symlink; name the directory itself$"),
             ("open", r"\(mode 0770\); name a directory of its own, or chmod it to 0700$"),
         ):
@@ -102,6 +102,7 @@ class TestMaking:
 
         # The lock and the temporary file, as they were made.
         assert modes == [0o600, 0o600]
+        assert stat.S_IMODE(Path(place.root.path, ".wsgi-sessions").stat().st_mode) == 0o600
 
 
 class TestReading:
@@ -136,9 +137,9 @@ class TestReading:
         Path(place.path(NAME)).unlink()
         Path(place.path(NAME)).symlink_to(tmp_path / "elsewhere")
 
-        with pytest.raises(Damaged, match=r"^no regular file: \w+"):
+        with pytest.raises(Damaged, match=r"^not a regular file: \w+"):
             place.read(NAME)
-        with pytest.raises(Damaged, match=r"^no regular file: \w+"), place.opened(NAME):
+        with pytest.raises(Damaged, match=r"^not a regular file: \w+"), place.opened(NAME):
             pass
 
     def test_a_pipe_is_no_file_to_change(self, place: Directory) -> None:
@@ -146,7 +147,7 @@ class TestReading:
         Path(place.path(NAME)).unlink()
         os.mkfifo(place.path(NAME))
 
-        with pytest.raises(Damaged, match=r"^no regular file$"), place.opened(NAME):
+        with pytest.raises(Damaged, match=r"^not a regular file$"), place.opened(NAME):
             pass
 
 

@@ -5,20 +5,21 @@ from __future__ import annotations
 import gc
 import hashlib
 import math
+import os
 import threading
 import tracemalloc
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 
+from effort import ROUNDS
 from wsgi_sessions.errors import ConfigurationError, StoreError
-from wsgi_sessions.record import Changes, Record, UpdateResult
+from wsgi_sessions.record import LIST_OWNER, Changes, Record, UpdateResult
 from wsgi_sessions.stores import MemoryStore, Store, memory
-from wsgi_sessions.testing import FakeClock, StoreContract
+from wsgi_sessions.testing import StoreContract
+from wsgi_sessions.testing.races import forked, together
 
 NOW = 1_700_000_000.0
-DAY = 24 * 60 * 60.0
 
 
 def key(number: int) -> str:
@@ -36,7 +37,7 @@ def record(
 
 
 class TestContract(StoreContract):
-    rounds = 1000
+    rounds = ROUNDS
 
     def make_store(self) -> Store:
         return MemoryStore()
@@ -111,15 +112,13 @@ class TestWhatIsKept:
             store.insert(key(2), record(math.nan))
         with pytest.raises(StoreError, match="NaN"):
             store.update(key(1), Changes(expires_at=math.nan))
-        with pytest.raises(StoreError, match="NaN"):
-            store.replace(key(1), key(2), record(math.nan))
         assert store.load(key(1)) == record()
         assert store.purge_expired(NOW + 2000) == 1
 
 
 class TestMemory:
     def test_a_session_of_200_bytes_takes_at_most_1_kb(self) -> None:
-        count = 20_000
+        count = 5_000
         tracemalloc.start()
         try:
             store = MemoryStore()
@@ -138,8 +137,7 @@ class TestMemory:
             store.insert(key(-number), record())
         before = len(gc.get_objects())
         for number in range(count):
-            store.insert(key(number), record(fields={"a": b"1"}))
-            store.add_owned("42", key(number), NOW + 1000)
+            store.insert(key(number), record(fields={"a": b"1"}, owner="42"))
 
         assert len(gc.get_objects()) - before < count / 2
 
@@ -166,10 +164,8 @@ class TestMemory:
         def come_and_go(number: int) -> None:
             store.insert(key(number), record(owner="42"))
             store.load(key(number))
-            store.add_owned("42", key(number), NOW + 1000)
-            store.replace(key(number), key(-number), record())
-            store.delete(key(-number))
-            store.remove_owned("42", [key(number)])
+            store.update(key(number), Changes(owner=None, epoch=1))
+            store.delete(key(number))
 
         for number in range(1, 2000):
             come_and_go(number)
@@ -208,7 +204,7 @@ class TestReclaiming:
 
     def test_one_write_reclaims_a_few_only(self) -> None:
         store = MemoryStore()
-        for number in range(20_000):
+        for number in range(8_000):
             store.insert(key(number), record(NOW + 10))
         store.update(key(0), Changes(expires_at=NOW + 1000))
         sizes = []
@@ -371,15 +367,6 @@ class TestFull:
 
         assert events == [("evicted", key(1))]
 
-    def test_a_new_id_needs_no_room(self) -> None:
-        store, events = self.store(2)
-        store.insert(key(0), record())
-        store.insert(key(1), record())
-
-        assert store.replace(key(0), key(2), record()) is UpdateResult.UPDATED
-        assert set(store.keys()) == {key(1), key(2)}
-        assert events == []
-
     def test_an_insert_that_is_refused_evicts_nobody(self) -> None:
         store, events = self.store(2)
         store.insert(key(0), record())
@@ -388,14 +375,6 @@ class TestFull:
         assert store.insert(key(1), record()) is False
         assert set(store.keys()) == {key(0), key(1)}
         assert events == []
-
-    def test_what_was_evicted_leaves_its_owners_index(self) -> None:
-        store, _ = self.store(1)
-        store.add_owned("42", key(0), NOW + 9000)
-        store.insert(key(0), record(owner="42"))
-        store.insert(key(1), record())
-
-        assert store.owned_by("42") == {}
 
     def test_a_listener_may_use_the_store(self) -> None:
         store = MemoryStore(max_sessions=1)
@@ -407,62 +386,131 @@ class TestFull:
         assert seen == [(None, "the store is full (max_sessions=1)")]
 
 
-class TestOwners:
-    def test_an_expired_sessions_entry_goes_with_it(self) -> None:
+class TestOwnersLists:
+    """They are no sessions: they neither count nor go for one."""
+
+    def test_e16_lists_are_never_evicted(self) -> None:
+        store, events = TestFull.store(3)
+        for number in range(10):
+            store.insert(key(-number - 1), record(NOW + 5, owner=LIST_OWNER))
+        for number in range(10):
+            store.insert(key(number), record(NOW + 100 + number, owner=str(number)))
+
+        assert {key(-number - 1) for number in range(10)} <= set(store.keys())
+        assert events == [("evicted", key(number)) for number in range(7)]
+
+    def test_a_list_is_kept_in_a_full_store(self) -> None:
+        store, events = TestFull.store(1)
+        store.insert(key(0), record())
+        store.insert(key(1), record(owner=LIST_OWNER))
+
+        assert set(store.keys()) == {key(0), key(1)}
+        assert events == []
+
+    def test_expired_lists_are_reclaimed_and_purged(self) -> None:
         store = MemoryStore()
-        store.add_owned("42", key(1), NOW + 30 * DAY)
-        store.insert(key(1), record(NOW + 10, owner="42"))
-        store.purge_expired(NOW + 20)
+        for number in range(300):
+            store.insert(key(number), record(NOW + 10, owner=LIST_OWNER))
+        for number in range(memory._SHARDS):
+            store.insert(key(-number - 1), record(used_at=NOW + 20))
+        left = len(list(store.keys())) - memory._SHARDS
 
-        assert store.owned_by("42") == {}
+        assert left < 300
+        assert store.purge_expired(NOW + 20) == 300
 
-    def test_a_generation_is_remembered_for_a_day_and_not_for_ever(self) -> None:
-        store, clock = MemoryStore(), FakeClock(NOW)
-        store.clock = clock
-        store.next_generation("42")
-        store.purge_expired(NOW + DAY)
-        kept = store.generation("42")
-        store.purge_expired(NOW + 3 * DAY)
+    def test_a_deleted_list_makes_no_room_for_a_session(self) -> None:
+        store, events = TestFull.store(1)
+        store.insert(key(1), record(owner=LIST_OWNER))
+        store.insert(key(2), record())
+        store.delete(key(1))
+        store.insert(key(3), record())
 
-        assert (kept, store.generation("42")) == (1, 0)
+        assert events == [("evicted", key(2))]
 
-    def test_a_generation_is_remembered_as_long_as_there_are_sessions(self) -> None:
-        store, clock = MemoryStore(), FakeClock(NOW)
-        store.clock = clock
-        store.next_generation("42")
-        store.add_owned("42", key(1), NOW + 30 * DAY)
-        store.purge_expired(NOW + 29 * DAY)
+    @pytest.mark.parametrize("owner", [None, "42"])
+    def test_a_record_that_becomes_a_list_counts_no_more(self, owner: str | None) -> None:
+        store, events = TestFull.store(1)
+        store.insert(key(1), record(owner=owner))
+        store.update(key(1), Changes(owner=LIST_OWNER))
+        store.insert(key(2), record())
+        before = list(events)
+        store.update(key(1), Changes(owner=owner))
+        store.delete(key(1))
+        store.insert(key(3), record())
 
-        assert store.generation("42") == 1
-
-
-@pytest.mark.parametrize("operation", ["insert", "replace", "add_owned"])
-def test_an_error_names_the_operation(operation: str) -> None:
-    store = MemoryStore()
-    calls: dict[str, Callable[[], object]] = {
-        "insert": lambda: store.insert("no key", record()),
-        "replace": lambda: store.replace(key(1), "no key", record()),
-        "add_owned": lambda: store.add_owned("42", "no key", NOW),
-    }
-
-    with pytest.raises(StoreError) as caught:
-        calls[operation]()
-
-    assert caught.value.operation == operation
+        assert before == []
+        assert events == [("evicted", key(2))]
 
 
-def test_a_key_that_is_taken_is_named_an_error_of_replace() -> None:
-    store = MemoryStore()
-    store.insert(key(1), record())
-    store.insert(key(2), record())
+class TestChangesOfOwner:
+    def test_a_session_that_gets_an_owner_goes_after_those_without(self) -> None:
+        store, events = TestFull.store(2)
+        store.insert(key(0), record(NOW + 100))
+        store.insert(key(1), record(NOW + 200))
+        store.update(key(0), Changes(owner="42"))
+        store.insert(key(2), record(NOW + 300, owner="43"))
 
-    with pytest.raises(
-        StoreError, match="^replace: the new key is taken; nothing was ch"
-    ) as caught:
-        store.replace(key(1), key(2), record())
+        assert events == [("evicted", key(1))]
 
-    assert caught.value.operation == "replace"
-    assert store.load(key(1)) is not None
+    def test_a_session_that_loses_its_owner_goes_before_those_with_one(self) -> None:
+        store, events = TestFull.store(2)
+        store.insert(key(0), record(NOW + 200, owner="42"))
+        store.insert(key(1), record(NOW + 100, owner="43"))
+        store.update(key(0), Changes(owner=None))
+        store.insert(key(2), record(NOW + 300, owner="44"))
+
+        assert events == [("evicted", key(0))]
+
+
+class TestForks:
+    def test_a_fork_in_the_middle_of_calls_leaves_a_store_that_works(self) -> None:
+        store, stop = MemoryStore(), threading.Event()
+        store.insert(key(0), record(fields={"n": b"0"}))
+
+        def write() -> None:
+            number = 0
+            while not stop.is_set():
+                number += 1
+                store.update(key(0), Changes(set={"n": b"%d" % number}, expires_at=NOW + number))
+                store.insert(key(number), record())
+                store.delete(key(number))
+
+        def serve() -> None:
+            assert store.load(key(0)) is not None
+            assert store.update(key(0), Changes(set={"a": b"1"})) is UpdateResult.UPDATED
+            assert store.insert(key(-1), record())
+            assert store.purge_expired(NOW + 1e9) >= 1
+
+        threads = [threading.Thread(target=write) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        try:
+            for _ in range(20):
+                forked(serve)
+        finally:
+            stop.set()
+            for thread in threads:
+                thread.join()
+
+    def test_threads_that_fork_at_once_all_get_their_locks_back(self) -> None:
+        stores = [MemoryStore() for _ in range(5)]
+
+        def fork() -> int:
+            child = os.fork()
+            if child == 0:
+                os._exit(not all(store.insert(key(1), record()) for store in stores))
+            return os.waitpid(child, 0)[1]
+
+        assert together(*[fork] * 4) == [0] * 4
+        assert all(store.insert(key(1), record()) for store in stores)
+
+
+@pytest.mark.parametrize("bad", ["no key", None])
+def test_an_error_names_the_operation(bad: Any) -> None:
+    with pytest.raises(StoreError, match="not a store key") as caught:
+        MemoryStore().insert(bad, record())
+
+    assert caught.value.operation == "insert"
 
 
 def test_purging_counts_owned_and_anonymous_sessions_alike() -> None:
@@ -471,16 +519,6 @@ def test_purging_counts_owned_and_anonymous_sessions_alike() -> None:
         store.insert(key(number), record(expires_at=NOW, owner="42" if number % 3 else None))
 
     assert store.purge_expired(NOW) == 30
-    assert store.owned_by("42") == {}
-
-
-def test_an_owners_entry_goes_at_its_deadline() -> None:
-    store = MemoryStore()
-    store.add_owned("42", key(1), NOW)
-
-    store.purge_expired(NOW)
-
-    assert store.owned_by("42") == {}
 
 
 def test_a_record_that_was_loaded_shows_a_later_touch() -> None:
@@ -572,23 +610,11 @@ def test_purging_counts_the_expired_ones_that_made_room() -> None:
     assert store.purge_expired(NOW + 20) == 3
 
 
-def test_nothing_is_kept_of_an_owner_whose_last_session_expired() -> None:
+def test_a_touch_that_changes_nothing_leaves_everything_as_it_is() -> None:
     store = MemoryStore()
-    store.add_owned("42", key(1), NOW + 30 * DAY)
-    store.add_owned("42", key(2), NOW + 30 * DAY)
+    store.insert(key(1), record(NOW + 10))
+    loaded = store.load(key(1))
 
-    store.remove_owned("42", [key(1)])
-    assert store._shard("42").entries.keys() == {"42"}
-    store.remove_owned("42", [key(2)])
-    assert store._shard("42").entries == {}
+    store.update(key(1), Changes(used_at=NOW, expires_at=NOW + 10))
 
-
-def test_a_generation_is_forgotten_after_two_days() -> None:
-    store, clock = MemoryStore(), FakeClock(NOW)
-    store.clock = clock
-    store.next_generation("42")
-    store.purge_expired(NOW + 2 * DAY - 1)
-    kept = store.generation("42")
-    store.purge_expired(NOW + 2 * DAY)
-
-    assert (kept, store.generation("42")) == (1, 0)
+    assert store.load(key(1)) is loaded

@@ -10,14 +10,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wsgi_sessions.errors import StoreError
-from wsgi_sessions.record import Changes, Record
+from wsgi_sessions.record import Changes, Record, UpdateResult
 from wsgi_sessions.stores.packing import (
-    VERSION,
+    COUNTS,
     as_bytes,
     changed,
     check_new_key,
-    head,
+    owner_bytes,
     pack,
+    refusal,
     unpack,
 )
 
@@ -29,9 +30,10 @@ RECORDS = st.builds(
     used_at=st.floats(allow_nan=False),
     expires_at=st.floats(allow_nan=False),
     version=st.integers(0, 2**64 - 1),
+    epoch=st.integers(0, 2**64 - 1),
     owner=st.none() | TEXT,
 )
-RECORD = Record({"a": b"1", "b": b""}, b"notes", 1.0, 2.0, 3, "owner")
+RECORD = Record({"a": b"1", "b": b""}, b"notes", 1.0, 2.0, 3, 7, "owner")
 
 
 @given(RECORDS, st.binary(max_size=5))
@@ -39,13 +41,13 @@ def test_a_record_comes_back_as_it_was(record: Record, before: bytes) -> None:
     packed = before + pack(record)
 
     assert unpack(packed, len(before), record.used_at, record.expires_at) == record
-    assert head(packed, len(before)) == (record.version, record.owner)
+    assert COUNTS.unpack_from(packed, len(before)) == (record.version, record.epoch)
 
 
 def test_the_form_stays_as_it_is() -> None:
     """Files written today are read by later versions."""
     assert pack(RECORD).hex(" ", -4) == (
-        "03000000 00000000 02000000 05000000 05000000"
+        "03000000 00000000 07000000 00000000 02000000 05000000 05000000"
         " 01000000 01000000 01000000 00000000"
         " 6f776e65 726e6f74 65736131 62"
     )
@@ -72,7 +74,7 @@ def test_noise_is_refused_or_a_record_but_raises_nothing_else(noise: bytes) -> N
     assert pack(record) == noise
 
 
-@pytest.mark.parametrize("at", range(8, len(pack(RECORD))))
+@pytest.mark.parametrize("at", range(16, len(pack(RECORD))))
 def test_numbers_that_lie_are_refused(at: int) -> None:
     """With the highest byte of any length, or of the number of fields, far too large."""
     packed = bytearray(pack(RECORD))
@@ -88,7 +90,7 @@ def test_numbers_that_lie_are_refused(at: int) -> None:
 
 def test_a_count_beyond_all_memory_is_refused_at_once() -> None:
     with pytest.raises(ValueError, match="more fields than bytes"):
-        unpack(struct.pack("<QIII", 1, 0xFFFFFFFF, 0, 0) + bytes(100), 0, 1.0, 2.0)
+        unpack(struct.pack("<QQIII", 1, 0, 0xFFFFFFFF, 0, 0) + bytes(100), 0, 1.0, 2.0)
 
 
 def test_a_name_that_stands_twice_is_refused() -> None:
@@ -107,6 +109,8 @@ def test_a_name_that_stands_twice_is_refused() -> None:
         Record({}, b"", 0.0, 0.0, owner=1),  # type: ignore[arg-type] # by mistake
         Record({}, b"", 0.0, 0.0, version=-1),
         Record({}, b"", 0.0, 0.0, version=2**64),
+        Record({}, b"", 0.0, 0.0, epoch=-1),
+        Record({}, b"", 0.0, 0.0, epoch=2**64),
         Record({}, b"", 0.0, 0.0, version="1"),  # type: ignore[arg-type] # by mistake
         Record(None, b"", 0.0, 0.0),  # type: ignore[arg-type] # by mistake
     ],
@@ -116,25 +120,58 @@ def test_what_cannot_be_kept_is_a_store_error(record: Record) -> None:
         pack(record)
 
 
-def test_changes_make_a_new_record() -> None:
-    after = changed(
-        RECORD,
-        Changes({"b": b"2", "c": b"3"}, frozenset({"a"}), b"new notes", used_at=5.0),
-    )
-
-    assert after == Record({"b": b"2", "c": b"3"}, b"new notes", 5.0, 2.0, 4, "owner")
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        (
+            Changes({"b": b"2", "c": b"3"}, frozenset({"a"}), notes=b"new notes", used_at=5.0),
+            Record({"b": b"2", "c": b"3"}, b"new notes", 5.0, 2.0, 4, 7, "owner"),
+        ),
+        (
+            Changes({"c": b"3"}, keep=frozenset({"b"}), epoch=8, owner=None, expires_at=9.0),
+            Record({"b": b"", "c": b"3"}, b"notes", 1.0, 9.0, 4, 8, None),
+        ),
+        (
+            Changes(used_at=5.0, expires_at=9.0),
+            Record({"a": b"1", "b": b""}, b"notes", 5.0, 9.0, 3, 7, "owner"),
+        ),
+        (Changes(), RECORD),
+    ],
+)
+def test_changes_make_a_new_record(changes: Changes, expected: Record) -> None:
+    assert changed(RECORD, changes) == expected
     assert RECORD.fields == {"a": b"1", "b": b""}
 
 
 @pytest.mark.parametrize("owner", [None, "", "owner", "ö\ud800"])
 @pytest.mark.parametrize("version", [0, 3, 2**64 - 1])
 def test_the_head_is_read_without_the_rest(owner: str | None, version: int) -> None:
-    record = Record({"a": b"1", "long": b"x" * 300}, b"notes", 1.0, 2.0, version, owner)
+    record = Record({"a": b"1", "long": b"x" * 300}, b"notes", 1.0, 2.0, version, 7, owner)
     packed = b"before" + pack(record)
+    encoded = None if owner is None else owner.encode(errors="surrogatepass")
 
-    assert head(packed, 6) == (version, owner)
-    assert VERSION.unpack_from(packed, 6) == (version,)
+    assert owner_bytes(packed, 6) == encoded
+    assert COUNTS.unpack_from(packed, 6) == (version, 7)
     assert unpack(packed, 6, 1.0, 2.0) == record
+
+
+@pytest.mark.parametrize(
+    ("if_epoch", "if_version", "expected"),
+    [
+        (None, None, None),
+        (7, 3, None),
+        (7, None, None),
+        (None, 3, None),
+        (6, None, UpdateResult.GONE),
+        (8, 4, UpdateResult.GONE),
+        (7, 4, UpdateResult.CONFLICT),
+        (None, 2, UpdateResult.CONFLICT),
+    ],
+)
+def test_gone_goes_before_conflict(
+    if_epoch: int | None, if_version: int | None, expected: UpdateResult | None
+) -> None:
+    assert refusal(3, 7, if_epoch, if_version) is expected
 
 
 def test_what_is_kept_cannot_be_changed_by_others() -> None:
@@ -158,9 +195,9 @@ def test_what_cannot_be_kept_is_said() -> None:
 
 
 @pytest.mark.parametrize("key", ["", "x", "A" * 64, "a" * 63, "a" * 65, None, b"a" * 64])
-def test_what_is_no_key_is_said_with_the_operation(key: Any) -> None:
+def test_what_is_not_a_key_is_said_with_the_operation(key: Any) -> None:
     with pytest.raises(
-        StoreError, match=r"^that is no store key; a key is 64 lower-case hexadecimal digits$"
+        StoreError, match=r"^not a store key; a key is 64 lower-case hexadecimal digits$"
     ) as caught:
         check_new_key(key, "insert")
     assert caught.value.operation == "insert"

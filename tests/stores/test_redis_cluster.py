@@ -14,15 +14,18 @@ import valkey
 import valkey.sentinel
 
 import servers
+from effort import ROUNDS
 from records import NOW, a_key, a_record
 from wsgi_sessions import StoreError
 from wsgi_sessions.record import Changes, Record, UpdateResult
 from wsgi_sessions.stores import RedisStore
-from wsgi_sessions.testing import StoreContract
+from wsgi_sessions.testing import StoreClientContract, StoreContract
 
-UPDATED, GONE, CONFLICT = UpdateResult.UPDATED, UpdateResult.GONE, UpdateResult.CONFLICT
+UPDATED = UpdateResult.UPDATED
 TIMEOUTS: dict[str, Any] = {"socket_timeout": 0.5, "socket_connect_timeout": 0.5}
 Nodes = list[servers.Server]
+
+pytestmark = pytest.mark.programs
 
 # Each library with one of the servers, and each server with one of the libraries, because it takes
 # time to start many; test_redis.py has all pairs.
@@ -67,11 +70,11 @@ class OnACluster:
 
 @REDIS_PY
 class TestWithRedisPy(OnACluster, StoreContract):
-    rounds = 1000
+    rounds = ROUNDS
 
 
 @VALKEY_PY
-class TestWithValkeyPy(OnACluster, StoreContract):
+class TestWithValkeyPy(OnACluster, StoreClientContract):
     def make_store(self) -> RedisStore:
         client = valkey_cluster(self.nodes[0], decode_responses=True)
         return RedisStore(client, prefix=self.prefix)
@@ -79,33 +82,15 @@ class TestWithValkeyPy(OnACluster, StoreContract):
 
 @REDIS_PY
 class TestOnACluster(OnACluster):
-    def test_a_failed_move_to_another_server_leaves_everything_as_it_was(
-        self, store: RedisStore
-    ) -> None:
-        for _ in range(20):  # pairs on one server, and on two
-            old, taken, new = a_key(), a_key(), a_key()
-            store.insert(old, a_record(version=2, notes=b"old"))
-            store.insert(taken, a_record(notes=b"taken"))
-
-            assert store.replace(old, new, a_record(), if_version=1) is CONFLICT
-            assert store.replace(a_key(), new, a_record()) is GONE
-            with pytest.raises(StoreError):
-                store.replace(old, taken, a_record())
-
-            kept = {key: getattr(store.load(key), "notes", None) for key in (old, taken, new)}
-            assert kept == {old: b"old", taken: b"taken", new: None}
-
     def test_what_concerns_all_reaches_every_primary(self, store: RedisStore) -> None:
         keys = {a_key() for _ in range(60)}
         for key in keys:
             store.insert(key, a_record())
-            store.add_owned(f"owner of {key}", key, NOW + 10)
         homes = {store.client.get_node_from_key(store.prefix + key).name for key in keys}
 
         assert len(homes) == 3
         assert set(store.keys()) == keys
         assert store.purge_expired(NOW + 1000) == 60
-        assert not any(store.owned_by(f"owner of {key}") for key in keys)
         store.insert(next(iter(keys)), a_record())
         store.clear()
         assert list(store.keys()) == []
@@ -127,14 +112,13 @@ class TestOnACluster(OnACluster):
         client = redis_cluster(self.nodes[0])
         store = RedisStore(client, prefix=self.prefix, wait_replicas=(1, 400))
         unsatisfied = RedisStore(client, prefix=self.prefix, wait_replicas=(2, 20))
-        old, new = a_key(), a_key()
-        store.insert(old, a_record())
+        key = a_key()
+        store.insert(key, a_record())
 
-        assert store.replace(old, new, a_record()) is UPDATED
-        assert store.next_generation("ada") == 1
+        assert store.update(key, Changes(epoch=1)) is UPDATED
         with pytest.raises(StoreError, match="1 of 2 replicas"):
-            unsatisfied.delete(new)
-        assert store.load(new) is None
+            unsatisfied.delete(key)
+        assert store.load(key) is None
 
 
 @pytest.mark.parametrize(
@@ -224,7 +208,6 @@ class TestTroubleOnACluster:
 
         assert versions == [{2}, {3}, {4}]
         assert moving.insert(new, a_record()) is True
-        assert moving.replace(new, a_key(), a_record()) is UPDATED
         assert home_of(moving, new, own_nodes) is target
 
     def test_what_is_acknowledged_after_a_failover_is_there(

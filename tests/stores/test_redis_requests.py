@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -107,6 +107,51 @@ class TestRefused:
 
         assert_unavailable(answer)
         assert newcomer.cookies == {}
+
+
+class TestLostAnswers:
+    def test_an_increment_counts_once(self, between: Between) -> None:
+        between.forwarder.lose = {b"EVALSHA"}
+        answer = between.site.run(between.browser, lambda session: session.increment("n"))
+        between.forwarder.lose = set()
+
+        assert answer.code == 503
+        assert between.site.run(between.browser, lambda session: session["n"]).text == "2"
+
+
+class TestCosts:
+    def test_a_request_costs_what_the_design_says(self, redis_binary: str) -> None:
+        """Round trips, counted at the server."""
+        with servers.running(redis_binary) as server:
+            site = Site(store=RedisStore.from_url(server.url))
+            browser, owned = site.browser(), site.browser()
+            site.run(owned, lambda session: session.login("ada"))
+            site.run(owned, lambda session: session.regenerate())
+            site.run(browser, lambda session: session.update(n=-2))  # teaches it the scripts
+            site.run(browser, lambda session: session.update(n=-1))
+
+            def trips(browser: Browser, work: Callable[[Session], object]) -> int:
+                with servers.asked(server) as commands:
+                    site.run(browser, work)
+                return len(commands)
+
+            assert trips(browser, lambda session: None) == 0
+            assert trips(browser, lambda session: session.get("n")) == 1
+            assert trips(browser, lambda session: session.update(n=1)) == 2
+            assert trips(site.browser(), lambda session: session.update(n=1)) == 1
+            assert trips(browser, lambda session: session.regenerate()) == 2
+            assert trips(owned, lambda session: session.regenerate()) == 2
+            assert trips(browser, lambda session: session.login("ada")) <= 4
+
+    def test_one_counter_of_a_large_session_is_less_than_a_kilobyte(self, between: Between) -> None:
+        site = Site(store=between.site.middleware.store, max_bytes=10**6)
+        browser = site.browser()
+        site.run(browser, lambda session: session.update(n=0, large="x" * 100_000))
+        site.run(browser, lambda session: session.update(n=1))
+        before = between.server.received
+        site.run(browser, lambda session: session.update(n=session["n"] + 1))
+
+        assert 0 < between.server.received - before < 1000
 
 
 class TestOnRealServers:

@@ -102,7 +102,6 @@ def test_redis_is_connected_to_when_it_is_used(url: str) -> None:
     store = store_from_url(url)
 
     assert isinstance(store, RedisStore)
-    assert store.shared
     store.close()
 
 

@@ -12,10 +12,9 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import os
 import re
 from binascii import b2a_base64
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, cast
 
 from itsdangerous import Signer
@@ -26,9 +25,7 @@ if TYPE_CHECKING:
     from _hashlib import HASH
 
 MIN_SECRET_BYTES = 32
-ID_BYTES = 32
-_ID = re.compile(r"[A-Za-z0-9_-]{22,86}")
-_TOKEN = re.compile(r"([A-Za-z0-9_-]{22,86})\.([A-Za-z0-9_-]{43})")
+_TOKEN = re.compile(r"([A-Za-z0-9_-]{43})\.([A-Za-z0-9_-]{43})")
 # Not compiled here: that would take longer than the rest of this module's import.
 _PLACEHOLDER = (
     r"(?i:(?:change[-_ ]?(?:me|this|it)|replace[-_ ]?(?:me|this)|(?:my|your|the|a|top|super)?[-_ ]?"
@@ -46,47 +43,6 @@ _PUBLISHED = frozenset(
 
 Secret = str | bytes
 Secrets = Secret | Sequence[Secret]
-
-
-def new_id() -> str:
-    """A session ID: 256 bits of the operating system's randomness, 43 characters (ASVS 7.2.3).
-
-    There is no other source to fall back to: if the system has none, this raises.
-    """
-    return _base64url(os.urandom(ID_BYTES))
-
-
-def key_of(session_id: str) -> str:
-    """The store's name for a session: SHA-256 of the ID in lower-case hex, public as handle."""
-    return hashlib.sha256(session_id.encode("ascii")).hexdigest()
-
-
-class Identity:
-    """A session ID with its store key. The ID stays out of reprs, and so out of tracebacks."""
-
-    __slots__ = ("id", "key")
-
-    def __init__(self, session_id: str) -> None:
-        self.id: str = session_id
-        self.key: str = key_of(session_id)
-
-    def __repr__(self) -> str:
-        return f"<Identity {self.key[:12]}…>"
-
-
-def make_identity(id_factory: Callable[[], str]) -> Identity:
-    """A fresh identity.
-
-    Raises:
-        ConfigurationError: if ``id_factory`` gives something that is no ID.
-    """
-    session_id = id_factory()
-    if not isinstance(session_id, str) or _ID.fullmatch(session_id) is None:  # pyright: ignore[reportUnnecessaryIsInstance] # the app's function may give anything
-        raise ConfigurationError(
-            "id_factory gave something that is no session ID; it must return a str of 22 to 86"
-            " characters of A-Z a-z 0-9 - _ (22 of them hold 128 bits)"
-        )
-    return Identity(session_id)
 
 
 def check_secrets(secret_key: object, option: str = "secret_key") -> tuple[bytes, ...]:
@@ -120,7 +76,9 @@ def _check_secret(secret: object, option: str) -> bytes:
         try:
             raw = secret.encode("utf-8")
         except UnicodeEncodeError:
-            raise ConfigurationError(f"{option} has characters that are no valid text") from None
+            raise ConfigurationError(
+                f"{option} has characters that can't be encoded as UTF-8"
+            ) from None
     elif isinstance(secret, bytes):
         raw = secret
     else:
@@ -155,7 +113,7 @@ def derive_key(secret: bytes, purpose: str) -> bytes:
 class TokenSigner:
     """Signs session IDs for one purpose (``"cookie.session"``), and verifies what comes back.
 
-    The purpose is bound in: a token of another cookie or header is none (ASVS 9.2.2).
+    The purpose is bound in: a token of another cookie or header isn't one here (ASVS 9.2.2).
     """
 
     __slots__ = ("_states",)

@@ -6,17 +6,26 @@ data structure: no store, no clock.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, MutableMapping
-from typing import Any
+from collections.abc import Collection, Iterator, Mapping, MutableMapping
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 from .codec import Codec, UnstorableValue
 
 # Of these, neither the value nor anything in it can change in place.
 _FROZEN: frozenset[type] = frozenset({str, int, float, bool, type(None), bytes})
 
-_NONE: frozenset[str] = frozenset()
-NOTHING: tuple[dict[str, bytes], frozenset[str]] = ({}, _NONE)
-"""No fields to set, none to delete."""
+NO_NAMES: frozenset[str] = frozenset()
+
+
+class FieldChanges(NamedTuple):
+    """What differs from the base."""
+
+    set: Mapping[str, bytes]
+    delete: frozenset[str]
+
+
+NO_FIELD_CHANGES = FieldChanges(MappingProxyType({}), NO_NAMES)
 
 
 class Fields(MutableMapping[str, Any]):
@@ -40,7 +49,7 @@ class Fields(MutableMapping[str, Any]):
         self._written: dict[str, bytes] = {}
         self._removed: set[str] = set()
         # Let go by retain(): set again, they count as changed, even if to what they were.
-        self._dropped: frozenset[str] = _NONE
+        self._dropped: frozenset[str] = NO_NAMES
 
     def __getitem__(self, key: str) -> Any:
         values = self._values
@@ -106,16 +115,16 @@ class Fields(MutableMapping[str, Any]):
         """Whether anything differs from the base."""
         return bool(self._removed or self._set())
 
-    def changes(self) -> tuple[dict[str, bytes], frozenset[str]]:
-        """What differs from the base: fields to set, names to delete; `NOTHING` if nothing does.
+    def changes(self) -> FieldChanges:
+        """What differs from the base; the very object `NO_FIELD_CHANGES` if nothing does.
 
         Raises:
             TypeError: if a nested change made a value unstorable; names its path.
         """
         set_ = self._set() if self._values else {}
         if set_ or self._removed:
-            return set_, frozenset(self._removed)
-        return NOTHING
+            return FieldChanges(set_, frozenset(self._removed))
+        return NO_FIELD_CHANGES
 
     def _set(self) -> dict[str, bytes]:
         """The fields that were set, or changed in place, to something else than the base's."""
@@ -149,35 +158,26 @@ class Fields(MutableMapping[str, Any]):
         """How many bytes names and values take as they would be stored now."""
         return sum(len(name.encode("utf-8")) + len(raw) for name, raw in self.encoded().items())
 
-    def rebase(self, base: Mapping[str, bytes]) -> None:
+    def rebase(self, base: Mapping[str, bytes], written: Mapping[str, bytes]) -> None:
         """Go on from these encoded fields, which hold all changes so far.
 
-        Live values stay the same objects, and are watched on.
-        """
-        self._base = base
-        self._written.clear()
-        self._removed.clear()
-        self._dropped = _NONE
-
-    def refresh(self, base: Mapping[str, bytes], settled: Iterable[str] = ()) -> None:
-        """Go on from another request's newer fields, keeping what was changed here.
+        Live values stay the same objects, and are watched on, unless another request has written
+        the field since.
 
         Args:
-            base: the newer encoded fields.
-            settled: names whose changes here don't count any more.
+            base: the fields as they are stored now.
+            written: those of them that this request changed.
         """
-        set_, removed = self.changes()
-        dropped = frozenset(settled)
         old = self._base
-        # What the app holds is watched on, unless another request has written the field since.
         self._values = {
             name: value
             for name, value in self._values.items()
-            if name not in dropped and (name in set_ or base.get(name) == old.get(name))
+            if base.get(name) == (written[name] if name in written else old.get(name))
         }
-        self._written = {name: raw for name, raw in self._written.items() if name in self._values}
-        self._removed = {name for name in removed - dropped if name in base}
         self._base = base
+        self._written.clear()
+        self._removed.clear()
+        self._dropped = NO_NAMES
 
     def loaded_names(self) -> list[str]:
         """The fields that were decoded or set so far."""
@@ -202,4 +202,4 @@ def _check_key(key: object) -> None:
     try:
         key.encode("utf-8")
     except UnicodeEncodeError:
-        raise TypeError("a session's key has characters that are no valid text") from None
+        raise TypeError("a session's key has characters that can't be encoded as UTF-8") from None

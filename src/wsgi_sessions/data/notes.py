@@ -1,7 +1,8 @@
-"""Notes: what the core itself keeps in a record, beside the app's fields; opaque to stores.
+"""Notes: what the engine itself keeps in a record, beside the app's fields; opaque to stores.
 
-The times stand in a fixed binary head, because they are needed on every read; what few sessions
-have (a label, limits of their own) follows as JSON. Deciding about the times is lifecycle's work.
+The times and the hash of the ID stand in a fixed binary head, because they are needed on every
+read; what few sessions have (a label, limits of their own) follows as JSON. Deciding about them is
+the work of engine.decisions.
 """
 
 from __future__ import annotations
@@ -13,82 +14,133 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple, cast
 
-_FORMAT = 1
-_HEAD = struct.Struct(">BBdddd")
+_FORMAT = 2
+_HEAD = struct.Struct(">BBddddd32s")
+_FORMER = struct.Struct(">32s16sd")
 _SECURE = 1
 _PERSISTENT = 2
+_HAS_FORMER = 4
 NO_LABEL: Mapping[str, str] = MappingProxyType({})
+NO_EXTRAS: Mapping[str, Any] = MappingProxyType({})
 MAX_LABEL_ENTRIES = 16
 MAX_LABEL_TEXT = 256
 
 
 class CorruptNotes(ValueError):
-    """These notes can't be read, so the record is no session."""
+    """These notes can't be read, so the record is not a session."""
+
+
+class Former(NamedTuple):
+    """The ID before the present one, honored for a short grace after a rotation."""
+
+    hash: bytes
+    """SHA-256 of the former ID."""
+    nonce: bytes
+    """What the present ID was derived with."""
+    until: float
+    """The end of the grace. UNIX seconds."""
 
 
 class Notes(NamedTuple):
-    """The core's own notes of one session. All times are UNIX seconds."""
+    """The engine's own notes of one session. All times are UNIX seconds."""
 
     created_at: float
     started_at: float
     """From when the absolute limit counts: creation, or the last login."""
     issued_at: float
     """When the present ID was issued."""
+    id_hash: bytes = bytes(32)
+    """SHA-256 of the present ID."""
     authenticated_at: float | None = None
+    listed_until: float = -math.inf
+    """Until when the session stands in its owner's list; ``inf``: until it is taken out."""
     secure: bool = False
     """Whether the present ID was issued on a secure connection."""
     persistent: bool = False
+    former: Former | None = None
     idle: float = math.inf
-    """The session's own idle limit in seconds; ``inf``: the middleware's counts alone."""
+    """The session's own idle limit in seconds; ``inf``: only the middleware's counts."""
     absolute: float = math.inf
-    generation: int = 0
-    """The owner's generation when the session was filed under the owner."""
     label: Mapping[str, str] = NO_LABEL
+    binding: Mapping[str, Any] = NO_EXTRAS
+    """What is known of the device that the session is bound to (see device_binding)."""
 
 
 def dump_notes(notes: Notes) -> bytes:
     """The notes as bytes."""
-    flags = (_SECURE if notes.secure else 0) | (_PERSISTENT if notes.persistent else 0)
-    authenticated = math.nan if notes.authenticated_at is None else notes.authenticated_at
-    head = _HEAD.pack(
-        _FORMAT, flags, notes.created_at, notes.started_at, notes.issued_at, authenticated
+    former = notes.former
+    flags = (
+        (_SECURE if notes.secure else 0)
+        | (_PERSISTENT if notes.persistent else 0)
+        | (_HAS_FORMER if former is not None else 0)
     )
+    raw = _HEAD.pack(
+        _FORMAT,
+        flags,
+        notes.created_at,
+        notes.started_at,
+        notes.issued_at,
+        math.nan if notes.authenticated_at is None else notes.authenticated_at,
+        notes.listed_until,
+        notes.id_hash,
+    )
+    if former is not None:
+        raw += _FORMER.pack(*former)
     extra: dict[str, Any] = {}
     if notes.idle != math.inf:
         extra["idle"] = notes.idle
     if notes.absolute != math.inf:
         extra["absolute"] = notes.absolute
-    if notes.generation:
-        extra["generation"] = notes.generation
     if notes.label:
         extra["label"] = dict(notes.label)
-    return head + json.dumps(extra, separators=(",", ":")).encode("ascii") if extra else head
+    if notes.binding:
+        extra["binding"] = dict(notes.binding)
+    return raw + json.dumps(extra, separators=(",", ":")).encode("ascii") if extra else raw
 
 
 def load_notes(raw: bytes) -> Notes:
     """The notes that these bytes hold.
 
     Raises:
-        CorruptNotes: if they hold none.
+        CorruptNotes: they hold none.
     """
     try:
-        fmt, flags, created_at, started_at, issued_at, authenticated = _HEAD.unpack_from(raw)
+        fmt, flags, created_at, started_at, issued_at, authenticated, listed, id_hash = (
+            _HEAD.unpack_from(raw)
+        )
     except struct.error:
         raise CorruptNotes("too short") from None
     # Only finite numbers give a finite difference from each other.
-    if fmt != _FORMAT or flags > 3 or not math.isfinite(created_at + started_at + issued_at):
+    if fmt != _FORMAT or flags > 7 or not math.isfinite(created_at + started_at + issued_at):
         raise CorruptNotes("unknown format")
-    if math.isinf(authenticated):
+    if math.isinf(authenticated) or math.isnan(listed):
         raise CorruptNotes("impossible time")
+    at = _HEAD.size
+    former = None
+    if flags & _HAS_FORMER:
+        former, at = _former(raw, at)
     notes = Notes(
         created_at,
         started_at,
         issued_at,
+        id_hash,
         None if authenticated != authenticated else authenticated,  # noqa: PLR0124 # NaN: never
+        listed,
         bool(flags & _SECURE),
         bool(flags & _PERSISTENT),
+        former,
     )
-    return notes if len(raw) == _HEAD.size else _with_extra(notes, raw[_HEAD.size :])
+    return notes if len(raw) == at else _with_extra(notes, raw[at:])
+
+
+def _former(raw: bytes, at: int) -> tuple[Former, int]:
+    try:
+        former = Former(*_FORMER.unpack_from(raw, at))
+    except struct.error:
+        raise CorruptNotes("too short") from None
+    if not math.isfinite(former.until):
+        raise CorruptNotes("impossible time")
+    return former, at + _FORMER.size
 
 
 def _with_extra(notes: Notes, raw: bytes) -> Notes:
@@ -99,15 +151,15 @@ def _with_extra(notes: Notes, raw: bytes) -> Notes:
     if not isinstance(extra, dict):
         raise CorruptNotes("damaged")
     extra = cast("dict[str, Any]", extra)
-    generation = extra.get("generation", 0)
     label: Any = extra.get("label", {})
-    if type(generation) is not int or generation < 0 or not is_label(label):
+    binding: Any = extra.get("binding", {})
+    if not is_label(label) or not isinstance(binding, dict):
         raise CorruptNotes("damaged")
     return notes._replace(
         idle=_limit(extra.get("idle", math.inf)),
         absolute=_limit(extra.get("absolute", math.inf)),
-        generation=generation,
         label=label,
+        binding=cast("dict[str, Any]", binding),
     )
 
 
@@ -121,7 +173,7 @@ def _limit(value: object) -> float:
 
 
 def is_label(value: object) -> bool:
-    """Whether this is a label: a dict of a few short strings."""
+    """Whether this is a label: a dict of a few short strings that can be stored and read back."""
     return (
         isinstance(value, dict)
         and len(value) <= MAX_LABEL_ENTRIES  # pyright: ignore[reportUnknownArgumentType] # any dict

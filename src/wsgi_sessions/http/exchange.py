@@ -11,11 +11,11 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ..engine import Engine
+from ..engine import Engine, Response
 from ..errors import SessionError, StoreError
 from ..events import EventSink
-from .response_headers import finish, is_public
-from ..session import Phase, Session, enter_phase, visit_of
+from ..session import Phase, Session, enter_phase, state_of
+from .response_headers import app_expires_cookie, finish, is_public
 from .transport import Header, Transport
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ ExcInfo = tuple[type[BaseException], BaseException, TracebackType] | tuple[None,
 OnStoreError = Callable[["WSGIEnvironment", "StartResponse", StoreError], Iterable[bytes]]
 
 
-class Manner(NamedTuple):
+class AnswerSettings(NamedTuple):
     """How a middleware answers, the same for all its requests."""
 
     engine: Engine
@@ -48,8 +48,8 @@ class Exchange:
         "_exc_info",
         "_file",
         "_headers",
-        "_manner",
         "_session",
+        "_settings",
         "_start",
         "_status",
         "_token",
@@ -59,13 +59,13 @@ class Exchange:
 
     def __init__(
         self,
-        manner: Manner,
+        settings: AnswerSettings,
         environ: WSGIEnvironment,
         start: StartResponse,
         session: Session,
         transport: Transport,
     ) -> None:
-        self._manner = manner
+        self._settings = settings
         self._environ = environ
         self._start = start
         self._session = session
@@ -140,17 +140,20 @@ class Exchange:
     def begin(self, phase: Phase) -> None:
         """Commit the session, then let the headers go out."""
         status, headers, exc_info = self._status or "", self._headers, self._exc_info
-        visit = visit_of(self._session)
-        if visit is not None:
-            self._token = self._manner.engine.commit(
-                visit,
-                failed=status[:1] == "5" and not self._manner.save_on_error,
-                refreshable=not is_public(headers),
-                final=phase is Phase.OVER,
-            )
+        state = state_of(self._session)
+        if state is not None:
+            if state.error is not None and status[:3] == "500":
+                # A framework made a page of its own of the StoreError.
+                raise state.error
+            engine = self._settings.engine
+            if app_expires_cookie(headers, self._transport.name, engine.now()):
+                # An app from before us signs out so; what it meant is the session.
+                engine.destroy(state)
+            response = Response(self._has_failed(raised=False), is_public(headers), final=phase is Phase.OVER)
+            self._token = engine.commit(state, response)
         enter_phase(self._session, phase)
         self._begun = True
-        finished = list(headers) if visit is None else self._marked(headers)
+        finished = list(headers) if state is None else self._marked(headers)
         self._exc_info = None
         try:
             if exc_info is None:
@@ -161,20 +164,20 @@ class Exchange:
             exc_info = None
 
     def _finished(self, headers: Sequence[Header]) -> list[Header]:
-        return list(headers) if visit_of(self._session) is None else self._marked(headers)
+        return list(headers) if state_of(self._session) is None else self._marked(headers)
 
     def _marked(self, headers: Sequence[Header]) -> list[Header]:
         """The headers of a response whose session was used."""
-        manner = self._manner
-        finished = finish(headers, manner.vary, self._transport.name, self._token)
+        settings = self._settings
+        finished = finish(headers, settings.vary, self._transport.name, self._token)
         if finished.foreign_cookies:
-            manner.events.explain(
+            settings.events.explain(
                 "foreign-cookie",
                 f"The app set a cookie {self._transport.name!r} itself; it was dropped, because"
                 " that is the session's cookie. Give one of the two another name.",
             )
         if finished.was_public:
-            manner.events.explain(
+            settings.events.explain(
                 "public-response",
                 "A response that the app marked as cacheable for all sets the session cookie, so"
                 " its Cache-Control was replaced by no-store. Don't use the session on public"
@@ -193,18 +196,22 @@ class Exchange:
         else:
             self.abandon()
 
+    def _has_failed(self, *, raised: bool) -> bool:
+        """Whether the app raised or answered 5xx, so that its changes are not to be kept."""
+        failed = raised or (self._status or "")[:1] == "5"
+        return failed and not self._settings.save_on_error
+
     def _settle(self, *, raised: bool) -> None:
-        visit = visit_of(self._session)
+        state = state_of(self._session)
         enter_phase(self._session, Phase.OVER)
-        if visit is None:
+        if state is None:
             return
-        # A new ID can't be handed out any more, so it isn't made.
-        failed = raised and (not self._manner.save_on_error or visit.new_id)
+        response = Response(self._has_failed(raised=raised), headers_sent=True)
         if not raised:
-            self._manner.engine.commit(visit, failed=failed, cookie_possible=False)
+            self._settings.engine.commit(state, response)
             return
         try:
-            self._manner.engine.commit(visit, failed=failed, cookie_possible=False)
+            self._settings.engine.commit(state, response)
         except (SessionError, TypeError):
             # The app's own exception is on its way to the server, which must see that one; this
             # one was reported as an event.
@@ -215,11 +222,11 @@ class Exchange:
         if self._begun:
             raise error
         self._begun = True
-        visit = visit_of(self._session)
+        state = state_of(self._session)
         enter_phase(self._session, Phase.OVER)
         self._token = None
-        if visit is not None:
-            self._token = self._manner.engine.commit(visit, failed=True)
+        if state is not None:
+            self._token = self._settings.engine.commit(state, Response(failed=True))
 
         def start(
             status: str, headers: list[Header], exc_info: ExcInfo | None = None
@@ -231,7 +238,7 @@ class Exchange:
                 else self._start(status, finished, exc_info)
             )
 
-        return self._manner.on_store_error(self._environ, start, error)
+        return self._settings.on_store_error(self._environ, start, error)
 
 
 class Stream:

@@ -7,10 +7,11 @@ say so, and one that sets it must not be kept.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from werkzeug.http import parse_dict_header
+from werkzeug.http import parse_date, parse_dict_header
 
 from .transport import Header
 
@@ -18,6 +19,7 @@ from .transport import Header
 # own name, with that ending; X-Accel-Expires is nginx's, Edge-Control Akamai's.
 _CDN_HEADERS = frozenset({"surrogate-control", "edge-control", "x-accel-expires"})
 _CDN_ENDING = "cdn-cache-control"
+_MAX_AGE = re.compile(r"-?[0-9]+")
 
 
 class Finished(NamedTuple):
@@ -27,7 +29,7 @@ class Finished(NamedTuple):
     foreign_cookies: int
     """How many Set-Cookie headers of our name, which the app had added itself, were dropped."""
     was_public: bool
-    """Whether a Cache-Control that let shared caches keep the response was replaced."""
+    """Whether a header that let shared caches keep the response was replaced or dropped."""
 
 
 def finish(
@@ -64,6 +66,39 @@ def _sets_cookie(header: Header, cookie_name: str) -> bool:
     return name.lower() == "set-cookie" and value.partition("=")[0].strip(" \t") == cookie_name
 
 
+def app_expires_cookie(headers: Sequence[Header], cookie_name: str, now: float) -> bool:
+    """Whether the app itself removes the cookie of this name: it means to sign the user out.
+
+    Of several Set-Cookie headers of that name the last one counts, as for a browser; a path or a
+    domain of its own makes no difference.
+
+    Args:
+        headers: the app's.
+        cookie_name: ours.
+        now: UNIX seconds.
+    """
+    for header in reversed(headers):
+        if len(header[0]) == 10 and _sets_cookie(header, cookie_name):
+            return _is_expired(header[1], now)
+    return False
+
+
+def _is_expired(set_cookie: str, now: float) -> bool:
+    """Whether this Set-Cookie removes a cookie (RFC 6265 sections 5.2 and 5.3)."""
+    attributes: dict[str, str] = {}
+    for attribute in set_cookie.split(";")[1:]:
+        name, _, value = attribute.partition("=")
+        name, value = name.strip(" \t").lower(), value.strip(" \t")
+        # One that can't be read is ignored, so that an earlier one stays.
+        if name == "expires" or (name == "max-age" and _MAX_AGE.fullmatch(value)):
+            attributes[name] = value
+    max_age = attributes.get("max-age")
+    if max_age is not None:
+        return max_age.startswith("-") or not max_age.strip("0")
+    expires = parse_date(attributes.get("expires"))
+    return expires is not None and expires.timestamp() <= now
+
+
 def _merged_vary(headers: list[Header], names: Sequence[str]) -> list[Header]:
     present = [header for header in headers if header[0].lower() == "vary"]
     entries = {entry.strip(" \t").lower() for _, values in present for entry in values.split(",")}
@@ -80,25 +115,33 @@ def _merged_vary(headers: list[Header], names: Sequence[str]) -> list[Header]:
 
 
 def _not_stored(headers: list[Header]) -> tuple[list[Header], bool]:
+    """The headers of a response that no shared cache keeps; and whether one was told to keep it."""
     rest: list[Header] = []
     controls: list[Header] = []
+    was_public = False
     for header in headers:
         name = header[0].lower()
         if name in _CDN_HEADERS or name.endswith(_CDN_ENDING):
+            was_public = was_public or not _forbids_keeping(header[1])
             continue
         rest.append(header)
         if name == "cache-control":
             controls.append(header)
-    was_public = len(rest) < len(headers)
-    if controls:
-        directives = cache_directives(controls)
-        # `private="name"` makes only that header private (RFC 9111 section 5.2.2.7).
-        if "no-store" in directives or directives.get("private", "") is None:
-            return rest, False
-        was_public = was_public or is_public(controls)
-        rest = [header for header in rest if header not in controls]
+    directives = cache_directives(controls)
+    if _lets_all_keep(directives):
+        was_public = True
+    # `private="name"` makes only that header private (RFC 9111 section 5.2.2.7).
+    elif "no-store" in directives or directives.get("private", "") is None:
+        return rest, was_public
+    rest = [header for header in rest if header not in controls]
     rest.append(("Cache-Control", "no-store"))
     return rest, was_public
+
+
+def _forbids_keeping(value: str) -> bool:
+    """Whether a header for CDNs or nginx keeps them from keeping the response."""
+    directives = {directive.lower() for directive in parse_dict_header(value)}
+    return value.strip(" \t") == "0" or bool(directives & {"no-store", "private"})
 
 
 def cache_directives(headers: Sequence[Header]) -> dict[str, str | None]:
@@ -115,6 +158,9 @@ def is_public(headers: Sequence[Header]) -> bool:
     """Whether the app marked the response public, for shared caches to keep."""
     for name, _ in headers:
         if len(name) == 13 and name.lower() == "cache-control":
-            directives = cache_directives(headers)
-            return "public" in directives or "s-maxage" in directives
+            return _lets_all_keep(cache_directives(headers))
     return False
+
+
+def _lets_all_keep(directives: Mapping[str, str | None]) -> bool:
+    return "public" in directives or "s-maxage" in directives

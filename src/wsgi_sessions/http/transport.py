@@ -10,9 +10,9 @@ from __future__ import annotations
 import re
 from typing import Protocol
 
-from ..cookie import Cookie, CookieWriter, find_values
-from ..errors import ConfigurationError
+from ..cookie import Candidates, Cookie, CookieWriter, find_candidates
 from ..crypto.signing import TokenSigner
+from ..errors import ConfigurationError
 
 Environ = dict[str, object]
 Header = tuple[str, str]
@@ -26,21 +26,24 @@ class Transport(Protocol):
 
     name: str
     purpose: str
-    """What its tokens are bound to, so that they are no good elsewhere."""
+    """What its tokens are bound to, so that they are worthless elsewhere."""
     signer: TokenSigner
     persistent: bool
     """Whether a new session's token is to outlive the browser, unless the app says otherwise."""
 
-    def values(self, environ: Environ) -> list[str]:
-        """What the client sent under our name: at most a few, unchecked."""
+    def candidates(self, environ: Environ) -> Candidates:
+        """What the client sent under our name: at most a few values, unchecked."""
         ...
 
     def deliverable(self, *, secure: bool) -> bool:
         """Whether a token set on such a request would be kept by the client."""
         ...
 
-    def set(self, token: str, *, secure: bool, max_age: int | None) -> Header:
-        """The header that hands out a token; ``max_age`` in seconds, None: the browser's life."""
+    def set(self, token: str, *, secure: bool, max_age: int | None, now: float) -> Header:
+        """The header that hands out a token.
+
+        ``max_age`` is in seconds, None: the browser's life; ``now`` in UNIX seconds.
+        """
         ...
 
     def expire(self, *, secure: bool) -> Header:
@@ -61,17 +64,17 @@ class CookieTransport:
         self.signer: TokenSigner = TokenSigner(secrets, self.purpose)
         self._writer = CookieWriter(cookie)
 
-    def values(self, environ: Environ) -> list[str]:
+    def candidates(self, environ: Environ) -> Candidates:
         header = environ.get("HTTP_COOKIE")
-        return find_values(header, self.name) if isinstance(header, str) else []
+        return find_candidates(header if isinstance(header, str) else "", self.name)
 
     def deliverable(self, *, secure: bool) -> bool:
         # A browser keeps and replaces a Secure cookie on a secure connection only
         # (RFC 6265bis section 5.7).
         return secure or self.cookie.secure is not True
 
-    def set(self, token: str, *, secure: bool, max_age: int | None) -> Header:
-        return "Set-Cookie", self._writer.set(token, secure=secure, max_age=max_age)
+    def set(self, token: str, *, secure: bool, max_age: int | None, now: float) -> Header:
+        return "Set-Cookie", self._writer.set(token, secure=secure, max_age=max_age, now=now)
 
     def expire(self, *, secure: bool) -> Header:
         return "Set-Cookie", self._writer.expire(secure=secure)
@@ -89,15 +92,15 @@ class HeaderTransport:
         self.purpose: str = f"header.{name.lower()}"
         self.signer: TokenSigner = TokenSigner(secrets, self.purpose)
 
-    def values(self, environ: Environ) -> list[str]:
+    def candidates(self, environ: Environ) -> Candidates:
         value = environ.get(self.environ_key)
         text = value.strip(" \t") if isinstance(value, str) else ""
-        return [text] if text else []
+        return Candidates((text,) if text else (), False, None)
 
     def deliverable(self, *, secure: bool) -> bool:
         return True
 
-    def set(self, token: str, *, secure: bool, max_age: int | None) -> Header:
+    def set(self, token: str, *, secure: bool, max_age: int | None, now: float) -> Header:
         return self.name, token
 
     def expire(self, *, secure: bool) -> Header:
@@ -113,7 +116,7 @@ def check_header_name(name: object) -> str | None:
     """``token_header`` as it was given.
 
     Raises:
-        ConfigurationError: if it is no name of a header that can carry a token.
+        ConfigurationError: if it isn't the name of a header that can carry a token.
     """
     if name is None:
         return None

@@ -20,11 +20,11 @@ if TYPE_CHECKING:
     from .sql import SQLStore
 
 __all__ = [
+    "LIST_OWNER",
     "UNCHANGED",
     "Changes",
     "ClientSideStore",
     "FileStore",
-    "LIST_OWNER",
     "MemoryStore",
     "Record",
     "RedisStore",

@@ -1,36 +1,49 @@
-"""SealedStore: encryption at rest, as a layer around any store.
+"""EncryptedStore: encryption at rest, as a layer around any store.
 
-Every field's value and the notes are sealed with AES-GCM, bound to the store key and the field's
-name, so that reading the store shows nothing and values can't be moved between sessions or fields.
-Owner, times and field names stay readable: stores work by them; the owner is sealed a second time
-beside, so that nobody else can write one. The layer is itself a store and holds to the whole
-contract; who calls it never sees a sealed byte.
+Every field's value, the notes and the owner are sealed with AES-GCM, bound to the store key and
+the field's name, so that reading the store shows nothing and values can't be moved between sessions
+or fields. Times, version, epoch and the names of fields stay readable, because stores work by them,
+and so does the mark of an owner's list. The layer is itself a store and keeps the whole contract;
+callers never see a sealed byte.
+
+Two fields of its own tie a record's parts together, so that someone who can write the store can't
+mix old parts with new ones: a random value that stands both in the notes and in a field changes
+with every change of the notes, and the owner stands in a field as well, so that it can't be taken
+off or replaced. (A whole record can still be put back as it was: nothing in a store tells its age.)
 """
 
 from __future__ import annotations
 
+import base64
 import hmac
 import os
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import cast
 
 from ..crypto.encryption import Sealer
 from ..data.codec import CorruptField
 from ..errors import ConfigurationError, StoreError
-from ..record import Changes, OwnedEntry, Record, UpdateResult
-from .base import Store, StoreListener
+from ..record import (
+    LIST_OWNER,
+    UNCHANGED,
+    Changes,
+    Record,
+    UpdateResult,
+    apply_changes,
+    list_key,
+)
+from .base import Store
+from .wrapper import StoreWrapper
 
 KEY_BYTES = 32
 # No plain value starts so: fields are JSON text, notes begin with their format's number.
 _MARK = b"\xe1\x01"
-# The tie: a random value that stands both in the notes and in a field of its own. Notes change
-# together with it, so that older notes, put back by someone who writes the store, don't fit.
 _TIE = "\0tie"
 _TIE_BYTES = 16
-# The owner, who never changes under one key: an owner that someone wrote into the store isn't this.
 _OWNER = "\0owner"
-_OURS = (_TIE, _OWNER)
+_OURS = frozenset({_TIE, _OWNER})
+_NO_OWNER = b"\0"
 _ATTEMPTS = 16
 _ENCODING = "utf-8", "surrogatepass"
 
@@ -60,171 +73,155 @@ def check_keys(keys: object) -> tuple[bytes, ...]:
     return tuple(cast("Sequence[bytes]", keys))
 
 
-class SealedStore(Store):
+class EncryptedStore(StoreWrapper):
     """Seals what goes into a store, and opens what comes out of it.
+
+    A record that is there but can't be decrypted (another key, damage, plain text) loads as None,
+    like one that isn't there; ``update(key, Changes())`` tells the two apart, since it needs no
+    key: UPDATED for the former, GONE for the latter.
 
     Args:
         store: where the sealed records are kept.
         keys: 32 bytes each, newest first: the first seals, all open.
-        migrate: True: plain records are still read, and sealed at their next write. Otherwise
-            they are ``corrupt_record``, as is whatever fails to open.
+        migrate: True: plain records are still read, and sealed at their next write (a mere touch
+            is none). Otherwise they are ``corrupt_record``, as is whatever fails to open.
     """
 
     def __init__(self, store: Store, keys: tuple[bytes, ...], *, migrate: bool = False) -> None:
-        super().__init__()
-        self._store = store
+        super().__init__(store)
         self._sealer = Sealer(keys)
         self._migrate = migrate
 
-    def __repr__(self) -> str:
-        return f"SealedStore({self._store!r})"
-
-    @property
-    def clock(self) -> Callable[[], float]:  # pyright: ignore[reportIncompatibleMethodOverride] # an attribute there, the inner store's here
-        """The inner store's clock."""
-        return self._store.clock
-
-    @clock.setter
-    def clock(self, clock: Callable[[], float]) -> None:  # pyright: ignore[reportIncompatibleMethodOverride] # as above
-        self._store.clock = clock
-
-    def subscribe(self, listener: StoreListener) -> None:
-        """Have ``listener`` told of damaged records, here and in the inner store."""
-        super().subscribe(listener)
-        self._store.subscribe(listener)
-
     def load(self, key: str) -> Record | None:
-        record = self._store.load(key)
-        if record is None:
-            return None
-        if not record.notes.startswith(_MARK):
-            if self._migrate:
-                return self._partly_plain(key, record)
-            self._notify("corrupt_record", key, "not encrypted")
-            return None
-        notes = self._open_notes(key, record)
-        if notes is None:
-            self._notify("corrupt_record", key, "can't be decrypted")
-            return None
-        return replace(record, notes=notes, fields=_SealedFields(self, key, record.fields))
+        """The record, opened; its fields are opened when they are asked for.
 
-    def _partly_plain(self, key: str, record: Record) -> Record:
-        # A plain record may hold sealed fields only while it is being migrated.
-        return replace(record, fields=_SealedFields(self, key, record.fields))
+        Listeners are told ``corrupt_record`` of one that can't be opened. A field that can't be
+        raises `CorruptField` when it is asked for.
+        """
+        record = self.store.load(key)
+        if record is None or (self._migrate and _is_plain(record)):
+            return record
+        opened = None if _is_plain(record) else self._opened(key, record)
+        if opened is None:
+            detail = "not encrypted" if _is_plain(record) else "can't be decrypted"
+            self._notify("corrupt_record", key, detail)
+        return opened
 
     def insert(self, key: str, record: Record) -> bool:
-        return self._store.insert(key, self._sealed(key, record))
+        """Seal and keep a new record."""
+        whole = Changes(set=record.fields, notes=record.notes, owner=record.owner)
+        sealed = self._sealed(key, whole)
+        return self.store.insert(
+            key,
+            replace(
+                record,
+                fields=sealed.set,
+                notes=sealed.notes or b"",
+                owner=cast("str | None", sealed.owner),
+            ),
+        )
 
-    def replace(
-        self, old_key: str, new_key: str, record: Record, *, if_version: int | None = None
+    def update(
+        self,
+        key: str,
+        changes: Changes,
+        *,
+        if_epoch: int | None = None,
+        if_version: int | None = None,
     ) -> UpdateResult:
-        sealed = self._sealed(new_key, record)
-        return self._store.replace(old_key, new_key, sealed, if_version=if_version)
-
-    def update(self, key: str, changes: Changes, *, if_version: int | None = None) -> UpdateResult:
+        """Seal and apply a change set."""
+        if changes.is_touch:
+            return self.store.update(key, changes, if_epoch=if_epoch, if_version=if_version)
         if self._migrate:
-            return self._update_migrating(key, changes, if_version)
-        return self._store.update(key, self._sealed_changes(key, changes), if_version=if_version)
+            return self._update_migrating(key, changes, if_epoch, if_version)
+        sealed = self._sealed(key, changes)
+        return self.store.update(key, sealed, if_epoch=if_epoch, if_version=if_version)
 
-    def _update_migrating(self, key: str, changes: Changes, if_version: int | None) -> UpdateResult:
+    def _update_migrating(
+        self, key: str, changes: Changes, if_epoch: int | None, if_version: int | None
+    ) -> UpdateResult:
+        """The same, but a plain record is sealed as a whole, if it is still as it was read."""
         for _ in range(_ATTEMPTS):
-            record = self._store.load(key)
-            if record is None or record.notes.startswith(_MARK):
-                sealed = self._sealed_changes(key, changes)
-                return self._store.update(key, sealed, if_version=if_version)
+            record = self.store.load(key)
+            if record is None or not _is_plain(record):
+                sealed = self._sealed(key, changes)
+                return self.store.update(key, sealed, if_epoch=if_epoch, if_version=if_version)
             if if_version is not None and record.version != if_version:
-                return UpdateResult.CONFLICT
-            plain = self._partly_plain(key, record).fields
-            fields = {n: raw for n, raw in plain.items() if n not in changes.delete}
-            notes = record.notes if changes.notes is None else changes.notes
-            whole = replace(changes, set={**fields, **changes.set}, notes=notes)
-            sealed = self._sealed_changes(key, whole)
-            owned = replace(sealed, set={**sealed.set, **self._sealed_owner(key, record.owner)})
-            written = self._store.update(key, owned, if_version=record.version)
+                return _answer(record, changes, if_epoch)
+            whole = replace(
+                changes,
+                set=apply_changes(record.fields, changes),
+                delete=frozenset[str](),
+                keep=frozenset[str](),
+                notes=record.notes if changes.notes is None else changes.notes,
+                owner=record.owner if changes.owner is UNCHANGED else changes.owner,
+            )
+            written = self.store.update(
+                key, self._sealed(key, whole), if_epoch=if_epoch, if_version=record.version
+            )
+            if written is UpdateResult.UPDATED and record.owner:
+                self._seal_list(record.owner)
             if written is not UpdateResult.CONFLICT or if_version is not None:
                 return written
         raise StoreError("a plain record was changed too fast to be encrypted", operation="update")
 
-    def delete(self, key: str, *, if_version: int | None = None) -> bool:
-        return self._store.delete(key, if_version=if_version)
+    def _seal_list(self, owner: str) -> None:
+        # Once plain records are refused, nobody could be signed out by a list that is still plain.
+        at = list_key(owner)
+        listed = self.store.load(at)
+        if listed is not None and _is_plain(listed):
+            self._update_migrating(at, Changes(notes=listed.notes), None, None)
 
-    def purge_expired(self, now: float) -> int:
-        return self._store.purge_expired(now)
-
-    def keys(self) -> Iterator[str]:
-        return self._store.keys()
-
-    def clear(self) -> None:
-        self._store.clear()
-
-    def ping(self) -> None:
-        self._store.ping()
-
-    def close(self) -> None:
-        self._store.close()
-
-    def add_owned(self, owner: str, key: str, expires_at: float) -> int:
-        return self._store.add_owned(owner, key, expires_at)
-
-    def owned_by(self, owner: str) -> Mapping[str, OwnedEntry]:
-        return self._store.owned_by(owner)
-
-    def remove_owned(self, owner: str, keys: Collection[str]) -> None:
-        self._store.remove_owned(owner, keys)
-
-    def generation(self, owner: str) -> int:
-        return self._store.generation(owner)
-
-    def next_generation(self, owner: str) -> int:
-        return self._store.next_generation(owner)
-
-    def _sealed(self, key: str, record: Record) -> Record:
-        sealed = self._sealed_changes(key, Changes(set=record.fields, notes=record.notes))
-        fields = {**sealed.set, **self._sealed_owner(key, record.owner)}
-        return replace(record, fields=fields, notes=sealed.notes or b"")
-
-    def _sealed_owner(self, key: str, owner: str | None) -> dict[str, bytes]:
-        if owner is None:
-            return {}
-        return {_OWNER: self._seal(owner.encode(*_ENCODING), _context(key, "owner"))}
-
-    def _sealed_changes(self, key: str, changes: Changes) -> Changes:
+    def _sealed(self, key: str, changes: Changes) -> Changes:
         fields = {
             _outer(name): self._seal(raw, _context(key, "field", name))
             for name, raw in changes.set.items()
         }
-        delete = frozenset(_outer(name) for name in changes.delete)
-        notes = changes.notes
+        notes, owner, keep = changes.notes, changes.owner, changes.keep
         if notes is not None:
             tie = os.urandom(_TIE_BYTES)
             notes = self._seal(tie + notes, _context(key, "notes"))
             fields[_TIE] = self._seal(tie, _context(key, "tie"))
-        return replace(changes, set=fields, delete=delete, notes=notes)
+        if owner is not UNCHANGED:
+            sealed = self._seal(_owner_bytes(owner), _context(key, "owner"))
+            fields[_OWNER] = sealed
+            owner = owner and _owner_text(sealed)
+        return replace(
+            changes,
+            set=fields,
+            delete=frozenset(_outer(name) for name in changes.delete),
+            keep=None if keep is None else _OURS.union(map(_outer, keep)),
+            notes=notes,
+            owner=owner,
+        )
 
     def _seal(self, plain: bytes, context: bytes) -> bytes:
         return _MARK + self._sealer.seal(plain, context)
 
     def open_value(self, sealed: bytes, context: bytes) -> bytes | None:
-        """The plain bytes; None if they can't be opened. Plain ones only while migrating."""
+        """The plain bytes; None if they weren't sealed so."""
         if not sealed.startswith(_MARK):
-            return sealed if self._migrate else None
+            return None
         opened = self._sealer.open(sealed[len(_MARK) :], context)
         return None if opened is None else opened[0]
 
-    def _open_notes(self, key: str, record: Record) -> bytes | None:
+    def _opened(self, key: str, record: Record) -> Record | None:
         notes = self.open_value(record.notes, _context(key, "notes"))
         tie = self.open_value(record.fields.get(_TIE, b""), _context(key, "tie"))
-        if notes is None or tie is None or len(tie) != _TIE_BYTES:
+        sealed_owner = record.fields.get(_OWNER, b"")
+        owner = self.open_value(sealed_owner, _context(key, "owner"))
+        if notes is None or tie is None or owner is None or len(tie) != _TIE_BYTES:
             return None
-        if not self._is_owner(key, record):
+        if not hmac.compare_digest(notes[:_TIE_BYTES], tie):
             return None
-        return notes[_TIE_BYTES:] if hmac.compare_digest(notes[:_TIE_BYTES], tie) else None
-
-    def _is_owner(self, key: str, record: Record) -> bool:
-        sealed = record.fields.get(_OWNER)
-        if sealed is None or record.owner is None:
-            return sealed is None and record.owner is None
-        return self.open_value(sealed, _context(key, "owner")) == record.owner.encode(*_ENCODING)
+        if not _stands_for(record.owner, owner, sealed_owner):
+            return None
+        return replace(
+            record,
+            fields=_SealedFields(self, key, record.fields),
+            notes=notes[_TIE_BYTES:],
+            owner=None if owner == _NO_OWNER else owner[1:].decode(*_ENCODING),
+        )
 
 
 class _SealedFields(Mapping[str, bytes]):
@@ -232,7 +229,7 @@ class _SealedFields(Mapping[str, bytes]):
 
     __slots__ = ("_fields", "_key", "_store")
 
-    def __init__(self, store: SealedStore, key: str, fields: Mapping[str, bytes]) -> None:
+    def __init__(self, store: EncryptedStore, key: str, fields: Mapping[str, bytes]) -> None:
         self._store = store
         self._key = key
         self._fields = fields
@@ -254,6 +251,37 @@ class _SealedFields(Mapping[str, bytes]):
         return len(self._fields) - sum(name in self._fields for name in _OURS)
 
 
+def _is_plain(record: Record) -> bool:
+    return not record.notes.startswith(_MARK)
+
+
+def _answer(record: Record, changes: Changes, if_epoch: int | None) -> UpdateResult:
+    """The answer to an update of another version than this record has."""
+    if if_epoch is not None and record.epoch != if_epoch:
+        return UpdateResult.GONE
+    if changes.used_at is not None and changes.used_at >= record.expires_at:
+        return UpdateResult.GONE
+    return UpdateResult.CONFLICT
+
+
+def _owner_bytes(owner: str | None) -> bytes:
+    return _NO_OWNER if owner is None else b"\1" + owner.encode(*_ENCODING)
+
+
+def _owner_text(sealed: bytes) -> str:
+    """A sealed owner as the text that the store inside takes for the owner."""
+    return base64.b64encode(sealed).decode()
+
+
+def _stands_for(kept: str | None, owner: bytes, sealed: bytes) -> bool:
+    """Whether the store inside names that owner, and not one that somebody else wrote there."""
+    if owner == _NO_OWNER:
+        return kept is None
+    if owner == _owner_bytes(LIST_OWNER):
+        return kept == LIST_OWNER
+    return kept == _owner_text(sealed)
+
+
 def _outer(name: str) -> str:
     """The field's name in the inner store: ours are out of the app's reach."""
     return "\0" + name if name.startswith("\0") else name
@@ -264,4 +292,4 @@ def _inner(name: str) -> str:
 
 
 def _context(key: str, part: str, name: str = "") -> bytes:
-    return f"wsgi-sessions.record\0{key}\0{part}\0{name}".encode()
+    return f"wsgi-sessions.record\0{key}\0{part}\0{name}".encode(*_ENCODING)

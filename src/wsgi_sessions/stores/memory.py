@@ -116,6 +116,10 @@ class _Shard:
             return self.anonymous
         return self.owned if owner else self.lists
 
+    def soonest(self) -> float:
+        """The earliest deadline of all; ``inf`` where there is none."""
+        return min(self.anonymous.first(), self.owned.first(), self.lists.first())
+
     def queues(self) -> tuple[_Queue, _Queue, _Queue]:
         """All of them."""
         return self.anonymous, self.owned, self.lists
@@ -198,10 +202,11 @@ class MemoryStore(Store):
             row = shard.rows.get(key)
             if row is None or (now is not None and now >= TIMES.unpack_from(row)[1]):
                 return UpdateResult.GONE
-            version, epoch = COUNTS.unpack_from(row, TIMES.size)
-            refused = refusal(version, epoch, if_epoch, if_version)
-            if refused is not None:
-                return refused
+            if if_epoch is not None or if_version is not None:
+                version, epoch = COUNTS.unpack_from(row, TIMES.size)
+                refused = refusal(version, epoch, if_epoch, if_version)
+                if refused is not None:
+                    return refused
             if changes.is_touch:
                 self._touch(shard, key, row, changes)
             else:
@@ -318,7 +323,7 @@ class MemoryStore(Store):
     def _reclaim(self, now: float) -> None:
         self._turn = (self._turn + 1) % _SHARDS
         shard = self._shards.get(self._turn)
-        if shard is not None:
+        if shard is not None and shard.soonest() <= now:
             self._remove_expired(shard, now, _RECLAIMED_PER_WRITE)
 
     def _remove_expired(self, shard: _Shard, now: float, limit: int) -> bool:
@@ -359,7 +364,7 @@ def _before_fork() -> None:
     # for the lock for ever, and find a session half written.
     _forking.acquire()
     for store in list(_stores):
-        lock = store._lock  # noqa: SLF001 # of this module
+        lock = store._lock  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] # of this module
         lock.acquire()
         _held.append(lock)
 
@@ -370,7 +375,7 @@ def _after_fork() -> None:
     _forking.release()
 
 
-if hasattr(os, "register_at_fork"):
+if hasattr(os, "register_at_fork"):  # pragma: no branch # there is no fork without it
     os.register_at_fork(
         before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork
     )

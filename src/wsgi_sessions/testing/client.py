@@ -19,9 +19,10 @@ from urllib.response import addinfourl
 from werkzeug.test import Client, EnvironBuilder
 
 from ..cookie import Cookie
+from ..engine.decisions import CookieStep
 from ..http.transport import CookieTransport
 from ..middleware import SessionMiddleware
-from ..session import Session, transport_of, visit_of
+from ..session import Session, state_of, transport_of
 
 
 class HasCookieJar(Protocol):
@@ -73,7 +74,11 @@ def session_of(
     value = jar.get(cookie)
     if value is not None:
         environ["HTTP_COOKIE"] = f"{cookie.name}={value}"
-    yield session
+    try:
+        yield session
+    except BaseException:
+        middleware.discard_session(environ)
+        raise
     if _changed(session):
         for name, header in middleware.commit_session(environ):
             if name == "Set-Cookie":
@@ -81,9 +86,12 @@ def session_of(
 
 
 def _changed(session: Session) -> bool:
-    visit = visit_of(session)
-    return visit is not None and (
-        session.modified or visit.ended or visit.touch or visit.cookie_stale
+    state = state_of(session)
+    return state is not None and (
+        session.modified
+        or state.cookie is not CookieStep.LEAVE
+        or state.intent.touch
+        or state.stale_token
     )
 
 

@@ -117,6 +117,8 @@ def dawdle() -> None:
 def forked(*calls: Callable[[], object], meanwhile: Callable[[], object] | None = None) -> None:
     """Make each call in a process of its own, all at once; fails if one of them does.
 
+    Not for several threads at once: their children would hold each other's pipes open.
+
     Args:
         calls: what the child processes do.
         meanwhile: what this process does at the same time.

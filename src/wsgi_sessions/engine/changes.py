@@ -1,0 +1,179 @@
+"""What one commit wants written, and what that comes to on a given base. Pure: no store, no clock.
+
+The same for sessions in a store and for those that travel in their token.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from ..crypto.session_id import SessionID
+from ..data.notes import Former, Notes, dump_notes
+from ..errors import SessionTooLarge
+from ..record import UNCHANGED, Changes, Record, apply_changes
+from .decisions import GRACE, Result, StoreStep, in_grace
+from .loading import is_present
+from .settings import EngineSettings
+from .state import Intent, Request, Stored
+
+
+class Work(NamedTuple):
+    """What one commit wants written."""
+
+    step: StoreStep
+    request: Request
+    intent: Intent
+    first_notes: Notes
+    """The notes that a new session begins with."""
+    set: Mapping[str, bytes]
+    delete: frozenset[str]
+    label: Mapping[str, str] | None
+    """The label to note; None: as it was."""
+    renewal: bool
+    """Whether the client's token is to be sent anew, so that the present ID must be known."""
+    passive: bool
+    now: float
+    """UNIX seconds."""
+
+    @property
+    def joins(self) -> bool:
+        """Whether the session is filed under an owner anew, or under none."""
+        return self.intent.owner is not UNCHANGED
+
+
+class Outcome(NamedTuple):
+    """What became of a commit."""
+
+    result: Result
+    stored: Stored | None = None
+    """The session as the store has it now; None: there is none."""
+
+
+GONE = Outcome(Result.GONE)
+
+
+class Step(NamedTuple):
+    """A change set, and the session as it is once that is applied."""
+
+    changes: Changes
+    after: Stored
+
+
+def changes_on(base: Stored, work: Work, settings: EngineSettings, *, listed_until: float) -> Step:
+    """What this work comes to on this base.
+
+    Args:
+        base: the session as the store has it.
+        work: what is wanted.
+        settings: what the engine was set up with.
+        listed_until: until when the session stands in its owner's list. UNIX seconds.
+    """
+    notes, session_id = _notes_on(base, work, settings, listed_until)
+    regenerates = work.intent.id is not None
+    times = not work.passive or regenerates or work.intent.touch
+    deadline = settings.next_deadline(notes, work.now) if times else base.deadline
+    changes = Changes(
+        work.set,
+        work.delete,
+        work.intent.keep if regenerates else None,
+        None if notes is base.notes else dump_notes(notes),
+        work.now if times else None,
+        deadline if times else None,
+        work.intent.owner if regenerates else UNCHANGED,
+        base.record.epoch + 1 if regenerates else None,
+    )
+    return Step(changes, Stored(session_id, applied(base.record, changes), notes, deadline))
+
+
+def _notes_on(
+    base: Stored, work: Work, settings: EngineSettings, listed_until: float
+) -> tuple[Notes, SessionID]:
+    """The notes to write on this base (the same object: nothing to write), and the ID."""
+    notes, now, intent = base.notes, work.now, work.intent
+    if intent.notes:
+        notes = notes._replace(**intent.notes)
+    if work.label is not None:
+        notes = notes._replace(label=work.label)
+    if listed_until != notes.listed_until:
+        notes = notes._replace(listed_until=listed_until)
+    if notes.started_at > now:
+        # Noted by a clock that has been set back since: it must not lengthen the limit.
+        notes = notes._replace(started_at=now)
+    if intent.id is not None:
+        return _issued(notes, intent.id, work, former=None), intent.id
+    former = notes.former
+    # Another request may have rotated meanwhile: then it isn't due any more.
+    can_rotate = is_present(base) and (former is None or not in_grace(former.until, now))
+    if work.step is StoreStep.ROTATE and can_rotate:
+        successor = settings.rotation.successor_of(base.id)
+        before = Former(base.id.hash, successor.nonce, now + GRACE)
+        return _issued(notes, successor.id, work, former=before), successor.id
+    return notes, base.id
+
+
+def _issued(notes: Notes, session_id: SessionID, work: Work, *, former: Former | None) -> Notes:
+    return notes._replace(
+        id_hash=session_id.hash, issued_at=work.now, secure=work.request.secure, former=former
+    )
+
+
+def first_notes(work: Work, session_id: SessionID) -> Notes:
+    """The notes of a new session."""
+    notes = work.first_notes._replace(**work.intent.notes)
+    if work.label is not None:
+        notes = notes._replace(label=work.label)
+    return _issued(notes, session_id, work, former=None)
+
+
+def first_stored(
+    work: Work, session_id: SessionID, notes: Notes, settings: EngineSettings
+) -> Stored:
+    """A new session."""
+    deadline = settings.next_deadline(notes, work.now)
+    owner = None if work.intent.owner is UNCHANGED else work.intent.owner
+    record = Record(dict(work.set), dump_notes(notes), work.now, deadline, 1, 0, owner)
+    return Stored(session_id, record, notes, deadline)
+
+
+def applied(record: Record, changes: Changes) -> Record:
+    """A record after these changes."""
+    return Record(
+        apply_changes(record.fields, changes),
+        record.notes if changes.notes is None else changes.notes,
+        record.used_at if changes.used_at is None else changes.used_at,
+        record.expires_at if changes.expires_at is None else changes.expires_at,
+        record.version if changes.is_touch else record.version + 1,
+        record.epoch if changes.epoch is None else changes.epoch,
+        record.owner if changes.owner is UNCHANGED else changes.owner,
+    )
+
+
+def check_size(base: Mapping[str, bytes], changes: Changes, limit: int) -> None:
+    """Refuse what makes a session bigger than it may be; one that is so already may shrink.
+
+    Raises:
+        SessionTooLarge: it would have more than ``limit`` bytes.
+    """
+    if not changes.set or _most_bytes(base) + _most_bytes(changes.set) <= limit:
+        return
+    after = apply_changes(base, changes)
+    size = size_of(after)
+    if size <= limit or size <= size_of(base):
+        return
+    biggest = sorted(after, key=lambda name: len(after[name]), reverse=True)[:3]
+    sizes = ", ".join(f"{name!r} with {len(after[name])} bytes" for name in biggest)
+    raise SessionTooLarge(
+        f"the session has {size} bytes and max_bytes is {limit}; its biggest fields are"
+        f" {sizes}; keep such data elsewhere and its key here, or raise max_bytes"
+    )
+
+
+def _most_bytes(fields: Mapping[str, bytes]) -> int:
+    """A bound of their size that is found fast: a character has four bytes at most."""
+    return 4 * sum(map(len, fields)) + sum(map(len, fields.values()))
+
+
+def size_of(fields: Mapping[str, bytes]) -> int:
+    """How many bytes names and values take."""
+    return sum(len(name.encode()) + len(raw) for name, raw in fields.items())

@@ -1,0 +1,340 @@
+"""Committing: the straight line from facts to an outcome, the same wherever a session is saved.
+
+`save()`, the end of a view, the end of a stream and a failed answer differ in their facts alone.
+The state is assigned once, after the store has answered; if a step raises, nothing was assigned.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from ..data.codec import CorruptField
+from ..data.fields import NO_FIELD_CHANGES, FieldChanges
+from ..errors import SessionConflict, SessionEnded, StoreError
+from ..http.transport import Header
+from ..record import UNCHANGED, Record
+from .changes import Outcome, Work
+from .decisions import (
+    CookieStep,
+    Facts,
+    Result,
+    StoreStep,
+    cookie_step,
+    in_grace,
+    is_due,
+    only_reads,
+    store_step,
+    told,
+)
+from .loading import is_present
+from .owners import OwnerLists
+from .reports import Reports
+from .settings import EngineSettings
+from .state import SessionState, Stored, checked_label
+from .writing import Writer
+
+
+class Response(NamedTuple):
+    """What the engine needs to know of the response."""
+
+    failed: bool = False
+    """The app raised or answered 5xx, and its changes are not to be kept."""
+    public: bool = False
+    """The app marked it as cacheable for all."""
+    headers_sent: bool = False
+    """No header can be added any more."""
+    final: bool = True
+    """The app can't use the session any more."""
+
+
+class Committer:
+    """Commits a session.
+
+    Args:
+        settings: what the engine was set up with.
+        writer: carries out the store steps.
+        owners: the lists of owners; None where there are none.
+        reports: where events go.
+    """
+
+    def __init__(
+        self,
+        settings: EngineSettings,
+        writer: Writer,
+        owners: OwnerLists | None,
+        reports: Reports,
+    ) -> None:
+        self._settings = settings
+        self._writer = writer
+        self._owners = owners
+        self._reports = reports
+
+    def commit(self, state: SessionState, response: Response) -> Header | None:
+        """Do what the response asks for; returns the header that sets or ends the token, if any.
+
+        Raises:
+            StoreError: data could not be saved.
+            SessionTooLarge, SessionConflict, TypeError: it can't be; nothing was stored.
+        """
+        now = self._settings.clock()
+        failed = response.failed or state.error is not None or _half_done(state, response)
+        try:
+            pending = NO_FIELD_CHANGES if failed else state.fields.changes()
+            facts = self.facts_of(state, pending, response, now, failed=failed)
+            if not facts.deliverable and not facts.headers_sent:
+                self._explain_insecure(state, facts)
+            if not only_reads(facts):
+                self._carry_out(state, facts, pending, response, now)
+        except CorruptField:
+            self.corrupted(state)
+            return None
+        if failed:
+            self.give_back_place(state)
+            if state.error is None and not response.final:
+                # A stream that goes on must not commit it by a later save().
+                state.drop(self._settings.codec)
+        return self._header(state, facts, response, now)
+
+    def save(self, state: SessionState, *, headers_sent: bool) -> None:
+        """Commit now what a commit would write.
+
+        Raises:
+            SessionEnded: another request ended the session meanwhile.
+            StoreError, SessionTooLarge, SessionConflict, TypeError: as with `commit`.
+        """
+        now = self._settings.clock()
+        response = Response(headers_sent=headers_sent, final=False)
+        try:
+            pending = state.fields.changes()
+            facts = self.facts_of(state, pending, response, now, failed=False)
+            if not (facts.changed or facts.new_id or not facts.stored) or only_reads(facts):
+                return
+            result = self._carry_out(state, facts, pending, response, now)
+        except CorruptField:
+            self.corrupted(state)
+            return
+        if result is Result.GONE:
+            raise SessionEnded("another request ended this session meanwhile; nothing was saved")
+
+    def facts_of(
+        self,
+        state: SessionState,
+        pending: FieldChanges,
+        response: Response,
+        now: float,
+        *,
+        failed: bool,
+    ) -> Facts:
+        """What is known of this session, in plain values."""
+        settings, stored, intent = self._settings, state.stored, state.intent
+        passive = state.passive
+        transport, secure = state.request.transport, state.request.secure
+        return Facts(
+            stored is not None,
+            pending is not NO_FIELD_CHANGES or bool(intent.notes) or state.label_changed,
+            empty := state.empty,
+            empty and stored is not None and held_something(stored.record),
+            stored is not None and intent.id is not None,
+            stored is not None and self._touch_due(stored, state, now, passive=passive),
+            stored is not None and self._rotation_due(stored, now),
+            state.stale_token,
+            intent.attributes,
+            state.notes.persistent,
+            settings.rolling,
+            passive,
+            not response.public,
+            response.headers_sent,
+            transport.deliverable(secure=secure),
+            settings.save_uninitialized,
+            failed,
+            settings.seal is not None,
+        )
+
+    def will_renew(self, state: SessionState, now: float) -> bool:
+        """Whether a commit now would write a new idle deadline, as far as can be told."""
+        stored, intent = state.stored, state.intent
+        if stored is None or intent.id is not None:
+            return True
+        if self._touch_due(stored, state, now, passive=state.passive):
+            return True
+        changed = bool(intent.notes) or state.label_changed or state.fields.changed
+        return changed and not state.passive
+
+    def _touch_due(self, stored: Stored, state: SessionState, now: float, *, passive: bool) -> bool:
+        if state.intent.touch or passive:
+            return state.intent.touch
+        return self._settings.touch_due(stored.record, stored.notes, now)
+
+    def _rotation_due(self, stored: Stored, now: float) -> bool:
+        notes = stored.notes
+        if not is_due(notes.issued_at, self._settings.rotate_after, now):
+            return False
+        former = notes.former
+        return is_present(stored) and (former is None or not in_grace(former.until, now))
+
+    def _carry_out(
+        self,
+        state: SessionState,
+        facts: Facts,
+        pending: FieldChanges,
+        response: Response,
+        now: float,
+    ) -> Result:
+        step = store_step(facts)
+        if step is StoreStep.NOTHING:
+            return Result.NOTHING
+        if state.passed_over and state.intent.owner is not UNCHANGED:
+            self.end_passed_over(state)
+        label = checked_label(state.label) if state.label_changed else None
+        intent = state.intent
+        if facts.headers_sent and facts.new_id:
+            # Data is kept without the new ID that can't be handed out.
+            intent = intent._replace(id=None, keep=None)
+        work = Work(
+            step,
+            state.request,
+            intent,
+            state.first_notes,
+            pending.set,
+            pending.delete,
+            label,
+            facts.renewal or facts.attributes_changed,
+            facts.passive,
+            now,
+        )
+        outcome = self._outcome(work, state.stored, optional=not (facts.changed or facts.new_id))
+        self._go_on(state, outcome, pending, response)
+        state.cookie = told(state.cookie, cookie_step(facts, step, outcome.result), outcome.result)
+        return outcome.result
+
+    def _outcome(self, work: Work, stored: Stored | None, *, optional: bool) -> Outcome:
+        try:
+            return self._writer.carry_out(work, stored)
+        except (StoreError, SessionConflict) as error:
+            detail = f"{work.step.value}: {error}"
+            self._reports.emit("store_error", work.request, stored, detail=detail)
+            # Housekeeping never hurts: a request that only read is answered as if nothing was due.
+            if optional and work.step in (StoreStep.TOUCH, StoreStep.ROTATE):
+                return Outcome(Result.NOTHING)
+            raise
+
+    def _go_on(
+        self, state: SessionState, outcome: Outcome, pending: FieldChanges, response: Response
+    ) -> None:
+        """The one place where an outcome becomes what the request knows."""
+        if outcome.result is Result.DELETED:
+            state.begin(self._settings.clock(), self._settings.codec)
+        elif outcome.result is Result.GONE:
+            state.gone = True
+        elif outcome.stored is not None:
+            state.after(outcome.stored)
+            if not response.final:
+                state.fields.rebase(outcome.stored.record.fields, pending.set)
+
+    def corrupted(self, state: SessionState) -> None:
+        """A field can't be decoded: from here on, the request has no session."""
+        self._reports.emit("corrupt_record", state.request, state.stored, detail="field")
+        state.begin(self._settings.clock(), self._settings.codec)
+
+    def end_passed_over(self, state: SessionState) -> None:
+        """End the live sessions that the client presented and that aren't used.
+
+        Raises:
+            StoreError: the store can't; those that are left can be ended by another try.
+        """
+        while state.passed_over:
+            self.end(state, state.passed_over[0])
+            state.passed_over = state.passed_over[1:]
+
+    def end(self, state: SessionState, stored: Stored) -> None:
+        """Delete a session, and take it out of its owner's list.
+
+        Raises:
+            StoreError: the store can't.
+        """
+        key, owner = stored.id.key, stored.record.owner
+        if self._owners is None:
+            self._reports.emit("destroyed", state.request, stored)
+            return
+        try:
+            ended = self._settings.store.delete(key)
+        except StoreError as error:
+            self._reports.emit("store_error", state.request, stored, detail=f"destroy: {error}")
+            raise
+        if ended:
+            self._reports.emit("destroyed", state.request, stored)
+        if owner is not None:
+            self.take_out(state, owner, key)
+
+    def take_out(self, state: SessionState, owner: str, key: str) -> None:
+        """Take a session out of its owner's list; if that can't be done, whoever lists heals it."""
+        if self._owners is None:
+            return
+        try:
+            self._owners.take_out(owner, [key])
+        except StoreError as error:
+            self._reports.emit(
+                "store_error", state.request, handle=key, owner=owner, detail=f"take out: {error}"
+            )
+
+    def give_back_place(self, state: SessionState) -> None:
+        """Give back the place that a login holds in an owner's list without having come to be."""
+        owner, session_id = state.intent.reserved, state.intent.id
+        if owner is None or session_id is None:
+            return
+        state.ask(reserved=None)
+        try:
+            record = self._settings.store.load(session_id.key)
+        except StoreError as error:
+            self._reports.emit("store_error", state.request, detail=f"give back: {error}")
+            return
+        # The login may have come to be, though the answer to its write was lost.
+        if record is None or record.owner != owner:
+            self.take_out(state, owner, session_id.key)
+
+    def _header(
+        self, state: SessionState, facts: Facts, response: Response, now: float
+    ) -> Header | None:
+        step, request = state.cookie, state.request
+        if step is CookieStep.LEAVE or not facts.can_set_cookie:
+            return None
+        if step is CookieStep.EXPIRE:
+            return request.transport.expire(secure=request.secure)
+        stored = state.stored
+        if stored is None or (step is CookieStep.RENEW and response.public):
+            return None
+        return request.transport.set(
+            self._token(stored, request.transport.purpose, state),
+            secure=request.secure,
+            max_age=max(0, int(stored.deadline - now)) if stored.notes.persistent else None,
+            now=now,
+        )
+
+    def _token(self, stored: Stored, purpose: str, state: SessionState) -> str:
+        seal = self._settings.seal
+        if seal is not None:
+            return seal.seal(stored.id.id, stored.record, purpose)
+        return state.request.transport.signer.sign(stored.id.id)
+
+    def _explain_insecure(self, state: SessionState, facts: Facts) -> None:
+        wanted = facts._replace(deliverable=True)
+        step = store_step(wanted)
+        sets = step not in (StoreStep.NOTHING, StoreStep.TOUCH, StoreStep.UPDATE)
+        renews = step is not StoreStep.NOTHING and (wanted.renewal or wanted.attributes_changed)
+        if sets or renews or state.cookie is not CookieStep.LEAVE:
+            self._reports.insecure_cookie(state.request)
+
+
+def held_something(record: Record) -> bool:
+    """Whether this record had a field or an owner."""
+    return bool(record.fields) or record.owner is not None
+
+
+def _half_done(state: SessionState, response: Response) -> bool:
+    """Whether a change of owner was asked for that can't be completed: its ID can't be handed out.
+
+    Then nothing of the request is kept: what was written for the new owner must not be found under
+    an ID that someone may have known before.
+    """
+    intent = state.intent
+    return response.headers_sent and intent.id is not None and intent.owner is not UNCHANGED

@@ -1,0 +1,283 @@
+"""The engine: what a Session asks for, step by step, and the parts that carry it out.
+
+With the modules beside it, this is the only place that knows store, clock and randomness. It knows
+nothing of WSGI beyond the environ that a token is read from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, MutableMapping
+from typing import Any, TypeVar
+
+from ..crypto.session_id import SessionID
+from ..data.notes import MAX_LABEL_TEXT
+from ..errors import StoreError, TooManySessions
+from ..events import printable
+from ..http.transport import Environ, Header, Transport
+from ..proxies import CLIENT_KEY, Client
+from .committing import Committer, Response
+from .decisions import CookieStep
+from .loading import Loader, Presented
+from .owners import OwnerLists
+from .reports import Reports
+from .sealed import SealedWriter
+from .settings import EngineSettings
+from .state import Request, SessionState
+from .transaction import Transactions
+from .writing import StoreWriter, Writer
+
+T = TypeVar("T")
+IsPassive = Callable[[Environ], bool]
+
+
+class Engine:
+    """Opens sessions, does what the app asks for, and commits them.
+
+    Args:
+        settings: the validated options.
+    """
+
+    def __init__(self, settings: EngineSettings, is_passive: IsPassive | None = None) -> None:
+        self._settings = settings
+        self._is_passive = is_passive
+        self._reports = Reports(settings.events)
+        self._loader = Loader(settings, self._reports)
+        self._owners: OwnerLists | None = None
+        writer: Writer
+        if settings.seal is None:
+            self._owners = OwnerLists(settings.store, settings.limits, settings.clock)
+            writer = StoreWriter(settings, self._loader, self._owners, self._reports)
+        else:
+            writer = SealedWriter(settings, settings.seal, self._reports)
+        self._committer = Committer(settings, writer, self._owners, self._reports)
+        self._transactions = Transactions(settings, self._loader, self._committer)
+
+    @property
+    def in_token(self) -> bool:
+        """Whether the data travels in the token itself."""
+        return self._settings.seal is not None
+
+    def now(self) -> float:
+        """UNIX seconds."""
+        return self._settings.clock()
+
+    # Opening
+
+    def open(self, environ: Environ, transport: Transport) -> SessionState:
+        """What there is for this request. A store that fails is noted in the state."""
+        # Not the environ itself, which holds the Session: that would be a circle, and keep all of a
+        # request's garbage until the collector runs.
+        client = environ.get(CLIENT_KEY)
+        scheme = environ.get("wsgi.url_scheme")
+        sent = transport.candidates(environ)
+        request = Request(
+            transport,
+            sent.values,
+            scheme == "https",
+            scheme,
+            client.ip if isinstance(client, Client) else None,
+            environ.get("HTTP_USER_AGENT"),
+            environ.get("HTTP_X_FORWARDED_PROTO"),
+            self._is_passive is not None and self._is_passive(environ),
+        )
+        now = self._settings.clock()
+        state = SessionState(request, now, self._settings.codec)
+        try:
+            self._adopt(state, self._loader.find(request, now))
+        except StoreError as error:
+            state.error = error
+            detail = f"{error.operation or 'load'}: {error}"
+            self._reports.emit("store_error", request, detail=detail)
+        if state.stored is not None:
+            if sent.after_comma:
+                self._reports.after_comma()
+        elif sent.beyond is not None and state.error is None:
+            self._reports.emit("cookie_not_found", request, detail=sent.beyond)
+        return state
+
+    def is_presented(self, environ: Environ, transport: Transport) -> bool:
+        """Whether a token of ours came with this request, whatever it leads to."""
+        tokens = transport.candidates(environ).values
+        return any(self._loader.is_genuine(token, transport) for token in tokens)
+
+    def _adopt(self, state: SessionState, presented: Presented) -> None:
+        state.passed_over = presented.passed_over
+        if presented.stored is not None:
+            state.adopt(presented.stored, self._settings.codec, stale_token=presented.stale_token)
+
+    def reload(self, state: SessionState) -> None:
+        """Drop what wasn't committed, and read again.
+
+        Raises:
+            StoreError: the store can't answer; nothing was dropped.
+        """
+        now, stored = self._settings.clock(), state.stored
+        passive = state.intent.passive
+        if stored is None:
+            presented = self._loader.find(state.request, now)
+        elif self.in_token:
+            presented = Presented(stored, state.stale_token)
+        else:
+            again = self._loader.reload(stored, None, now)
+            moved = again is not None and again.id.id != stored.id.id
+            presented = Presented(again, state.stale_token or moved)
+        self._committer.give_back_place(state)
+        state.begin(now, self._settings.codec)
+        state.ask(passive=passive)
+        self._adopt(state, presented)
+
+    # What a session is
+
+    def identify(self, state: SessionState) -> SessionID:
+        """The session's ID; a new session gets one now."""
+        known = state.known_id
+        if known is None:
+            known = self._settings.ids.new()
+            state.ask(id=known)
+        return known
+
+    def limits(self, state: SessionState) -> tuple[float, float]:
+        """The idle and the absolute limit in force, in seconds."""
+        limits, notes = self._settings.limits, state.notes
+        return min(notes.idle, limits.idle), min(notes.absolute, limits.absolute)
+
+    def expected_end(self, state: SessionState) -> float:
+        """When the session ends unless it is used again after this request. UNIX seconds."""
+        stored, now = state.stored, self._settings.clock()
+        if stored is None:
+            return self._settings.next_deadline(state.notes, now)
+        if now < stored.deadline and self._committer.will_renew(state, now):
+            return self._settings.next_deadline(state.notes, now)
+        return stored.deadline
+
+    def is_alive(self, state: SessionState) -> bool:
+        """Whether the store still has the session, under the epoch that this request knows.
+
+        Raises:
+            StoreError: the store can't answer.
+        """
+        stored, now = state.stored, self._settings.clock()
+        if stored is None:
+            return False
+        if self.in_token:
+            return now < stored.deadline
+        return self._loader.reload(stored, None, now) is not None
+
+    # What the app asks for
+
+    def regenerate(self, state: SessionState, keep: frozenset[str] | None) -> None:
+        """Give the session a new ID, and let go of the fields that aren't kept."""
+        self._ask_new_id(state, keep)
+        if keep is not None and not keep:
+            state.label = {}
+            if state.owner is not None:
+                self._committer.give_back_place(state)
+                state.ask(owner=None)
+
+    def _ask_new_id(self, state: SessionState, keep: frozenset[str] | None) -> None:
+        known = state.known_id
+        ids = self._settings.ids
+        state.ask(id=ids.new() if known is None else ids.renew(known))
+        if keep is None:
+            return
+        before = state.intent.keep
+        state.fields.retain(keep)
+        state.ask(keep=keep if before is None else before & keep)
+
+    def set_owner(
+        self, state: SessionState, owner: str | None, keep: frozenset[str] | None, *, login: bool
+    ) -> None:
+        """File the session under an owner, or none, with a new ID.
+
+        Raises:
+            TooManySessions: nothing was changed.
+            StoreError: the owner's list can't be read; nothing was changed.
+        """
+        now = self._settings.clock()
+        reserved = None
+        if owner is not None and self._settings.refuse_when_full:
+            reserved = self._reserve(state, owner, now if login else state.notes.started_at)
+        if state.intent.reserved not in (None, reserved):
+            self._committer.give_back_place(state)
+        self._ask_new_id(state, keep)
+        if keep is not None and not keep:
+            state.label = {}
+        state.ask(owner=owner, login=state.intent.login or login, reserved=reserved)
+        if login:
+            state.ask_notes(started_at=now, authenticated_at=now)
+        if owner is not None:
+            self._fill_label(state)
+
+    def _reserve(self, state: SessionState, owner: str, started_at: float) -> str | None:
+        """Hold a place in the owner's list for the login that comes with the commit."""
+        limit, stored = self._settings.max_per_owner, state.stored
+        if limit is None or self._owners is None or state.intent.reserved == owner:
+            return state.intent.reserved
+        if stored is not None and stored.record.owner == owner:
+            return None
+        key = self.identify(state).key
+        others = self._owners.enter_if_free(
+            owner,
+            key,
+            until=started_at + self._settings.limits.absolute,
+            epoch=0 if stored is None else stored.record.epoch + 1,
+            limit=limit,
+        )
+        if others is not None:
+            raise TooManySessions(
+                f"the owner has {others} live sessions and max_per_owner is {limit}; end one of"
+                " them first (registry.sessions(owner), registry.revoke(handle))"
+            )
+        return owner
+
+    def _fill_label(self, state: SessionState) -> None:
+        for name, text in (
+            ("ip", state.request.client_ip),
+            ("user_agent", state.request.user_agent),
+        ):
+            if name in self._settings.label and isinstance(text, str):
+                state.label[name] = printable(text, MAX_LABEL_TEXT)
+
+    def destroy(self, state: SessionState) -> None:
+        """End the session now, and every other one that the client presented.
+
+        Raises:
+            StoreError: the store can't; another try ends what is left.
+        """
+        stored = state.stored
+        state.cookie = CookieStep.EXPIRE if state.request.tokens else CookieStep.LEAVE
+        if state.error is not None:
+            raise state.error
+        self._committer.give_back_place(state)
+        targets = state.passed_over if stored is None else (stored, *state.passed_over)
+        passive = state.intent.passive
+        state.begin(self._settings.clock(), self._settings.codec)
+        state.ask(passive=passive)
+        state.passed_over = targets
+        self._committer.end_passed_over(state)
+
+    def save(self, state: SessionState, *, headers_sent: bool) -> None:
+        """Commit now what a commit would write; see `Committer.save`."""
+        self._committer.save(state, headers_sent=headers_sent)
+
+    def transact(
+        self,
+        state: SessionState,
+        function: Callable[[MutableMapping[str, Any]], T],
+        *,
+        headers_sent: bool,
+    ) -> T:
+        """Run a function on fresh data; see `Transactions.run`."""
+        return self._transactions.run(state, function, headers_sent=headers_sent)
+
+    def commit(self, state: SessionState, response: Response) -> Header | None:
+        """Do what the response asks for; see `Committer.commit`."""
+        return self._committer.commit(state, response)
+
+    def corrupted(self, state: SessionState) -> None:
+        """A field can't be decoded: from here on, the request has no session."""
+        self._committer.corrupted(state)
+
+    def late_access(self) -> None:
+        """Say, once, that Vary could not be added to a response."""
+        self._reports.late_access()

@@ -1,0 +1,216 @@
+"""Loading: from the tokens that a client sent to the one live session, or none.
+
+Tokens are verified before the store is asked. A token whose selector finds a record proves itself
+by the hash in the record's notes: of the present ID, or, for a short grace after a rotation, of the
+one before it. Everything that doesn't is no session, and an event says why.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from ..crypto.session_id import SessionID
+from ..data.notes import CorruptNotes, Notes, load_notes
+from ..http.transport import Transport
+from ..record import Record
+from .decisions import GRACE, death_at, in_grace
+from .reports import Reports
+from .settings import EngineSettings
+from .state import Request, Stored
+
+
+class Presented(NamedTuple):
+    """What the client's tokens lead to."""
+
+    stored: Stored | None = None
+    """The one session to use."""
+    stale_token: bool = False
+    """Whether the client's token should be replaced."""
+    passed_over: tuple[Stored, ...] = ()
+    """Live sessions that can't be used: several at once."""
+
+
+NOTHING = Presented()
+
+
+class Loader:
+    """Finds sessions in the store, or in the tokens themselves.
+
+    Args:
+        settings: what the engine was set up with.
+        reports: where events go.
+    """
+
+    def __init__(self, settings: EngineSettings, reports: Reports) -> None:
+        self._settings = settings
+        self._reports = reports
+
+    def find(self, request: Request, now: float) -> Presented:
+        """The live session that the client presented a token of.
+
+        Raises:
+            StoreError: the store can't answer.
+        """
+        if not request.tokens:
+            return NOTHING
+        if self._settings.seal is not None:
+            return self._find_sealed(request, now)
+        verify = request.transport.signer.verify
+        verified = [found for token in request.tokens if (found := verify(token)) is not None]
+        if not verified:
+            self._reports.emit("bad_signature", request, detail=request.transport.name)
+            return NOTHING
+        live: dict[str, tuple[Stored, bool, bool]] = {}
+        for text, secret in verified:
+            session_id = SessionID(text)
+            stored = self.load(session_id, request, now)
+            if stored is None:
+                continue
+            moved = stored.id.hash != session_id.hash
+            # Of two tokens of one session, the present one counts.
+            if session_id.key not in live or not moved:
+                live[session_id.key] = stored, moved, secret > 0
+        return self._chosen(request, list(live.values()))
+
+    def is_genuine(self, token: str, transport: Transport) -> bool:
+        """Whether we made this token, whether or not there is a session behind it."""
+        seal = self._settings.seal
+        if seal is not None:
+            return seal.open(token, transport.purpose) is not None
+        return transport.signer.verify(token) is not None
+
+    def _chosen(self, request: Request, live: list[tuple[Stored, bool, bool]]) -> Presented:
+        if not live:
+            return NOTHING
+        if len(live) > 1:
+            # The order of two cookies of one name says nothing about which is the user's
+            # (RFC 6265bis section 4.2.2).
+            self._reports.emit("cookie_conflict", request, detail=f"{len(live)} live sessions")
+            return Presented(passed_over=tuple(stored for stored, _, _ in live))
+        stored, moved, old_secret = live[0]
+        if old_secret:
+            self._reports.emit("old_secret", request, stored)
+        return Presented(stored, moved or old_secret)
+
+    def _find_sealed(self, request: Request, now: float) -> Presented:
+        seal = self._settings.seal
+        live: list[tuple[Stored, bool, bool]] = []
+        opened_any = False
+        for token in request.tokens:
+            opened = None if seal is None else seal.open(token, request.transport.purpose)
+            if opened is None:
+                continue
+            opened_any = True
+            session_id = SessionID(opened.session_id)
+            stored = self._judge(session_id, opened.record, request, now)
+            if stored is not None and not any(one.id.id == session_id.id for one, _, _ in live):
+                live.append((stored, False, opened.old_secret))
+        if not opened_any:
+            self._reports.emit("bad_signature", request, detail=request.transport.name)
+        return self._chosen(request, live)
+
+    def load(self, session_id: SessionID, request: Request, now: float) -> Stored | None:
+        """The live session that this ID proves, or None.
+
+        Raises:
+            StoreError: the store can't answer.
+        """
+        record = self._settings.store.load(session_id.key)
+        if record is None or record.is_owner_list:
+            self._reports.emit("unknown_id", request, handle=session_id.key)
+            return None
+        return self._judge(session_id, record, request, now)
+
+    def _judge(
+        self, session_id: SessionID, record: Record, request: Request, now: float
+    ) -> Stored | None:
+        """What this record is to someone who presents this ID."""
+        reports, key = self._reports, session_id.key
+        try:
+            notes = load_notes(record.notes)
+        except CorruptNotes as error:
+            reports.emit("corrupt_record", request, handle=key, detail=f"notes: {error}")
+            return None
+        present = self._present(session_id, notes, now)
+        if present is None:
+            reports.emit(_retired(notes, now), request, handle=key)
+            return None
+        if notes.secure and not request.secure:
+            # NIST SP 800-63B section 7.1: no falling back to an insecure transport.
+            reports.insecure_replay(request, key)
+            return None
+        deadline = self._settings.deadline_of(record, notes, now)
+        if now >= deadline:
+            death = death_at(notes, absolute=self._settings.limits.absolute, now=now)
+            reports.emit("expired", request, handle=key, owner=record.owner, detail=death.value)
+            return None
+        return Stored(present, record, notes, deadline)
+
+    def _present(self, shown: SessionID, notes: Notes, now: float) -> SessionID | None:
+        """The present ID, if the client showed that or, in its grace, the one before it."""
+        if shown.matches(notes.id_hash):
+            return shown
+        former = notes.former
+        if former is None or not in_grace(former.until, now) or not shown.matches(former.hash):
+            return None
+        return self._settings.rotation.present_id(shown, former.nonce, notes.id_hash)
+
+    def own_record(self, session_id: SessionID, created_at: float) -> Record | None:
+        """The record under this ID's key, if it was written by a request that began just then.
+
+        Raises:
+            StoreError: the store can't answer.
+        """
+        record = self._settings.store.load(session_id.key)
+        if record is None:
+            return None
+        try:
+            notes = load_notes(record.notes)
+        except CorruptNotes:
+            return None
+        own = notes.created_at == created_at and session_id.matches(notes.id_hash)
+        return record if own else None
+
+    def reload(self, stored: Stored, new_id: SessionID | None, now: float) -> Stored | None:
+        """The session as it is now, for a request that has loaded it before; None: it ended.
+
+        Whatever ID the request knows: rotation doesn't end a session, a new epoch does, unless it
+        is the one that this very request began, though the answer to that was lost (then the record
+        has the hash of ``new_id``).
+
+        Raises:
+            StoreError: the store can't answer.
+        """
+        record = self._settings.store.load(stored.id.key)
+        if record is None:
+            return None
+        try:
+            notes = load_notes(record.notes)
+        except CorruptNotes:
+            return None
+        deadline = self._settings.deadline_of(record, notes, now)
+        if now >= deadline:
+            return None
+        if record.epoch != stored.record.epoch:
+            if new_id is None or not new_id.matches(notes.id_hash):
+                return None
+            return Stored(new_id, record, notes, deadline)
+        present = stored.id
+        if not present.matches(notes.id_hash):
+            former = notes.former
+            if former is not None and present.matches(former.hash):
+                derived = self._settings.rotation.present_id(present, former.nonce, notes.id_hash)
+                present = derived or present
+        return Stored(present, record, notes, deadline)
+
+
+def is_present(stored: Stored) -> bool:
+    """Whether the ID that this request knows is the one that the store has."""
+    return stored.id.matches(stored.notes.id_hash)
+
+
+def _retired(notes: Notes, now: float) -> str:
+    # Requests that were under way during a regenerate still bring the ID of before; after that,
+    # and whenever an ID's successor had a successor, somebody has kept it.
+    just_regenerated = notes.former is None and 0 <= now - notes.issued_at < GRACE
+    return "unknown_id" if just_regenerated else "retired_id_used"

@@ -1,0 +1,401 @@
+"""The list of an owner's sessions: a record like any other, so every store has it.
+
+What can happen at the same time, and why it comes out right. The list holds one field per session:
+its key; when it was entered, until when it can live, under which epoch, and whether it is being
+ended. A login *enters* its session first, then writes the session's record, then reads the list. So
+a session of an owner is never unlisted: the entry is there before the record. `revoke_all` reads
+the list, *marks* the entries that it found, deletes their records, and takes the marked entries
+out. A login that races with it is seen in one of two ways. Either it entered before the list was
+read: then its entry is marked, or out already, when it reads the list after writing its record, and
+it ends itself; if it had written before its record was looked at, it was deleted. Or it entered
+later: then it happened after. If it entered between the marking and the taking out, its entry is no
+longer marked, and stays.
+
+Entering is a blind write of one field: it needs no knowledge of the others. All that takes entries
+away goes by the list's version, so that an entry made meanwhile is never lost. A list may hold too
+much, after a crash, but never too little. Only the store's own word that there is no record takes
+an entry away: a record that can't be read is not absent.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+from collections.abc import Callable, Collection, Iterable, Mapping
+from typing import NamedTuple
+
+from ..data.codec import CorruptField
+from ..data.notes import CorruptNotes, Notes, load_notes
+from ..errors import StoreError
+from ..record import LIST_OWNER, Changes, Record, UpdateResult, list_key
+from ..stores.base import Store
+from .backoff import ATTEMPTS, back_off
+from .decisions import deadline_of
+
+HEALING_AGE = 60.0
+"""Seconds for which an entry without a record is taken for a login under way."""
+_ENTRY = struct.Struct(">BddQ?")
+_FORMAT = 1
+_KNOWN_LISTS = 4096
+"""Of how many lists a process remembers that it could read them: it saves a round trip."""
+
+
+class Limits(NamedTuple):
+    """The middleware's lifetime in seconds; ``inf`` where there is no such limit."""
+
+    idle: float = math.inf
+    absolute: float = math.inf
+
+
+class LiveSession(NamedTuple):
+    """A session that lives."""
+
+    key: str
+    record: Record
+    notes: Notes
+    deadline: float
+
+
+class Entry(NamedTuple):
+    """One session in its owner's list."""
+
+    entered_at: float
+    """UNIX seconds."""
+    until: float
+    """When the session ends at the latest. UNIX seconds; ``inf``: there is no such limit."""
+    epoch: int
+    """The epoch of the record that it was entered for."""
+    ending: bool = False
+    """Whether the session is being ended."""
+
+
+class OwnerList(NamedTuple):
+    """An owner's list as it was read."""
+
+    version: int
+    entries: Mapping[str, Entry]
+    expires_at: float
+
+
+class Listing(NamedTuple):
+    """What a list comes to, compared with the records."""
+
+    live: list[LiveSession]
+    """The owner's live sessions."""
+    pending: list[str]
+    """Keys of young entries without a record of this owner: logins under way."""
+    unreadable: list[str]
+    """Keys of records that this process can't read."""
+    stale: list[str]
+    """Keys of entries that may be taken out."""
+
+
+def _is_young(entry: Entry, now: float) -> bool:
+    # Clocks differ a little from process to process; an entry from further ahead is a leftover of a
+    # clock that was set back.
+    return abs(now - entry.entered_at) < HEALING_AGE
+
+
+class OwnerLists:
+    """Reads and writes the lists of owners.
+
+    Args:
+        store: where records are.
+        limits: the middleware's lifetime.
+        clock: gives UNIX seconds.
+    """
+
+    def __init__(self, store: Store, limits: Limits, clock: Callable[[], float]) -> None:
+        self._store = store
+        self._limits = limits
+        self._clock = clock
+        self._known: dict[str, None] = {}
+
+    # Entering and taking out
+
+    def until(self, notes: Notes) -> float:
+        """Until when an entry of a session with these notes has to stand. UNIX seconds."""
+        return notes.started_at + self._limits.absolute
+
+    def enter(self, owner: str, key: str, *, until: float, epoch: int) -> None:
+        """Enter a session, before its record is written, or lives longer.
+
+        Raises:
+            StoreError: the list can't be read or written.
+        """
+        now = self._clock()
+        at = list_key(owner)
+        fields = {key: _dump(Entry(now, until, epoch))}
+        ends = max(until, now + self._limits.absolute)
+        changes = Changes(set=fields, expires_at=ends)
+        for attempt in range(ATTEMPTS):
+            if at in self._known and self._store.update(at, changes) is UpdateResult.UPDATED:
+                return
+            if self._store.insert(at, Record(fields, b"", now, ends, owner=LIST_OWNER)):
+                self._remember(at)
+                return
+            # Nobody is signed in under a list that couldn't be read to sign them out again.
+            if self.read(owner) is not None:
+                self._remember(at)
+            back_off(attempt)
+        raise StoreError("the owner's list could not be written", operation="update")
+
+    def _remember(self, at: str) -> None:
+        if len(self._known) >= _KNOWN_LISTS:
+            self._known.clear()
+        self._known[at] = None
+
+    def enter_if_free(
+        self, owner: str, key: str, *, until: float, epoch: int, limit: int
+    ) -> int | None:
+        """Enter a session if fewer than ``limit`` others hold a place.
+
+        Returns:
+            None if it was entered, else how many others there are.
+        """
+        at = list_key(owner)
+        for attempt in range(ATTEMPTS):
+            now = self._clock()
+            present = self.read(owner)
+            if present is None:
+                entry = {key: _dump(Entry(now, until, epoch))}
+                ends = max(until, now + self._limits.absolute)
+                if self._store.insert(at, Record(entry, b"", now, ends, owner=LIST_OWNER)):
+                    return None
+            else:
+                listing = self.examine(owner, present, now)
+                holders = {live.key for live in listing.live}
+                holders.update(listing.pending, listing.unreadable)
+                holders.discard(key)
+                if len(holders) >= limit:
+                    return len(holders)
+                changes = Changes(
+                    set={key: _dump(Entry(now, until, epoch))},
+                    expires_at=max(until, present.expires_at),
+                )
+                written = self._store.update(at, changes, if_version=present.version)
+                if written is UpdateResult.UPDATED:
+                    return None
+            back_off(attempt)
+        raise StoreError("the owner's list could not be written", operation="update")
+
+    def take_out(
+        self,
+        owner: str,
+        keys: Collection[str],
+        *,
+        unless: Callable[[str, Entry], bool] | None = None,
+    ) -> None:
+        """Take entries out, by the list's version; an empty list goes.
+
+        Args:
+            owner: whose list.
+            keys: which entries; unknown ones are fine.
+            unless: tells of an entry as it is now that it has to stay.
+        """
+        at = list_key(owner)
+        for attempt in range(ATTEMPTS):
+            present = self.read(owner)
+            if present is None:
+                return
+            out = frozenset(
+                key
+                for key in keys
+                if key in present.entries and not (unless and unless(key, present.entries[key]))
+            )
+            if not out:
+                return
+            if len(out) == len(present.entries):
+                self._known.pop(at, None)
+                if self._store.delete(at, if_version=present.version):
+                    return
+            else:
+                changes = Changes(delete=out)
+                written = self._store.update(at, changes, if_version=present.version)
+                if written is not UpdateResult.CONFLICT:
+                    return
+            back_off(attempt)
+        raise StoreError("the owner's list could not be written", operation="update")
+
+    def mark(self, owner: str, entries: Mapping[str, Entry]) -> None:
+        """Mark entries as being ended."""
+        marked = {key: _dump(entry._replace(ending=True)) for key, entry in entries.items()}
+        self._store.update(list_key(owner), Changes(set=marked))
+
+    # Reading
+
+    def read(self, owner: str) -> OwnerList | None:
+        """The owner's list; None if there is none.
+
+        Raises:
+            StoreError: it can't be read: it is damaged, or encrypted under a key that isn't here.
+        """
+        at = list_key(owner)
+        record = self._store.load(at)
+        if record is None:
+            if self._store.update(at, Changes()) is UpdateResult.UPDATED:
+                raise _unreadable()
+            return None
+        return _parse(record)
+
+    def confirmed(self, owner: str, key: str, epoch: int) -> OwnerList | None:
+        """The list, if it still has the entry of this login; None if the login was revoked."""
+        present = self.read(owner)
+        entry = None if present is None else present.entries.get(key)
+        if present is None or entry is None or entry.ending or entry.epoch != epoch:
+            return None
+        if entry.until > present.expires_at:
+            # Entering is blind: a process with a shorter lifetime may have brought the end of the
+            # whole list forward meanwhile.
+            self._store.update(list_key(owner), Changes(expires_at=entry.until))
+        return present
+
+    def examine(self, owner: str, present: OwnerList, now: float) -> Listing:
+        """Compare a list with the records. Changes nothing."""
+        listing = Listing([], [], [], [])
+        for key, entry in present.entries.items():
+            record = self._store.load(key)
+            if record is None:
+                self._examine_absent(listing, key, entry, now)
+                continue
+            live = live_session(key, record, self._limits, now)
+            if record.owner == owner and live is not None and not entry.ending:
+                listing.live.append(live)
+            elif record.owner != owner and _is_young(entry, now) and not entry.ending:
+                listing.pending.append(key)
+            elif record.owner != owner or entry.ending or _is_over(record, self._limits, now):
+                listing.stale.append(key)
+            else:
+                listing.unreadable.append(key)
+        return listing
+
+    def _examine_absent(self, listing: Listing, key: str, entry: Entry, now: float) -> None:
+        if self._store.update(key, Changes()) is UpdateResult.UPDATED:
+            listing.unreadable.append(key)
+        elif _is_young(entry, now) and not entry.ending:
+            listing.pending.append(key)
+        else:
+            listing.stale.append(key)
+
+    def list_and_heal(self, owner: str) -> Listing:
+        """The owner's sessions; takes out what crashes left, and finishes what was being ended."""
+        present = self.read(owner)
+        if present is None:
+            return Listing([], [], [], [])
+        listing = self.examine(owner, present, self._clock())
+        if listing.stale:
+            seen = present.entries
+            for key in listing.stale:
+                # A session that is over or being ended goes with its entry, so that none is ever
+                # alive, after a clock was set back, and not listed.
+                self.delete_if_owned(key, owner)
+            # An entry that was made anew meanwhile is another login's.
+            self.take_out(owner, listing.stale, unless=lambda key, entry: entry != seen[key])
+        return listing
+
+    def delete_if_owned(self, key: str, owner: str) -> Record | None:
+        """Delete a record that is still this owner's, or that can't be read.
+
+        Returns:
+            the record that was deleted; None if there is none, or it is another's, or unreadable.
+        """
+        for attempt in range(ATTEMPTS):
+            record = self._store.load(key)
+            if record is None:
+                self._store.delete(key)
+                return None
+            if record.owner != owner:
+                return None
+            if self._store.delete(key, if_version=record.version):
+                return record
+            back_off(attempt)
+        raise StoreError("a session could not be ended", operation="delete")
+
+    def heal_all(self) -> None:
+        """Take out of every list what is over, for a purge. Reads every record once."""
+        dead: dict[str, set[str]] = {}
+        now = self._clock()
+        for at in self._store.keys():  # noqa: SIM118 # a store is not a mapping
+            record = self._store.load(at)
+            if record is None or not record.is_owner_list:
+                continue
+            entries = _parse(record).entries
+            gone = {key for key, entry in entries.items() if self._is_dead(at, key, entry, now)}
+            if gone:
+                dead[at] = gone
+        for at, keys in dead.items():
+            self._drop(at, keys)
+
+    def _is_dead(self, at: str, key: str, entry: Entry, now: float) -> bool:
+        if _is_young(entry, now) and not entry.ending:
+            return False
+        record = self._store.load(key)
+        if record is None:
+            return self._store.update(key, Changes()) is not UpdateResult.UPDATED
+        return record.owner is None or list_key(record.owner) != at
+
+    def _drop(self, at: str, keys: Iterable[str]) -> None:
+        record = self._store.load(at)
+        if record is None:
+            return
+        out = frozenset(keys) & record.fields.keys()
+        if len(out) == len(record.fields):
+            self._store.delete(at, if_version=record.version)
+        elif out:
+            self._store.update(at, Changes(delete=out), if_version=record.version)
+
+
+def live_session(key: str, record: Record, limits: Limits, now: float) -> LiveSession | None:
+    """The session of this record, or None if it is over, damaged, or a list."""
+    if record.is_owner_list:
+        return None
+    try:
+        notes = load_notes(record.notes)
+    except CorruptNotes:
+        return None
+    deadline = deadline_of(record, notes, idle=limits.idle, absolute=limits.absolute, now=now)
+    return LiveSession(key, record, notes, deadline) if now < deadline else None
+
+
+def is_readable(record: Record) -> bool:
+    """Whether the notes of this record can be read here."""
+    try:
+        load_notes(record.notes)
+    except CorruptNotes:
+        return False
+    return True
+
+
+def _is_over(record: Record, limits: Limits, now: float) -> bool:
+    try:
+        notes = load_notes(record.notes)
+    except CorruptNotes:
+        return False
+    return now >= deadline_of(record, notes, idle=limits.idle, absolute=limits.absolute, now=now)
+
+
+def _parse(record: Record) -> OwnerList:
+    try:
+        entries = {key: _load(record.fields[key]) for key in record.fields}
+    except (struct.error, CorruptField):
+        raise _unreadable() from None
+    return OwnerList(record.version, entries, record.expires_at)
+
+
+def _unreadable() -> StoreError:
+    return StoreError(
+        "an owner's list can't be read: it is damaged, or encrypted under a key that isn't among"
+        " encryption_keys",
+        operation="load",
+    )
+
+
+def _dump(entry: Entry) -> bytes:
+    return _ENTRY.pack(_FORMAT, *entry)
+
+
+def _load(raw: bytes) -> Entry:
+    fmt, *parts = _ENTRY.unpack(raw)
+    if fmt != _FORMAT:
+        raise struct.error
+    return Entry(*parts)

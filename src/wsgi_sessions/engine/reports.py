@@ -1,0 +1,86 @@
+"""What the engine tells listeners and the log: events, and longer texts that help on.
+
+Nothing is decided here.
+"""
+
+from __future__ import annotations
+
+from ..events import EventSink, printable
+from .state import Request, Stored
+
+
+class Reports:
+    """Events of the engine, with what the request adds to them.
+
+    Args:
+        events: where they go.
+    """
+
+    __slots__ = ("_events",)
+
+    def __init__(self, events: EventSink) -> None:
+        self._events = events
+
+    def emit(
+        self,
+        kind: str,
+        request: Request,
+        stored: Stored | None = None,
+        *,
+        handle: str | None = None,
+        owner: str | None = None,
+        detail: str = "",
+    ) -> None:
+        """Tell of an event; handle and owner are those of ``stored`` if not given."""
+        if stored is not None:
+            handle = handle or stored.id.key
+            owner = owner or stored.record.owner
+        self._events.emit(
+            kind, handle=handle, owner=owner, client_ip=request.client_ip, detail=detail
+        )
+
+    def insecure_replay(self, request: Request, handle: str) -> None:
+        """A session that was begun over https came in over http."""
+        self.emit(
+            "insecure", request, handle=handle, detail="a secure session's cookie came over http"
+        )
+        self._events.explain(
+            "insecure-replay",
+            "A session that was begun over https came in over http, and was not used. Behind a"
+            " TLS proxy, let it set X-Forwarded-Proto and set trusted_proxies to the number"
+            " of proxies.",
+        )
+
+    def insecure_cookie(self, request: Request) -> None:
+        """A Secure cookie would have been needed on a request that isn't secure."""
+        self.emit("insecure", request, detail="a Secure cookie can't be set over http")
+        proto = request.forwarded_proto
+        seen = "absent" if proto is None else repr(printable(str(proto), 40))
+        self._events.explain(
+            "insecure-cookie",
+            f"The cookie {request.transport.name!r} has secure=True, but this request is not secure"
+            f" (wsgi.url_scheme is {request.scheme!r}, X-Forwarded-Proto is {seen}), so it was"
+            " neither set nor expired, and no session is kept. Behind a proxy"
+            " that speaks TLS, set trusted_proxies to the number of proxies (see ProxyProbe);"
+            " for development over http, use Cookie(secure='auto').",
+        )
+
+    def after_comma(self) -> None:
+        """A cookie was found where only a server's mistake puts it."""
+        self._events.explain(
+            "cookie-after-comma",
+            "The session's cookie was found after a comma: a server or proxy joins several Cookie"
+            " lines of HTTP/2 by comma instead of '; ' (RFC 9113 section 8.2.3). It works, but a"
+            " cookie whose name has a prefix, such as __Host-, would be lost. Let the proxy in"
+            " front join them.",
+            per_process=True,
+        )
+
+    def late_access(self) -> None:
+        """Vary could not be added to a response."""
+        self._events.explain(
+            "late-access",
+            "A session was first used after the response's headers went out, so Vary: Cookie is"
+            " missing from it and a shared cache may keep it. Read the session before the body's"
+            " first chunk.",
+        )

@@ -1,0 +1,69 @@
+"""The writer for sessions that travel in their token: no store, so nothing can be in between.
+
+The same steps as for a store. What is written is sealed into the token when the response is made;
+here it is sealed once to see that it fits.
+"""
+
+from __future__ import annotations
+
+from ..client_side import ClientSeal
+from ..errors import SessionTooLarge
+from ..record import Changes
+from .changes import Outcome, Work, changes_on, check_size, first_notes, first_stored
+from .decisions import Result, StoreStep
+from .reports import Reports
+from .settings import EngineSettings
+from .state import Stored
+
+
+class SealedWriter:
+    """Carries out store steps on the token.
+
+    Args:
+        settings: what the engine was set up with.
+        seal: seals records.
+        reports: where events go.
+    """
+
+    def __init__(self, settings: EngineSettings, seal: ClientSeal, reports: Reports) -> None:
+        self._settings = settings
+        self._seal = seal
+        self._reports = reports
+
+    def carry_out(self, work: Work, stored: Stored | None) -> Outcome:
+        """Do the store step.
+
+        Raises:
+            SessionTooLarge: no browser would keep it.
+        """
+        if stored is None:
+            return self._begin(work)
+        if work.step in (StoreStep.END, StoreStep.DELETE_EMPTIED):
+            self._reports.emit("destroyed", work.request, stored, detail="emptied")
+            return Outcome(Result.DELETED)
+        if work.now >= stored.deadline:
+            if work.step is not StoreStep.TOUCH:
+                self._reports.emit("write_after_end", work.request, stored)
+            return self._begin(work) if work.intent.login else Outcome(Result.GONE)
+        changes, after = changes_on(stored, work, self._settings, listed_until=float("-inf"))
+        self._check(work, stored, changes, after)
+        if work.intent.id is None:
+            return Outcome(Result.WRITTEN, after)
+        self._reports.emit("regenerated", work.request, after)
+        return Outcome(Result.NEW_ID, after)
+
+    def _begin(self, work: Work) -> Outcome:
+        session_id = work.intent.id or self._settings.ids.new()
+        stored = first_stored(work, session_id, first_notes(work, session_id), self._settings)
+        self._check(work, None, Changes(set=work.set), stored)
+        self._reports.emit("created", work.request, stored)
+        return Outcome(Result.NEW_ID, stored)
+
+    def _check(self, work: Work, base: Stored | None, changes: Changes, after: Stored) -> None:
+        try:
+            fields = {} if base is None else base.record.fields
+            check_size(fields, changes, self._settings.max_bytes)
+            self._seal.seal(after.id.id, after.record, work.request.transport.purpose)
+        except SessionTooLarge as error:
+            self._reports.emit("too_large", work.request, detail=str(error).partition(";")[0])
+            raise

@@ -1,0 +1,56 @@
+"""What the engine was set up with, checked and in plain values."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from ..client_side import ClientSeal
+from ..crypto.session_id import IDFactory, Rotation
+from ..data.codec import Codec
+from ..data.notes import Notes
+from ..events import EventSink
+from ..lifetime import touch_after
+from ..record import Record
+from ..stores.base import Store
+from .decisions import deadline_of, is_due, next_deadline
+from .owners import Limits
+
+
+class EngineSettings(NamedTuple):
+    """The validated options that a session's life depends on."""
+
+    store: Store
+    seal: ClientSeal | None
+    """Seals the records that live with the clients; None where they live in the store."""
+    codec: Codec
+    limits: Limits
+    clock: Callable[[], float]
+    ids: IDFactory
+    rotation: Rotation
+    events: EventSink
+    touch_interval: float
+    """Seconds."""
+    rotate_after: float
+    """Seconds; ``inf``: never."""
+    max_bytes: int
+    max_per_owner: int | None
+    refuse_when_full: bool
+    label: frozenset[str]
+    save_uninitialized: bool
+    rolling: bool
+
+    def deadline_of(self, record: Record, notes: Notes, now: float) -> float:
+        """When this record ends under the limits in force today. UNIX seconds."""
+        idle, absolute = self.limits
+        return deadline_of(record, notes, idle=idle, absolute=absolute, now=now)
+
+    def next_deadline(self, notes: Notes, now: float) -> float:
+        """When a session that is used ``now`` ends. UNIX seconds."""
+        idle, absolute = self.limits
+        return next_deadline(notes, idle=idle, absolute=absolute, now=now)
+
+    def touch_due(self, record: Record, notes: Notes, now: float) -> bool:
+        """Whether mere use is to write the new idle deadline."""
+        idle = min(notes.idle, self.limits.idle)
+        return is_due(record.used_at, touch_after(self.touch_interval, idle), now)

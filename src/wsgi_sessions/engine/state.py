@@ -1,0 +1,217 @@
+"""The values of one request's session: what the store has, what the app asked for, what it holds.
+
+`Stored`, `Intent` and `Request` are immutable; `SessionState` holds the present ones. It is changed
+in two ways only: `ask`, when the app asks for something, and `after`, when the store has answered.
+A step that raises has therefore changed nothing here. No store and no clock.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+from ..crypto.session_id import SessionID
+from ..data.codec import Codec
+from ..data.fields import Fields
+from ..data.notes import MAX_LABEL_ENTRIES, MAX_LABEL_TEXT, Notes, is_label
+from ..errors import StoreError
+from ..http.transport import Transport
+from ..record import UNCHANGED, Record, Unchanged
+from .decisions import CookieStep
+
+NO_NOTES: Mapping[str, Any] = MappingProxyType({})
+
+
+class Request(NamedTuple):
+    """What the engine needs to know of the request."""
+
+    transport: Transport
+    tokens: tuple[str, ...]
+    """What the client sent under our name, unchecked."""
+    secure: bool
+    """Whether the request is secure, as far as the trusted proxies tell."""
+    scheme: object
+    client_ip: str | None
+    """The client's address, as the trusted proxies tell it."""
+    user_agent: object
+    forwarded_proto: object
+    """The headers User-Agent and X-Forwarded-Proto as they came, or None."""
+    passive: bool = False
+    """Whether the middleware's function says that this request doesn't count as use."""
+
+
+class Stored(NamedTuple):
+    """A session as the store has it."""
+
+    id: SessionID
+    """The present ID."""
+    record: Record
+    notes: Notes
+    deadline: float
+    """When it ends. UNIX seconds."""
+
+
+class Intent(NamedTuple):
+    """What the app asked for in this request, beside changing fields and label."""
+
+    id: SessionID | None = None
+    """The ID that the session is to have; of a stored session, a new one."""
+    login: bool = False
+    """Whether ``login()`` was called, so that a live session must come of it."""
+    owner: str | Unchanged | None = UNCHANGED
+    keep: frozenset[str] | None = None
+    """Which fields survive the new ID; None: all."""
+    touch: bool = False
+    notes: Mapping[str, Any] = NO_NOTES
+    """Notes to change, to be put on whatever the store has by then."""
+    attributes: bool = False
+    """Whether the cookie's attributes have to change."""
+    passive: bool | None = None
+    reserved: str | None = None
+    """The owner in whose list a login holds a place already (``when_full="refuse"``)."""
+
+
+NO_INTENT = Intent()
+
+
+class SessionState:
+    """The session of one request."""
+
+    __slots__ = (
+        "cookie",
+        "error",
+        "fields",
+        "first_notes",
+        "gone",
+        "intent",
+        "label",
+        "passed_over",
+        "request",
+        "stale_token",
+        "stored",
+    )
+
+    request: Request
+    error: StoreError | None
+    """Why the session could not be loaded, if it couldn't."""
+    stored: Stored | None
+    """The session as the store has it; None: there is none."""
+    passed_over: tuple[Stored, ...]
+    """Live sessions that the client presented and that aren't used: several at once, say."""
+    first_notes: Notes
+    """The notes that a session which isn't stored yet begins with."""
+    intent: Intent
+    fields: Fields
+    label: dict[str, str]
+    cookie: CookieStep
+    """What the client has to be told of the commits so far."""
+    stale_token: bool
+    """Whether the token that the client sent should be replaced."""
+    gone: bool
+    """Whether another request was found to have ended the session."""
+
+    def __init__(self, request: Request, now: float, codec: Codec) -> None:
+        self.request = request
+        self.cookie = CookieStep.LEAVE
+        self.begin(now, codec)
+
+    def begin(self, now: float, codec: Codec) -> None:
+        """Start with no session; what the client has to be told stays."""
+        self.error = None
+        self.stored = None
+        self.passed_over = ()
+        self.first_notes = Notes(now, now, now, persistent=self.request.transport.persistent)
+        self.intent = NO_INTENT
+        self.fields = Fields({}, codec)
+        self.label = {}
+        self.stale_token = self.gone = False
+
+    def adopt(self, stored: Stored, codec: Codec, *, stale_token: bool = False) -> None:
+        """Go on from a session that was loaded."""
+        self.stored = stored
+        self.fields = Fields(stored.record.fields, codec)
+        label = stored.notes.label
+        self.label = dict(label) if label else {}
+        self.stale_token = stale_token
+
+    def drop(self, codec: Codec) -> None:
+        """Give up what was asked for and changed since the last commit."""
+        self.intent = Intent(passive=self.intent.passive)
+        if self.stored is None:
+            self.fields, self.label = Fields({}, codec), {}
+        else:
+            self.adopt(self.stored, codec, stale_token=self.stale_token)
+
+    def ask(self, **changes: Any) -> None:
+        """Note what the app asks for."""
+        self.intent = self.intent._replace(**changes)
+
+    def ask_notes(self, **notes: Any) -> None:
+        """Note what the app asks to be noted."""
+        self.ask(notes={**self.intent.notes, **notes})
+
+    def after(self, stored: Stored, *, keep_intent: bool = False) -> None:
+        """Go on from what the store has now: everything that was asked for is done."""
+        self.stored = stored
+        self.label = dict(stored.notes.label)
+        if not keep_intent:
+            self.intent = Intent(passive=self.intent.passive)
+
+    @property
+    def owner(self) -> str | None:
+        """The owner as the app sees it."""
+        asked = self.intent.owner
+        if asked is not UNCHANGED:
+            return asked
+        return None if self.stored is None else self.stored.record.owner
+
+    @property
+    def notes(self) -> Notes:
+        """The notes as the app sees them."""
+        notes = self.first_notes if self.stored is None else self.stored.notes
+        return notes._replace(**self.intent.notes) if self.intent.notes else notes
+
+    @property
+    def label_changed(self) -> bool:
+        """Whether the label differs from the one that is stored."""
+        label = self.first_notes.label if self.stored is None else self.stored.notes.label
+        return bool(self.label or label) and self.label != label
+
+    @property
+    def empty(self) -> bool:
+        """Whether it holds nothing: no field, no owner. Then it isn't worth a record."""
+        return not self.fields and self.owner is None
+
+    @property
+    def passive(self) -> bool:
+        """Whether this request doesn't count as use."""
+        asked = self.intent.passive
+        return self.request.passive if asked is None else asked
+
+    @property
+    def known_id(self) -> SessionID | None:
+        """The session's ID, if it has one yet."""
+        if self.intent.id is not None:
+            return self.intent.id
+        return None if self.stored is None else self.stored.id
+
+    @property
+    def deadline(self) -> float:
+        """When the stored session ends; ``inf`` where there is none. UNIX seconds."""
+        return math.inf if self.stored is None else self.stored.deadline
+
+
+def checked_label(label: dict[str, str]) -> dict[str, str]:
+    """A copy of a label.
+
+    Raises:
+        TypeError: it could not be stored and read back.
+    """
+    if not is_label(label):
+        raise TypeError(
+            f"label must be a dict of at most {MAX_LABEL_ENTRIES} strings of at most"
+            f" {MAX_LABEL_TEXT} characters"
+        )
+    return dict(label)

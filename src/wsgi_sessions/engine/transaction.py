@@ -1,0 +1,140 @@
+"""Transactions: a function run on fresh data, committed at once by compare-and-set.
+
+What the request has pending is committed first, as by ``save()``; so the function sees it, and
+nothing is left that a lost attempt could undo.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, MutableMapping
+from typing import Any, TypeVar
+
+from ..data.codec import CorruptField
+from ..data.fields import FieldChanges, Fields
+from ..errors import SessionCommitted, SessionConflict, SessionEnded, UnsupportedByStore
+from ..record import Changes, UpdateResult
+from .backoff import ATTEMPTS, back_off
+from .changes import applied, check_size
+from .committing import Committer
+from .decisions import CookieStep, Result, told
+from .loading import Loader
+from .settings import EngineSettings
+from .state import SessionState, Stored
+
+T = TypeVar("T")
+Function = Callable[[MutableMapping[str, Any]], T]
+
+
+class Transactions:
+    """Runs transactions.
+
+    Args:
+        settings: what the engine was set up with.
+        loader: loads what is fresh.
+        committer: commits what is pending.
+    """
+
+    def __init__(self, settings: EngineSettings, loader: Loader, committer: Committer) -> None:
+        self._settings = settings
+        self._loader = loader
+        self._committer = committer
+
+    def run(self, state: SessionState, function: Function[T], *, headers_sent: bool) -> T:
+        """Run ``function`` on fresh data and commit what it changed.
+
+        Raises:
+            SessionEnded: another request ended the session meanwhile.
+            SessionConflict: other requests were faster again and again.
+            UnsupportedByStore: the data lives with the client.
+            SessionCommitted: it needs a cookie, and the headers went out.
+        """
+        if self._settings.seal is not None:
+            raise UnsupportedByStore(
+                "the session's data lives with the client, so the server can't count, order or"
+                " end what other requests do; use a store on the server for transaction, take and"
+                " increment"
+            )
+        self._committer.save(state, headers_sent=headers_sent)
+        try:
+            if state.stored is not None:
+                return self._run_stored(state, state.stored, function)
+        except CorruptField:
+            self._committer.corrupted(state)
+        return self._run_new(state, function, headers_sent=headers_sent)
+
+    def _run_stored(self, state: SessionState, stored: Stored, function: Function[T]) -> T:
+        settings = self._settings
+        for attempt in range(ATTEMPTS):
+            now = settings.clock()
+            base = self._loader.reload(stored, None, now)
+            if base is None:
+                raise self._ended(state)
+            fresh = Fields(base.record.fields, settings.codec)
+            result = function(fresh)
+            pending = fresh.changes()
+            if not pending.set and not pending.delete:
+                return result
+            after = self._write(state, base, pending, now)
+            if after is not None:
+                moved = base.id.id != stored.id.id
+                self._take_over(state, after, moved=moved)
+                return result
+            back_off(attempt)
+        raise SessionConflict(
+            f"other requests changed this session {ATTEMPTS} times while the transaction ran;"
+            " nothing was changed"
+        )
+
+    def _write(
+        self, state: SessionState, base: Stored, pending: FieldChanges, now: float
+    ) -> Stored | None:
+        """The session after the change, or None if another request was faster."""
+        settings = self._settings
+        used_at, deadline = None, base.deadline
+        if not state.passive:
+            used_at, deadline = now, settings.next_deadline(base.notes, now)
+        expires_at = None if used_at is None else deadline
+        changes = Changes(pending.set, pending.delete, None, None, used_at, expires_at)
+        check_size(base.record.fields, changes, settings.max_bytes)
+        record = base.record
+        written = settings.store.update(
+            base.id.key, changes, if_epoch=record.epoch, if_version=record.version
+        )
+        if written is not UpdateResult.UPDATED:
+            return None
+        return base._replace(record=applied(record, changes), deadline=deadline)
+
+    def _take_over(self, state: SessionState, after: Stored, *, moved: bool) -> None:
+        state.after(after, keep_intent=True)
+        # What the function set isn't what the app may still hold of the same field.
+        state.fields.rebase(after.record.fields, {})
+        if moved:
+            state.stale_token = True
+        elif (after.notes.persistent or self._settings.rolling) and not state.passive:
+            state.cookie = told(state.cookie, CookieStep.RENEW, Result.WRITTEN)
+
+    def _ended(self, state: SessionState) -> SessionEnded:
+        state.gone = True
+        state.cookie = told(state.cookie, CookieStep.LEAVE, Result.GONE)
+        return SessionEnded("another request ended this session meanwhile")
+
+    def _run_new(self, state: SessionState, function: Function[T], *, headers_sent: bool) -> T:
+        # A session that isn't stored yet has no other request to race with.
+        before = state.fields
+        fields = Fields({}, self._settings.codec)
+        for name in before:
+            fields[name] = before[name]
+        result = function(fields)
+        if headers_sent and fields.encoded() != before.encoded():
+            raise SessionCommitted(
+                "the response's headers are already sent, so the cookie that this change needs"
+                " can't be set; change the session before the body's first chunk"
+            )
+        state.fields = fields
+        try:
+            self._committer.save(state, headers_sent=headers_sent)
+        except BaseException:
+            if state.stored is None:
+                state.fields = before
+            raise
+        return result

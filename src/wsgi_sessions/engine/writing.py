@@ -1,0 +1,301 @@
+"""The writer: carries out one store step, against a store that other requests use meanwhile.
+
+It takes values and returns an `Outcome`; what the request knows of its session is not changed here.
+All conditional writes go through one loop: on CONFLICT the record is loaded again, and what this
+request wants is put on what is there now, so that nothing another request wrote is lost.
+
+How a rotation comes out right. It is part of an update that holds only if the record has the
+version that was loaded. Of two requests that rotate at the same time, one wins; the other finds the
+winner's record, in which its own ID is the former one, and derives the present ID from that. So no
+request ever hands out an ID that the store doesn't know. An update of fields alone doesn't need the
+version: the epoch tells that the session is the same, whatever ID it has by then.
+
+How a lost answer comes out right. A new epoch is begun by one request alone, whose new ID nobody
+else knows. If it was begun though the answer was lost, the next try is GONE by its epoch, and the
+record has the hash of that very ID.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from ..crypto.session_id import SessionID
+from ..errors import SessionConflict, SessionTooLarge, StoreError
+from ..record import UNCHANGED, Changes, Record, UpdateResult
+from .backoff import ATTEMPTS, back_off
+from .changes import (
+    GONE,
+    Outcome,
+    Work,
+    applied,
+    changes_on,
+    check_size,
+    first_notes,
+    first_stored,
+)
+from .decisions import Result, StoreStep
+from .loading import Loader, is_present
+from .owners import Entry, OwnerLists
+from .reports import Reports
+from .room import make_room
+from .settings import EngineSettings
+from .state import Request, Stored
+
+_UNLISTED = float("-inf")
+
+
+class Writer(Protocol):
+    """Carries out store steps."""
+
+    def carry_out(self, work: Work, stored: Stored | None) -> Outcome:
+        """Do the store step.
+
+        Raises:
+            StoreError: the store can't answer.
+            SessionTooLarge, SessionConflict: it can't be written; nothing was stored.
+        """
+        ...
+
+
+class StoreWriter:
+    """Writes sessions into a store.
+
+    Args:
+        settings: what the engine was set up with.
+        loader: loads again what another request was faster to write.
+        owners: the lists of owners.
+        reports: where events go.
+    """
+
+    def __init__(
+        self, settings: EngineSettings, loader: Loader, owners: OwnerLists, reports: Reports
+    ) -> None:
+        self._settings = settings
+        self._store = settings.store
+        self._loader = loader
+        self._owners = owners
+        self._reports = reports
+
+    def carry_out(self, work: Work, stored: Stored | None) -> Outcome:
+        """Do the store step."""
+        if stored is None:
+            return self._insert(work, work.intent.id)
+        if work.step is StoreStep.END:
+            return self._end(work, stored)
+        if work.step is StoreStep.DELETE_EMPTIED:
+            return self._delete_emptied(work, stored)
+        outcome = self._update(work, stored)
+        if outcome.result is not Result.GONE:
+            return outcome
+        if work.step is not StoreStep.TOUCH:
+            self._reports.emit("write_after_end", work.request, stored)
+        return self._insert(work, None) if work.intent.login else outcome
+
+    # Updating
+
+    def _update(self, work: Work, stored: Stored) -> Outcome:
+        listed_until = self._list(work, stored)
+        base, wanted, fresh = stored, work, work.now >= stored.deadline
+        for attempt in range(ATTEMPTS):
+            if fresh:
+                again = self._loader.reload(stored, work.intent.id, work.now)
+                if again is None:
+                    return self._found_gone(work, stored)
+                base = again
+                if base.record.epoch != stored.record.epoch:
+                    wanted = _without_new_id(work)
+            changes, after = changes_on(base, wanted, self._settings, listed_until=listed_until)
+            self._check_size(work, base.record, changes)
+            conditional = fresh or work.renewal or changes.notes is not None
+            result = self._store.update(
+                base.id.key,
+                changes,
+                if_epoch=base.record.epoch,
+                if_version=base.record.version if conditional else None,
+            )
+            if result is UpdateResult.UPDATED:
+                return self._updated(work, stored, base, after)
+            if result is UpdateResult.GONE and (fresh or work.intent.id is None):
+                return self._found_gone(work, stored)
+            fresh = True
+            back_off(attempt)
+        raise SessionConflict(f"other requests changed this session {ATTEMPTS} times meanwhile")
+
+    def _updated(self, work: Work, stored: Stored, base: Stored, after: Stored) -> Outcome:
+        if work.intent.id is not None:
+            self._reports.emit("regenerated", work.request, after)
+        elif after.notes.id_hash != base.notes.id_hash:
+            self._reports.emit("rotated", work.request, after)
+        if work.joins and not self._settle_owner(work, stored, after):
+            return GONE
+        if after.id.id == stored.id.id:
+            return Outcome(Result.WRITTEN if is_present(after) else Result.OVERTAKEN, after)
+        planned = work.intent.id is not None or after.notes.id_hash != base.notes.id_hash
+        return Outcome(Result.NEW_ID if planned else Result.MOVED, after)
+
+    def _found_gone(self, work: Work, stored: Stored) -> Outcome:
+        owner, key = work.intent.owner, stored.id.key
+        if owner is UNCHANGED or owner is None:
+            return GONE
+        # Where another login was faster, the entry is that one's by now.
+        if self._store.load(key) is None:
+            self._unlist(work.request, owner, key)
+        return GONE
+
+    # Inserting
+
+    def _insert(self, work: Work, session_id: SessionID | None) -> Outcome:
+        """Store a new session, under this ID if it is free."""
+        settings = self._settings
+        self._check_size(work, None, Changes(set=work.set))
+        for _ in range(ATTEMPTS):
+            own = session_id is not None
+            session_id = session_id or settings.ids.new()
+            stored = self._enter_first(work, session_id)
+            if self._store.insert(session_id.key, stored.record):
+                return self._inserted(work, stored)
+            created_at = work.first_notes.created_at
+            found = self._loader.own_record(session_id, created_at) if own else None
+            if found is not None:
+                # This request's own insert was applied, and the answer to it was lost.
+                return self._overwrite(work, stored, found)
+            # An ID that exists is somebody's: never overwritten, never joined (ASVS 7.2.3).
+            if stored.record.owner is not None:
+                self._unlist(work.request, stored.record.owner, session_id.key)
+            session_id = None
+        raise StoreError("no unused session ID was found", operation="insert")
+
+    def _enter_first(self, work: Work, session_id: SessionID) -> Stored:
+        """The new session, entered in its owner's list before its record is there."""
+        notes = first_notes(work, session_id)
+        stored = first_stored(work, session_id, notes, self._settings)
+        owner = stored.record.owner
+        if owner is None:
+            return stored
+        notes = notes._replace(listed_until=self._owners.until(notes))
+        reserved = work.intent.reserved == owner and session_id is work.intent.id
+        if not reserved:
+            self._owners.enter(owner, session_id.key, until=notes.listed_until, epoch=0)
+        return first_stored(work, session_id, notes, self._settings)
+
+    def _overwrite(self, work: Work, stored: Stored, found: Record) -> Outcome:
+        record = stored.record
+        changes = Changes(
+            record.fields,
+            frozenset(),
+            frozenset(),
+            record.notes,
+            record.used_at,
+            record.expires_at,
+            record.owner,
+        )
+        written = self._store.update(stored.id.key, changes, if_version=found.version)
+        if written is not UpdateResult.UPDATED:
+            return GONE
+        return self._inserted(work, stored._replace(record=applied(found, changes)))
+
+    def _inserted(self, work: Work, stored: Stored) -> Outcome:
+        self._reports.emit("created", work.request, stored)
+        if stored.record.owner is not None and not self._settle_owner(work, None, stored):
+            return GONE
+        return Outcome(Result.NEW_ID, stored)
+
+    # Deleting
+
+    def _delete_emptied(self, work: Work, stored: Stored) -> Outcome:
+        if self._store.delete(stored.id.key, if_version=stored.record.version):
+            return self._deleted(work, stored, "emptied")
+        regenerates = work.intent.id is not None
+        step = StoreStep.REGENERATE if regenerates else StoreStep.UPDATE
+        return self.carry_out(work._replace(step=step), stored)
+
+    def _end(self, work: Work, stored: Stored) -> Outcome:
+        if not self._store.delete(stored.id.key):
+            return GONE
+        return self._deleted(work, stored, "a new ID can't be set")
+
+    def _deleted(self, work: Work, stored: Stored, detail: str) -> Outcome:
+        self._reports.emit("destroyed", work.request, stored, detail=detail)
+        if stored.record.owner is not None:
+            self._unlist(work.request, stored.record.owner, stored.id.key)
+        return Outcome(Result.DELETED)
+
+    # Owners
+
+    def _list(self, work: Work, stored: Stored) -> float:
+        """See to it that the session is listed for as long as it can live after this write."""
+        asked, listed_until = work.intent.owner, stored.notes.listed_until
+        owner = stored.record.owner if asked is UNCHANGED else asked
+        if owner is None:
+            return _UNLISTED
+        until = self._owners.until(stored.notes._replace(**work.intent.notes))
+        if not work.joins and (work.passive or until <= listed_until):
+            return listed_until
+        if work.intent.reserved != owner:
+            epoch = stored.record.epoch + (1 if work.intent.id is not None else 0)
+            self._owners.enter(owner, stored.id.key, until=until, epoch=epoch)
+        return until
+
+    def _settle_owner(self, work: Work, before: Stored | None, after: Stored) -> bool:
+        """After a session was filed under an owner: whether it wasn't revoked meanwhile.
+
+        The login stands as it was written if the list can't be read.
+        """
+        request, owner = work.request, after.record.owner
+        former = None if before is None else before.record.owner
+        if before is not None and former is not None and former != owner:
+            # One of a later epoch is that of a login back to the former owner.
+            epoch = before.record.epoch
+            self._unlist(request, former, after.id.key, unless=lambda _, e: e.epoch > epoch)
+        if owner is None:
+            return True
+        try:
+            return self._confirm(request, owner, after)
+        except StoreError as error:
+            self._reports.emit("store_error", request, after, detail=f"after a login: {error}")
+            return True
+
+    def _confirm(self, request: Request, owner: str, after: Stored) -> bool:
+        key, limit = after.id.key, self._settings.max_per_owner
+        present = self._owners.confirmed(owner, key, after.record.epoch)
+        if present is None:
+            self._store.delete(key)
+            self._unlist(request, owner, key)
+            self._reports.emit("revoked", request, after, detail="while it was being written")
+            return False
+        if limit is None or self._settings.refuse_when_full or len(present.entries) <= limit:
+            return True
+        for ended in make_room(self._owners, owner, present, key, limit, self._settings.clock()):
+            self._reports.emit(
+                "revoked", request, handle=ended, owner=owner, detail="max_per_owner"
+            )
+        return True
+
+    def _unlist(
+        self,
+        request: Request,
+        owner: str,
+        key: str,
+        *,
+        unless: Callable[[str, Entry], bool] | None = None,
+    ) -> None:
+        # An entry too many is healed by whoever lists; what counts is that the record is gone.
+        try:
+            self._owners.take_out(owner, [key], unless=unless)
+        except StoreError as error:
+            self._reports.emit(
+                "store_error", request, handle=key, owner=owner, detail=f"take out: {error}"
+            )
+
+    def _check_size(self, work: Work, base: Record | None, changes: Changes) -> None:
+        try:
+            check_size({} if base is None else base.fields, changes, self._settings.max_bytes)
+        except SessionTooLarge as error:
+            self._reports.emit("too_large", work.request, detail=str(error).partition(";")[0])
+            raise
+
+
+def _without_new_id(work: Work) -> Work:
+    # The new epoch has begun: what is left is to write the fields.
+    return work._replace(intent=work.intent._replace(id=None, keep=None))

@@ -1,0 +1,50 @@
+"""Who the client is behind a chain of proxies: TrustedProxies, Client, resolve_client.
+
+Each proxy appends what it saw to the right of a header that the client may have begun. So entries
+are counted from the right, by position, and what stands further to the left is never looked at: it
+can't shift, hide or change the answer. An entry that is missing or malformed makes its value
+unknown; a neighbour is never tried instead.
+
+X-Real-IP, CF-Connecting-IP, X-Forwarded-Ssl and their like are never read: a proxy that sets one of
+them rarely removes what the client sent.
+
+`parsing` reads texts, `networks` and `settings` hold what was configured, `families` reads either
+family of headers, `resolve` puts the answer together, `advice` says in the log what seems to be
+set wrongly, and `probe` shows a chain as it arrives.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from .client import PROBLEMS, Client, read_own
+from .resolve import CLIENT_KEY, ORIGINAL_KEY, original_environ, resolve_client, rewrite_environ
+from .settings import MAX_HOPS, TrustedProxies, as_trusted_proxies
+
+if TYPE_CHECKING:
+    from .probe import ProxyProbe
+
+__all__ = [
+    "CLIENT_KEY",
+    "MAX_HOPS",
+    "ORIGINAL_KEY",
+    "PROBLEMS",
+    "Client",
+    "ProxyProbe",
+    "TrustedProxies",
+    "as_trusted_proxies",
+    "original_environ",
+    "read_own",
+    "resolve_client",
+    "rewrite_environ",
+]
+
+if not TYPE_CHECKING:  # a checker would take any name for one of this module's
+
+    def __getattr__(name: str) -> Any:
+        # The probe is here for a moment in the life of an app: nobody else pays for its import.
+        if name == "ProxyProbe":
+            from .probe import ProxyProbe  # noqa: PLC0415 # see above
+
+            return ProxyProbe
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,287 @@
+"""ProxyAdvice: what requests show to be wrong with the setting of trusted proxies, said once.
+
+A wrong setting breaks nothing that would be seen at once: the client is unknown, the cookie lacks
+Secure. So the log says what request after request has in common, and what to set. A single odd
+request says nothing, because anybody can send one; and once a request came as the setting expects,
+the setting is right, and nobody looks any further. Nothing is decided here about a request.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Any, Literal, NamedTuple, cast
+
+from ..events import EventSink
+from .client import Client
+from .families import X_FORWARDED
+from .parsing import element_before, entries_from_right, entry_before, parse_address, parse_scheme
+from .resolve import ORIGINAL_KEY
+from .settings import MAX_HOPS, TrustedProxies
+
+PROXY_FIX_KEY = "werkzeug.proxy_fix.orig"
+"""What Werkzeug's ProxyFix leaves in an environ: a dict of what was there before."""
+
+ENOUGH = 5
+"""How many requests must agree before the log says what is wrong."""
+
+_OF_PROTO = frozenset({"proto_absent", "proto_short", "proto_long", "proto_malformed"})
+# Load balancers and orchestrators look at an app past its proxies, often before anybody else.
+_HEALTH_CHECK = re.compile(r"health|probe|check|monitor|GoogleHC|uptime|pingdom", re.IGNORECASE)
+
+Finding = Literal["absent", "other_family", "short", "long", "proto", "peer"]
+
+
+class ProxyAdvice:
+    """Looks at the requests of one middleware until they have shown its setting right or wrong."""
+
+    __slots__ = ("_arrived", "_entries", "_events", "_finding", "_proxies", "_row", "settled")
+
+    settled: bool
+    """Whether there is nothing left to look for in incoming requests, so that `look` needn't be
+    called. Without trusted proxies it stays False: then only X-Forwarded-Proto is of interest."""
+
+    def __init__(self, events: EventSink, proxies: TrustedProxies) -> None:
+        self._events = events
+        self._proxies = proxies
+        self.settled = False
+        self._arrived = False
+        self._finding: Finding | None = None
+        self._row = 0
+        self._entries = 0
+
+    def look(self, environ: Mapping[str, Any], client: Client) -> None:
+        """Take note of a request as it came in, after it was resolved (and rewritten)."""
+        if self.settled:
+            return
+        if not _trusts_any(self._proxies):
+            if is_untrusted_https(environ, client):
+                self._explain("untrusted-proxy", _UNTRUSTED)
+            return
+        if proxy_fix_around(environ):
+            self._explain("proxy-fix-around", _PROXY_FIX_AROUND)
+        found = finding(environ, client, self._proxies)
+        if found is None:
+            self.settled = True
+        elif found != "absent" or not (self._arrived or _came_past_the_proxies(environ, client)):
+            # Where the header does arrive, one that lacks it in between came past the proxies.
+            self._count(found, environ, client)
+
+    def look_back(self, environ: Mapping[str, Any], client: Client) -> None:
+        """Take note of what the app did to the environ. Wanted where `PROXY_FIX_KEY` is in it."""
+        if not proxy_fix_within(environ, client):
+            return
+        if _trusts_any(self._proxies):
+            self._explain("proxy-fix-within", _PROXY_FIX_WITHIN)
+        else:
+            self._explain("proxy-fix-alone", _PROXY_FIX_ALONE)
+
+    def _count(self, found: Finding, environ: Mapping[str, Any], client: Client) -> None:
+        entries = _count_entries(environ, self._proxies)
+        self._arrived = self._arrived or entries > 0
+        if found != self._finding:
+            self._finding, self._row, self._entries = found, 0, entries
+        # What all of them had is at least as many as the shortest, at most as many as the longest.
+        extreme = max if found == "short" else min
+        self._entries = extreme(self._entries, entries)
+        self._row += 1
+        if self._row == ENOUGH:
+            self._explain(
+                f"proxies-{found}", _WORDS[found](_Row(self._proxies, self._entries, client))
+            )
+
+    def _explain(self, key: str, text: str) -> None:
+        self._events.explain(key, text, per_process=True)
+
+
+# What a request shows
+
+
+def is_untrusted_https(environ: Mapping[str, Any], client: Client) -> bool:
+    """Whether a proxy seems to say https that nobody trusts, while the server itself says http."""
+    if client.scheme == "https":
+        # Some servers, gunicorn among them, have listened to that proxy by themselves.
+        return False
+    entries = str(environ.get(X_FORWARDED["proto"], "")).split(",", MAX_HOPS)
+    return any(parse_scheme(entry.strip()) == "https" for entry in entries[:MAX_HOPS])
+
+
+def finding(environ: Mapping[str, Any], client: Client, proxies: TrustedProxies) -> Finding | None:
+    """How a request differs from what the setting expects; None: it doesn't."""
+    entries = _count_entries(environ, proxies)
+    if "peer_untrusted" in client.problems:
+        return "peer" if entries else "absent"
+    if not entries:
+        return "other_family" if "other_family_ignored" in client.problems else "absent"
+    if proxies.hops and entries != proxies.hops:
+        return "short" if entries < proxies.hops else "long"
+    return "proto" if not _OF_PROTO.isdisjoint(client.problems) else None
+
+
+def proxy_fix_around(environ: Mapping[str, Any]) -> bool:
+    """Whether a ProxyFix changed the client's address before the middleware saw the request."""
+    before = _before_proxy_fix(environ)
+    if before is None:
+        return False
+    came: object = environ.get(ORIGINAL_KEY, {}).get("REMOTE_ADDR", environ.get("REMOTE_ADDR"))
+    return before.get("REMOTE_ADDR") != came
+
+
+def proxy_fix_within(environ: Mapping[str, Any], client: Client) -> bool:
+    """Whether a ProxyFix in the app set the client's address, too, be it to the same one."""
+    before = _before_proxy_fix(environ)
+    if before is None or X_FORWARDED["for"] not in environ:
+        return False
+    if ORIGINAL_KEY in environ:
+        # It began with what the middleware had told it.
+        return client.ip is not None and before.get("REMOTE_ADDR") == client.ip
+    return parse_address(str(environ.get("REMOTE_ADDR") or "")) != client.ip
+
+
+def _before_proxy_fix(environ: Mapping[str, Any]) -> dict[str, object] | None:
+    before = environ.get(PROXY_FIX_KEY)
+    return cast("dict[str, object]", before) if isinstance(before, dict) else None
+
+
+def _count_entries(environ: Mapping[str, Any], proxies: TrustedProxies) -> int:
+    """How many entries the header has that names the clients; 0: it is missing."""
+    forwarded = proxies.header == "forwarded"
+    header = environ.get("HTTP_FORWARDED" if forwarded else X_FORWARDED["for"])
+    before = element_before if forwarded else entry_before
+    return len(entries_from_right(header, before, MAX_HOPS + 1))
+
+
+def _trusts_any(proxies: TrustedProxies) -> bool:
+    return bool(proxies.hops or proxies.networks)
+
+
+def _came_past_the_proxies(environ: Mapping[str, Any], client: Client) -> bool:
+    """Whether a request without the header is nobody's fault."""
+    agent = str(environ.get("HTTP_USER_AGENT", ""))
+    return "peer_untrusted" in client.problems or _HEALTH_CHECK.search(agent[:200]) is not None
+
+
+# What the log says of it
+
+_PROBE = "ProxyProbe shows what arrives, and which number is right."
+
+_UNTRUSTED = (
+    "A request has X-Forwarded-Proto: https, but trusted_proxies is 0, so it counts as plain http."
+    " If a proxy of yours set that header, set trusted_proxies to the number of proxies in front of"
+    f" the app. {_PROBE}"
+)
+_PROXY_FIX_AROUND = (
+    "Werkzeug's ProxyFix around SessionMiddleware has already changed REMOTE_ADDR, and"
+    " trusted_proxies reads the same headers once more. Keep one of the two: remove ProxyFix, or"
+    " set trusted_proxies to 0."
+)
+_PROXY_FIX_WITHIN = (
+    "Werkzeug's ProxyFix inside SessionMiddleware reads the same headers once more, from what"
+    " trusted_proxies has already put right. Remove ProxyFix; if the app needs the host or the"
+    " prefix from it, TrustedProxies(hops=…, host=1, prefix=1) tells them."
+)
+_PROXY_FIX_ALONE = (
+    "Werkzeug's ProxyFix inside SessionMiddleware changed REMOTE_ADDR only after the session had"
+    " seen the request: labels and events name the proxy instead of the client, and the cookie"
+    " may lack Secure. Remove ProxyFix, and set trusted_proxies to the number of proxies. (Or put"
+    " ProxyFix around SessionMiddleware, with trusted_proxies=0.)"
+)
+
+
+class _Row(NamedTuple):
+    """What request after request had in common."""
+
+    proxies: TrustedProxies
+    entries: int
+    """How many entries of the header all of them allow for."""
+    client: Client
+    """The last one's."""
+
+    @property
+    def headers(self) -> tuple[str, str]:
+        """The header that names the clients, and the one of the family that isn't read."""
+        names = ("X-Forwarded-For", "Forwarded")
+        return names if self.proxies.header == "x-forwarded" else (names[1], names[0])
+
+    @property
+    def setting(self) -> str:
+        if self.proxies.hops:
+            return f"hops={self.proxies.hops}"
+        return f"networks={self.proxies.networks!r}"
+
+
+def _absent(row: _Row) -> str:
+    return (
+        f"Request after request came without {row.headers[0]}, which the trusted proxies"
+        f" ({row.setting}) should set, so the client isn't known, and the cookie may lack Secure."
+        " Either no proxy sets it; or there is no proxy (then set trusted_proxies to 0); or the"
+        " server removes it: waitress does unless it is started with"
+        " clear_untrusted_proxy_headers=False (--no-clear-untrusted-proxy-headers), and so does"
+        " Apache's mod_remoteip, which tells the client's address itself (then set trusted_proxies"
+        f" to 0, too). {_PROBE}"
+    )
+
+
+def _other_family(row: _Row) -> str:
+    expected, came = row.headers
+    write = "forwarded" if row.proxies.header == "x-forwarded" else "x-forwarded"
+    return (
+        f"Request after request came without {expected}, which the trusted proxies"
+        f" ({row.setting}) should set, but with headers of the family of {came}. If your proxies"
+        f" write these, set TrustedProxies({row.setting}, header={write!r})."
+    )
+
+
+def _short(row: _Row) -> str:
+    return (
+        f"Request after request has only {row.entries} in {row.headers[0]}, fewer than hops, which"
+        f" is {row.proxies.hops}, so the client isn't known. If the number of proxies in front of"
+        f" the app is {row.entries}, set trusted_proxies to {row.entries}. {_PROBE}"
+    )
+
+
+def _long(row: _Row) -> str:
+    taken = (
+        "With exact=True none of them is believed"
+        if row.proxies.exact
+        else f"The client was taken to be {row.client.ip or 'unknown'}"
+    )
+    return (
+        f"Request after request has {row.entries} entries or more in {row.headers[0]}, although"
+        f" hops is {row.proxies.hops}. {taken}. If the number of your proxies is {row.entries}, set"
+        f" trusted_proxies to {row.entries}; if clients come through proxies of their own, all is"
+        f" well. {_PROBE}"
+    )
+
+
+def _proto(row: _Row) -> str:
+    problems = ", ".join(sorted(_OF_PROTO.intersection(row.client.problems)))
+    return (
+        f"Request after request comes with {row.headers[0]}, but without a usable scheme"
+        f" ({problems}), so it counts as plain http, and the cookie may lack Secure. Let the"
+        " outermost proxy set X-Forwarded-Proto (or proto in Forwarded), or set"
+        f" TrustedProxies(…, proto=0) to go by what the server says. {_PROBE}"
+    )
+
+
+def _peer(row: _Row) -> str:
+    trusted = "peers" if row.proxies.peers else "networks"
+    if row.client.ip is None:
+        peer, add = "a unix socket", "'unix' to peers"
+    else:
+        peer, add = row.client.ip, f"{row.client.ip!r} to {trusted}"
+    return (
+        f"Request after request comes with {row.headers[0]} from {peer}, which isn't one of the"
+        f" trusted {trusted}, so that peer counts as the client. If it is a proxy of yours, add"
+        f" {add}."
+    )
+
+
+_WORDS: Mapping[Finding, Callable[[_Row], str]] = {
+    "absent": _absent,
+    "other_family": _other_family,
+    "short": _short,
+    "long": _long,
+    "proto": _proto,
+    "peer": _peer,
+}

@@ -1,0 +1,297 @@
+"""FileStore itself: the nine methods, and what is a record, what is damage, and what is absence.
+
+A file's modification time is when it expires, so purging reads no content; but the times inside
+decide, so that tampering with it changes nothing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Concatenate, ParamSpec, TypeVar
+
+from ..._options import check_flag, checked_options
+from ...errors import ConfigurationError, StoreError
+from ...record import Changes, Record, UpdateResult, is_key
+from ..base import Store
+from ..packing import changed, check_new_key, deadline
+from .cleaning import Rounds
+from .directory import Damaged, Directory, nanoseconds
+from .formats import TIMES_AT, decode, encode, encode_times, peek, refused
+
+_SLICE = 64
+"""How many files are removed before others get the lock again."""
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def _answers(
+    method: Callable[Concatenate[FileStore, P], T],
+) -> Callable[Concatenate[FileStore, P], T]:
+    """Whatever the system reports is a StoreError: never "no such session"."""
+    operation = method.__name__
+
+    @functools.wraps(method)
+    def checked(self: FileStore, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            return method(self, *args, **kwargs)
+        except (OSError, StoreError) as error:
+            raise self._store_error(operation, error) from error  # pyright: ignore[reportPrivateUsage] # of this module
+
+    return checked
+
+
+@checked_options
+class FileStore(Store):
+    """A store in the files of one directory, shared by all threads and processes that use it.
+
+    Args:
+        path: the directory; made, with mode 0700, if it isn't there. On a local file system.
+        durable: True: what a call has written is on the disk when it returns (fsync), so that it
+            survives a power failure. A killed process loses nothing either way.
+        mode: the permissions of the files, whatever the umask: 0o600, or with group bits, if the
+            directory is opened to the group by hand.
+
+    Raises:
+        ConfigurationError: the directory can't be made or written to, is a symlink, belongs to
+            another user, or others may write to it; or the platform has no file locks.
+    """
+
+    def __init__(
+        self, path: str | os.PathLike[str], durable: bool = False, mode: int = 0o600
+    ) -> None:
+        super().__init__()
+        check_flag("FileStore", "durable", durable)
+        self._sessions = Directory(_absolute(path), mode=_checked_mode(mode), durable=durable)
+        self._rounds = Rounds(self._sessions)
+        self._durable = durable
+
+    @property
+    def path(self) -> Path:
+        """The directory, as it was resolved at construction."""
+        return Path(self._sessions.root.path)
+
+    def __repr__(self) -> str:
+        return f"FileStore({self._sessions.root.path!r}, durable={self._durable})"
+
+    @_answers
+    def load(self, key: str) -> Record | None:
+        """The record, or None. Takes no lock."""
+        if not is_key(key):
+            return None
+        try:
+            return decode(self._sessions.read(key))
+        except FileNotFoundError:
+            self._sessions.root.check()
+            return None
+        except Damaged:
+            # Or caught in the middle of a touch.
+            return self._load_locked(key)
+
+    @_answers
+    def insert(self, key: str, record: Record) -> bool:
+        """Keep a new record. False, and no change, if the key exists."""
+        check_new_key(key, "insert")
+        content = encode(record)
+        with self._sessions.locked(key):
+            if self._sessions.exists(key):
+                return False
+            self._sessions.write(key, content, nanoseconds(record.expires_at))
+        self._clean(record.used_at)
+        return True
+
+    @_answers
+    def update(
+        self,
+        key: str,
+        changes: Changes,
+        *,
+        if_epoch: int | None = None,
+        if_version: int | None = None,
+    ) -> UpdateResult:
+        """Apply a change set in one step. Never an upsert."""
+        if not is_key(key) or not self._sessions.exists(key):
+            return UpdateResult.GONE
+        if if_epoch is None and if_version is None and changes == _NO_CHANGES:
+            return UpdateResult.UPDATED  # it is there, and that it can be read wasn't asked
+        apply = self._touch if changes.is_touch else self._rewrite
+        try:
+            with self._sessions.locked(key):
+                result = apply(key, changes, if_epoch, if_version)
+        except FileNotFoundError:
+            self._sessions.root.check()
+            return UpdateResult.GONE
+        except Damaged:
+            self._load_locked(key)
+            return UpdateResult.GONE
+        if changes.used_at is not None:
+            self._clean(changes.used_at)
+        return result
+
+    @_answers
+    def delete(self, key: str, *, if_version: int | None = None) -> bool:
+        """Remove a record. True if it existed (and had the version asked for)."""
+        if not is_key(key) or not self._sessions.exists(key):
+            return False
+        try:
+            with self._sessions.locked(key):
+                if if_version is not None:
+                    with self._sessions.opened(key) as file:
+                        if peek(file).version != if_version:
+                            return False
+                return self._sessions.remove(key)
+        except FileNotFoundError:
+            self._sessions.root.check()
+        except Damaged:
+            self._load_locked(key)
+        return False
+
+    @_answers
+    def purge_expired(self, now: float) -> int:
+        """Remove what expired at or before ``now`` (UNIX seconds), and leftovers.
+
+        Returns how many records went. Opens only what is about to go.
+        """
+        until = nanoseconds(now)
+        removed = 0
+        for shard in self._sessions.shards():
+            for names in _slices(self._sessions.due(shard, until)):
+                with self._sessions.locked(shard):
+                    removed += sum(self._expire(name, now) for name in names)
+        return removed
+
+    def keys(self) -> Iterator[str]:
+        """All keys, in no order; expired ones may be among them."""
+        try:
+            for shard in self._sessions.shards():
+                yield from self._sessions.names(shard)
+        except (OSError, StoreError) as error:
+            raise self._store_error("keys", error) from error
+
+    @_answers
+    def clear(self) -> None:
+        """Remove all sessions, lists and leftovers, and no file that isn't this store's."""
+        for shard in self._sessions.shards():
+            for names in _slices(self._sessions.due(shard, None)):
+                with self._sessions.locked(shard):
+                    for name in names:
+                        self._sessions.remove(name)
+
+    @_answers
+    def ping(self) -> None:
+        """Raises StoreError if the directory has gone, or can't be looked into."""
+        self._sessions.root.ping()
+
+    def close(self) -> None:
+        """There is nothing to give back: every call opens and closes what it needs."""
+
+    def _store_error(self, operation: str, error: OSError | StoreError) -> StoreError:
+        explained = self._sessions.root.explain(error)
+        return StoreError(f"{operation}: {explained}", operation=operation)
+
+    def _load_locked(self, key: str) -> Record | None:
+        """Read what looked damaged once more, while nobody writes; if it is, set it aside."""
+        with self._sessions.locked(key):
+            try:
+                return decode(self._sessions.read(key))
+            except FileNotFoundError:
+                return None
+            except Damaged as damage:
+                moved = self._sessions.set_aside(key)
+                detail = f"{damage}; " + ("moved aside" if moved else "left as it is")
+        self._notify("corrupt_record", key, detail)
+        return None
+
+    def _clean(self, now: float) -> None:
+        """Remove a few files that have expired, if it is time for that."""
+        due = self._rounds.due(now)
+        if not due:
+            return
+        # What was asked for is done, whatever becomes of this; and nobody waits for a lock here.
+        with (
+            contextlib.suppress(OSError, StoreError),
+            self._sessions.locked(due[0], wait=False) as held,
+        ):
+            if held:
+                for name in due:
+                    self._expire(name, now)
+
+    # What follows is called with the lock held.
+
+    def _rewrite(
+        self, key: str, changes: Changes, if_epoch: int | None, if_version: int | None
+    ) -> UpdateResult:
+        record = decode(self._sessions.read(key))
+        answer = refused(record, changes.used_at, if_epoch, if_version)
+        if answer is not None:
+            return answer
+        after = changed(record, changes)
+        self._sessions.write(key, encode(after), nanoseconds(after.expires_at))
+        return UpdateResult.UPDATED
+
+    def _touch(
+        self, key: str, changes: Changes, if_epoch: int | None, if_version: int | None
+    ) -> UpdateResult:
+        with self._sessions.opened(key) as file:
+            before = peek(file)
+            answer = refused(before, changes.used_at, if_epoch, if_version)
+            if answer is not None:
+                return answer
+            used_at = before.used_at if changes.used_at is None else changes.used_at
+            expires_at = (
+                before.expires_at if changes.expires_at is None else deadline(changes.expires_at)
+            )
+            if (used_at, expires_at) != (before.used_at, before.expires_at):
+                times = encode_times(used_at, expires_at)
+                self._sessions.patch(file, times, TIMES_AT, nanoseconds(expires_at))
+        return UpdateResult.UPDATED
+
+    def _expire(self, name: str, now: float) -> bool:
+        """Remove a file whose modification time has been reached. Whether it was a record."""
+        if not is_key(name):
+            self._sessions.discard(name)
+            return False
+        try:
+            with self._sessions.opened(name) as file:
+                expires_at = peek(file).expires_at
+                if expires_at > now:
+                    # Renewed meanwhile, or a touch was killed between writing and dating.
+                    self._sessions.date(file, nanoseconds(expires_at))
+                    return False
+        except FileNotFoundError:
+            return False
+        except Damaged:
+            pass  # then the modification time is all there is to go by
+        return self._sessions.discard(name)
+
+
+_NO_CHANGES = Changes()
+
+
+def _slices(names: list[str]) -> Iterator[list[str]]:
+    return (names[start : start + _SLICE] for start in range(0, len(names), _SLICE))
+
+
+def _absolute(path: object) -> Path:
+    try:
+        given = os.fspath(path)  # type: ignore[call-overload] # checking this is the point
+    except TypeError:
+        given = None
+    if not isinstance(given, str) or not given or "\0" in given:
+        raise ConfigurationError(
+            f"FileStore: path is {path!r}; write the path of a directory, as str or Path"
+        )
+    return Path(given).absolute()
+
+
+def _checked_mode(mode: object) -> int:
+    if isinstance(mode, int) and not isinstance(mode, bool) and mode & ~0o060 == 0o600:
+        return mode
+    shown = f"{mode:#o}" if isinstance(mode, int) else repr(mode)
+    raise ConfigurationError(
+        f"FileStore: mode is {shown}; write 0o600, or with the group's bits 0o640 or 0o660"
+    )

@@ -1,0 +1,16 @@
+"""Sessions in Redis or Valkey: one hash per session, one command or script per call.
+
+- ``store``: `RedisStore`, the store's nine methods.
+- ``layout``: what a record looks like as a hash, and what the scripts are given.
+- ``scripts``: the Lua scripts that check and change in one step.
+- ``connection``: commands over the connections of a client, single, Sentinel or Cluster.
+- ``settings``: the store's own options.
+- ``client``: which clients will do, and a client from a URL.
+- ``failures``: what went wrong, told by the names of exceptions.
+
+Loads neither redis-py nor valkey-py until `RedisStore.from_url` needs one.
+"""
+
+from .store import RedisStore
+
+__all__ = ["RedisStore"]

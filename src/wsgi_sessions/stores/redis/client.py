@@ -1,0 +1,130 @@
+"""Which clients will do, told by what they can, not by what they are; and a client from a URL."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import socket
+import ssl
+from collections.abc import Mapping
+from typing import Any
+
+from ...errors import ConfigurationError
+from .connection import Cluster, Server
+
+_SECONDS = 1.0
+"""How long a client from a URL waits for a connection, and for an answer."""
+_IDLE_SECONDS = 30
+"""After how long a connection is asked for a sign of life before it is used: firewalls cut idle
+ones without a word, the impatient after a minute."""
+_KEEPALIVE = {"TCP_KEEPIDLE": 60, "TCP_KEEPINTVL": 15, "TCP_KEEPCNT": 3}
+"""Seconds of silence until the system asks the other side, seconds in between, and how often."""
+
+
+def way_to(client: Any) -> Server | Cluster:
+    """The way that leads to this client's server or servers.
+
+    Raises:
+        ConfigurationError: it is not a client that can be used.
+    """
+    if inspect.iscoroutinefunction(getattr(client, "execute_command", None)):
+        raise ConfigurationError(
+            "RedisStore: client is an asyncio one, and WSGI isn't; give redis.Redis(…) or"
+            " valkey.Valkey(…)"
+        )
+    made = not inspect.isclass(client)
+    if made and hasattr(client, "get_node_from_key"):
+        way: Server | Cluster = Cluster(client)
+    elif made and hasattr(getattr(client, "connection_pool", None), "get_connection"):
+        way = Server(client)
+    else:
+        raise ConfigurationError(
+            f"RedisStore: client is of type {type(client).__name__}; give a client object of"
+            " redis-py or valkey-py, such as redis.Redis(host='localhost'), or something that"
+            " wraps one and is connected to it already, or use RedisStore.from_url"
+        )
+    if way.caches:
+        raise ConfigurationError(
+            "RedisStore: client has a cache of its own, and a session that was ended elsewhere"
+            " would live on in it; give a client without cache and cache_config"
+        )
+    return way
+
+
+def client_from_url(url: object, options: Mapping[str, Any]) -> Any:
+    """A client of the library that is installed; it has not connected yet.
+
+    Raises:
+        ConfigurationError: the URL or an option is wrong, or no library is installed.
+    """
+    if not isinstance(url, str) or not url.startswith(("redis://", "rediss://", "unix://")):
+        raise ConfigurationError(
+            "RedisStore: the URL must be a str that begins with redis://, rediss:// or unix://;"
+            " write redis://host:port/0, rediss://host:port/0 or unix:///path/to/socket"
+        )
+    library = _library()
+    try:
+        return _client(library, url, {**_defaults(library, url), **options})
+    except Exception as error:  # noqa: BLE001 # the library's own, and what its parsers let through
+        kind = type(error).__name__
+    # Not what the error says of the URL, which may hold a password; nor the error as a context.
+    names = ", ".join(sorted(options))
+    raise ConfigurationError(
+        f"RedisStore: {library.__name__} can't make a client of this URL"
+        + (f" with the options {names}" if names else "")
+        + f" ({kind}); write redis://user:password@host:port/0 with special"
+        " characters percent-encoded, and options that the library has"
+    )
+
+
+def _client(library: Any, url: str, settings: dict[str, Any]) -> Any:
+    client_class = library.Redis if library.__name__ == "redis" else library.Valkey
+    client = client_class.from_url(url, **settings)
+    pool = client.connection_pool
+    # Makes a connection object, which connects to nothing yet, because an option that doesn't
+    # exist would be found no sooner.
+    connection = pool.connection_class(**pool.connection_kwargs)
+    if url.startswith("rediss://"):
+        # Not every version checks the host's name by default, nor gives that up where the
+        # certificate isn't verified, as hosting companies tell their customers to set.
+        pool.connection_kwargs.setdefault(
+            "ssl_check_hostname", connection.cert_reqs != ssl.CERT_NONE
+        )
+    return client
+
+
+def _defaults(library: Any, url: str) -> dict[str, Any]:
+    settings: dict[str, Any] = {
+        "socket_timeout": _SECONDS,
+        "socket_connect_timeout": _SECONDS,
+        "health_check_interval": _IDLE_SECONDS,
+        "retry": _one_retry(library),
+        # Enough here, and one command less for each new connection.
+        "protocol": 2,
+    }
+    if not url.startswith("unix://"):
+        settings["socket_keepalive"] = True
+        settings["socket_keepalive_options"] = {
+            getattr(socket, name): value
+            for name, value in _KEEPALIVE.items()
+            if hasattr(socket, name)
+        }
+    return settings
+
+
+def _library() -> Any:
+    for name in ("redis", "valkey"):
+        try:
+            return importlib.import_module(name)
+        except ImportError:
+            continue
+    raise ConfigurationError(
+        "RedisStore needs redis-py or valkey-py; run pip install 'wsgi-sessions[redis]' or"
+        " pip install 'wsgi-sessions[valkey]'"
+    )
+
+
+def _one_retry(library: Any) -> Any:
+    """For connecting and for the sign of life alone: commands don't go through it."""
+    backoff = importlib.import_module(f"{library.__name__}.backoff").NoBackoff()
+    return importlib.import_module(f"{library.__name__}.retry").Retry(backoff, 1)

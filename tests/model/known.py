@@ -1,0 +1,251 @@
+"""The rows of field_reports.md, E, as scenarios: what the checker once found, or what they tell.
+
+Each must run without a finding, on every store that it can concern.
+"""
+
+from __future__ import annotations
+
+from .scenario import (
+    Audit,
+    Damage,
+    Deliver,
+    Fail,
+    Forget,
+    Purge,
+    Request,
+    RevokeAll,
+    Scenario,
+    Share,
+    Stranger,
+    Tick,
+)
+
+SHARED = ("memory", "file", "redis", "encrypted")
+LONG = "x" * 14
+
+
+def on(stores: tuple[str, ...], *events: object, **options: object) -> list[Scenario]:
+    return [Scenario(store, dict(options), list(events)) for store in stores]  # type: ignore[arg-type]
+
+
+def _rotations(number: int) -> list[object]:
+    return [Request(0, ops=[("set", "a", 1)]), *[Tick(101), Request(0, ops=[("len",)])] * number]
+
+
+KNOWN: dict[str, list[Scenario]] = {
+    "e1_a_process_without_the_key_lists": on(
+        ("encrypted",),
+        Request(0, ops=[("login", "u")]),
+        Tick(101),
+        Stranger("u"),
+        RevokeAll("u"),
+    ),
+    "e2_a_longer_life_later": on(
+        SHARED,
+        Request(0, ops=[("lifetime", 200, 500), ("login", "u")]),
+        Request(0, ops=[("lifetime", 1000, 3000)]),
+        Tick(950),
+        Purge(),
+        RevokeAll("u"),
+    ),
+    "e3_all_removed_and_saved": on(
+        ("client",),
+        Request(0, ops=[("set", "a", 1), ("login", "u")]),
+        Request(0, ops=[("owner", None), ("clear",), ("save",)]),
+    ),
+    "e4_a_label_that_cannot_be_read_back": [
+        scenario
+        for how in ("long", "number", "many")
+        for scenario in on(
+            (*SHARED, "client"),
+            Request(0, ops=[("set", "a", 1)]),
+            Request(0, ops=[("try", ("spoil_label", how))]),
+            Request(0, ops=[("look",)]),
+        )
+    ],
+    "e5_rotations_at_once": [
+        scenario
+        for call in range(1, 5)
+        for scenario in on(
+            SHARED,
+            Request(0, ops=[("login", "u")]),
+            Tick(101),
+            Request(0, ops=[("len",)], at={call: Request(0, ops=[("len",)], late=True)}),
+            Deliver(0),
+            Tick(40),
+            Request(0, ops=[("look",)]),
+            rotate_after=100,
+        )
+    ],
+    "e6_saved_then_a_login_that_fails": [
+        scenario
+        for op in (("login", "u"), ("owner", "u"), ("regenerate",))
+        for end in ("error", "stream_error", "raise")
+        for scenario in on(
+            (*SHARED, "client"),
+            Request(0, ops=[("set", "a", 1), ("save",), op], end=end),
+            Request(0, ops=[("look",)]),
+        )
+    ],
+    "e7_a_rotation_that_fails_in_save": [
+        scenario
+        for call in range(1, 5)
+        for scenario in on(
+            SHARED,
+            Request(0, ops=[("set", "a", 1)]),
+            Tick(101),
+            Request(0, ops=[("set", "b", 1), ("try", ("save",))], at={call: Fail()}),
+            Request(0, ops=[("look",)]),
+            rotate_after=100,
+        )
+    ],
+    "e8_a_slow_answer_after_a_login": [
+        scenario
+        for options in ({"rolling": True}, {"persistent": True})
+        for scenario in on(
+            SHARED,
+            Request(0, ops=[("set", "a", 1)]),
+            Request(0, ops=[("len",), ("meanwhile", Request(0, ops=[("login", "u")]))]),
+            Request(0, ops=[("look",)]),
+            **options,
+        )
+    ],
+    "e9_a_transaction_after_letting_go": [
+        scenario
+        for renew in (("login", "u", False), ("regenerate", False), ("regenerate", ["a"]))
+        for op in (("increment", "n"), ("transaction", "n", 1), ("take", "n"))
+        for scenario in on(
+            SHARED,
+            Request(0, ops=[("update", {"n": 1, "b": 2})]),
+            Request(0, ops=[renew, op]),
+            Request(0, ops=[("look",)]),
+        )
+    ],
+    "e10_a_stream_clears": on(
+        SHARED,
+        Request(0, ops=[("set", "a", 1)]),
+        Tick(61),
+        Request(
+            0,
+            ops=[("len",), ("meanwhile", Request(0, ops=[("set", "b", 2)]))],
+            tail=[("clear",)],
+            end="stream",
+        ),
+        Request(0, ops=[("look",)]),
+    ),
+    "e11_a_reload": on(
+        (*SHARED, "client"),
+        Request(0, ops=[("set", "a", 1)]),
+        Request(0, ops=[("get", "a"), ("reload",), ("set", "b", 2)]),
+        Request(0, ops=[("look",)]),
+    ),
+    "e12_saved_before_an_error": [
+        scenario
+        for end in ("error", "stream_error")
+        for scenario in on(
+            (*SHARED, "client"),
+            Request(0, ops=[("set", "a", 1)]),
+            Request(0, ops=[("set", "b", 2), ("save",)], end=end),
+            Request(0, ops=[("look",)]),
+        )
+    ],
+    "e13_a_damaged_field": [
+        scenario
+        for op in (("take", "a"), ("increment", "a"), ("transaction", "a", 1), ("set", "a", 1))
+        for scenario in on(
+            SHARED, Request(0, ops=[("set", "a", 1)]), Damage(0, "a"), Request(0, ops=[op])
+        )
+    ],
+    "e14_the_store_fails_after_a_login_was_written": [
+        scenario
+        for op in (("login", "u"), ("regenerate",), ("owner", "u"))
+        for call in range(1, 8)
+        for scenario in on(
+            SHARED,
+            Request(0, ops=[("set", "a", 1)]),
+            Request(0, ops=[op], at={call: Fail()}),
+            Request(0, ops=[("look",)]),
+        )
+    ],
+    "e15_logins_of_one_browser": on(
+        SHARED, *[Request(0, ops=[("login", "u")]), Request(0, ops=[("regenerate",)])] * 3
+    ),
+    "e16_rotations_in_a_small_store": on(
+        ("memory",), *_rotations(4), rotate_after=100, max_sessions=2
+    ),
+    "e17_a_read_of_what_is_too_big": on(
+        SHARED,
+        Request(0, ops=[("set", "a", LONG)]),
+        Request(0, ops=[("set", "b", LONG), ("meanwhile", Request(0, ops=[("set", "n", LONG)]))]),
+        Tick(101),
+        Request(0, ops=[("get", "a")]),
+        Request(0, ops=[("regenerate",)]),
+        Request(0, ops=[("del", "a")]),
+        rotate_after=100,
+        max_bytes=40,
+    ),
+    "e18_the_test_helper_saves": on(
+        (*SHARED, "client"),
+        Request(0, ops=[("login", "u"), ("save",)], via="session_of"),
+        Request(0, ops=[("look",)]),
+    ),
+    "e19_rotations_for_long": on(SHARED, *_rotations(4), rotate_after=100),
+}
+
+ALSO: dict[str, list[Scenario]] = {
+    "a_stream_that_fails_keeps_the_session": on(
+        SHARED,
+        Request(0, ops=[("set", "a", 1)]),
+        Request(0, ops=[("regenerate",)], end="stream_error"),
+    ),
+    "a_slow_destroy_wins_over_a_login": on(
+        SHARED,
+        Request(0, ops=[("set", "a", 1)]),
+        Request(0, ops=[("len",), ("meanwhile", Request(0, ops=[("login", "u")])), ("destroy",)]),
+    ),
+    "who_just_signs_in_is_not_ended_to_make_room": on(
+        SHARED,
+        Request(1, ops=[("login", "u")]),
+        Request(0, ops=[("login", "u")]),
+        Forget(0),
+        Request(0, ops=[("login", "u")]),
+        Share(0, 1),
+        max_per_owner=1,
+    ),
+    "a_touch_that_fails_takes_no_saved_session": on(
+        SHARED,
+        Request(0, ops=[("set", "a", 1), ("save",)], at={1: Fail()}),
+        touch_interval=0,
+    ),
+    "what_others_wrote_survives_an_empty_regenerate": on(
+        SHARED,
+        Request(0, ops=[("clear",)]),
+        Request(0, ops=[("regenerate",), ("meanwhile", Request(0, ops=[("set", "a", 1)]))]),
+        save_uninitialized=True,
+    ),
+    "no_entry_goes_with_the_record_still_there": on(
+        SHARED,
+        Request(0, ops=[("login", "u")]),
+        Tick(1100),
+        Audit(),
+        Tick(-500),
+    ),
+    "a_place_that_was_taken_early_lasts": on(
+        SHARED,
+        Request(0, ops=[("login", "u")], at={1: Tick(2900)}),
+        Tick(101),
+        when_full="refuse",
+        max_per_owner=1,
+    ),
+    "a_refused_place_is_not_given_back_by_a_login_that_stands": [
+        scenario
+        for call in range(1, 8)
+        for scenario in on(
+            SHARED,
+            Request(0, ops=[("login", "u")], at={call: Fail()}),
+            when_full="refuse",
+            max_per_owner=1,
+        )
+    ],
+}
+"""What the checker found besides."""

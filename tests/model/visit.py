@@ -1,0 +1,134 @@
+"""One request as the oracle follows it, with its end: the commit, the answer, the cookie."""
+
+from __future__ import annotations
+
+from wsgi_sessions import SessionTooLarge, StoreError
+
+from .doing import Doing
+from .operations import CHANGES, COMMITS, Boom
+from .oracle import Family
+from .scenario import Op
+from .steps import Effect
+from .view import State, is_nothing, matches
+from .world import id_of
+
+
+class Visit(Doing):
+    """A request's session, seen from outside."""
+
+    def begin_commit(self) -> None:
+        if self.session is not None and not self.broken:
+            self.begin(self.session)
+        else:
+            self.gaps, self.watching = [self.now()], True
+
+    def end_commit(self, *, raised: bool = False, error: BaseException | None = None) -> None:
+        """The commit at the end of the request, or of the stream, is over."""
+        if self.session is None:
+            self.watching = False
+            return
+        keeps = self.world.options.get("save_on_error", False)
+        nothing = (self.failing and not self.tail) or (raised and not keeps)
+        effect: Effect = (lambda state: state) if nothing else self.view.effect
+        # Whether a stream that began with a 500 may save at its end, isn't said.
+        optional = raised or (self.failing and self.tail)
+        bad = self.view.unstorable and not nothing and not raised and not self.vague
+        self._end_step(effect, error=error, optional=optional or bad)
+        if bad and error is None:
+            self.oracle.check(
+                is_nothing(self.view.now) or not self.world.shared,
+                "accepted",
+                "what can't be stored was committed",
+            )
+        self.committed = error is None and not nothing and not raised
+        if self.committed and self.view.stored and self.world.shared and not optional:
+            self._check_new_id()
+        if self.committed and self.request.end == "stream" and not self.broken:
+            self._sync(self.session, settled=True)
+
+    def headers(self, status: str) -> None:
+        """The headers go out, so the commit is over."""
+        if self.raised:
+            self.end_commit(raised=True)
+        elif status.startswith("503"):
+            creates = "save_uninitialized" in self.world.options and not self.view.stored
+            self.oracle.check(
+                self.changes_something() or creates or not self.loaded or self.broken,
+                "housekeeping",
+                "a request that only read was answered with 503",
+            )
+            self.end_commit(error=StoreError("503"))
+        else:
+            self.end_commit()
+
+    def broken_off(self, error: Exception) -> None:
+        """An exception came out of the middleware."""
+        if self.watching:
+            self.end_commit(raised=self.raised, error=None if self.raised else error)
+
+    def complete(self) -> None:
+        """The response is complete."""
+        if self.watching:
+            self.end_commit()
+
+    def may_escape(self, error: BaseException) -> bool:
+        """Whether this exception may come out of the middleware."""
+        if error is self.app_error or isinstance(error, Boom):
+            return True
+        if not self.changes_something():
+            return False
+        if isinstance(error, SessionTooLarge):
+            return "max_bytes" in self.world.options or not self.world.shared
+        if isinstance(error, StoreError):
+            return self.faulty and (self.tail or self.request.via == "session_of")
+        if isinstance(error, (TypeError, ValueError)):
+            return self.view.unstorable
+        return False
+
+    def changes_something(self) -> bool:
+        return any(op[0] in CHANGES or op[0] in COMMITS for op in self.all_ops())
+
+    def all_ops(self) -> list[Op]:
+        both = [*self.request.ops, *self.request.tail]
+        return [op[1] if op[0] == "try" else op for op in both]
+
+    def answered(self, token: str | None) -> None:
+        """The headers went out: the cookie tells the truth."""
+        check = self.oracle.check
+        if token and self.world.shared:
+            seen = self.world.peek(token)
+            if seen is None and (self.vague or self.clocked or (self.unsure and self.wrote)):
+                # The store said that it lives, and only after that it was ended.
+                if self.vague:
+                    self.oracle.adopt(Family([id_of(token)], State({}), 0.0, unknown=True))
+                return
+            check(seen is not None, "cookie_lies", "the response sets a token that leads nowhere")
+            if seen is None:
+                return
+            check(seen.id == id_of(token), "cookie_lies", "the response sets a replaced ID")
+            family = self.oracle.family_of(seen, token)
+            if family is not None and self.family is None:
+                self.family, self.epoch = family, family.epoch
+        if not self.loaded:
+            check(token is None, "untouched", "a response that didn't use the session has a cookie")
+            return
+        if self.vague or self.broken:
+            return
+        reach = self.token if token is None else token or None
+        if not self.world.shared:
+            seen = self.world.peek(reach)
+            state = None if seen is None else seen.state
+            fine = matches(self.virtual, state) or (state is None and self.clocked)
+            check(fine, "client", f"{self.virtual} became {state}")
+            return
+        if token == "":
+            seen = None if self.destroyed else self.world.peek(self.token)
+            state = None if seen is None else seen.state
+            check(is_nothing(state), "expired_alive", f"the cookie of {state} was expired")
+        state = self.now()
+        if not is_nothing(state) and not self.lost_write:
+            check(
+                self.world.peek(reach) is not None,
+                "unreachable",
+                f"{state} lives, and the browser has no token that leads to it",
+            )

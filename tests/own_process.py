@@ -1,0 +1,27 @@
+"""Tests that change the whole process for good, as setting Django up does: each in one of its own."""
+
+from __future__ import annotations
+
+import functools
+import multiprocessing
+from collections.abc import Callable
+from typing import ParamSpec
+
+P = ParamSpec("P")
+_PATIENCE = 120.0
+"""Seconds."""
+
+
+def in_a_process_of_its_own(test: Callable[P, object]) -> Callable[P, None]:
+    """The test in a fork of this process. A failure's traceback is in the captured stderr."""
+
+    @functools.wraps(test)
+    def run(*args: P.args, **kwargs: P.kwargs) -> None:
+        process = multiprocessing.get_context("fork").Process(target=test, args=args, kwargs=kwargs)
+        process.start()
+        process.join(_PATIENCE)
+        process.kill()
+        process.join()
+        assert process.exitcode == 0, "it failed in its own process: see stderr"
+
+    return run

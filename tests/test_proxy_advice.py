@@ -1,0 +1,338 @@
+"""What the log says once of a setting of trusted proxies that doesn't fit the requests."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from werkzeug.middleware.proxy_fix import ProxyFix
+
+from wsgi import SECRET, call, environ
+from wsgi_sessions import SessionMiddleware, TrustedProxies
+from wsgi_sessions.events import EventSink
+from wsgi_sessions.proxies import resolve_client, rewrite_environ
+from wsgi_sessions.proxies.advice import ENOUGH, ProxyAdvice, finding
+
+CLIENT, PROXY = "203.0.113.7", "10.0.0.2"
+FOR, PROTO, FWD = "HTTP_X_FORWARDED_FOR", "HTTP_X_FORWARDED_PROTO", "HTTP_FORWARDED"
+FORWARDED = TrustedProxies(1, header="forwarded")
+
+
+def through(*addresses: str, **changes: Any) -> dict[str, Any]:
+    """The changes that proxies make to an environ, the outermost's entry first."""
+    made = {FOR: ", ".join(addresses), PROTO: "https", **changes}
+    return {key: value for key, value in made.items() if value is not None}
+
+
+@pytest.fixture
+def said(caplog: pytest.LogCaptureFixture) -> Any:
+    """What the log has said, a list of texts; asked when it is called."""
+    return lambda: [r.getMessage() for r in caplog.records if r.name == "wsgi_sessions"]
+
+
+def fed(settings: int | TrustedProxies, *requests: dict[str, Any], times: int = 1) -> ProxyAdvice:
+    """An advice that has looked at these requests, so many times."""
+    proxies = TrustedProxies(settings) if isinstance(settings, int) else settings
+    advice = ProxyAdvice(EventSink((), lambda: 0.0), proxies)
+    for changes in requests * times:
+        made = environ(**changes)
+        advice.look(made, rewrite_environ(made, proxies))
+    return advice
+
+
+def answer(_environ: dict[str, Any], start_response: Any) -> list[bytes]:
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return [b"ok"]
+
+
+# With nobody trusted
+
+
+@pytest.mark.parametrize("proto", ["https", "HTTPS", "http, https", "wss", "https,http"])
+def test_https_that_nobody_trusts_is_told(said: Any, proto: str) -> None:
+    fed(0, {PROTO: proto}, {PROTO: proto})
+
+    (text,) = said()
+    assert "trusted_proxies is 0" in text
+    assert "ProxyProbe" in text
+
+
+@pytest.mark.parametrize("proto", ["http", "", "httpsx", "ws", "," * 50_000 + "https"])
+def test_anything_else_is_not(said: Any, proto: str) -> None:
+    fed(0, {PROTO: proto}, {})
+
+    assert said() == []
+
+
+@pytest.mark.parametrize("own", ["https", "wss"])
+def test_p4_where_the_server_made_it_https_by_itself_nothing_is_said(said: Any, own: str) -> None:
+    fed(0, {PROTO: "https", "wsgi.url_scheme": own}, times=ENOUGH)
+
+    assert said() == []
+
+
+# Requests that lack what the setting expects
+
+
+@pytest.mark.parametrize(
+    "settings", [1, 2, FORWARDED, TrustedProxies(networks=("192.0.2.0/24",)), TrustedProxies(1, proto=0)]
+)  # fmt: skip
+def test_p3_request_after_request_without_the_header_is_told_once(
+    said: Any, settings: int | TrustedProxies
+) -> None:
+    fed(settings, {}, times=ENOUGH - 1)
+    before = said()
+
+    fed(settings, {}, times=3 * ENOUGH)
+
+    assert before == []
+    (text,) = said()
+    assert "clear_untrusted_proxy_headers=False" in text
+    assert "trusted_proxies to 0" in text
+    assert "ProxyProbe" in text
+
+
+def test_p3_is_told_by_the_middleware_once_per_process(said: Any) -> None:
+    app = SessionMiddleware(answer, secret_key=SECRET, trusted_proxies=1)
+    other = SessionMiddleware(answer, secret_key=SECRET, trusted_proxies=1)
+
+    for each in (app, other):
+        for _ in range(2 * ENOUGH):
+            call(each, environ(), check=False)
+
+    assert [text for text in said() if "clear_untrusted_proxy_headers" in text] == said()
+    assert len(said()) == 1
+
+
+def test_one_request_as_expected_settles_the_matter(said: Any) -> None:
+    advice = fed(1, *[{}] * (ENOUGH - 1), through(CLIENT), *[{}] * ENOUGH, through("x", CLIENT))
+
+    assert advice.settled
+    assert said() == []
+
+
+@pytest.mark.parametrize(
+    "agent", ["kube-probe/1.33", "ELB-HealthChecker/2.0", "GoogleHC/1.0", "Consul Health Check"]
+)
+def test_health_checks_come_past_the_proxies_and_say_nothing(said: Any, agent: str) -> None:
+    fed(1, {"HTTP_USER_AGENT": agent}, times=2 * ENOUGH)
+
+    assert said() == []
+
+
+def test_direct_requests_from_others_than_the_peers_say_nothing(said: Any) -> None:
+    fed(TrustedProxies(1, peers=("10.0.0.0/8",)), {}, times=2 * ENOUGH)
+
+    assert said() == []
+
+
+@pytest.mark.parametrize(
+    ("settings", "changes", "write"),
+    [
+        (1, {FWD: f"for={CLIENT};proto=https"}, "header='forwarded'"),
+        (FORWARDED, through(CLIENT), "header='x-forwarded'"),
+    ],
+)
+def test_p3_headers_of_the_other_family_are_named(
+    said: Any, settings: int | TrustedProxies, changes: dict[str, str], write: str
+) -> None:
+    fed(settings, changes, times=ENOUGH)
+
+    (text,) = said()
+    assert f"TrustedProxies(hops=1, {write})" in text
+
+
+# Chains of another length
+
+
+@pytest.mark.parametrize(
+    ("settings", "changes"),
+    [
+        (3, through(CLIENT, PROXY)),
+        (TrustedProxies(3, exact=True), through(CLIENT, PROXY)),
+        (TrustedProxies(3, header="forwarded"), {FWD: f"for={CLIENT};proto=https, for={PROXY}"}),
+    ],
+)
+def test_a_chain_that_is_always_shorter_than_the_hops_is_told(
+    said: Any, settings: int | TrustedProxies, changes: dict[str, str]
+) -> None:
+    fed(settings, changes, times=2 * ENOUGH)
+
+    (text,) = said()
+    assert "fewer than hops, which is 3" in text
+    assert "set trusted_proxies to 2" in text
+
+
+@pytest.mark.parametrize(
+    ("settings", "changes", "taken"),
+    [
+        (1, through(CLIENT, PROXY), PROXY),
+        (TrustedProxies(1, exact=True), through(CLIENT, PROXY), "none of them is believed"),
+        (FORWARDED, {FWD: f"for={CLIENT}, for={PROXY};proto=https"}, PROXY),
+        (1, through(CLIENT, "nonsense"), "unknown"),
+    ],
+)
+def test_a_chain_that_is_always_longer_than_the_hops_is_told(
+    said: Any, settings: int | TrustedProxies, changes: dict[str, str], taken: str
+) -> None:
+    fed(settings, changes, times=2 * ENOUGH)
+
+    (text,) = said()
+    assert "2 entries or more" in text
+    assert "set trusted_proxies to 2" in text
+    assert taken in text
+
+
+def test_the_number_that_is_told_is_the_one_that_all_of_them_allow(said: Any) -> None:
+    # The client itself may write any number in front.
+    fed(1, through("x", "y", CLIENT, PROXY), through(CLIENT, PROXY), times=ENOUGH)
+    fed(4, through(CLIENT), through(CLIENT, PROXY), times=ENOUGH)
+
+    longer, shorter = said()
+    assert "2 entries or more" in longer
+    assert "only 2 in" in shorter
+
+
+def test_requests_past_the_proxies_dont_hide_that_the_chain_is_longer(said: Any) -> None:
+    fed(1, through(CLIENT, PROXY), {}, times=ENOUGH)
+
+    (text,) = said()
+    assert "2 entries or more" in text
+
+
+def test_what_changes_from_request_to_request_is_not_told(said: Any) -> None:
+    fed(2, through(CLIENT), through("x", CLIENT, PROXY), times=2 * ENOUGH)
+
+    assert said() == []
+
+
+def test_any_chain_of_networks_is_right(said: Any) -> None:
+    networks = TrustedProxies(networks=("192.0.2.0/24", "10.0.0.0/8"))
+
+    advice = fed(networks, through(CLIENT, PROXY, PROXY))
+
+    assert advice.settled
+    assert said() == []
+
+
+# The scheme, and the peer
+
+
+@pytest.mark.parametrize(
+    ("settings", "changes", "problem"),
+    [
+        (1, {FOR: CLIENT}, "proto_absent"),
+        (1, through(CLIENT, **{PROTO: "on"}), "proto_malformed"),
+        (TrustedProxies(1, proto=2), through(CLIENT), "proto_short"),
+        (TrustedProxies(1, exact=True), through(CLIENT, **{PROTO: "http, https"}), "proto_long"),
+        (FORWARDED, {FWD: f"for={CLIENT}"}, "proto_absent"),
+    ],
+)
+def test_a_scheme_that_is_always_missing_is_told(
+    said: Any, settings: int | TrustedProxies, changes: dict[str, str], problem: str
+) -> None:
+    fed(settings, changes, times=2 * ENOUGH)
+
+    (text,) = said()
+    assert problem in text
+    assert "proto=0" in text
+
+
+@pytest.mark.parametrize(
+    ("settings", "peer", "write"),
+    [
+        (TrustedProxies(1, peers=("10.0.0.0/8",)), "192.0.2.1", "add '192.0.2.1' to peers"),
+        (TrustedProxies(1, peers=("10.0.0.0/8",)), "", "add 'unix' to peers"),
+        (TrustedProxies(networks=("10.0.0.0/8",)), "192.0.2.1", "add '192.0.2.1' to networks"),
+        (TrustedProxies(networks=("10.0.0.0/8",)), "", "add 'unix' to peers"),
+    ],
+)
+def test_headers_from_a_peer_that_is_never_trusted_are_told(
+    said: Any, settings: TrustedProxies, peer: str, write: str
+) -> None:
+    fed(settings, through(CLIENT, REMOTE_ADDR=peer), times=2 * ENOUGH)
+
+    (text,) = said()
+    assert write in text
+
+
+def test_a_finding_is_made_from_the_request_alone() -> None:
+    made = environ(**through(CLIENT, PROXY))
+
+    found = finding(made, resolve_client(made, 1), TrustedProxies(1))
+
+    assert (found, finding(made, resolve_client(made, 2), TrustedProxies(2))) == ("long", None)
+
+
+# Werkzeug's ProxyFix beside us
+
+
+def inside(hops: int, **options: int) -> Any:
+    return SessionMiddleware(ProxyFix(answer, **options), secret_key=SECRET, trusted_proxies=hops)
+
+
+def around(hops: int, **options: int) -> Any:
+    return ProxyFix(SessionMiddleware(answer, secret_key=SECRET, trusted_proxies=hops), **options)
+
+
+@pytest.mark.parametrize(
+    ("app", "addresses", "says"),
+    [
+        pytest.param(inside(0), [CLIENT], "labels and events name the proxy", id="inside, alone"),
+        pytest.param(inside(1), [CLIENT], "Remove ProxyFix", id="inside, the same number"),
+        pytest.param(inside(2), [CLIENT, PROXY], "Remove ProxyFix", id="inside, another number"),
+        pytest.param(around(1), [CLIENT], "set trusted_proxies to 0", id="around"),
+        pytest.param(
+            around(2, x_for=1), [CLIENT, PROXY], "set trusted_proxies to 0", id="around, another"
+        ),
+    ],
+)
+def test_p5_two_readers_of_the_same_headers_are_told_once(
+    said: Any, app: Any, addresses: list[str], says: str
+) -> None:
+    for _ in range(3):
+        call(app, environ(**through(*addresses, **{PROTO: "http"})), check=False)
+
+    (text,) = said()
+    assert "ProxyFix" in text
+    assert says in text
+
+
+@pytest.mark.parametrize(
+    ("app", "changes"),
+    [
+        pytest.param(around(0), through(CLIENT), id="the one around, alone"),
+        pytest.param(around(1, x_for=0, x_prefix=1), through(CLIENT), id="for the prefix alone"),
+        pytest.param(inside(0, x_for=0), through(CLIENT, **{PROTO: "http"}), id="not for this"),
+        pytest.param(inside(0), {}, id="nothing to read"),
+        pytest.param(inside(1), {}, id="nothing to read for either"),
+        pytest.param(inside(2), through(CLIENT), id="the middleware knew no client"),
+    ],
+)
+def test_p5_nothing_is_said_where_only_one_changes_the_address(
+    said: Any, app: Any, changes: dict[str, Any]
+) -> None:
+    for _ in range(3):
+        call(app, environ(**changes), check=False)
+
+    assert said() == []
+
+
+def test_p5_a_key_of_that_name_that_is_something_else_is_survived(said: Any) -> None:
+    advice = fed(1, through(CLIENT, **{"werkzeug.proxy_fix.orig": "x"}))
+    made = environ()
+    made["werkzeug.proxy_fix.orig"] = None
+
+    advice.look_back(made, resolve_client(made, 0))
+
+    assert said() == []
+
+
+def test_a_settled_advice_looks_no_further(said: Any) -> None:
+    advice = fed(1, through(CLIENT))
+    made = environ()
+
+    for _ in range(2 * ENOUGH):
+        advice.look(made, resolve_client(made, 1))
+
+    assert said() == []
