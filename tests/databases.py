@@ -23,6 +23,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import SQLAlchemyError
 
 import servers
+from ports import free_port
 
 _PATIENCE = 60.0
 
@@ -44,7 +45,7 @@ class DatabaseServer:
     scheme: str
 
     def __init__(self) -> None:
-        self.port = servers.free_ports(1)[0]
+        self.port = free_port()
         self.directory = Path(tempfile.mkdtemp(prefix="ws-db-"))
         self._identity = _as_nobody()
         if self._identity:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import databases
+from programs import missing
 from stores.sql import material
 from wsgi_sessions.stores import SQLStore
 
@@ -19,12 +20,24 @@ _TABLES = itertools.count()
 
 
 def _required(server: databases.DatabaseServer | None, name: str) -> databases.DatabaseServer:
-    if server is not None:
-        return server
-    why = databases.MISSING[name]
-    if "databases" in os.environ.get("WSGI_SESSIONS_REQUIRE", "").split(","):
-        pytest.fail(f"WSGI_SESSIONS_REQUIRE names databases, but there is {why}")
-    pytest.skip(why)  # only a machine without it lacks these tests; CI requires them
+    return server if server is not None else missing("databases", databases.MISSING[name])
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Whatever needs a server's program says so."""
+    here = Path(__file__).parent
+    for item in items:
+        if here in item.path.parents and _needs_server(item):
+            item.add_marker(pytest.mark.programs)
+
+
+def _needs_server(item: pytest.Item) -> bool:
+    if not isinstance(item, pytest.Function):
+        return False
+    params = item.callspec.params if hasattr(item, "callspec") else {}
+    if "url" in params:
+        return params["url"] != "sqlite"
+    return bool({"shared", "server", "own_server"} & set(item.fixturenames))
 
 
 @pytest.fixture(scope="session")

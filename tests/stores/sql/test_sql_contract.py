@@ -8,8 +8,10 @@ import pytest
 import sqlalchemy as sa
 
 import databases
-import servers
+from effort import tries
+from ports import free_port
 from wsgi_sessions.stores import SQLStore, Store
+from wsgi_sessions.stores.encrypted import EncryptedStore
 from wsgi_sessions.stores.sql.urls import engine_from_url
 from wsgi_sessions.testing import StoreClientContract, StoreContract
 from wsgi_sessions.testing.contract.threads import ThreadRaces
@@ -42,7 +44,7 @@ class OnServer:
         return engine_from_url(self.url)
 
     def make_broken_store(self) -> Store:
-        nobody = sa.make_url(self.url).set(port=servers.free_ports(1)[0])
+        nobody = sa.make_url(self.url).set(port=free_port())
         return SQLStore.from_url(nobody.render_as_string(hide_password=False))
 
 
@@ -77,11 +79,25 @@ class TestSQLite(StoreContract):
         return SQLStore.from_url("sqlite:////nowhere/at/all/sessions.db")
 
 
+class TestEncryptedOnPostgreSQL(OnServer, StoreClientContract):
+    server = "postgresql"
+
+    def make_store(self) -> Store:
+        return EncryptedStore(super().make_store(), (bytes(range(32)),))
+
+    def make_broken_store(self) -> Store:
+        return EncryptedStore(super().make_broken_store(), (bytes(range(32)),))
+
+
+class TestEncryptedOnMariaDB(TestEncryptedOnPostgreSQL):
+    server = "mariadb"
+
+
 class AtLevel(OnServer, ThreadRaces):
     """An engine of the app's, with a pool and an isolation level that aren't ours."""
 
     level: str
-    rounds = 30
+    rounds = tries(test=10, check=30, everything=1000)
 
     def make_engine(self) -> sa.Engine:
         url = engine_from_url(self.url).url

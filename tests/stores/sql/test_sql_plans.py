@@ -9,14 +9,17 @@ from typing import Any
 
 import pytest
 
+from effort import tries
 from stores.sql.material import a_key, a_record, outside
 from wsgi_sessions.record import Changes
 from wsgi_sessions.stores import SQLStore
 from wsgi_sessions.stores.sql.statements import Shape
 from wsgi_sessions.stores.sql.store import ROWS_PER_BATCH
 
-ROWS = int(os.environ.get("WSGI_SESSIONS_SQL_ROWS", "20000"))
-"""How many rows there are; a million in a long run, which measures, too."""
+ROWS = int(
+    os.environ.get("WSGI_SESSIONS_SQL_ROWS", tries(test=20_000, check=20_000, everything=1_000_000))
+)
+"""How many rows there are; with a million, times are measured, too."""
 
 SHAPE = Shape(frozenset({"used_at", "expires_at"}), True, None, True, True, True, True)
 

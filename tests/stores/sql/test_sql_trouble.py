@@ -11,7 +11,7 @@ import pytest
 import sqlalchemy as sa
 
 import databases
-import servers
+from ports import free_port
 from stores.sql.material import (
     SECRET,
     VALUE,
@@ -137,7 +137,7 @@ class TestADatabaseThatIsDown:
 
     @pytest.mark.parametrize("scheme", ["postgresql", "mysql", "mariadb"])
     def test_it_is_an_error_within_seconds_that_says_where(self, scheme: str) -> None:
-        port = servers.free_ports(1)[0]
+        port = free_port()
         store = opened(f"{scheme}://user:{SECRET}@127.0.0.1:{port}/db")
         began = time.monotonic()
 
