@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 import sys
 from typing import Any
 
@@ -10,7 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from stores.sql.material import SECRET, a_key, everything_shown, opened
-from wsgi_sessions.errors import ConfigurationError
+from wsgi_sessions.errors import ConfigurationError, StoreError
 from wsgi_sessions.stores import SQLStore, store_from_url
 from wsgi_sessions.stores.sql import schema_for
 from wsgi_sessions.stores.sql.urls import engine_from_url
@@ -44,6 +45,7 @@ def test_a_url_without_a_driver_means_the_one_that_the_extra_brings(url: str, dr
         (f"postgresql+nonsense://user:{SECRET}@host/db", "SQLAlchemy has no postgresql.nonsense"),
         (f"postgresql+psycopg_async://user:{SECRET}@host/db", "psycopg_async is asynchronous"),
         (f"mysql+oursql://user:{SECRET}@host/db", "driver oursql isn't installed|has no"),
+        (f"postgresql://user:{SECRET}@host/db?plugin=none", r"options can't be used \(NoSuchMod"),
         (f"postgresql+pg8000://user:{SECRET}@host/db", "pip install pg8000"),
     ],
 )
@@ -138,6 +140,59 @@ def test_the_urls_own_limits_stand() -> None:
     with pytest.raises(RuntimeError, match="seen"):
         engine.raw_connection()
     assert given[0]["timeout"] == 7
+
+
+class Stuck(sqlite3.Connection):
+    """A connection that, from some time on, can't roll back."""
+
+    is_stuck = False
+
+    def rollback(self) -> None:
+        if self.is_stuck:
+            raise sqlite3.OperationalError("no way back")
+        super().rollback()
+
+
+class WithoutMerge(sqlite3.Connection):
+    """A connection that refuses our function."""
+
+    def create_function(self, name: str, *args: Any, **options: Any) -> None:
+        if name.startswith("wsgi_sessions"):
+            raise sqlite3.NotSupportedError("no functions here")
+        super().create_function(name, *args, **options)
+
+
+def test_a_connection_that_cannot_be_set_up_is_an_error(lite_url: str) -> None:
+    opened(lite_url)
+    engine = sa.create_engine(
+        lite_url, connect_args={"factory": WithoutMerge}, pool_reset_on_return=None
+    )
+    store = SQLStore(engine)
+
+    with pytest.raises(StoreError, match=r"\(load\): NotSupportedError: no functions here$"):
+        store.load(a_key())
+    store.close()
+
+
+def test_a_connection_that_cannot_be_rolled_back_is_used_no_more(lite_url: str) -> None:
+    opened(lite_url)
+    engine = sa.create_engine(lite_url, connect_args={"factory": Stuck}, pool_reset_on_return=None)
+    store = SQLStore(engine, create=False)
+    seen: list[object] = []
+
+    def fail(cursor: Any) -> None:
+        seen.append(cursor.connection)
+        cursor.connection.is_stuck = True
+        cursor.execute("nonsense")
+
+    store.database.run("ping", lambda cursor: seen.append(cursor.connection))
+    with pytest.raises(StoreError, match="syntax error"):
+        store.database.run("ping", fail)
+    store.database.run("ping", lambda cursor: seen.append(cursor.connection))
+
+    assert seen[0] is seen[1]
+    assert seen[2] is not seen[1]
+    store.close()
 
 
 def test_an_engine_of_the_apps_is_taken_as_it_is(url: str, table: str) -> None:

@@ -15,7 +15,7 @@ from stores.sql.material import a_key, a_record, engine_of, fresh, opened, outsi
 from wsgi_sessions.errors import ConfigurationError, StoreError
 from wsgi_sessions.record import Changes, UpdateResult
 from wsgi_sessions.stores import SQLStore
-from wsgi_sessions.stores.sql import schema_for
+from wsgi_sessions.stores.sql import connections, schema_for
 from wsgi_sessions.stores.sql.urls import sqlite_path
 
 
@@ -92,7 +92,7 @@ def test_a_table_of_another_layout_is_refused(
         .replace("PRIMARY KEY (`key`)", "UNIQUE (version)")
         .replace("PRIMARY KEY (key)", "UNIQUE (version)"),
         "texts": "\n".join(
-            "notes INT NOT NULL," if line.strip().startswith("notes") else line
+            "notes DATE NOT NULL," if line.strip().startswith("notes") else line
             for line in ours.splitlines()
         )
         + "\n",
@@ -235,6 +235,16 @@ class TestTheFile:
         with pytest.raises(StoreError, match=r"sqlite failed \(update\): .*readonly database"):
             shut.update(key, Changes(set={"a": b"2"}))
         shut.close()
+
+    def test_a_table_that_cannot_be_made_is_an_error(
+        self, lite_url: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(connections, "_CREATE_PAUSES", (0.0,))
+        path = sqlite_path(opened(lite_url).engine.url)
+        shut = sa.create_engine(f"sqlite:///file:{path}?mode=ro&uri=true")
+
+        with pytest.raises(StoreError, match=r"sqlite failed \(create\): .*readonly database"):
+            SQLStore(shut, table="other")
 
     def test_a_full_disk_is_an_error_and_nothing_is_lost(self, lite_url: str) -> None:
         store = opened(lite_url)

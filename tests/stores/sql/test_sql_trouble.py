@@ -11,6 +11,7 @@ import pytest
 import sqlalchemy as sa
 
 import databases
+import servers
 from ports import free_port
 from stores.sql.material import (
     SECRET,
@@ -39,6 +40,10 @@ def end_all_connections(server: databases.DatabaseServer) -> None:
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
                 " WHERE pid <> pg_backend_pid() AND backend_type = 'client backend'"
             ).all()
+            others = "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend'"
+            servers.until(
+                lambda: connection.exec_driver_sql(others).scalar() == 1, what="end of all others"
+            )
             return
         mine = connection.exec_driver_sql("SELECT CONNECTION_ID()").scalar()
         listed = connection.exec_driver_sql(

@@ -116,16 +116,16 @@ class Database:
         def make(connection: sa.Connection) -> None:
             create_missing(connection, self._table)
 
-        for pause in _CREATE_PAUSES:
-            if self.look("create", is_complete):
-                return
+        pauses = iter(_CREATE_PAUSES)
+        while not self.look("create", is_complete):
             failure = self._look(make)
             if failure is None:
                 return
             # Another worker was faster, with the table or with the index; or it isn't allowed.
-            time.sleep(pause)
-            if pause == _CREATE_PAUSES[-1]:
+            pause = next(pauses, None)
+            if pause is None:
                 raise self._error("create", failure)
+            time.sleep(pause)
 
     def is_reachable(self) -> bool:
         """Whether the database answers at all."""

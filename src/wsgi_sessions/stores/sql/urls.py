@@ -46,19 +46,11 @@ def engine_from_url(url: object) -> sa.Engine:
     """
     parsed = _parsed(url)
     driver = _dialect_class(parsed)
-    database, wanted = parsed.get_backend_name(), parsed.query
     # Nothing is open when a connection is given back, so there is nothing to roll back.
     options: dict[str, Any] = {"pool_reset_on_return": None, "pool_use_lifo": True}
     options |= {"pool_size": 5, "max_overflow": 15, "pool_timeout": PATIENCE}
-    limits: dict[str, Any] = {}
-    if database == "sqlite":
-        limits = {"timeout": SQLITE_SECONDS}
-    elif driver.driver == "psycopg":
-        limits = {"connect_timeout": CONNECT_SECONDS, "tcp_user_timeout": ANSWER_SECONDS * 1000}
-    elif driver.driver == "pymysql":
-        limits = {"connect_timeout": CONNECT_SECONDS, "read_timeout": ANSWER_SECONDS}
-        limits["write_timeout"] = ANSWER_SECONDS
-    chosen = {name: value for name, value in limits.items() if name not in wanted}
+    limits = _limits().get(driver.driver, {})
+    chosen = {name: value for name, value in limits.items() if name not in parsed.query}
     try:
         engine = sa.create_engine(parsed, connect_args=chosen, **options)
     except (SQLAlchemyError, TypeError) as error:
@@ -68,6 +60,19 @@ def engine_from_url(url: object) -> sa.Engine:
             event.listen(engine, "do_connect", _connect_psycopg)
         return engine
     raise ConfigurationError(f"SQLStore: the URL's options can't be used ({problem}); {_ALLOWED}")
+
+
+def _limits() -> dict[str, dict[str, int]]:
+    """What each driver is told, unless the URL says otherwise."""
+    return {
+        "pysqlite": {"timeout": SQLITE_SECONDS},
+        "psycopg": {"connect_timeout": CONNECT_SECONDS, "tcp_user_timeout": ANSWER_SECONDS * 1000},
+        "pymysql": {
+            "connect_timeout": CONNECT_SECONDS,
+            "read_timeout": ANSWER_SECONDS,
+            "write_timeout": ANSWER_SECONDS,
+        },
+    }
 
 
 def schema_for(url: str, table: str = DEFAULT_TABLE) -> str:
