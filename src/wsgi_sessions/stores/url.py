@@ -17,11 +17,16 @@ _ALLOWED = (
 )
 
 
-def store_from_url(url: str) -> Store:
+def store_from_url(url: str, *, create: bool = True) -> Store:
     """The store that a URL names: ``memory://``, ``file:///absolute/path``, ``redis://…``,
     ``rediss://…`` or ``unix://…`` (see `RedisStore.from_url` for what these can say),
     ``postgresql://…``, ``mysql://…``, ``mariadb://…`` or ``sqlite:////absolute/path.db`` (see
     `SQLStore.from_url`).
+
+    Args:
+        url: as above.
+        create: False: a database's table, or SQLite file, that is missing is an error; for whoever
+            only looks. The other stores make nothing before they are written to.
 
     Raises:
         ConfigurationError: the URL names no store. The message never shows the URL, which may
@@ -38,7 +43,7 @@ def store_from_url(url: str) -> Store:
 
             return RedisStore.from_url(url)
         case str(name) if name.partition("+")[0] in _DATABASES:
-            return _sql(url)
+            return _sql(url, create=create)
         case str(other) if _SCHEME.fullmatch(other):
             raise ConfigurationError(f"no store has the URL scheme {other!r}; {_ALLOWED}")
         case _:
@@ -59,7 +64,7 @@ def _memory(rest: str) -> Store:
     return MemoryStore()
 
 
-def _sql(url: str) -> Store:
+def _sql(url: str, *, create: bool) -> Store:
     try:
         from .sql import SQLStore  # noqa: PLC0415 # as above
     except ModuleNotFoundError as error:
@@ -67,7 +72,7 @@ def _sql(url: str) -> Store:
             raise
         problem = str(error)
     else:
-        return SQLStore.from_url(url)
+        return SQLStore.from_url(url, create=create)
     raise ConfigurationError(problem)
 
 
