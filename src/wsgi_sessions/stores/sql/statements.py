@@ -79,7 +79,13 @@ class Statements:
             .limit(limit)
         )
         self.delete_until = made(sa.delete(table).where(columns.key <= sa.bindparam("at")))
-        self.any_due = made(sa.select(columns.expires_at).where(due).limit(sa.literal_column("1")))
+        self.any_due = made(
+            # In order: else a plan for any time reads the table from its start, and finds nothing.
+            sa.select(columns.expires_at)
+            .where(due)
+            .order_by(columns.expires_at)
+            .limit(sa.literal_column("1"))
+        )
         self.count_due = made(sa.select(sa.func.count()).select_from(table).where(due))
         chosen = sa.select(columns.key).where(due).order_by(columns.expires_at).limit(limit)
         self.lock_due = made(chosen.with_for_update(skip_locked=True))
