@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, TextIO, cast
 
 from .data.codec import CorruptField, JSONCodec
@@ -89,6 +90,20 @@ def _parser() -> argparse.ArgumentParser:
     command("stats", _stats, "Count sessions and bytes.")
     command("secret", _secret, "Print a new secret key.")
     command("schema", _schema, "Print the DDL of a SQL database's table.")
+    carry_over = command(
+        "carry-over", _carry_over, "Look how many sessions of another system could be carried over."
+    )
+    carry_over.add_argument(
+        "--from", dest="source", metavar="SYSTEM+URL", required=True,
+        help="such as beaker+file:///data_dir, flask-session+redis://host, django+postgresql://…,"
+        " express+redis://host",
+    )  # fmt: skip
+    carry_over.add_argument(
+        "--secret-file", metavar="FILE", help="the old app's secrets, one a line, newest first"
+    )
+    carry_over.add_argument("--timeout", type=float, metavar="SECONDS", help="Beaker's")
+    carry_over.add_argument("--prefix", help="of the keys, where it isn't the usual one")
+    carry_over.add_argument("--owner", metavar="FIELD", help="the field that holds the user")
     command("doctor", _doctor, "Check a store for what goes wrong in practice.")
     return parser
 
@@ -234,6 +249,51 @@ def _doctor(arguments: argparse.Namespace, out: TextIO) -> int:
     return FAILED if any(found.severity is Severity.ERROR for found in findings) else DONE
 
 
+def _carry_over(arguments: argparse.Namespace, out: TextIO) -> int:
+    from .carry_over.survey import source_from_text, survey  # noqa: PLC0415 # few need it
+
+    source = source_from_text(
+        arguments.source,
+        secrets=_secrets_in(arguments.secret_file),
+        timeout=arguments.timeout,
+        prefix=arguments.prefix,
+        owner=arguments.owner,
+    )
+    tick = None
+    if sys.stderr.isatty() and not arguments.json:
+        tick = Bar(sys.stderr, source.count()).show
+    seen = survey(source, time.time(), tick)
+    if tick is not None:
+        sys.stderr.write("\r\x1b[K")
+    facts = asdict(seen) | {
+        "left_behind": [
+            {"reason": reason, "sessions": count} for reason, count in seen.left_behind.items()
+        ]
+    }
+    lines = [
+        f"{seen.records} records, {_sessions(seen.live)} live",
+        f"{seen.could_come} could come along, {seen.with_owner} of them with an owner",
+        *(
+            f"{count} would stay behind: {printable(reason, _LONGEST)}"
+            for reason, count in seen.left_behind.items()
+        ),
+    ]
+    _report(facts, "\n".join(lines), arguments, out)
+    return DONE
+
+
+def _secrets_in(path: str | None) -> list[str]:
+    if path is None:
+        return []
+    try:
+        return [line for line in Path(path).read_text("utf-8").splitlines() if line]
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(
+            f"--secret-file can't be read ({type(error).__name__}); give a file with one secret a"
+            " line"
+        ) from None
+
+
 def _finding(finding: Finding) -> dict[str, str]:
     return {"severity": finding.severity.value, "check": finding.check, "text": finding.text}
 
@@ -287,6 +347,28 @@ def _ago(at: datetime) -> str:
             number, unit = number / size, name
             break
     return f"in {number:.0f} {unit}" if seconds > 0 else f"{number:.0f} {unit} ago"
+
+
+class Bar:
+    """How much of something is done, on a terminal, drawn a few times a second."""
+
+    _WIDTH = 30
+
+    def __init__(self, terminal: TextIO, total: int) -> None:
+        self._terminal = terminal
+        self._total = max(1, total)
+        self._shown_at = -_PURGE_TICK
+
+    def show(self, done: int) -> None:
+        """So many are done."""
+        now = time.monotonic()
+        if now - self._shown_at < _PURGE_TICK:
+            return
+        self._shown_at = now
+        filled = self._WIDTH * min(done, self._total) // self._total
+        bar = "#" * filled + "." * (self._WIDTH - filled)
+        self._terminal.write(f"\r[{bar}] {done} of {self._total}")
+        self._terminal.flush()
 
 
 class ProgressBar:

@@ -39,7 +39,7 @@ from .errors import ConfigurationError, StoreError
 from .events import EventSink, SessionEvent, as_listeners
 from .http.exchange import AnswerSettings, Exchange, ExcInfo, OnStoreError, answer_503
 from .http.transport import CookieTransport, Header, HeaderTransport, Transport, check_header_name
-from .lifetime import Lifetime
+from .lifetime import Lifetime, touch_after
 from .proxies import (
     CLIENT_KEY,
     TrustedProxies,
@@ -192,6 +192,9 @@ class SessionMiddleware:
         working_store = sealed(self.store, encryption_keys, migrate=encryption_migrate)
         if hasattr(working_store, "subscribe"):
             working_store.subscribe(self._on_store_notice)
+        self._touch_interval = seconds(
+            "SessionMiddleware", "touch_interval", touch_interval, zero=True
+        )
         self._settings = EngineSettings(
             store=working_store,
             seal=seal,
@@ -200,10 +203,9 @@ class SessionMiddleware:
             clock=own_clock,
             ids=IDFactory(id_factory or new_id),
             events=self._events,
-            touch_interval=seconds(
-                "SessionMiddleware", "touch_interval", touch_interval, zero=True
-            ),
+            touch_after=touch_after(self._touch_interval, limits.idle),
             rotate_after=rotation_seconds,
+            rotates=rotate_after is not None,
             rotation=Rotation(secrets),
             max_bytes=check_count("max_bytes", max_bytes),
             max_per_owner=(
@@ -350,9 +352,7 @@ class SessionMiddleware:
         if header is not None and header.environ_key in environ:
             transport = header
         elif not (
-            site.everywhere
-            or site.covers(environ)
-            or self._engine.is_presented(environ, transport)
+            site.everywhere or site.covers(environ) or self._engine.is_presented(environ, transport)
         ):
             return None
         return transport
@@ -387,7 +387,7 @@ class SessionMiddleware:
             "store": repr(self.store),
             "cookie": repr(cookie) if isinstance(cookie, Cookie) else "chosen per request",
             "lifetime": f"idle {self._lifetime.idle}, absolute {self._lifetime.absolute}",
-            "touch_interval": f"{settings.touch_interval:g} s",
+            "touch_interval": f"{self._touch_interval:g} s",
             "rotate_after": (
                 "never" if math.isinf(settings.rotate_after) else f"{settings.rotate_after:g} s"
             ),

@@ -56,21 +56,21 @@ class Loader:
         if self._settings.seal is not None:
             return self._find_sealed(request, now)
         verify = request.transport.signer.verify
-        verified = [found for token in request.tokens if (found := verify(token)) is not None]
-        if not verified:
+        live: list[tuple[Stored, bool, bool]] = []
+        genuine = False
+        for token in request.tokens:
+            verified = verify(token)
+            if verified is None:
+                continue
+            genuine = True
+            session_id = SessionID(verified[0])
+            stored = self.load(session_id, request, now)
+            if stored is not None:
+                live.append((stored, stored.id is not session_id, verified[1] > 0))
+        if not genuine:
             self._reports.emit("bad_signature", request, detail=request.transport.name)
             return NOTHING
-        live: dict[str, tuple[Stored, bool, bool]] = {}
-        for text, secret in verified:
-            session_id = SessionID(text)
-            stored = self.load(session_id, request, now)
-            if stored is None:
-                continue
-            moved = stored.id.hash != session_id.hash
-            # Of two tokens of one session, the present one counts.
-            if session_id.key not in live or not moved:
-                live[session_id.key] = stored, moved, secret > 0
-        return self._chosen(request, list(live.values()))
+        return self._chosen(request, live if len(live) < 2 else _by_session(live))
 
     def is_genuine(self, token: str, transport: Transport) -> bool:
         """Whether we made this token, whether or not there is a session behind it."""
@@ -202,6 +202,16 @@ class Loader:
                 derived = self._settings.rotation.present_id(present, former.nonce, notes.id_hash)
                 present = derived or present
         return Stored(present, record, notes, deadline)
+
+
+def _by_session(live: list[tuple[Stored, bool, bool]]) -> list[tuple[Stored, bool, bool]]:
+    """One entry for each session: of two tokens of one, that with the present ID counts."""
+    chosen: dict[str, tuple[Stored, bool, bool]] = {}
+    for entry in live:
+        stored, moved, _ = entry
+        if stored.id.key not in chosen or not moved:
+            chosen[stored.id.key] = entry
+    return list(chosen.values())
 
 
 def is_present(stored: Stored) -> bool:

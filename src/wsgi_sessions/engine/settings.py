@@ -10,7 +10,6 @@ from ..crypto.session_id import IDFactory, Rotation
 from ..data.codec import Codec
 from ..data.notes import Notes
 from ..events import EventSink
-from ..lifetime import touch_after
 from ..record import Record
 from ..stores.base import Store
 from .decisions import deadline_of, is_due, next_deadline
@@ -29,10 +28,13 @@ class EngineSettings(NamedTuple):
     ids: IDFactory
     rotation: Rotation
     events: EventSink
-    touch_interval: float
-    """Seconds."""
+    touch_after: float
+    """After how many seconds mere use writes the new idle deadline, unless the session's own idle
+    limit asks for it earlier."""
     rotate_after: float
     """Seconds; ``inf``: never."""
+    rotates: bool
+    """Whether there is a time after which an ID is replaced."""
     max_bytes: int
     max_per_owner: int | None
     refuse_when_full: bool
@@ -52,5 +54,5 @@ class EngineSettings(NamedTuple):
 
     def touch_due(self, record: Record, notes: Notes, now: float) -> bool:
         """Whether mere use is to write the new idle deadline."""
-        idle = min(notes.idle, self.limits.idle)
-        return is_due(record.used_at, touch_after(self.touch_interval, idle), now)
+        after, own = self.touch_after, notes.idle / 10
+        return is_due(record.used_at, own if own < after else after, now)  # noqa: FURB136 # hot
