@@ -34,7 +34,7 @@ def main(argv: Sequence[str] | None = None, out: TextIO | None = None) -> int:
     stream = sys.stdout if out is None else out
     parser = _parser()
     try:
-        arguments = parser.parse_args(argv, argparse.Namespace(store=None, json=False))
+        arguments = parser.parse_args(argv, argparse.Namespace(store=None, json=False, opened=None))
     except SystemExit as error:
         return DONE if not error.code else USAGE
     try:
@@ -45,6 +45,9 @@ def main(argv: Sequence[str] | None = None, out: TextIO | None = None) -> int:
     except StoreError as error:
         _complain(f"the store can't answer: {error}")
         return FAILED
+    finally:
+        if arguments.opened is not None:
+            arguments.opened.close()
     return status
 
 
@@ -55,7 +58,8 @@ def _parser() -> argparse.ArgumentParser:
         "--store",
         metavar="URL",
         default=argparse.SUPPRESS,
-        help="file:///path, redis://host:port/0, rediss://… or unix:///path",
+        help="file:///path, redis://host:port/0, rediss://…, unix:///path, postgresql://…, mysql://…,"
+        " mariadb://… or sqlite:////path.db",
     )
     common.add_argument(
         "--json",
@@ -85,6 +89,7 @@ def _parser() -> argparse.ArgumentParser:
     command("purge", _purge, "Remove what has expired.")
     command("stats", _stats, "Count sessions and bytes.")
     command("secret", _secret, "Print a new secret key.")
+    command("schema", _schema, "Print the DDL of a SQL database's table.")
     carry_over = command(
         "carry-over", _carry_over, "Look how many sessions of another system could be carried over."
     )
@@ -113,7 +118,9 @@ def _store(arguments: argparse.Namespace) -> Store:
             "a memory store lives inside its own process, so there is nothing to look at here;"
             " name a file:// or redis:// store"
         )
-    return store_from_url(arguments.store)
+    store = store_from_url(arguments.store, create=False)
+    arguments.opened = store
+    return store
 
 
 def _list(arguments: argparse.Namespace, out: TextIO) -> int:
@@ -214,6 +221,21 @@ def _stats(arguments: argparse.Namespace, out: TextIO) -> int:
 def _secret(arguments: argparse.Namespace, out: TextIO) -> int:
     key = secrets.token_urlsafe(48)
     _report({"secret": key}, key, arguments, out)
+    return DONE
+
+
+def _schema(arguments: argparse.Namespace, out: TextIO) -> int:
+    if arguments.store is None:
+        raise ConfigurationError("no store was named; add --store postgresql://user@host/db")
+    try:
+        from .stores.sql import schema_for  # noqa: PLC0415 # only this command needs SQLAlchemy
+    except ModuleNotFoundError as error:
+        raise ConfigurationError(str(error)) from None
+    ddl = schema_for(arguments.store)
+    if arguments.json:
+        _print_json({"schema": ddl}, out)
+    else:
+        out.write(ddl)
     return DONE
 
 
