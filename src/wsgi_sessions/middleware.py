@@ -176,7 +176,7 @@ class SessionMiddleware:
         own_clock = clock or _now
         self._events = EventSink(as_listeners(on_event), own_clock)
         self._proxy_advice = ProxyAdvice(self._events, self._proxies)
-        limits = Limits(lifetime.idle_seconds, lifetime.absolute_seconds)
+        limits = self._limits = Limits(lifetime.idle_seconds, lifetime.absolute_seconds)
         seal = (
             ClientSeal(secrets, encrypt=self.store.encrypt)
             if isinstance(self.store, ClientSideStore)
@@ -267,10 +267,10 @@ class SessionMiddleware:
         try:
             body = self.app(environ, exchange.start_response)
         except StoreError as error:
-            exchange.abandon()
+            exchange.abandon(error)
             return exchange.unavailable(error)
-        except BaseException:
-            exchange.abandon()
+        except BaseException as error:
+            exchange.abandon(error)
             raise
         if PROXY_FIX_KEY in environ:
             self._proxy_advice.look_back(environ, environ[CLIENT_KEY])
@@ -332,6 +332,12 @@ class SessionMiddleware:
             self._engine.commit(state, Response(failed=True, headers_sent=True))
         enter_phase(session, Phase.OVER)
 
+    def _change_lifetime(self, lifetime: Lifetime) -> None:
+        """Have another lifetime from now on, for frameworks that let an app set it at any time."""
+        self._lifetime = lifetime
+        self._limits.idle = lifetime.idle_seconds
+        self._limits.absolute = lifetime.absolute_seconds
+
     def _enter(self, environ: WSGIEnvironment) -> Transport | None:
         """Who asks, and how its token travels; None where the cookie's path isn't this one's."""
         if self._resolves:
@@ -350,9 +356,7 @@ class SessionMiddleware:
         if header is not None and header.environ_key in environ:
             transport = header
         elif not (
-            site.everywhere
-            or site.covers(environ)
-            or self._engine.is_presented(environ, transport)
+            site.everywhere or site.covers(environ) or self._engine.is_presented(environ, transport)
         ):
             return None
         return transport

@@ -12,8 +12,8 @@ from ..data.codec import CorruptField
 from ..data.fields import NO_FIELD_CHANGES, FieldChanges
 from ..errors import SessionConflict, SessionEnded, StoreError
 from ..http.transport import Header
-from ..record import UNCHANGED, Record
-from .changes import Outcome, Work
+from ..record import UNCHANGED, Changes, Record
+from .changes import Outcome, Work, check_size
 from .decisions import (
     CookieStep,
     Facts,
@@ -115,6 +115,23 @@ class Committer:
             return
         if result is Result.GONE:
             raise SessionEnded("another request ended this session meanwhile; nothing was saved")
+
+    def check(self, state: SessionState) -> None:
+        """Raise what a commit now would raise because of the data alone; asks no store.
+
+        Raises:
+            SessionTooLarge, TypeError: it can't be stored.
+        """
+        if state.error is not None:
+            return
+        try:
+            pending = state.fields.changes()
+        except CorruptField:
+            return  # for the commit to report
+        if state.label_changed:
+            checked_label(state.label)
+        base = {} if state.stored is None else state.stored.record.fields
+        check_size(base, Changes(pending.set, pending.delete), self._settings.max_bytes)
 
     def facts_of(
         self,

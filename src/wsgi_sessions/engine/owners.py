@@ -22,6 +22,7 @@ from __future__ import annotations
 import math
 import struct
 from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from ..data.codec import CorruptField
@@ -40,8 +41,12 @@ _KNOWN_LISTS = 4096
 """Of how many lists a process remembers that it could read them: it saves a round trip."""
 
 
-class Limits(NamedTuple):
-    """The middleware's lifetime in seconds; ``inf`` where there is no such limit."""
+@dataclass(slots=True)
+class Limits:
+    """The middleware's lifetime in seconds; ``inf`` where there is no such limit.
+
+    One object, shared by all that ask for it: an app of Flask may change its limits at any time.
+    """
 
     idle: float = math.inf
     absolute: float = math.inf

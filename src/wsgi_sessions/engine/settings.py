@@ -42,13 +42,13 @@ class EngineSettings(NamedTuple):
 
     def deadline_of(self, record: Record, notes: Notes, now: float) -> float:
         """When this record ends under the limits in force today. UNIX seconds."""
-        idle, absolute = self.limits
-        return deadline_of(record, notes, idle=idle, absolute=absolute, now=now)
+        limits = self.limits
+        return deadline_of(record, notes, idle=limits.idle, absolute=limits.absolute, now=now)
 
     def next_deadline(self, notes: Notes, now: float) -> float:
         """When a session that is used ``now`` ends. UNIX seconds."""
-        idle, absolute = self.limits
-        return next_deadline(notes, idle=idle, absolute=absolute, now=now)
+        limits = self.limits
+        return next_deadline(notes, idle=limits.idle, absolute=limits.absolute, now=now)
 
     def touch_due(self, record: Record, notes: Notes, now: float) -> bool:
         """Whether mere use is to write the new idle deadline."""
