@@ -57,6 +57,7 @@ class FlaskSession(Session, SessionMixin):
     """The environ of a session that was opened outside of a WSGI call, to be saved there."""
     handed_out = False
     """Whether a request of Flask's has it already."""
+    _let_go: Mapping[str, bytes] | None = None
     refused = False
     """Whether the app was told in this request that its data can't be stored."""
 
@@ -78,17 +79,23 @@ class FlaskSession(Session, SessionMixin):
     def modified(self) -> bool:
         """True if a commit now would write data, changes inside nested values included.
 
-        Setting it to True, as Flask's own sessions need it, is allowed and does nothing.
+        Setting it to True, as Flask's own sessions need it, is allowed and does nothing. Set to
+        False, what was changed so far isn't kept, unless there are more changes later.
         """
-        return super().modified
+        return super().modified and not self.unmodified
 
     @modified.setter
     def modified(self, value: bool) -> None:
-        if not value and super().modified:
-            raise AttributeError(
-                "modified can't be set to False: changes are found by comparing; call"
-                " session.reload() to drop them"
-            )
+        state = state_of(self)
+        self._let_go = None if value or state is None else state.fields.encoded()
+
+    @property
+    def unmodified(self) -> bool:
+        """Whether the app has taken back all its changes by ``modified = False``."""
+        state = state_of(self)
+        if self._let_go is None or state is None or state.intent.id is not None:
+            return False
+        return state.fields.encoded() == self._let_go
 
     @property
     def accessed(self) -> bool:
@@ -274,6 +281,12 @@ class _FlaskMiddleware(SessionMiddleware):
         if state is not None:
             self._engine.check(state)
 
+    def drop(self, session: FlaskSession) -> None:
+        """Give up what the app has changed since the last commit."""
+        state = state_of(session)
+        if state is not None:
+            state.drop(self._settings.codec)
+
     def commit_unanswered(self, session: FlaskSession, phase: Phase) -> None:
         """Save what can be saved without a cookie, because no response will carry one."""
         state = state_of(session)
@@ -338,6 +351,8 @@ class _Interface(SessionInterface):
         middleware.hear_lifetime()
         if self._resend:
             _resend_permanent(session)
+        if session.unmodified:
+            middleware.drop(session)
         if middleware.keeps(response):
             self._check(session)
         if environ is None:
@@ -364,7 +379,7 @@ class _Interface(SessionInterface):
                 session.refused = True
                 raise
             # The app's error handler has answered, and left the session as it was.
-            session.reload()
+            self._middleware.drop(session)
 
 
 def _resend_permanent(session: FlaskSession) -> None:

@@ -530,7 +530,9 @@ def test_f5_a_lifetime_of_a_class_is_heard(clock: FakeClock) -> None:
 def test_f5_a_lifetime_that_was_given_to_us_stays(by: str) -> None:
     app = Flask(__name__)
     lifetime = Lifetime(idle=600)
-    app.config.update(SECRET_KEY=SECRET, **({"SESSION_LIFETIME": lifetime} if by == "config" else {}))
+    app.config.update(
+        SECRET_KEY=SECRET, **({"SESSION_LIFETIME": lifetime} if by == "config" else {})
+    )
     FlaskSessions(app, store=MemoryStore(), **({"lifetime": lifetime} if by == "option" else {}))
     app.permanent_session_lifetime = timedelta(days=1)
 
