@@ -39,7 +39,7 @@ from .errors import ConfigurationError, StoreError
 from .events import EventSink, SessionEvent, as_listeners
 from .http.exchange import AnswerSettings, Exchange, ExcInfo, OnStoreError, answer_503
 from .http.transport import CookieTransport, Header, HeaderTransport, Transport, check_header_name
-from .lifetime import Lifetime, touch_after
+from .lifetime import Lifetime
 from .proxies import (
     CLIENT_KEY,
     TrustedProxies,
@@ -176,7 +176,7 @@ class SessionMiddleware:
         own_clock = clock or _now
         self._events = EventSink(as_listeners(on_event), own_clock)
         self._proxy_advice = ProxyAdvice(self._events, self._proxies)
-        limits = Limits(lifetime.idle_seconds, lifetime.absolute_seconds)
+        limits = self._limits = Limits(lifetime.idle_seconds, lifetime.absolute_seconds)
         seal = (
             ClientSeal(secrets, encrypt=self.store.encrypt)
             if isinstance(self.store, ClientSideStore)
@@ -203,7 +203,7 @@ class SessionMiddleware:
             clock=own_clock,
             ids=IDFactory(id_factory or new_id),
             events=self._events,
-            touch_after=touch_after(self._touch_interval, limits.idle),
+            touch_interval=self._touch_interval,
             rotate_after=rotation_seconds,
             rotates=rotate_after is not None,
             rotation=Rotation(secrets),
@@ -269,10 +269,10 @@ class SessionMiddleware:
         try:
             body = self.app(environ, exchange.start_response)
         except StoreError as error:
-            exchange.abandon()
+            exchange.abandon(error)
             return exchange.unavailable(error)
-        except BaseException:
-            exchange.abandon()
+        except BaseException as error:
+            exchange.abandon(error)
             raise
         if PROXY_FIX_KEY in environ:
             self._proxy_advice.look_back(environ, environ[CLIENT_KEY])
@@ -333,6 +333,12 @@ class SessionMiddleware:
         if state is not None:
             self._engine.commit(state, Response(failed=True, headers_sent=True))
         enter_phase(session, Phase.OVER)
+
+    def _change_lifetime(self, lifetime: Lifetime) -> None:
+        """Have another lifetime from now on, for frameworks that let an app set it at any time."""
+        self._lifetime = lifetime
+        self._limits.idle = lifetime.idle_seconds
+        self._limits.absolute = lifetime.absolute_seconds
 
     def _enter(self, environ: WSGIEnvironment) -> Transport | None:
         """Who asks, and how its token travels; None where the cookie's path isn't this one's."""

@@ -12,8 +12,8 @@ from ..data.codec import CorruptField
 from ..data.fields import NO_FIELD_CHANGES, FieldChanges
 from ..errors import SessionConflict, SessionEnded, StoreError
 from ..http.transport import Header
-from ..record import UNCHANGED, Record
-from .changes import Outcome, Work
+from ..record import UNCHANGED, Changes, Record
+from .changes import Outcome, Work, check_size
 from .decisions import (
     CookieStep,
     Facts,
@@ -144,6 +144,23 @@ class Committer:
             return False
         return not settings.rotates or not is_due(notes.issued_at, settings.rotate_after, now)
 
+    def check(self, state: SessionState) -> None:
+        """Raise what a commit now would raise because of the data alone; asks no store.
+
+        Raises:
+            SessionTooLarge, TypeError: it can't be stored.
+        """
+        if state.error is not None:
+            return
+        try:
+            pending = state.fields.changes()
+        except CorruptField:
+            return  # for the commit to report
+        if state.label_changed:
+            checked_label(state.label)
+        base = {} if state.stored is None else state.stored.record.fields
+        check_size(base, Changes(pending.set, pending.delete), self._settings.max_bytes)
+
     def facts_of(
         self,
         state: SessionState,
@@ -195,7 +212,9 @@ class Committer:
 
     def _rotation_due(self, stored: Stored, now: float) -> bool:
         notes = stored.notes
-        if not self._settings.rotates or not is_due(notes.issued_at, self._settings.rotate_after, now):
+        if not self._settings.rotates or not is_due(
+            notes.issued_at, self._settings.rotate_after, now
+        ):
             return False
         former = notes.former
         return is_present(stored) and (former is None or not in_grace(former.until, now))

@@ -275,6 +275,10 @@ class Engine:
         """Do what the response asks for; see `Committer.commit`."""
         return self._committer.commit(state, response)
 
+    def check(self, state: SessionState) -> None:
+        """Raise what a commit would raise because of the data alone; see `Committer.check`."""
+        self._committer.check(state)
+
     def corrupted(self, state: SessionState) -> None:
         """A field can't be decoded: from here on, the request has no session."""
         self._committer.corrupted(state)

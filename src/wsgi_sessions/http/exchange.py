@@ -7,7 +7,7 @@ engine's to find out.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -119,7 +119,9 @@ class Exchange:
             self.finish(raised=False)
             return body
         if self._status is None:
-            # The server is the one to complain about an app that didn't call start_response.
+            if is_websocket(self._environ):
+                self._settle(raised=False)
+            # Else the server is the one to complain about an app that didn't call start_response.
             return body
         try:
             self.begin(Phase.OVER)
@@ -154,6 +156,8 @@ class Exchange:
             response = Response(
                 self._has_failed(raised=False),
                 13 in lengths and is_public(headers),
+                # A view that has held a WebSocket answers a connection that is closed already.
+                headers_sent=status[:1] == "2" and is_websocket(self._environ),
                 final=phase is Phase.OVER,
             )
             self._token = engine.commit(state, response)
@@ -191,9 +195,13 @@ class Exchange:
             )
         return finished.headers
 
-    def abandon(self) -> None:
-        """The app failed before anything was sent."""
-        self._settle(raised=True)
+    def abandon(self, error: BaseException | None = None) -> None:
+        """The app failed before anything was sent.
+
+        Or so it seems: gunicorn wants a StopIteration of an app that has held a WebSocket.
+        """
+        done = isinstance(error, StopIteration) and is_websocket(self._environ)
+        self._settle(raised=not done)
 
     def finish(self, *, raised: bool) -> None:
         """The response is complete, or was broken off."""
@@ -318,6 +326,14 @@ class Stream:
             self._close_body()
         finally:
             self._exchange.finish(raised=self._raised)
+
+
+def is_websocket(environ: Mapping[str, object]) -> bool:
+    """Whether this request asks for a WebSocket (RFC 6455 section 4.1).
+
+    An app that grants it takes the connection over from the server, and sends no headers by WSGI.
+    """
+    return "HTTP_UPGRADE" in environ and str(environ["HTTP_UPGRADE"]).lower() == "websocket"
 
 
 def close(body: object) -> None:
