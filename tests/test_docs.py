@@ -17,6 +17,7 @@ from werkzeug.test import Client
 from benchmarks import scale_simulation
 from wsgi_sessions import cli, events
 from wsgi_sessions.proxies import ProxyProbe
+from wsgi_sessions.stores import FileStore
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -182,7 +183,7 @@ def test_the_page_on_events_has_every_kind_and_its_level() -> None:
 def test_the_reference_names_every_command() -> None:
     (commands,) = (
         action
-        for action in cli._parser()._actions
+        for action in cli.parser._parser()._actions
         if isinstance(action, argparse._SubParsersAction)
     )
     text = (ROOT / "docs" / "reference.md").read_text("utf-8")
@@ -230,4 +231,5 @@ def test_the_commands_for_devices_can_be_given(
             "--store",
             "redis://localhost",
         ]
+        FileStore(tmp_path)
         assert cli.main(["--store", f"file://{tmp_path}", *rest]) == 0, capsys.readouterr().err

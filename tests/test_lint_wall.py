@@ -23,7 +23,7 @@ flask
 __init__
 middleware
 http.exchange checks
-registry doctor
+registry
 session
 engine
 client_side
