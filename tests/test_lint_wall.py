@@ -27,7 +27,7 @@ registry
 session
 engine
 client_side
-device_binding
+device_binding carry_over
 http proxies
 cookie lifetime stores
 events crypto data

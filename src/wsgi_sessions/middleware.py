@@ -205,6 +205,7 @@ class SessionMiddleware:
             events=self._events,
             touch_after=touch_after(self._touch_interval, limits.idle),
             rotate_after=rotation_seconds,
+            rotates=rotate_after is not None,
             rotation=Rotation(secrets),
             max_bytes=check_count("max_bytes", max_bytes),
             max_per_owner=(
@@ -351,9 +352,7 @@ class SessionMiddleware:
         if header is not None and header.environ_key in environ:
             transport = header
         elif not (
-            site.everywhere
-            or site.covers(environ)
-            or self._engine.is_presented(environ, transport)
+            site.everywhere or site.covers(environ) or self._engine.is_presented(environ, transport)
         ):
             return None
         return transport

@@ -13,8 +13,11 @@ from collections.abc import Callable
 from typing import Any
 from zlib import crc32
 
+from carry_over import golden
 from wsgi import SECRET, Site, call, environ
 from wsgi_sessions import TrustedProxies
+from wsgi_sessions.carry_over.pickles import read_pickle
+from wsgi_sessions.carry_over.source import CannotKeep
 from wsgi_sessions.data.codec import CorruptField, JSONCodec, UnstorableValue
 from wsgi_sessions.cookie import MAX_CANDIDATES, find_candidates
 from wsgi_sessions.events import printable
@@ -177,11 +180,24 @@ def log_text(data: bytes) -> None:
     assert len(line) <= 200
 
 
+def old_pickle(data: bytes) -> None:
+    """A pickle gives values that our codec keeps, or a reason; the codec may refuse some floats."""
+    try:
+        value = read_pickle(data)
+    except CannotKeep:
+        return
+    try:
+        written = _CODEC.encode(value)
+    except UnstorableValue:
+        return
+    assert _CODEC.encode(_CODEC.decode(written)) == written
+
+
 TARGETS: dict[str, Callable[[bytes], None]] = {
     target.__name__: target
     for target in (
         cookie_header, request, token, record, index, notes, forward, codec, markup, proxies,
-        log_text,
+        log_text, old_pickle,
     )
 }  # fmt: skip
 
@@ -199,6 +215,7 @@ SEEDS: dict[str, list[bytes]] = {
     "codec": [b"null", b"[" * 150 + b"]" * 150, json.dumps({"a": [1, 2.5, "x"]}).encode(), b'{"$":1}', b"[" * 2_000],
     "proxies": [b"203.0.113.9, 10.0.0.1\nhttps\na.example:1\n443\n/app\n10.0.0.1",
                 b'for="[::1]:80";proto=https;host="a;b", for=unknown'],
+    "old_pickle": [pickled for kept in golden.kept() for pickled in kept.pickles],
     "log_text": ["\x1b[31m\u202e".encode(), b"\xff" * 300],
 }  # fmt: skip
 """For each target what it is to begin with, and what was found by it once."""

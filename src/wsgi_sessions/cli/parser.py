@@ -11,7 +11,7 @@ from typing import TextIO
 from .. import __version__
 from ..errors import ConfigurationError, StoreError
 from ..events import printable
-from . import commands
+from . import carry_over, commands
 from .printing import LONGEST, Failure, Printer
 
 DONE, FAILED, USAGE = 0, 1, 2
@@ -81,6 +81,12 @@ def _parser() -> argparse.ArgumentParser:
     command("purge", commands.purge, "Remove what has expired.")
     command("stats", commands.stats, "Count sessions and bytes.")
     command("secret", commands.secret, "Print a new secret key.")
+    survey = command(
+        "carry-over",
+        carry_over.carry_over,
+        "Look how many sessions of another system could be carried over.",
+    )
+    carry_over.add_options(survey)
     command("doctor", commands.doctor, "Check a store for what goes wrong in practice.")
     return parser
 

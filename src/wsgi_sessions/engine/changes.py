@@ -51,6 +51,7 @@ class Outcome(NamedTuple):
 
 
 GONE = Outcome(Result.GONE)
+REVOKED = Outcome(Result.REVOKED)
 
 
 class Step(NamedTuple):

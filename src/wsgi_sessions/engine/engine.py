@@ -17,7 +17,7 @@ from ..http.transport import Environ, Header, Transport
 from ..proxies import CLIENT_KEY, Client
 from .committing import Committer, Response
 from .decisions import CookieStep
-from .loading import Loader, Presented
+from .loading import NOTHING, Loader, Presented
 from .owners import OwnerLists
 from .reports import Reports
 from .sealed import SealedWriter
@@ -113,7 +113,10 @@ class Engine:
             StoreError: the store can't answer; nothing was dropped.
         """
         now, stored = self._settings.clock(), state.stored
-        if stored is None:
+        if stored is None and self.in_token and state.cookie is CookieStep.EXPIRE:
+            # What this request has ended lives on in the token that it came with.
+            presented = NOTHING
+        elif stored is None:
             presented = self._loader.find(state.request, now)
         elif self.in_token:
             presented = Presented(stored, state.stale_token)
@@ -125,9 +128,7 @@ class Engine:
         if presented.stored is None:
             state.begin(now, self._settings.codec, presented.passed_over)
         else:
-            state.adopt(
-                presented.stored, self._settings.codec, stale_token=presented.stale_token
-            )
+            state.adopt(presented.stored, self._settings.codec, stale_token=presented.stale_token)
 
     # What a session is
 

@@ -33,6 +33,8 @@ class EngineSettings(NamedTuple):
     limit asks for it earlier."""
     rotate_after: float
     """Seconds; ``inf``: never."""
+    rotates: bool
+    """Whether there is a time after which an ID is replaced."""
     max_bytes: int
     max_per_owner: int | None
     refuse_when_full: bool
