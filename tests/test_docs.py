@@ -8,6 +8,7 @@ import html
 import logging
 import re
 import shlex
+import sys
 import tomllib
 from pathlib import Path
 
@@ -38,9 +39,14 @@ def blocks(page: Path) -> list[tuple[int, str]]:
 def test_the_pages_python_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("SECRET_KEY", "a key for the documentation's examples, and not for more")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "app", raising=False)  # another page's
     namespace: dict[str, object] = {"__name__": "page"}
 
     for line, code in blocks(page):
+        named = re.match(r"# (\w+\.py)\n", code)
+        if named:
+            (tmp_path / named[1]).write_text(code, "utf-8")
         # Lines count as in the page, so that a traceback points into it.
         exec(compile("\n" * line + code, str(page), "exec"), namespace)
 
