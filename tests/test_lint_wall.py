@@ -24,7 +24,7 @@ flask_settings
 __init__
 middleware
 http.exchange checks
-registry doctor
+registry
 session
 engine
 client_side

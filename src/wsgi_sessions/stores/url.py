@@ -37,7 +37,7 @@ def store_from_url(url: str, *, create: bool = True) -> Store:
         case "memory":
             return _memory(rest)
         case "file":
-            return _file(rest)
+            return _file(url)
         case "redis" | "rediss" | "unix":
             from .redis import RedisStore  # noqa: PLC0415 # an app pays only for its own store
 
@@ -76,10 +76,19 @@ def _sql(url: str, *, create: bool) -> Store:
     raise ConfigurationError(problem)
 
 
-def _file(rest: str) -> Store:
+def _file(url: str) -> Store:
     from .file import FileStore  # noqa: PLC0415 # an app pays only for its own store
 
-    parts = urlsplit("file://" + rest)
+    return FileStore(file_path(url))
+
+
+def file_path(url: str) -> str:
+    """The directory that a ``file://`` URL names.
+
+    Raises:
+        ConfigurationError: it names none.
+    """
+    parts = urlsplit("file" + url[url.index("://") :])
     if parts.query or parts.fragment:
         raise ConfigurationError(
             "a file:// URL takes a path and nothing else; write ? as %3F and # as %23, or use"
@@ -90,4 +99,4 @@ def _file(rest: str) -> Store:
             "a file:// URL needs an absolute path, with three slashes: file:///var/lib/app/sessions;"
             " for a relative one use FileStore(path)"
         )
-    return FileStore(unquote(parts.path))
+    return unquote(parts.path)
