@@ -136,6 +136,13 @@ class Engine:
             state.ask(id=known)
         return known
 
+    def token(self, state: SessionState) -> str | None:
+        """What leads the client to this session, as far as the store has it; None: it isn't stored.
+
+        After a `regenerate` that isn't committed yet, that is the token of the ID before.
+        """
+        return None if state.stored is None else self._committer.token_of(state.stored, state)
+
     def limits(self, state: SessionState) -> tuple[float, float]:
         """The idle and the absolute limit in force, in seconds."""
         limits, notes = self._settings.limits, state.notes

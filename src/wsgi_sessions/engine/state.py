@@ -71,6 +71,8 @@ class Intent(NamedTuple):
     passive: bool | None = None
     reserved: str | None = None
     """The owner in whose list a login holds a place already (``when_full="refuse"``)."""
+    keep_empty: bool = False
+    """Whether it is to be stored although it holds nothing."""
 
 
 NO_INTENT = Intent()
