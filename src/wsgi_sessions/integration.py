@@ -62,6 +62,10 @@ class Integration(SessionMiddleware):
         """Whether the session was committed with ``streaming=True`` and isn't finished yet."""
         return is_streaming(environ.get(self._environ_key))
 
+    def cookie_name(self, environ: WSGIEnvironment) -> str:
+        """The name of the session cookie on this request."""
+        return self._site_for(environ).transport.name
+
     def open_token(self, token: str | None) -> Session:
         """Open the session of a token without a request, as if it had come on a secure one.
 
@@ -144,8 +148,12 @@ class SessionStream:
         except StopIteration:
             raise
         except BaseException:
-            self._failed = True
+            self.break_off()
             raise
+
+    def break_off(self) -> None:
+        """Note that the stream broke off with an exception."""
+        self._failed = True
 
     def close(self) -> None:
         """Close the app's iterable, then finish the session."""

@@ -276,7 +276,7 @@ def _commit(request: Request, response: Response) -> None:
         close(body)
         answer = steps.answer_failure(environ, error)
         response.status, response.headerlist = answer.status, answer.headers
-        response.app_iter = [answer.body]
+        response.body = answer.body
         return
     response.headerlist = finished
     if streaming:

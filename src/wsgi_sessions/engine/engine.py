@@ -137,11 +137,14 @@ class Engine:
         return known
 
     def token(self, state: SessionState) -> str | None:
-        """What leads the client to this session, as far as the store has it; None: it isn't stored.
+        """What leads the client to this session; None: it isn't stored.
 
-        After a `regenerate` that isn't committed yet, that is the token of the ID before.
+        After a `regenerate` that isn't committed yet, that is the token which the commit sets.
         """
-        return None if state.stored is None else self._committer.token_of(state.stored, state)
+        stored = state.stored
+        if stored is None:
+            return None
+        return self._committer.token_of(stored._replace(id=state.known_id or stored.id), state)
 
     def limits(self, state: SessionState) -> tuple[float, float]:
         """The idle and the absolute limit in force, in seconds."""
