@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 from .engine import Engine
+from .engine.state import NO_SCHEME
 from .errors import StoreError
 from .http.exchange import Exchange, ExcInfo, close
 from .http.transport import Environ, Header, Transport
@@ -67,7 +68,7 @@ class Integration(SessionMiddleware):
         return self._site_for(environ).transport.name
 
     def open_token(self, token: str | None) -> Session:
-        """Open the session of a token without a request, as if it had come on a secure one.
+        """Open the session of a token without a request, and so without a scheme.
 
         Commit it with ``session.save()``; no response is needed, and none is told.
 
@@ -79,7 +80,7 @@ class Integration(SessionMiddleware):
 
     def parts_of(self, token: str | None) -> tuple[Engine, Environ, Transport]:
         """What a Session of this token is made of, for a class that calls ``Session.__init__``."""
-        environ: WSGIEnvironment = {"wsgi.url_scheme": "https", "PATH_INFO": "/"}
+        environ: WSGIEnvironment = {"wsgi.url_scheme": NO_SCHEME, "PATH_INFO": "/"}
         transport = self._site_for(environ).transport
         if token is not None:
             environ["HTTP_COOKIE"] = f"{transport.name}={token}"

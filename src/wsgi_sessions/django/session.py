@@ -19,6 +19,7 @@ from django.utils import timezone
 from django.utils.module_loading import import_string
 
 from ..engine import SessionState
+from ..engine.state import NO_SCHEME
 from ..errors import SessionEnded
 from ..http.transport import Environ, environ_key
 from ..session import Phase, Session
@@ -253,6 +254,6 @@ class DjangoSession(Session, SessionBase):
         environ: Environ = {
             "HTTP_COOKIE": f"{name}={session_key}",
             environ_key(name): session_key,
-            "wsgi.url_scheme": "https",
+            "wsgi.url_scheme": NO_SCHEME,
         }
         return DjangoSession(self._engine, environ, self._transport)

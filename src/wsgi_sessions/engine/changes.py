@@ -15,7 +15,7 @@ from ..record import UNCHANGED, Changes, Record, apply_changes
 from .decisions import GRACE, Result, StoreStep, in_grace
 from .loading import is_present
 from .settings import EngineSettings
-from .state import Intent, Request, Stored
+from .state import NO_SCHEME, Intent, Request, Stored
 
 
 class Work(NamedTuple):
@@ -113,8 +113,10 @@ def _notes_on(
 
 
 def _issued(notes: Notes, session_id: SessionID, work: Work, *, former: Former | None) -> Notes:
+    request = work.request
+    secure = notes.secure if request.scheme == NO_SCHEME else request.secure
     return notes._replace(
-        id_hash=session_id.hash, issued_at=work.now, secure=work.request.secure, former=former
+        id_hash=session_id.hash, issued_at=work.now, secure=secure, former=former
     )
 
 

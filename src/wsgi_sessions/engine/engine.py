@@ -22,7 +22,7 @@ from .owners import OwnerLists
 from .reports import Reports
 from .sealed import SealedWriter
 from .settings import EngineSettings
-from .state import Request, SessionState
+from .state import NO_SCHEME, Request, SessionState
 from .transaction import Transactions
 from .writing import StoreWriter, Writer
 
@@ -73,7 +73,7 @@ class Engine:
         request = Request(
             transport,
             sent.values,
-            scheme == "https",
+            scheme in ("https", NO_SCHEME),
             scheme,
             client.ip if isinstance(client, Client) else None,
             environ.get("HTTP_USER_AGENT"),

@@ -21,6 +21,9 @@ from ..http.transport import Transport
 from ..record import UNCHANGED, Record, Unchanged
 from .decisions import CookieStep
 
+NO_SCHEME = "none"
+"""The scheme of what is no request: a session that is opened by its token alone. It may be one that
+was begun on a secure connection, and what begins so may go on over any."""
 NO_NOTES: Mapping[str, Any] = MappingProxyType({})
 
 
