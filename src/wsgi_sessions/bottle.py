@@ -11,9 +11,10 @@ import functools
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, cast
 
+from .checks import DEFAULT_KEY
 from .errors import ConfigurationError, StoreError
 from .http.exchange import close
-from .middleware import DEFAULT_KEY, SessionMiddleware
+from .middleware import SessionMiddleware
 from .registry import SessionRegistry
 
 if TYPE_CHECKING:

@@ -7,7 +7,8 @@ except that of a store. Nothing else in this package imports Falcon.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, cast
 
 import falcon
 
@@ -82,7 +83,8 @@ class SessionMiddleware:
             _put(resp, finished)
         if streaming:
             resp.stream = SessionStream(
-                stream, lambda failed: self.steps.finish_session(environ, failed=failed)
+                cast("Iterable[bytes]", stream),
+                lambda failed: self.steps.finish_session(environ, failed=failed),
             )
 
     def _answer_failure(

@@ -5,6 +5,10 @@ tween opens the session first and sees to it that it is committed last; a reques
 (a subrequest, say) opens its session at first use. Nothing else in this package imports Pyramid.
 """
 
+# Pyramid has no types of its own.
+# pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false
+# pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false
+
 from __future__ import annotations
 
 import inspect
@@ -39,7 +43,7 @@ _CSRF_KEY = "_csrft_"
 """Pyramid's own name, which ``SessionCSRFStoragePolicy`` has as its default, too."""
 
 
-@implementer(ISession)
+@implementer(ISession)  # pyright: ignore[reportUntypedClassDecorator] # zope.interface has no types
 class PyramidSession(Session):
     """A Session that also has what Pyramid expects of one."""
 
@@ -97,9 +101,10 @@ def includeme(config: Configurator) -> None:
     Raises:
         ConfigurationError: a setting is wrong, or there is no secret key.
     """
-    options = options_from(config.registry.settings, config.maybe_dotted)
+    registry: Any = config.registry
+    options = options_from(registry.settings, config.maybe_dotted)
     steps = Integration(PyramidSession, any_path=True, **options)
-    config.registry[REGISTRY_KEY] = steps
+    registry[REGISTRY_KEY] = steps
     config.set_session_factory(_Factory(steps))
     # Outermost, so that whatever the other tweens change in the session is kept.
     config.add_tween(f"{__name__}.session_tween_factory", under=INGRESS)
@@ -199,9 +204,7 @@ def _number(name: str, text: str) -> int | float:
     try:
         return int(text) if text.isdigit() else float(text)
     except ValueError:
-        raise ConfigurationError(
-            f"settings: {PREFIX}{name} is {text!r}; write a number"
-        ) from None
+        raise ConfigurationError(f"settings: {PREFIX}{name} is {text!r}; write a number") from None
 
 
 class _Factory:

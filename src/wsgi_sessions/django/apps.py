@@ -1,5 +1,9 @@
 """The Django app, whose one purpose is to bring system checks and a command."""
 
+# Django has no types of its own.
+# pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false
+# pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false
+
 from __future__ import annotations
 
 from django.apps import AppConfig

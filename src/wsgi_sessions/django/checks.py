@@ -1,17 +1,25 @@
 """System checks: what is wrong with the settings, before the first request finds out."""
 
+# Django has no types of its own.
+# pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false
+# pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false
+
 from __future__ import annotations
 
 from typing import Any
 
 from django.conf import settings
-from django.core.checks import CheckMessage, Error, Warning
+from django.core.checks import CheckMessage, Error
+from django.core.checks import Warning as CheckWarning
 
 from ..errors import ConfigurationError, StoreError
 from .engine import sessions
 
 ENGINE = "wsgi_sessions.django"
-_OURS = ("wsgi_sessions.django.SessionMiddleware", "wsgi_sessions.django.middleware.SessionMiddleware")
+_OURS = (
+    "wsgi_sessions.django.SessionMiddleware",
+    "wsgi_sessions.django.middleware.SessionMiddleware",
+)
 _DJANGOS = "django.contrib.sessions.middleware.SessionMiddleware"
 
 
@@ -21,7 +29,7 @@ def check_settings(app_configs: Any = None, **options: Any) -> list[CheckMessage
     found = [*_check_values(), *_check_places()]
     if not settings_of().get("store"):
         found.append(
-            Warning(
+            CheckWarning(
                 "WSGI_SESSIONS names no store, so sessions live in this process alone and end with"
                 " it.",
                 hint="Write WSGI_SESSIONS = {'store': 'redis://localhost'}, or"
@@ -71,7 +79,7 @@ def _check_places() -> list[CheckMessage]:
         )
     if ours and ENGINE != settings.SESSION_ENGINE:
         found.append(
-            Warning(
+            CheckWarning(
                 f"SESSION_ENGINE is {settings.SESSION_ENGINE!r}, so the test client and"
                 " `manage.py clearsessions` don't find the sessions of the middleware.",
                 hint=f"Write SESSION_ENGINE = {ENGINE!r}.",

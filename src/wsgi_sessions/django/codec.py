@@ -7,7 +7,7 @@ sessions; whatever JSON has no type for, but ours has, comes back exactly as it 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import Any
 
 from ..data.codec import MAX_DEPTH, JSONCodec, UnstorableValue
 
@@ -55,13 +55,14 @@ def plain(value: Any, depth: int = 0) -> Any:
         return float.__float__(value)
     if depth > MAX_DEPTH:
         return value  # the codec says so
+    given: Any = value
     if isinstance(value, Mapping):
-        items = cast("Mapping[Any, Any]", value).items()
+        items = given.items()
         return {_key(key): plain(item, depth + 1) for key, item in items}
     if isinstance(value, tuple):
-        return tuple(plain(item, depth + 1) for item in cast("tuple[Any, ...]", value))
+        return tuple(plain(item, depth + 1) for item in given)
     if isinstance(value, list):
-        return [plain(item, depth + 1) for item in cast("list[Any]", value)]
+        return [plain(item, depth + 1) for item in given]
     return value
 
 

@@ -3,6 +3,10 @@
 Whatever changes under ``override_settings`` is heard by the next request.
 """
 
+# Django has no types of its own.
+# pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false
+# pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false
+
 from __future__ import annotations
 
 import threading

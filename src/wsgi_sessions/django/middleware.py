@@ -4,6 +4,10 @@ It takes the steps of an Integration: open when the request comes, commit when t
 finish when its stream ends. Whatever Django made of a store's failure is answered with 503.
 """
 
+# Django has no types of its own.
+# pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false
+# pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false
+
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
@@ -11,14 +15,14 @@ from http.cookies import Morsel
 from typing import Any
 
 from django.contrib.sessions.middleware import SessionMiddleware as DjangosMiddleware
-from django.http import FileResponse, HttpRequest, HttpResponse
+from django.http import FileResponse, HttpResponse
 from django.utils.deprecation import MiddlewareMixin
 
 from ..errors import ConfigurationError, StoreError
 from ..http.transport import Header
 from ..integration import Integration, SessionStream
-from .session import DjangoSession
 from .engine import sessions
+from .session import DjangoSession
 
 
 class SessionMiddleware(DjangosMiddleware):
@@ -34,7 +38,7 @@ class SessionMiddleware(DjangosMiddleware):
         MiddlewareMixin.__init__(self, get_response)
         sessions()
 
-    def process_request(self, request: HttpRequest) -> None:
+    def process_request(self, request: Any) -> None:
         """Called by Django before the view."""
         steps, environ = sessions(), request.META
         _complete(request)
@@ -47,13 +51,13 @@ class SessionMiddleware(DjangosMiddleware):
         request.session = session
         request.wsgi_sessions = steps
 
-    def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
+    def process_exception(self, request: Any, exception: Exception) -> HttpResponse | None:
         """Called by Django when a view raises."""
         if isinstance(exception, StoreError) and _is_ours(request):
             return _failure(request.wsgi_sessions, request, exception)
         return None
 
-    def process_response(self, request: HttpRequest, response: HttpResponse) -> HttpResponse:
+    def process_response(self, request: Any, response: HttpResponse) -> HttpResponse:
         """Called by Django with the response, whoever made it."""
         if not _is_ours(request):
             return response
@@ -81,13 +85,13 @@ class SessionMiddleware(DjangosMiddleware):
         return response
 
 
-def _is_ours(request: HttpRequest) -> bool:
+def _is_ours(request: Any) -> bool:
     """Whether the request's session is one that we opened, and not committed yet."""
     steps: Integration | None = getattr(request, "wsgi_sessions", None)
     return steps is not None and steps.is_open(request.META)
 
 
-def _complete(request: HttpRequest) -> None:
+def _complete(request: Any) -> None:
     """Put into the environ what Django knows of the request, and a session needs to."""
     environ = request.META
     if environ.get("wsgi.url_scheme") != request.scheme:
@@ -102,7 +106,7 @@ def _complete(request: HttpRequest) -> None:
             environ["HTTP_COOKIE"] = f"{name}={token}"
 
 
-def _failure(steps: Integration, request: HttpRequest, error: StoreError) -> HttpResponse:
+def _failure(steps: Integration, request: Any, error: StoreError) -> HttpResponse:
     answer = steps.answer_failure(request.META, error)
     code, _, reason = answer.status.partition(" ")
     response = HttpResponse(answer.body, status=int(code), reason=reason)
@@ -138,7 +142,7 @@ def _put(response: HttpResponse, headers: list[Header], name: str, *, vary: bool
         response.cookies.pop(name, None)
 
 
-class _PartitionedMorsel(Morsel):
+class _PartitionedMorsel(Morsel[str]):
     """A cookie with an attribute that Python knows from 3.14 on."""
 
     def OutputString(self, attrs: Any = None) -> str:  # noqa: N802 # as the standard library's
@@ -148,15 +152,18 @@ class _PartitionedMorsel(Morsel):
 def _morsel(name: str, header: str) -> Morsel[str]:
     """A Set-Cookie header as Django keeps it, so that test clients and other middleware see it."""
     pair, *attributes = header.split("; ")
-    parts = dict(attribute.partition("=")[::2] for attribute in attributes)
+    parts: dict[str, str] = {}
+    for attribute in attributes:
+        key, _, text = attribute.partition("=")
+        parts[key] = text
     morsel: Morsel[str] = _PartitionedMorsel() if "Partitioned" in parts else Morsel()
     value = pair.partition("=")[2]
     morsel.set(name, value, value)
     for attribute, text in parts.items():
         if attribute == "Max-Age":
-            morsel["max-age"] = int(text)  # type: ignore[assignment] # as Django has it
+            morsel["max-age"] = int(text)
         elif attribute != "Partitioned":
-            morsel[attribute] = text or True  # type: ignore[assignment] # a flag
+            morsel[attribute] = text or True
     return morsel
 
 

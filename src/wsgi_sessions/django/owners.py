@@ -1,5 +1,9 @@
 """Django's users as owners: who logs in is whom the session belongs to."""
 
+# Django has no types of its own.
+# pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false
+# pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false
+
 from __future__ import annotations
 
 from typing import Any

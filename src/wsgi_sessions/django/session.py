@@ -4,6 +4,10 @@
 that, they are inherited.
 """
 
+# Django has no types of its own.
+# pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false
+# pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false
+
 from __future__ import annotations
 
 import math
@@ -32,7 +36,7 @@ _ALREADY_OVER = 1e-9
 """Seconds. An absolute limit has to be more than nothing."""
 
 
-class DjangoSession(Session, SessionBase):
+class DjangoSession(Session, SessionBase):  # pyright: ignore[reportIncompatibleMethodOverride] # the mapping's methods, as ours have them
     """A Session that also has what Django expects of one.
 
     ``session_key`` is the cookie's value, and as secret; ``handle`` is the name to show and to log.
@@ -46,7 +50,7 @@ class DjangoSession(Session, SessionBase):
     # What Django tells of it
 
     @property
-    def modified(self) -> bool:  # type: ignore[override] # Django's is a plain attribute
+    def modified(self) -> bool:
         """True once something was written, changes inside nested values included.
 
         Setting it to True counts as a use of the session, whose deadline and cookie are renewed.
@@ -61,7 +65,7 @@ class DjangoSession(Session, SessionBase):
             self.touch()
 
     @property
-    def accessed(self) -> bool:  # type: ignore[override] # Django's is a plain attribute
+    def accessed(self) -> bool:
         """True once anything was read or written; set to False, the response doesn't vary on it."""
         return super().accessed and not self._unseen
 
@@ -70,7 +74,7 @@ class DjangoSession(Session, SessionBase):
         self._unseen = not value
 
     @property
-    def session_key(self) -> str | None:  # type: ignore[override] # as Django's
+    def session_key(self) -> str | None:
         """The cookie's value: as secret as a password. None until the session is stored."""
         state = self._open()
         return self._engine.token(state)

@@ -4,6 +4,10 @@
 there. Reads settings, and makes nothing but values of them.
 """
 
+# Django has no types of its own.
+# pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false
+# pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false
+
 from __future__ import annotations
 
 import inspect

@@ -115,9 +115,7 @@ def _notes_on(
 def _issued(notes: Notes, session_id: SessionID, work: Work, *, former: Former | None) -> Notes:
     request = work.request
     secure = notes.secure if request.scheme == NO_SCHEME else request.secure
-    return notes._replace(
-        id_hash=session_id.hash, issued_at=work.now, secure=secure, former=former
-    )
+    return notes._replace(id_hash=session_id.hash, issued_at=work.now, secure=secure, former=former)
 
 
 def first_notes(work: Work, session_id: SessionID) -> Notes:

@@ -149,7 +149,9 @@ class Exchange:
             if app_expires_cookie(headers, self._transport.name, engine.now()):
                 # An app from before us signs out so; what it meant is the session.
                 engine.destroy(state)
-            response = Response(self._has_failed(raised=False), is_public(headers), final=phase is Phase.OVER)
+            response = Response(
+                self._has_failed(raised=False), is_public(headers), final=phase is Phase.OVER
+            )
             self._token = engine.commit(state, response)
         enter_phase(self._session, phase)
         self._begun = True
