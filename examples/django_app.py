@@ -1,7 +1,7 @@
 """Django: python examples/django_app.py, then http://localhost:8000.
 
-``request.session`` has Django's interface and ours; a user who signs in with ``django.contrib.auth``
-would be the session's owner by itself.
+``request.session`` has Django's interface and ours; a user who signs in by ``django.contrib.auth``
+would be the session's owner.
 """
 
 import secrets

@@ -19,8 +19,9 @@ PACKAGE = Path(wsgi_sessions.__file__).parent
 LAYERS = """
 __main__
 cli testing
-flask
+flask django pyramid bottle falcon
 __init__
+integration
 middleware
 http.exchange checks
 registry doctor

@@ -264,8 +264,6 @@ def _discard(request: Request) -> None:
 def _commit(request: Request, response: Response) -> None:
     """A response callback: commits the session, and puts into the response what that takes."""
     steps, environ = _steps_of(request), request.environ
-    if not steps.is_open(environ):
-        return
     body = response.app_iter
     streaming = not isinstance(body, (list, tuple)) and not isinstance(response, FileResponse)
     failure = getattr(request, "exception", None)

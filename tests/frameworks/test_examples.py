@@ -140,9 +140,7 @@ def test_django_counts_and_forgets() -> None:
 
 def test_a_store_that_fails_is_a_503() -> None:
     store = FaultyStore(MemoryStore())
-    client = Browser(
-        SessionMiddleware(load("plain_wsgi").counter, secret_key=SECRET, store=store)
-    )
+    client = Browser(SessionMiddleware(load("plain_wsgi").counter, secret_key=SECRET, store=store))
     client.get("/")
     assert client.cookies
     store.fail("load")
