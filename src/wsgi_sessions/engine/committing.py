@@ -12,8 +12,8 @@ from ..data.codec import CorruptField
 from ..data.fields import NO_FIELD_CHANGES, FieldChanges
 from ..errors import SessionConflict, SessionEnded, StoreError
 from ..http.transport import Header
-from ..record import UNCHANGED, Record
-from .changes import Outcome, Work
+from ..record import UNCHANGED, Changes, Record
+from .changes import Outcome, Work, check_size, successor_notes
 from .decisions import (
     CookieStep,
     Facts,
@@ -77,7 +77,8 @@ class Committer:
             SessionTooLarge, SessionConflict, TypeError: it can't be; nothing was stored.
         """
         now = self._settings.clock()
-        failed = response.failed or state.error is not None or _half_done(state, response)
+        failed = response.failed or state.error is not None
+        failed = failed or (response.headers_sent and _half_done(state))
         try:
             pending = NO_FIELD_CHANGES if failed else state.fields.changes()
             if pending is NO_FIELD_CHANGES and self.only_read(state, now):
@@ -115,7 +116,7 @@ class Committer:
         except CorruptField:
             self.corrupted(state)
             return
-        if result is Result.GONE:
+        if result in (Result.GONE, Result.REVOKED):
             raise SessionEnded("another request ended this session meanwhile; nothing was saved")
 
     def only_read(self, state: SessionState, now: float) -> bool:
@@ -128,7 +129,8 @@ class Committer:
         if state.cookie is not CookieStep.LEAVE:
             return False
         if stored is None:
-            return state.empty and not settings.save_uninitialized
+            kept = settings.save_uninitialized or state.intent.keep_empty
+            return state.empty and not kept
         if (
             state.intent is not NO_INTENT
             or state.stale_token
@@ -141,7 +143,24 @@ class Committer:
         record, notes = stored.record, stored.notes
         if settings.touch_due(record, notes, now):
             return False
-        return not is_due(notes.issued_at, settings.rotate_after, now)
+        return not settings.rotates or not is_due(notes.issued_at, settings.rotate_after, now)
+
+    def check(self, state: SessionState) -> None:
+        """Raise what a commit now would raise because of the data alone; asks no store.
+
+        Raises:
+            SessionTooLarge, TypeError: it can't be stored.
+        """
+        if state.error is not None:
+            return
+        try:
+            pending = state.fields.changes()
+        except CorruptField:
+            return  # for the commit to report
+        if state.label_changed:
+            checked_label(state.label)
+        base = {} if state.stored is None else state.stored.record.fields
+        check_size(base, Changes(pending.set, pending.delete), self._settings.max_bytes)
 
     def facts_of(
         self,
@@ -160,19 +179,22 @@ class Committer:
             stored is not None,
             pending is not NO_FIELD_CHANGES or bool(intent.notes) or state.label_changed,
             empty := state.empty,
-            empty and stored is not None and held_something(stored.record),
+            empty
+            and stored is not None
+            and held_something(stored.record)
+            and not intent.keep_empty,
             stored is not None and intent.id is not None,
             stored is not None and self._touch_due(stored, state, now, passive=passive),
             stored is not None and self._rotation_due(stored, now),
             state.stale_token,
             intent.attributes,
-            state.notes.persistent,
+            intent.notes.get("persistent", state.base_notes.persistent),
             settings.rolling,
             passive,
             not response.public,
             response.headers_sent,
             transport.deliverable(secure=secure),
-            settings.save_uninitialized,
+            settings.save_uninitialized or intent.keep_empty,
             failed,
             settings.seal is not None,
         )
@@ -197,7 +219,9 @@ class Committer:
 
     def _rotation_due(self, stored: Stored, now: float) -> bool:
         notes = stored.notes
-        if not is_due(notes.issued_at, self._settings.rotate_after, now):
+        if not self._settings.rotates or not is_due(
+            notes.issued_at, self._settings.rotate_after, now
+        ):
             return False
         former = notes.former
         return is_present(stored) and (former is None or not in_grace(former.until, now))
@@ -215,8 +239,9 @@ class Committer:
             return Result.NOTHING
         if state.passed_over and state.intent.owner is not UNCHANGED:
             self.end_passed_over(state)
-        label = checked_label(state.label) if state.label_changed else None
-        intent = state.intent
+        intent, stored = state.intent, state.stored
+        noted = state.label_changed or intent.login
+        label = checked_label(state.label) if noted else None
         if facts.headers_sent and facts.new_id:
             # Data is kept without the new ID that can't be handed out.
             intent = intent._replace(id=None, keep=None)
@@ -224,7 +249,7 @@ class Committer:
             step,
             state.request,
             intent,
-            state.first_notes,
+            state.base_notes if stored is None else successor_notes(stored.notes, now),
             pending.set,
             pending.delete,
             label,
@@ -232,7 +257,7 @@ class Committer:
             facts.passive,
             now,
         )
-        outcome = self._outcome(work, state.stored, optional=not (facts.changed or facts.new_id))
+        outcome = self._outcome(work, stored, optional=not (facts.changed or facts.new_id))
         self._go_on(state, outcome, pending, response)
         state.cookie = told(state.cookie, cookie_step(facts, step, outcome.result), outcome.result)
         return outcome.result
@@ -254,7 +279,7 @@ class Committer:
         """The one place where an outcome becomes what the request knows."""
         if outcome.result is Result.DELETED:
             state.begin(self._settings.clock(), self._settings.codec)
-        elif outcome.result is Result.GONE:
+        elif outcome.result in (Result.GONE, Result.REVOKED):
             state.gone = True
         elif outcome.stored is not None:
             state.after(outcome.stored)
@@ -334,17 +359,18 @@ class Committer:
         if stored is None or (step is CookieStep.RENEW and response.public):
             return None
         return request.transport.set(
-            self._token(stored, request.transport.purpose, state),
+            self.token_of(stored, state),
             secure=request.secure,
             max_age=max(0, int(stored.deadline - now)) if stored.notes.persistent else None,
             now=now,
         )
 
-    def _token(self, stored: Stored, purpose: str, state: SessionState) -> str:
-        seal = self._settings.seal
+    def token_of(self, stored: Stored, state: SessionState) -> str:
+        """What leads the client to a session that is stored."""
+        seal, transport = self._settings.seal, state.request.transport
         if seal is not None:
-            return seal.seal(stored.id.id, stored.record, purpose)
-        return state.request.transport.signer.sign(stored.id.id)
+            return seal.seal(stored.id.id, stored.record, transport.purpose)
+        return transport.signer.sign(stored.id.id)
 
     def _explain_insecure(self, state: SessionState, facts: Facts) -> None:
         wanted = facts._replace(deliverable=True)
@@ -360,11 +386,11 @@ def held_something(record: Record) -> bool:
     return bool(record.fields) or record.owner is not None
 
 
-def _half_done(state: SessionState, response: Response) -> bool:
+def _half_done(state: SessionState) -> bool:
     """Whether a change of owner was asked for that can't be completed: its ID can't be handed out.
 
     Then nothing of the request is kept: what was written for the new owner must not be found under
     an ID that someone may have known before.
     """
     intent = state.intent
-    return response.headers_sent and intent.id is not None and intent.owner is not UNCHANGED
+    return intent.id is not None and intent.owner is not UNCHANGED

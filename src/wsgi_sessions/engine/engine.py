@@ -21,12 +21,12 @@ from ..proxies import CLIENT_KEY, Client
 from .binding import Devices
 from .committing import Committer, Response
 from .decisions import CookieStep
-from .loading import Loader, Presented
+from .loading import NOTHING, Loader, Presented
 from .owners import OwnerLists
 from .reports import Reports
 from .sealed import SealedWriter
 from .settings import EngineSettings
-from .state import Request, SessionState
+from .state import NO_SCHEME, Request, SessionState
 from .transaction import Transactions
 from .writing import StoreWriter, Writer
 
@@ -78,7 +78,7 @@ class Engine:
         request = Request(
             transport,
             sent.values,
-            scheme == "https",
+            scheme in ("https", NO_SCHEME),
             scheme,
             client.ip if isinstance(client, Client) else None,
             environ.get("HTTP_USER_AGENT"),
@@ -131,7 +131,10 @@ class Engine:
             StoreError: the store can't answer; nothing was dropped.
         """
         now, stored = self._settings.clock(), state.stored
-        if stored is None:
+        if stored is None and self.in_token and state.cookie is CookieStep.EXPIRE:
+            # What this request has ended lives on in the token that it came with.
+            presented = NOTHING
+        elif stored is None:
             presented = self._find(state.request, now)
         elif self.in_token:
             presented = Presented(stored, state.stale_token)
@@ -156,6 +159,16 @@ class Engine:
             known = self._settings.ids.new()
             state.ask(id=known)
         return known
+
+    def token(self, state: SessionState) -> str | None:
+        """What leads the client to this session; None: it isn't stored.
+
+        After a `regenerate` that isn't committed yet, that is the token which the commit sets.
+        """
+        stored = state.stored
+        if stored is None:
+            return None
+        return self._committer.token_of(stored._replace(id=state.known_id or stored.id), state)
 
     def limits(self, state: SessionState) -> tuple[float, float]:
         """The idle and the absolute limit in force, in seconds."""
@@ -307,6 +320,10 @@ class Engine:
             return None
         route = route_of(transport.binder, environ)
         return None if route is None else self._devices.answer(route, environ, transport)
+
+    def check(self, state: SessionState) -> None:
+        """Raise what a commit would raise because of the data alone; see `Committer.check`."""
+        self._committer.check(state)
 
     def corrupted(self, state: SessionState) -> None:
         """A field can't be decoded: from here on, the request has no session."""

@@ -23,6 +23,9 @@ from ..http.transport import Transport
 from ..record import UNCHANGED, Record, Unchanged
 from .decisions import CookieStep
 
+NO_SCHEME = "none"
+"""The scheme of what is no request: a session that is opened by its token alone. It may be one that
+was begun on a secure connection, and what begins so may go on over any."""
 NO_NOTES: Mapping[str, Any] = MappingProxyType({})
 NO_FIELDS: Mapping[str, bytes] = MappingProxyType({})
 
@@ -45,6 +48,10 @@ class Request(NamedTuple):
     """Whether the middleware's function says that this request doesn't count as use."""
     device: Evidence | None = None
     """What it shows of its device; None where sessions aren't bound to devices."""
+
+    def __repr__(self) -> str:
+        # A token is as good as a password.
+        return f"<Request from {self.client_ip} with {len(self.tokens)} tokens>"
 
 
 class Stored(NamedTuple):
@@ -78,6 +85,8 @@ class Intent(NamedTuple):
     """The owner in whose list a login holds a place already (``when_full="refuse"``)."""
     offered_at: float | None = None
     """When the response offers to bind the session, to be noted. UNIX seconds."""
+    keep_empty: bool = False
+    """Whether it is to be stored although it holds nothing."""
 
 
 NO_INTENT = Intent()
@@ -87,10 +96,10 @@ class SessionState:
     """The session of one request."""
 
     __slots__ = (
+        "base_notes",
         "cookie",
         "error",
         "fields",
-        "first_notes",
         "gone",
         "intent",
         "label",
@@ -109,8 +118,8 @@ class SessionState:
     """The session as the store has it; None: there is none."""
     passed_over: tuple[Stored, ...]
     """Live sessions that the client presented and that aren't used: several at once, say."""
-    first_notes: Notes
-    """The notes that a session which isn't stored yet begins with."""
+    base_notes: Notes
+    """The notes that the session has, or begins with, without what was asked for since."""
     intent: Intent
     fields: Fields
     label: dict[str, str]
@@ -140,7 +149,7 @@ class SessionState:
         self.error = None
         self.stored = None
         self.passed_over = passed_over
-        self.first_notes = Notes(now, now, now, persistent=self.request.transport.persistent)
+        self.base_notes = Notes(now, now, now, persistent=self.request.transport.persistent)
         self.intent = self._intent_left()
         self.fields = Fields(NO_FIELDS, codec)
         self.label = {}
@@ -150,7 +159,7 @@ class SessionState:
     def adopt(self, stored: Stored, codec: Codec, *, stale_token: bool) -> None:
         """Start from a session that was loaded."""
         self.stored = stored
-        self.first_notes = stored.notes
+        self.base_notes = stored.notes
         self.intent = self._intent_left()
         self.fields = Fields(stored.record.fields, codec)
         label = stored.notes.label
@@ -183,6 +192,7 @@ class SessionState:
         if self.stored is None or self.stored.id.key != stored.id.key:
             self.standing = self.standing._replace(bound=False, proven=False)
         self.stored = stored
+        self.base_notes = stored.notes
         self.label = dict(stored.notes.label)
         if not keep_intent:
             self.intent = self._intent_left()
@@ -198,13 +208,13 @@ class SessionState:
     @property
     def notes(self) -> Notes:
         """The notes as the app sees them."""
-        notes = self.first_notes if self.stored is None else self.stored.notes
-        return notes._replace(**self.intent.notes) if self.intent.notes else notes
+        asked = self.intent.notes
+        return self.base_notes._replace(**asked) if asked else self.base_notes
 
     @property
     def label_changed(self) -> bool:
         """Whether the label differs from the one that is stored."""
-        label = self.first_notes.label if self.stored is None else self.stored.notes.label
+        label = self.base_notes.label
         return bool(self.label or label) and self.label != label
 
     @property

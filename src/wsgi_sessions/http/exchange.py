@@ -7,7 +7,7 @@ engine's to find out.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -119,7 +119,9 @@ class Exchange:
             self.finish(raised=False)
             return body
         if self._status is None:
-            # The server is the one to complain about an app that didn't call start_response.
+            if is_websocket(self._environ):
+                self._settle(raised=False)
+            # Else the server is the one to complain about an app that didn't call start_response.
             return body
         try:
             self.begin(Phase.OVER)
@@ -146,11 +148,17 @@ class Exchange:
                 # A framework made a page of its own of the StoreError.
                 raise state.error
             engine = self._settings.engine
-            if app_expires_cookie(headers, self._transport.name, engine.now()):
+            lengths = [len(name) for name, _ in headers]
+            # Names are told apart by their lengths first: most responses have none that matters.
+            if 10 in lengths and app_expires_cookie(headers, self._transport.name, engine.now()):
                 # An app from before us signs out so; what it meant is the session.
                 engine.destroy(state)
             response = Response(
-                self._has_failed(raised=False), is_public(headers), final=phase is Phase.OVER
+                self._has_failed(raised=False),
+                13 in lengths and is_public(headers),
+                # A view that has held a WebSocket answers a connection that is closed already.
+                headers_sent=status[:1] == "2" and is_websocket(self._environ),
+                final=phase is Phase.OVER,
             )
             self._own = engine.commit(state, response)
         enter_phase(self._session, phase)
@@ -187,9 +195,13 @@ class Exchange:
             )
         return finished.headers
 
-    def abandon(self) -> None:
-        """The app failed before anything was sent."""
-        self._settle(raised=True)
+    def abandon(self, error: BaseException | None = None) -> None:
+        """The app failed before anything was sent.
+
+        Or so it seems: gunicorn wants a StopIteration of an app that has held a WebSocket.
+        """
+        done = isinstance(error, StopIteration) and is_websocket(self._environ)
+        self._settle(raised=not done)
 
     def finish(self, *, raised: bool) -> None:
         """The response is complete, or was broken off."""
@@ -314,6 +326,14 @@ class Stream:
             self._close_body()
         finally:
             self._exchange.finish(raised=self._raised)
+
+
+def is_websocket(environ: Mapping[str, object]) -> bool:
+    """Whether this request asks for a WebSocket (RFC 6455 section 4.1).
+
+    An app that grants it takes the connection over from the server, and sends no headers by WSGI.
+    """
+    return "HTTP_UPGRADE" in environ and str(environ["HTTP_UPGRADE"]).lower() == "websocket"
 
 
 def close(body: object) -> None:
