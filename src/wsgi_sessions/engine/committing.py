@@ -195,7 +195,9 @@ class Committer:
 
     def _rotation_due(self, stored: Stored, now: float) -> bool:
         notes = stored.notes
-        if not self._settings.rotates or not is_due(notes.issued_at, self._settings.rotate_after, now):
+        if not self._settings.rotates or not is_due(
+            notes.issued_at, self._settings.rotate_after, now
+        ):
             return False
         former = notes.former
         return is_present(stored) and (former is None or not in_grace(former.until, now))
