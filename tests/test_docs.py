@@ -8,6 +8,7 @@ import html
 import logging
 import re
 import shlex
+import sys
 import tomllib
 from pathlib import Path
 
@@ -19,6 +20,7 @@ import test_decisions
 from benchmarks import scale_simulation
 from wsgi_sessions import cli, events
 from wsgi_sessions.proxies import ProxyProbe
+from wsgi_sessions.stores import FileStore
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -39,9 +41,14 @@ def blocks(page: Path) -> list[tuple[int, str]]:
 def test_the_pages_python_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("SECRET_KEY", "a key for the documentation's examples, and not for more")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "app", raising=False)  # another page's
     namespace: dict[str, object] = {"__name__": "page"}
 
     for line, code in blocks(page):
+        named = re.match(r"# (\w+\.py)\n", code)
+        if named:
+            (tmp_path / named[1]).write_text(code, "utf-8")
         # Lines count as in the page, so that a traceback points into it.
         exec(compile("\n" * line + code, str(page), "exec"), namespace)
 
@@ -188,7 +195,7 @@ def test_the_page_on_events_has_every_kind_and_its_level() -> None:
 def test_the_reference_names_every_command() -> None:
     (commands,) = (
         action
-        for action in cli._parser()._actions
+        for action in cli.parser._parser()._actions
         if isinstance(action, argparse._SubParsersAction)
     )
     text = (ROOT / "docs" / "reference.md").read_text("utf-8")
@@ -236,4 +243,5 @@ def test_the_commands_for_devices_can_be_given(
             "--store",
             "redis://localhost",
         ]
+        FileStore(tmp_path)
         assert cli.main(["--store", f"file://{tmp_path}", *rest]) == 0, capsys.readouterr().err

@@ -20,10 +20,11 @@ LAYERS = """
 __main__
 cli testing
 flask
+flask_settings
 __init__
 middleware
 http.exchange checks
-registry doctor
+registry
 session
 engine
 client_side
