@@ -15,6 +15,8 @@ from pathlib import Path
 import pytest
 from werkzeug.test import Client
 
+import decision_table
+import test_decisions
 from benchmarks import scale_simulation
 from wsgi_sessions import cli, events
 from wsgi_sessions.proxies import ProxyProbe
@@ -132,9 +134,13 @@ def figures(heading: str, row: str) -> list[float]:
 
 
 def test_the_combinations_of_facts_are_as_many_as_the_page_says() -> None:
-    import test_lifecycle
+    assert f"all {len(test_decisions.EVERY_CASE):,} combinations" in prose("explanation.md")
 
-    assert f"all {len(test_lifecycle.EVERY_CASE):,} combinations" in prose("explanation.md")
+
+def test_the_table_of_decisions_is_the_one_that_the_code_makes() -> None:
+    assert decision_table.PAGE.read_text("utf-8") == decision_table.page(), (
+        "run tests/decision_table.py"
+    )
 
 
 def test_an_untouched_request_costs_what_the_page_says() -> None:
