@@ -32,7 +32,7 @@ device_binding
 http proxies
 cookie lifetime stores
 events crypto data
-_options
+_options advice
 record
 errors
 """

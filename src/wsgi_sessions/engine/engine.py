@@ -14,6 +14,7 @@ from ..data.notes import MAX_LABEL_TEXT
 from ..errors import StoreError, TooManySessions
 from ..events import printable
 from ..http.transport import Environ, Header, Transport
+from ..lifetime import Lifetime
 from ..proxies import CLIENT_KEY, Client
 from .committing import Committer, Response
 from .decisions import CookieStep
@@ -27,6 +28,7 @@ from .transaction import Transactions
 from .writing import StoreWriter, Writer
 
 T = TypeVar("T")
+_DEFAULT = Lifetime()
 IsPassive = Callable[[Environ], bool]
 
 
@@ -79,6 +81,7 @@ class Engine:
             environ.get("HTTP_USER_AGENT"),
             environ.get("HTTP_X_FORWARDED_PROTO"),
             self._is_passive is not None and self._is_passive(environ),
+            set(),
         )
         now = self._settings.clock()
         state = SessionState(request, now, self._settings.codec)
@@ -273,6 +276,23 @@ class Engine:
     def commit(self, state: SessionState, response: Response) -> Header | None:
         """Do what the response asks for; see `Committer.commit`."""
         return self._committer.commit(state, response)
+
+    def set_lifetime(self, state: SessionState, lifetime: Lifetime) -> None:
+        """Give the session limits of its own; they are capped by the settings' whenever asked."""
+        idle, absolute = lifetime.idle_seconds, lifetime.absolute_seconds
+        limits = self._settings.limits
+        for name, asked, cap in (
+            ("idle", idle, limits.idle),
+            ("absolute", absolute, limits.absolute),
+        ):
+            # A Lifetime's default was hardly asked for.
+            if asked > cap and getattr(lifetime, name) != getattr(_DEFAULT, name):
+                self._reports.capped_lifetime(name, asked, cap)
+        state.ask_notes(idle=idle, absolute=absolute)
+
+    def outage(self, state: SessionState | None, error: StoreError) -> None:
+        """Report a StoreError that the app didn't handle, unless it was reported already."""
+        self._reports.outage(None if state is None else state.request, error)
 
     def check(self, state: SessionState) -> None:
         """Raise what a commit would raise because of the data alone; see `Committer.check`."""

@@ -58,7 +58,7 @@ class Loader:
         verify = request.transport.signer.verify
         verified = [found for token in request.tokens if (found := verify(token)) is not None]
         if not verified:
-            self._reports.emit("bad_signature", request, detail=request.transport.name)
+            self._reports.bad_signature(request)
             return NOTHING
         live: dict[str, tuple[Stored, bool, bool]] = {}
         for text, secret in verified:
@@ -106,7 +106,7 @@ class Loader:
             if stored is not None and not any(one.id.id == session_id.id for one, _, _ in live):
                 live.append((stored, False, opened.old_secret))
         if not opened_any:
-            self._reports.emit("bad_signature", request, detail=request.transport.name)
+            self._reports.bad_signature(request)
         return self._chosen(request, live)
 
     def load(self, session_id: SessionID, request: Request, now: float) -> Stored | None:

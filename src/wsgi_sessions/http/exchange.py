@@ -235,6 +235,7 @@ class Exchange:
             raise error
         self._begun = True
         state = state_of(self._session)
+        self._settings.engine.outage(state, error)
         enter_phase(self._session, Phase.OVER)
         self._token = None
         if state is not None:
