@@ -107,14 +107,6 @@ def test_users_asked_a_lot() -> None:
     assert len(ROWS) >= 38
 
 
-def test_the_map_of_the_house_names_every_module() -> None:
-    house = (ROOT / "CONTRIBUTING.md").read_text("utf-8").partition("## The house")[2]
-    package = ROOT / "src" / "wsgi_sessions"
-    modules = {path.stem for path in package.rglob("*.py") if not path.stem.startswith("_")}
-
-    assert sorted(modules - set(re.findall(r"`(\w+)`", house))) == []
-
-
 # Figures in the prose are those of the code and of the page that `make bench` makes.
 
 

@@ -28,7 +28,7 @@ registry doctor
 session
 engine
 client_side
-device_binding
+device_binding carry_over
 http proxies
 cookie lifetime stores
 events crypto data

@@ -8,7 +8,7 @@ import pytest
 from werkzeug import Response
 from werkzeug.http import dump_cookie, http_date
 
-from wsgi_sessions.headers import app_expires_cookie, finish
+from wsgi_sessions.http.response_headers import app_expires_cookie, finish
 
 NOW = 1_800_000_000.0
 TOKEN = ("Set-Cookie", "session=T")

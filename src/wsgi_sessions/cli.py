@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, TextIO, cast
 
 from .data.codec import CorruptField, JSONCodec
@@ -33,7 +34,7 @@ def main(argv: Sequence[str] | None = None, out: TextIO | None = None) -> int:
     stream = sys.stdout if out is None else out
     parser = _parser()
     try:
-        arguments = parser.parse_args(argv, argparse.Namespace(store=None, json=False))
+        arguments = parser.parse_args(argv, argparse.Namespace(store=None, json=False, opened=None))
     except SystemExit as error:
         return DONE if not error.code else USAGE
     try:
@@ -44,6 +45,9 @@ def main(argv: Sequence[str] | None = None, out: TextIO | None = None) -> int:
     except StoreError as error:
         _complain(f"the store can't answer: {error}")
         return FAILED
+    finally:
+        if arguments.opened is not None:
+            arguments.opened.close()
     return status
 
 
@@ -54,7 +58,8 @@ def _parser() -> argparse.ArgumentParser:
         "--store",
         metavar="URL",
         default=argparse.SUPPRESS,
-        help="file:///path, redis://host:port/0, rediss://… or unix:///path",
+        help="file:///path, redis://host:port/0, rediss://…, unix:///path, postgresql://…, mysql://…,"
+        " mariadb://… or sqlite:////path.db",
     )
     common.add_argument(
         "--json",
@@ -84,6 +89,21 @@ def _parser() -> argparse.ArgumentParser:
     command("purge", _purge, "Remove what has expired.")
     command("stats", _stats, "Count sessions and bytes.")
     command("secret", _secret, "Print a new secret key.")
+    command("schema", _schema, "Print the DDL of a SQL database's table.")
+    carry_over = command(
+        "carry-over", _carry_over, "Look how many sessions of another system could be carried over."
+    )
+    carry_over.add_argument(
+        "--from", dest="source", metavar="SYSTEM+URL", required=True,
+        help="such as beaker+file:///data_dir, flask-session+redis://host, django+postgresql://…,"
+        " express+redis://host",
+    )  # fmt: skip
+    carry_over.add_argument(
+        "--secret-file", metavar="FILE", help="the old app's secrets, one a line, newest first"
+    )
+    carry_over.add_argument("--timeout", type=float, metavar="SECONDS", help="Beaker's")
+    carry_over.add_argument("--prefix", help="of the keys, where it isn't the usual one")
+    carry_over.add_argument("--owner", metavar="FIELD", help="the field that holds the user")
     command("doctor", _doctor, "Check a store for what goes wrong in practice.")
     return parser
 
@@ -98,7 +118,9 @@ def _store(arguments: argparse.Namespace) -> Store:
             "a memory store lives inside its own process, so there is nothing to look at here;"
             " name a file:// or redis:// store"
         )
-    return store_from_url(arguments.store)
+    store = store_from_url(arguments.store, create=False)
+    arguments.opened = store
+    return store
 
 
 def _list(arguments: argparse.Namespace, out: TextIO) -> int:
@@ -182,7 +204,7 @@ def _stats(arguments: argparse.Namespace, out: TextIO) -> int:
     live = expired = owned = size = 0
     for key in store.keys():  # noqa: SIM118 # a store is no mapping
         record = store.load(key)
-        if record is None:
+        if record is None or record.is_owner_list:
             continue
         if record.expires_at <= now:
             expired += 1
@@ -202,6 +224,21 @@ def _secret(arguments: argparse.Namespace, out: TextIO) -> int:
     return DONE
 
 
+def _schema(arguments: argparse.Namespace, out: TextIO) -> int:
+    if arguments.store is None:
+        raise ConfigurationError("no store was named; add --store postgresql://user@host/db")
+    try:
+        from .stores.sql import schema_for  # noqa: PLC0415 # only this command needs SQLAlchemy
+    except ModuleNotFoundError as error:
+        raise ConfigurationError(str(error)) from None
+    ddl = schema_for(arguments.store)
+    if arguments.json:
+        _print_json({"schema": ddl}, out)
+    else:
+        out.write(ddl)
+    return DONE
+
+
 def _doctor(arguments: argparse.Namespace, out: TextIO) -> int:
     findings = examine(_store(arguments))
     if arguments.json:
@@ -210,6 +247,51 @@ def _doctor(arguments: argparse.Namespace, out: TextIO) -> int:
         for finding in findings:
             print(f"{finding.severity.value:<7} {printable(finding.text, _LONGEST)}", file=out)
     return FAILED if any(found.severity is Severity.ERROR for found in findings) else DONE
+
+
+def _carry_over(arguments: argparse.Namespace, out: TextIO) -> int:
+    from .carry_over.survey import source_from_text, survey  # noqa: PLC0415 # few need it
+
+    source = source_from_text(
+        arguments.source,
+        secrets=_secrets_in(arguments.secret_file),
+        timeout=arguments.timeout,
+        prefix=arguments.prefix,
+        owner=arguments.owner,
+    )
+    tick = None
+    if sys.stderr.isatty() and not arguments.json:
+        tick = Bar(sys.stderr, source.count()).show
+    seen = survey(source, time.time(), tick)
+    if tick is not None:
+        sys.stderr.write("\r\x1b[K")
+    facts = asdict(seen) | {
+        "left_behind": [
+            {"reason": reason, "sessions": count} for reason, count in seen.left_behind.items()
+        ]
+    }
+    lines = [
+        f"{seen.records} records, {_sessions(seen.live)} live",
+        f"{seen.could_come} could come along, {seen.with_owner} of them with an owner",
+        *(
+            f"{count} would stay behind: {printable(reason, _LONGEST)}"
+            for reason, count in seen.left_behind.items()
+        ),
+    ]
+    _report(facts, "\n".join(lines), arguments, out)
+    return DONE
+
+
+def _secrets_in(path: str | None) -> list[str]:
+    if path is None:
+        return []
+    try:
+        return [line for line in Path(path).read_text("utf-8").splitlines() if line]
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(
+            f"--secret-file can't be read ({type(error).__name__}); give a file with one secret a"
+            " line"
+        ) from None
 
 
 def _finding(finding: Finding) -> dict[str, str]:
@@ -265,6 +347,28 @@ def _ago(at: datetime) -> str:
             number, unit = number / size, name
             break
     return f"in {number:.0f} {unit}" if seconds > 0 else f"{number:.0f} {unit} ago"
+
+
+class Bar:
+    """How much of something is done, on a terminal, drawn a few times a second."""
+
+    _WIDTH = 30
+
+    def __init__(self, terminal: TextIO, total: int) -> None:
+        self._terminal = terminal
+        self._total = max(1, total)
+        self._shown_at = -_PURGE_TICK
+
+    def show(self, done: int) -> None:
+        """So many are done."""
+        now = time.monotonic()
+        if now - self._shown_at < _PURGE_TICK:
+            return
+        self._shown_at = now
+        filled = self._WIDTH * min(done, self._total) // self._total
+        bar = "#" * filled + "." * (self._WIDTH - filled)
+        self._terminal.write(f"\r[{bar}] {done} of {self._total}")
+        self._terminal.flush()
 
 
 class ProgressBar:

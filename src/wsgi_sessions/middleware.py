@@ -195,6 +195,9 @@ class SessionMiddleware:
         working_store = sealed(self.store, encryption_keys, migrate=encryption_migrate)
         if hasattr(working_store, "subscribe"):
             working_store.subscribe(self._on_store_notice)
+        self._touch_interval = seconds(
+            "SessionMiddleware", "touch_interval", touch_interval, zero=True
+        )
         self._settings = EngineSettings(
             store=working_store,
             seal=seal,
@@ -203,10 +206,9 @@ class SessionMiddleware:
             clock=own_clock,
             ids=IDFactory(id_factory or new_id),
             events=self._events,
-            touch_interval=seconds(
-                "SessionMiddleware", "touch_interval", touch_interval, zero=True
-            ),
+            touch_interval=self._touch_interval,
             rotate_after=rotation_seconds,
+            rotates=rotate_after is not None,
             rotation=Rotation(secrets),
             max_bytes=check_count("max_bytes", max_bytes),
             max_per_owner=(
@@ -390,7 +392,7 @@ class SessionMiddleware:
             "store": repr(self.store),
             "cookie": repr(cookie) if isinstance(cookie, Cookie) else "chosen per request",
             "lifetime": f"idle {self._lifetime.idle}, absolute {self._lifetime.absolute}",
-            "touch_interval": f"{settings.touch_interval:g} s",
+            "touch_interval": f"{self._touch_interval:g} s",
             "rotate_after": (
                 "never" if math.isinf(settings.rotate_after) else f"{settings.rotate_after:g} s"
             ),

@@ -7,7 +7,7 @@ import enum
 import math
 from collections import OrderedDict, UserString, namedtuple
 from collections.abc import Callable
-from datetime import UTC, date, datetime, timedelta, timezone, tzinfo
+from datetime import UTC, date, datetime, timedelta, tzinfo
 from decimal import Decimal
 from http import HTTPStatus
 from typing import Any
@@ -24,7 +24,7 @@ from markupsafe import Markup
 import flask_events
 from wsgi_sessions import ConfigurationError, Lifetime
 from wsgi_sessions.data.codec import CorruptField, UnstorableValue
-from wsgi_sessions.errors import SessionTooLarge, StoreError
+from wsgi_sessions.errors import SessionTooLarge
 from wsgi_sessions.flask import FlaskSession, FlaskSessions, MarkupCodec
 from wsgi_sessions.stores import MemoryStore
 from wsgi_sessions.testing import FakeClock, FaultyStore, session_of
@@ -90,7 +90,7 @@ class Names(list[str]):
     pass
 
 
-class Text(str):
+class Text(str):  # noqa: SLOT000 # as apps write them
     pass
 
 
@@ -114,7 +114,7 @@ class Color(enum.StrEnum):
     RED = "red"
 
 
-class Old(str, enum.Enum):
+class Old(str, enum.Enum):  # noqa: UP042 # as apps write them
     A = "a"
 
     def __str__(self) -> str:
@@ -146,7 +146,7 @@ class Point:
     y: int
 
 
-Pair = namedtuple("Pair", "left right")
+Pair = namedtuple("Pair", "left right")  # noqa: PYI024 # as apps write them
 
 
 @pytest.mark.parametrize(

@@ -36,6 +36,9 @@ class Work(NamedTuple):
     now: float
     """UNIX seconds."""
 
+    def __repr__(self) -> str:
+        return f"<Work: {self.step.value}, set {sorted(self.set)}, delete {sorted(self.delete)}>"
+
     @property
     def joins(self) -> bool:
         """Whether the session is filed under an owner anew, or under none."""
@@ -51,6 +54,7 @@ class Outcome(NamedTuple):
 
 
 GONE = Outcome(Result.GONE)
+REVOKED = Outcome(Result.REVOKED)
 
 
 class Step(NamedTuple):

@@ -18,7 +18,7 @@ from ..lifetime import Lifetime
 from ..proxies import CLIENT_KEY, Client
 from .committing import Committer, Response
 from .decisions import CookieStep
-from .loading import Loader, Presented
+from .loading import NOTHING, Loader, Presented
 from .owners import OwnerLists
 from .reports import Reports
 from .sealed import SealedWriter
@@ -83,18 +83,24 @@ class Engine:
             self._is_passive is not None and self._is_passive(environ),
             set(),
         )
-        now = self._settings.clock()
-        state = SessionState(request, now, self._settings.codec)
+        settings = self._settings
+        now = settings.clock()
+        state = SessionState(request)
         try:
-            self._adopt(state, self._loader.find(request, now))
+            stored, stale_token, passed_over = self._loader.find(request, now)
         except StoreError as error:
+            state.begin(now, settings.codec)
             state.error = error
             detail = f"{error.operation or 'load'}: {error}"
             self._reports.emit("store_error", request, detail=detail)
-        if state.stored is not None:
+            return state
+        if stored is not None:
+            state.adopt(stored, settings.codec, stale_token=stale_token)
             if sent.after_comma:
                 self._reports.after_comma()
-        elif sent.beyond is not None and state.error is None:
+            return state
+        state.begin(now, settings.codec, passed_over)
+        if sent.beyond is not None:
             self._reports.emit("cookie_not_found", request, detail=sent.beyond)
         return state
 
@@ -103,11 +109,6 @@ class Engine:
         tokens = transport.candidates(environ).values
         return any(self._loader.is_genuine(token, transport) for token in tokens)
 
-    def _adopt(self, state: SessionState, presented: Presented) -> None:
-        state.passed_over = presented.passed_over
-        if presented.stored is not None:
-            state.adopt(presented.stored, self._settings.codec, stale_token=presented.stale_token)
-
     def reload(self, state: SessionState) -> None:
         """Drop what wasn't committed, and read again.
 
@@ -115,8 +116,10 @@ class Engine:
             StoreError: the store can't answer; nothing was dropped.
         """
         now, stored = self._settings.clock(), state.stored
-        passive = state.intent.passive
-        if stored is None:
+        if stored is None and self.in_token and state.cookie is CookieStep.EXPIRE:
+            # What this request has ended lives on in the token that it came with.
+            presented = NOTHING
+        elif stored is None:
             presented = self._loader.find(state.request, now)
         elif self.in_token:
             presented = Presented(stored, state.stale_token)
@@ -125,9 +128,10 @@ class Engine:
             moved = again is not None and again.id.id != stored.id.id
             presented = Presented(again, state.stale_token or moved)
         self._committer.give_back_place(state)
-        state.begin(now, self._settings.codec)
-        state.ask(passive=passive)
-        self._adopt(state, presented)
+        if presented.stored is None:
+            state.begin(now, self._settings.codec, presented.passed_over)
+        else:
+            state.adopt(presented.stored, self._settings.codec, stale_token=presented.stale_token)
 
     # What a session is
 
@@ -253,10 +257,7 @@ class Engine:
             raise state.error
         self._committer.give_back_place(state)
         targets = state.passed_over if stored is None else (stored, *state.passed_over)
-        passive = state.intent.passive
-        state.begin(self._settings.clock(), self._settings.codec)
-        state.ask(passive=passive)
-        state.passed_over = targets
+        state.begin(self._settings.clock(), self._settings.codec, targets)
         self._committer.end_passed_over(state)
 
     def save(self, state: SessionState, *, headers_sent: bool) -> None:

@@ -10,7 +10,6 @@ from ..crypto.session_id import IDFactory, Rotation
 from ..data.codec import Codec
 from ..data.notes import Notes
 from ..events import EventSink
-from ..lifetime import touch_after
 from ..record import Record
 from ..stores.base import Store
 from .decisions import deadline_of, is_due, next_deadline
@@ -33,6 +32,8 @@ class EngineSettings(NamedTuple):
     """Seconds."""
     rotate_after: float
     """Seconds; ``inf``: never."""
+    rotates: bool
+    """Whether there is a time after which an ID is replaced."""
     max_bytes: int
     max_per_owner: int | None
     refuse_when_full: bool
@@ -52,5 +53,7 @@ class EngineSettings(NamedTuple):
 
     def touch_due(self, record: Record, notes: Notes, now: float) -> bool:
         """Whether mere use is to write the new idle deadline."""
-        idle = min(notes.idle, self.limits.idle)
-        return is_due(record.used_at, touch_after(self.touch_interval, idle), now)
+        limit, own = self.limits.idle, notes.idle
+        tenth = (own if own < limit else limit) / 10  # noqa: FURB136 # hot
+        interval = self.touch_interval
+        return is_due(record.used_at, tenth if tenth < interval else interval, now)  # noqa: FURB136 # hot

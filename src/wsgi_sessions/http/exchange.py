@@ -148,12 +148,14 @@ class Exchange:
                 # A framework made a page of its own of the StoreError.
                 raise state.error
             engine = self._settings.engine
-            if app_expires_cookie(headers, self._transport.name, engine.now()):
+            lengths = [len(name) for name, _ in headers]
+            # Names are told apart by their lengths first: most responses have none that matters.
+            if 10 in lengths and app_expires_cookie(headers, self._transport.name, engine.now()):
                 # An app from before us signs out so; what it meant is the session.
                 engine.destroy(state)
             response = Response(
                 self._has_failed(raised=False),
-                is_public(headers),
+                13 in lengths and is_public(headers),
                 # A view that has held a WebSocket answers a connection that is closed already.
                 headers_sent=status[:1] == "2" and is_websocket(self._environ),
                 final=phase is Phase.OVER,
