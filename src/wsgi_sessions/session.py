@@ -330,7 +330,7 @@ class Session(MutableMapping[str, Any]):
         if not isinstance(lifetime, Lifetime):  # pyright: ignore[reportUnnecessaryIsInstance] # what was given may be anything
             raise TypeError(f"lifetime is of type {type(lifetime).__name__}; write a Lifetime")
         state = self._writable()
-        state.ask_notes(idle=lifetime.idle_seconds, absolute=lifetime.absolute_seconds)
+        self._engine.set_lifetime(state, lifetime)
 
     # What it does
 

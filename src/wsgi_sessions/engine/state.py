@@ -44,8 +44,10 @@ class Request(NamedTuple):
     user_agent: object
     forwarded_proto: object
     """The headers User-Agent and X-Forwarded-Proto as they came, or None."""
-    passive: bool = False
+    passive: bool
     """Whether the middleware's function says that this request doesn't count as use."""
+    logged: set[str]
+    """The kinds of events that were reported in this request."""
     device: Evidence | None = None
     """What it shows of its device; None where sessions aren't bound to devices."""
 
