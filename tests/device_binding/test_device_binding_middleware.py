@@ -876,8 +876,9 @@ class TestRacing:
         site.routes["/meanwhile"] = registered_meanwhile
 
         # The first offer didn't count, so this request's own commit notes another.
-        agent.request("/meanwhile")
+        answer = agent.request("/meanwhile")
 
+        assert answer.header(OFFER) is None
         assert agent.request("/page").json["proven"]
 
     def test_a_sign_out_that_races_with_the_registration_wins(self, site: BoundApp) -> None:
