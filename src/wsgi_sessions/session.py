@@ -261,6 +261,12 @@ class Session(MutableMapping[str, Any]):
         return self._open().standing.bound
 
     @property
+    def device_bound_at(self) -> datetime | None:
+        """Since when it is bound; None: it isn't. Aware, UTC."""
+        at = self._open().bound_at
+        return None if at is None else _datetime(at)
+
+    @property
     def is_proven(self) -> bool:
         """Whether it is bound, and this request comes from that device, for all that can be told.
 
