@@ -7,6 +7,7 @@ SHOP_COOKIE      plain (default), host (a __Host- cookie: HTTPS only), embedded 
                  iframe of another site: HTTPS only)
 STORE_URL        such as redis://localhost; default: files in SHOP_VAR
 TRUSTED_PROXIES  how many proxies stand in front; default 0; /proxy helps to find out
+SHOP_IDLE        seconds until an unused session ends; default two weeks; 150 shows the warning
 SECRET_KEY       signs the cookies; default: made once and kept in SHOP_VAR
 SHOP_VAR         directory for what is kept; default: var/ beside this file
 """
@@ -39,7 +40,10 @@ def options(environ: Mapping[str, str]) -> dict[str, Any]:
     chosen: dict[str, Any] = {
         "secret_key": secret,
         "cookie": COOKIES[_one_of(environ, "SHOP_COOKIE", COOKIES)],
-        "lifetime": Lifetime(idle=timedelta(days=14), absolute=timedelta(days=90)),
+        "lifetime": Lifetime(
+            idle=float(environ.get("SHOP_IDLE") or timedelta(days=14).total_seconds()),
+            absolute=timedelta(days=90),
+        ),
         "trusted_proxies": int(environ.get("TRUSTED_PROXIES", "0")),
     }
     if mode in {"client", "signed"}:
