@@ -139,7 +139,7 @@ fuzz: venv ## Look for input that breaks us, FUZZ_SECONDS at each target
 		$(BIN)/python tests/fuzz/run.py $$target -max_total_time=$(FUZZ_SECONDS) -artifact_prefix=build/fuzz/$$target- ; \
 	done
 
-mutation: venv ## Change the code in small ways; each change must fail a test (MODULES="lifecycle signing": those alone)
+mutation: venv ## Change the code in small ways; each change must fail a test (MODULES="crypto.signing cookie": those alone)
 	$(BIN)/python -m pip install --quiet --group mutation
 	PYTHONPATH=tests $(BIN)/python -m mutation $(MODULES)
 

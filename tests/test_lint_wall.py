@@ -20,6 +20,7 @@ LAYERS = """
 __main__
 cli testing
 flask
+flask_settings
 __init__
 middleware
 http.exchange checks

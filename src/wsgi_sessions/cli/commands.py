@@ -12,7 +12,7 @@ from typing import Any, TextIO, cast
 
 from ..data.codec import CorruptField, JSONCodec
 from ..engine.owners import Limits, OwnerLists
-from ..errors import StoreError
+from ..errors import ConfigurationError, StoreError
 from ..events import printable
 from ..record import Record, list_key
 from ..registry import SessionInfo, SessionRegistry
@@ -20,7 +20,7 @@ from ..stores import Store
 from ..stores.wrapper import StoreWrapper
 from .doctor import Finding, Severity, examine
 from .handles import find_key
-from .opening import OpenedStore, open_store, opened
+from .opening import OpenedStore, open_store, opened, store_url
 from .printing import LONGEST, Printer, count_of_sessions, plain, relative, table
 from .progress import shown
 
@@ -202,10 +202,22 @@ def new_secret(draw: Callable[[], str] = _random_key) -> str:
     return key
 
 
+def schema(arguments: argparse.Namespace, printer: Printer) -> bool:
+    """``schema``: the DDL of a SQL database's table. Connects to nothing."""
+    url = store_url(arguments)
+    try:
+        from ..stores.sql import schema_for  # noqa: PLC0415 # only this command needs SQLAlchemy
+    except ModuleNotFoundError as error:
+        raise ConfigurationError(str(error)) from None
+    ddl = schema_for(url)
+    printer.print({"schema": ddl}, ddl.rstrip("\n"))
+    return True
+
+
 def doctor(arguments: argparse.Namespace, printer: Printer) -> bool:
     """``doctor``: what is wrong with a store, and what to do about it."""
     try:
-        findings = examine(open_store(arguments.store))
+        findings = examine(open_store(arguments))
     except StoreError as error:
         findings = [Finding("reachable", Severity.ERROR, str(error))]
     printer.print(

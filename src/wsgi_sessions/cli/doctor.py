@@ -9,8 +9,9 @@ import enum
 import os
 import shutil
 import stat
+import sys
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,6 +45,9 @@ class Finding:
 
 def examine(store: Store) -> list[Finding]:
     """All that can be said of this store."""
+    databases = sys.modules.get("wsgi_sessions.stores.sql")  # else the store isn't one of them
+    if databases is not None and isinstance(store, databases.SQLStore):
+        return _examine_database(databases.examine(store))
     try:
         store.ping()
     except StoreError as error:
@@ -53,6 +57,15 @@ def examine(store: Store) -> list[Finding]:
         findings += _examine_directory(store.path)
     elif isinstance(store, RedisStore):
         findings += _examine_redis(store)
+    return findings
+
+
+def _examine_database(looks: Iterable[tuple[str, str, str]]) -> list[Finding]:
+    findings = [Finding("reachable", Severity.OK, "the store answers")]
+    try:
+        findings += [Finding(check, Severity(level), text) for check, level, text in looks]
+    except StoreError as error:
+        return [Finding("reachable", Severity.ERROR, f"the store doesn't answer: {error}")]
     return findings
 
 

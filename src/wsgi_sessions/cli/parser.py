@@ -25,7 +25,7 @@ Command = Callable[[argparse.Namespace, Printer], bool]
 def main(argv: Sequence[str] | None = None, out: TextIO | None = None) -> int:
     """Run one command. Returns the exit status: 0 done, 1 failed, 2 usage."""
     given = argparse.Namespace(
-        store=os.environ.get(STORE_VARIABLE), json=False, encryption_key_file=None
+        store=os.environ.get(STORE_VARIABLE), json=False, encryption_key_file=None, opened=None
     )
     try:
         arguments = _parser().parse_args(argv, given)
@@ -42,6 +42,9 @@ def main(argv: Sequence[str] | None = None, out: TextIO | None = None) -> int:
     except Failure as error:
         _complain(str(error))
         return FAILED
+    finally:
+        if arguments.opened is not None:
+            arguments.opened.close()
     return DONE if well else FAILED
 
 
@@ -81,6 +84,7 @@ def _parser() -> argparse.ArgumentParser:
     command("purge", commands.purge, "Remove what has expired.")
     command("stats", commands.stats, "Count sessions and bytes.")
     command("secret", commands.secret, "Print a new secret key.")
+    command("schema", commands.schema, "Print the DDL of a SQL database's table.")
     survey = command(
         "carry-over",
         carry_over.carry_over,
@@ -99,7 +103,8 @@ def _common_options() -> argparse.ArgumentParser:
         "--store",
         metavar="URL",
         default=argparse.SUPPRESS,
-        help="file:///path, redis://host:port/0, rediss://… or unix:///path;"
+        help="file:///path, redis://host:port/0, rediss://…, unix:///path, postgresql://…, mysql://…,"
+        " mariadb://… or sqlite:////path.db;"
         f" by default what the environment variable {STORE_VARIABLE} says",
     )
     common.add_argument(

@@ -12,8 +12,8 @@ from ..data.codec import CorruptField
 from ..data.fields import NO_FIELD_CHANGES, FieldChanges
 from ..errors import SessionConflict, SessionEnded, StoreError
 from ..http.transport import Header
-from ..record import UNCHANGED, Record
-from .changes import Outcome, Work
+from ..record import UNCHANGED, Changes, Record
+from .changes import Outcome, Work, check_size, successor_notes
 from .decisions import (
     CookieStep,
     Facts,
@@ -144,6 +144,23 @@ class Committer:
             return False
         return not settings.rotates or not is_due(notes.issued_at, settings.rotate_after, now)
 
+    def check(self, state: SessionState) -> None:
+        """Raise what a commit now would raise because of the data alone; asks no store.
+
+        Raises:
+            SessionTooLarge, TypeError: it can't be stored.
+        """
+        if state.error is not None:
+            return
+        try:
+            pending = state.fields.changes()
+        except CorruptField:
+            return  # for the commit to report
+        if state.label_changed:
+            checked_label(state.label)
+        base = {} if state.stored is None else state.stored.record.fields
+        check_size(base, Changes(pending.set, pending.delete), self._settings.max_bytes)
+
     def facts_of(
         self,
         state: SessionState,
@@ -189,13 +206,18 @@ class Committer:
         return changed and not state.passive
 
     def _touch_due(self, stored: Stored, state: SessionState, now: float, *, passive: bool) -> bool:
-        if state.intent.touch or passive:
-            return state.intent.touch
+        intent = state.intent
+        if intent.touch or intent.offered_at is not None:
+            return True
+        if passive:
+            return False
         return self._settings.touch_due(stored.record, stored.notes, now)
 
     def _rotation_due(self, stored: Stored, now: float) -> bool:
         notes = stored.notes
-        if not self._settings.rotates or not is_due(notes.issued_at, self._settings.rotate_after, now):
+        if not self._settings.rotates or not is_due(
+            notes.issued_at, self._settings.rotate_after, now
+        ):
             return False
         former = notes.former
         return is_present(stored) and (former is None or not in_grace(former.until, now))
@@ -213,8 +235,9 @@ class Committer:
             return Result.NOTHING
         if state.passed_over and state.intent.owner is not UNCHANGED:
             self.end_passed_over(state)
-        label = checked_label(state.label) if state.label_changed else None
-        intent = state.intent
+        intent, stored = state.intent, state.stored
+        noted = state.label_changed or intent.login
+        label = checked_label(state.label) if noted else None
         if facts.headers_sent and facts.new_id:
             # Data is kept without the new ID that can't be handed out.
             intent = intent._replace(id=None, keep=None)
@@ -222,7 +245,7 @@ class Committer:
             step,
             state.request,
             intent,
-            state.base_notes,
+            state.base_notes if stored is None else successor_notes(stored.notes, now),
             pending.set,
             pending.delete,
             label,
@@ -230,7 +253,7 @@ class Committer:
             facts.passive,
             now,
         )
-        outcome = self._outcome(work, state.stored, optional=not (facts.changed or facts.new_id))
+        outcome = self._outcome(work, stored, optional=not (facts.changed or facts.new_id))
         self._go_on(state, outcome, pending, response)
         state.cookie = told(state.cookie, cookie_step(facts, step, outcome.result), outcome.result)
         return outcome.result
@@ -252,6 +275,8 @@ class Committer:
         """The one place where an outcome becomes what the request knows."""
         if outcome.result is Result.DELETED:
             state.begin(self._settings.clock(), self._settings.codec)
+        elif outcome.result in (Result.GONE, Result.REVOKED):
+            state.gone = True
         elif outcome.stored is not None:
             state.after(outcome.stored)
             if not response.final:

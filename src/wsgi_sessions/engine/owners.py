@@ -25,6 +25,7 @@ import math
 import secrets
 import struct
 from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Final, Literal, NamedTuple
 
 from ..data.codec import CorruptField
@@ -58,8 +59,12 @@ UNREADABLE: Final[Literal[_Unreadable.UNREADABLE]] = _Unreadable.UNREADABLE
 """There is a record, and this process can't read it."""
 
 
-class Limits(NamedTuple):
-    """The middleware's lifetime in seconds; ``inf`` where there is no such limit."""
+@dataclass(slots=True)
+class Limits:
+    """The middleware's lifetime in seconds; ``inf`` where there is no such limit.
+
+    One object, shared by all that ask for it: an app of Flask may change its limits at any time.
+    """
 
     idle: float = math.inf
     absolute: float = math.inf

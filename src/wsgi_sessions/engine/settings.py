@@ -28,9 +28,8 @@ class EngineSettings(NamedTuple):
     ids: IDFactory
     rotation: Rotation
     events: EventSink
-    touch_after: float
-    """After how many seconds mere use writes the new idle deadline, unless the session's own idle
-    limit asks for it earlier."""
+    touch_interval: float
+    """Seconds."""
     rotate_after: float
     """Seconds; ``inf``: never."""
     rotates: bool
@@ -41,18 +40,22 @@ class EngineSettings(NamedTuple):
     label: frozenset[str]
     save_uninitialized: bool
     rolling: bool
+    binds_devices: bool = False
+    """Whether sessions are bound to devices, so that every transport is a BoundTransport."""
 
     def deadline_of(self, record: Record, notes: Notes, now: float) -> float:
         """When this record ends under the limits in force today. UNIX seconds."""
-        idle, absolute = self.limits
-        return deadline_of(record, notes, idle=idle, absolute=absolute, now=now)
+        limits = self.limits
+        return deadline_of(record, notes, idle=limits.idle, absolute=limits.absolute, now=now)
 
     def next_deadline(self, notes: Notes, now: float) -> float:
         """When a session that is used ``now`` ends. UNIX seconds."""
-        idle, absolute = self.limits
-        return next_deadline(notes, idle=idle, absolute=absolute, now=now)
+        limits = self.limits
+        return next_deadline(notes, idle=limits.idle, absolute=limits.absolute, now=now)
 
     def touch_due(self, record: Record, notes: Notes, now: float) -> bool:
         """Whether mere use is to write the new idle deadline."""
-        after, own = self.touch_after, notes.idle / 10
-        return is_due(record.used_at, own if own < after else after, now)  # noqa: FURB136 # hot
+        limit, own = self.limits.idle, notes.idle
+        tenth = (own if own < limit else limit) / 10  # noqa: FURB136 # hot
+        interval = self.touch_interval
+        return is_due(record.used_at, tenth if tenth < interval else interval, now)  # noqa: FURB136 # hot

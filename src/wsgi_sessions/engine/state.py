@@ -16,6 +16,8 @@ from ..crypto.session_id import SessionID
 from ..data.codec import Codec
 from ..data.fields import Fields
 from ..data.notes import MAX_LABEL_ENTRIES, MAX_LABEL_TEXT, Notes, is_label
+from ..device_binding.binding import UNBOUND, Standing
+from ..device_binding.transport import Evidence
 from ..errors import StoreError
 from ..http.transport import Transport
 from ..record import UNCHANGED, Record, Unchanged
@@ -41,6 +43,12 @@ class Request(NamedTuple):
     """The headers User-Agent and X-Forwarded-Proto as they came, or None."""
     passive: bool = False
     """Whether the middleware's function says that this request doesn't count as use."""
+    device: Evidence | None = None
+    """What it shows of its device; None where sessions aren't bound to devices."""
+
+    def __repr__(self) -> str:
+        # A token is as good as a password.
+        return f"<Request from {self.client_ip} with {len(self.tokens)} tokens>"
 
 
 class Stored(NamedTuple):
@@ -72,6 +80,8 @@ class Intent(NamedTuple):
     passive: bool | None = None
     reserved: str | None = None
     """The owner in whose list a login holds a place already (``when_full="refuse"``)."""
+    offered_at: float | None = None
+    """When the response offers to bind the session, to be noted. UNIX seconds."""
 
 
 NO_INTENT = Intent()
@@ -85,11 +95,14 @@ class SessionState:
         "cookie",
         "error",
         "fields",
+        "gone",
         "intent",
         "label",
+        "logged_in",
         "passed_over",
         "request",
         "stale_token",
+        "standing",
         "stored",
     )
 
@@ -109,6 +122,12 @@ class SessionState:
     """What the client has to be told of the commits so far."""
     stale_token: bool
     """Whether the token that the client sent should be replaced."""
+    gone: bool
+    """Whether another request was found to have ended the session."""
+    standing: Standing
+    """How this request stands towards the device that the session is bound to."""
+    logged_in: bool
+    """Whether ``login()`` was called in this request, saved or not."""
 
     def __init__(self, request: Request) -> None:
         self.request = request
@@ -116,6 +135,9 @@ class SessionState:
         self.error = None
         self.intent = NO_INTENT
         self.passed_over = ()
+        self.gone = False
+        self.standing = UNBOUND
+        self.logged_in = False
 
     def begin(self, now: float, codec: Codec, passed_over: tuple[Stored, ...] = ()) -> None:
         """Start with no session; what the client has to be told stays."""
@@ -126,7 +148,8 @@ class SessionState:
         self.intent = self._intent_left()
         self.fields = Fields(NO_FIELDS, codec)
         self.label = {}
-        self.stale_token = False
+        self.stale_token = self.gone = False
+        self.standing = UNBOUND
 
     def adopt(self, stored: Stored, codec: Codec, *, stale_token: bool) -> None:
         """Start from a session that was loaded."""
@@ -161,6 +184,8 @@ class SessionState:
 
     def after(self, stored: Stored, *, keep_intent: bool = False) -> None:
         """Go on from what the store has now: everything that was asked for is done."""
+        if self.stored is None or self.stored.id.key != stored.id.key:
+            self.standing = self.standing._replace(bound=False, proven=False)
         self.stored = stored
         self.base_notes = stored.notes
         self.label = dict(stored.notes.label)

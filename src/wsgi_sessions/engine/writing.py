@@ -161,8 +161,8 @@ class StoreWriter:
             if found is not None:
                 # This request's own insert was applied, and the answer to it was lost.
                 return self._overwrite(work, stored, found)
-            # An ID that exists is somebody's: never overwritten, never joined (ASVS 7.2.3). The entry
-            # stays, as that session may be the same owner's.
+            # An ID that exists is somebody's: never overwritten, never joined (ASVS 7.2.3). The
+            # entry stays, as that session may be the same owner's.
             session_id = None
         raise StoreError("no unused session ID was found", operation="insert")
 

@@ -7,7 +7,7 @@ engine's to find out.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -48,11 +48,11 @@ class Exchange:
         "_exc_info",
         "_file",
         "_headers",
+        "_own",
         "_session",
         "_settings",
         "_start",
         "_status",
-        "_token",
         "_transport",
         "_write",
     )
@@ -71,7 +71,7 @@ class Exchange:
         self._session = session
         self._transport = transport
         self._status: str | None = None
-        self._token: Header | None = None
+        self._own: tuple[Header, ...] = ()
         self._begun = False
         self._file: object = None
         file_wrapper = environ.get("wsgi.file_wrapper")
@@ -119,7 +119,9 @@ class Exchange:
             self.finish(raised=False)
             return body
         if self._status is None:
-            # The server is the one to complain about an app that didn't call start_response.
+            if is_websocket(self._environ):
+                self._settle(raised=False)
+            # Else the server is the one to complain about an app that didn't call start_response.
             return body
         try:
             self.begin(Phase.OVER)
@@ -154,9 +156,11 @@ class Exchange:
             response = Response(
                 self._has_failed(raised=False),
                 13 in lengths and is_public(headers),
+                # A view that has held a WebSocket answers a connection that is closed already.
+                headers_sent=status[:1] == "2" and is_websocket(self._environ),
                 final=phase is Phase.OVER,
             )
-            self._token = engine.commit(state, response)
+            self._own = engine.commit(state, response)
         enter_phase(self._session, phase)
         self._begun = True
         finished = list(headers) if state is None else self._marked(headers)
@@ -175,7 +179,7 @@ class Exchange:
     def _marked(self, headers: Sequence[Header]) -> list[Header]:
         """The headers of a response whose session was used."""
         settings = self._settings
-        finished = finish(headers, settings.vary, self._transport.name, self._token)
+        finished = finish(headers, settings.vary, self._transport.name, self._own)
         if finished.foreign_cookies:
             settings.events.explain(
                 "foreign-cookie",
@@ -191,9 +195,13 @@ class Exchange:
             )
         return finished.headers
 
-    def abandon(self) -> None:
-        """The app failed before anything was sent."""
-        self._settle(raised=True)
+    def abandon(self, error: BaseException | None = None) -> None:
+        """The app failed before anything was sent.
+
+        Or so it seems: gunicorn wants a StopIteration of an app that has held a WebSocket.
+        """
+        done = isinstance(error, StopIteration) and is_websocket(self._environ)
+        self._settle(raised=not done)
 
     def finish(self, *, raised: bool) -> None:
         """The response is complete, or was broken off."""
@@ -230,9 +238,9 @@ class Exchange:
         self._begun = True
         state = state_of(self._session)
         enter_phase(self._session, Phase.OVER)
-        self._token = None
+        self._own = ()
         if state is not None:
-            self._token = self._settings.engine.commit(state, Response(failed=True))
+            self._own = self._settings.engine.commit(state, Response(failed=True))
 
         def start(
             status: str, headers: list[Header], exc_info: ExcInfo | None = None
@@ -318,6 +326,14 @@ class Stream:
             self._close_body()
         finally:
             self._exchange.finish(raised=self._raised)
+
+
+def is_websocket(environ: Mapping[str, object]) -> bool:
+    """Whether this request asks for a WebSocket (RFC 6455 section 4.1).
+
+    An app that grants it takes the connection over from the server, and sends no headers by WSGI.
+    """
+    return "HTTP_UPGRADE" in environ and str(environ["HTTP_UPGRADE"]).lower() == "websocket"
 
 
 def close(body: object) -> None:

@@ -9,30 +9,42 @@ from ..errors import ConfigurationError
 from .base import Store
 
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]{0,30}")
+_DATABASES = frozenset({"postgresql", "postgres", "mysql", "mariadb", "sqlite"})
 _ALLOWED = (
-    "write memory://, file:///absolute/path, redis://host:port/0, rediss://host:port/0 or"
-    " unix:///path/to/socket"
+    "write memory://, file:///absolute/path, redis://host:port/0, rediss://host:port/0,"
+    " unix:///path/to/socket, postgresql://user@host/db, mysql://user@host/db,"
+    " mariadb://user@host/db or sqlite:////absolute/path.db"
 )
 
 
-def store_from_url(url: str) -> Store:
+def store_from_url(url: str, *, create: bool = True) -> Store:
     """The store that a URL names: ``memory://``, ``file:///absolute/path``, ``redis://…``,
-    ``rediss://…`` or ``unix://…`` (see `RedisStore.from_url` for what these can say).
+    ``rediss://…`` or ``unix://…`` (see `RedisStore.from_url` for what these can say),
+    ``postgresql://…``, ``mysql://…``, ``mariadb://…`` or ``sqlite:////absolute/path.db`` (see
+    `SQLStore.from_url`).
+
+    Args:
+        url: as above.
+        create: False: a directory, a SQLite file or a database's table that is missing is a
+            StoreError; for whoever only looks. Redis needs nothing made.
 
     Raises:
         ConfigurationError: the URL names no store. The message never shows the URL, which may
             hold a password.
+        StoreError: with ``create=False``, what it names isn't there.
     """
     scheme, found, rest = _text(url).partition("://")
     match scheme.lower() if found else None:
         case "memory":
             return _memory(rest)
         case "file":
-            return _file(url)
+            return _file(url, create=create)
         case "redis" | "rediss" | "unix":
             from .redis import RedisStore  # noqa: PLC0415 # an app pays only for its own store
 
             return RedisStore.from_url(url)
+        case str(name) if name.partition("+")[0] in _DATABASES:
+            return _sql(url, create=create)
         case str(other) if _SCHEME.fullmatch(other):
             raise ConfigurationError(f"no store has the URL scheme {other!r}; {_ALLOWED}")
         case _:
@@ -53,18 +65,30 @@ def _memory(rest: str) -> Store:
     return MemoryStore()
 
 
-def _file(url: str) -> Store:
-    from .file import FileStore  # noqa: PLC0415 # an app pays only for its own store
+def _sql(url: str, *, create: bool) -> Store:
+    try:
+        from .sql import SQLStore  # noqa: PLC0415 # as above
+    except ModuleNotFoundError as error:
+        if error.name != "sqlalchemy":
+            raise
+        problem = str(error)
+    else:
+        return SQLStore.from_url(url, create=create)
+    raise ConfigurationError(problem)
 
-    return FileStore(file_path(url))
+
+def _file(url: str, *, create: bool) -> Store:
+    path = _file_path(url)
+    if create:
+        from .file import FileStore  # noqa: PLC0415 # an app pays only for its own store
+
+        return FileStore(path)
+    from .file.existing import ExistingFiles  # noqa: PLC0415 # as above
+
+    return ExistingFiles(path)
 
 
-def file_path(url: str) -> str:
-    """The directory that a ``file://`` URL names.
-
-    Raises:
-        ConfigurationError: it names none.
-    """
+def _file_path(url: str) -> str:
     parts = urlsplit("file" + url[url.index("://") :])
     if parts.query or parts.fragment:
         raise ConfigurationError(
