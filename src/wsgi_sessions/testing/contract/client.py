@@ -43,9 +43,9 @@ _HUGE = 1 << 63
 class StoreClientContract(StoreUnderTest):
     """What depends on the client library; for further clients of a store that passes in full::
 
-    class TestMyStoreWithAnotherDriver(StoreClientContract):
-        def make_store(self) -> Store:
-            return MyStore(driver="another")
+        class TestMyStoreWithAnotherDriver(StoreClientContract):
+            def make_store(self) -> Store:
+                return MyStore(driver="another")
     """
 
     # There and back
