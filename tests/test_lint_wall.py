@@ -19,9 +19,10 @@ PACKAGE = Path(wsgi_sessions.__file__).parent
 LAYERS = """
 __main__
 cli testing
-flask
+flask django pyramid bottle falcon
 flask_settings
 __init__
+integration
 middleware
 http.exchange checks
 registry

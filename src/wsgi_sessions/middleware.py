@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import timedelta
 from functools import lru_cache
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Literal
 
 from ._options import check_flag, checked_options, seconds
 from .checks import (
@@ -114,7 +114,9 @@ class SessionMiddleware:
         ConfigurationError: if any of this is wrong.
     """
 
-    _session_class: ClassVar[type[Session]] = Session
+    _session_class: type[Session] = Session
+    _any_path: bool = False
+    """Whether there is a session on paths that the cookie's doesn't cover, too."""
 
     store: Store
     """The store as it was given."""
@@ -312,9 +314,21 @@ class SessionMiddleware:
         return session
 
     def commit_session(
-        self, environ: WSGIEnvironment, *, status: str = "200 OK", headers: Sequence[Header] = ()
+        self,
+        environ: WSGIEnvironment,
+        *,
+        status: str = "200 OK",
+        headers: Sequence[Header] = (),
+        streaming: bool = False,
     ) -> list[Header]:
         """Commit what `open_session` opened, as a response of this status would.
+
+        Args:
+            environ: the one that was given to `open_session`.
+            status: of the response; that of a failed one keeps nothing.
+            headers: of the response.
+            streaming: True: the app goes on to use the session while the body is sent, and
+                `finish_session` commits what it changes then.
 
         Returns:
             ``headers`` and what the session adds to them: Set-Cookie, Vary, Cache-Control.
@@ -335,8 +349,26 @@ class SessionMiddleware:
 
         exchange = Exchange(self._answers, environ, start_response, session, transport_of(session))
         exchange.start_response(status, list(headers))
-        exchange.begin(Phase.OVER)
+        exchange.begin(Phase.STREAMING if streaming else Phase.OVER)
         return finished
+
+    def finish_session(self, environ: WSGIEnvironment, *, failed: bool = False) -> None:
+        """Commit what a stream changed after `commit_session` with ``streaming=True``.
+
+        Args:
+            environ: the one that was given to `open_session`.
+            failed: whether the stream broke off with an exception; then nothing of it is kept.
+
+        Raises:
+            LookupError: no session was opened.
+            StoreError: the store can't keep it.
+        """
+        session = get_session(environ, self._environ_key)
+        state = state_of(session)
+        enter_phase(session, Phase.OVER)
+        if state is not None:
+            kept = self._answers.save_on_error or not failed
+            self._engine.commit(state, Response(failed=not kept, headers_sent=True))
 
     def discard_session(self, environ: WSGIEnvironment) -> None:
         """Give up what `open_session` opened: nothing of it is kept but what was saved already.
@@ -368,16 +400,22 @@ class SessionMiddleware:
                 self._proxy_advice.look(environ, client)
         if self._warn_processes and environ.get("wsgi.multiprocess"):
             self._explain_processes()
-        site = self._site if self._choose is None else self._choose(self._chosen_cookie(environ))
+        site = self._site_for(environ)
         transport: Transport = site.transport
         header = self._header_transport
         if header is not None and header.environ_key in environ:
             transport = header
         elif not (
-            site.everywhere or site.covers(environ) or self._engine.is_presented(environ, transport)
+            self._any_path
+            or site.everywhere
+            or site.covers(environ)
+            or self._engine.is_presented(environ, transport)
         ):
             return None
         return transport
+
+    def _site_for(self, environ: WSGIEnvironment) -> _Site:
+        return self._site if self._choose is None else self._choose(self._chosen_cookie(environ))
 
     def _chosen_cookie(self, environ: WSGIEnvironment) -> Cookie:
         cookie = self._cookie(environ) if callable(self._cookie) else self._cookie

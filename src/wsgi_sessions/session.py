@@ -374,10 +374,14 @@ class Session(MutableMapping[str, Any]):
         """
         self._engine.destroy(self._state or self._begin())
 
-    def save(self) -> None:
+    def save(self, *, keep_empty: bool = False) -> None:
         """Commit the changes now: before a redirect to another host, or in a long stream.
 
         They stand whatever happens later in this request.
+
+        Args:
+            keep_empty: True: it is stored although it holds nothing, and then stays so; for
+                frameworks that hand out a session's key before anything was put in.
 
         Raises:
             SessionEnded: if another request ended the session meanwhile.
@@ -385,8 +389,10 @@ class Session(MutableMapping[str, Any]):
             SessionCommitted: if this needs a cookie, and the headers went out.
         """
         state = self._open()
-        if self.modified:
+        if self.modified or (keep_empty and state.stored is None):
             state = self._writable()
+        if keep_empty:
+            state.ask(keep_empty=True)
         self._engine.save(state, headers_sent=self._phase is not Phase.OPEN)
 
     def reload(self) -> None:
@@ -516,6 +522,11 @@ def state_of(session: Session) -> SessionState | None:
 def is_over(session: object) -> bool:
     """Whether this is a session whose response is complete."""
     return isinstance(session, Session) and session._phase is Phase.OVER  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] # a side door
+
+
+def is_streaming(session: object) -> bool:
+    """Whether this is a session whose response's headers went out, and whose body didn't yet."""
+    return isinstance(session, Session) and session._phase is Phase.STREAMING  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] # a side door
 
 
 def transport_of(session: Session) -> Transport:

@@ -103,8 +103,8 @@ def _common_options() -> argparse.ArgumentParser:
         "--store",
         metavar="URL",
         default=argparse.SUPPRESS,
-        help="file:///path, redis://host:port/0, rediss://…, unix:///path, postgresql://…, mysql://…,"
-        " mariadb://… or sqlite:////path.db;"
+        help="file:///path, redis://host:port/0, rediss://…, unix:///path, postgresql://…,"
+        " mysql://…, mariadb://… or sqlite:////path.db;"
         f" by default what the environment variable {STORE_VARIABLE} says",
     )
     common.add_argument(

@@ -16,7 +16,7 @@ from ..record import UNCHANGED, Changes, Record, apply_changes
 from .decisions import GRACE, Result, StoreStep, in_grace
 from .loading import is_present
 from .settings import EngineSettings
-from .state import Intent, Request, Stored
+from .state import NO_SCHEME, Intent, Request, Stored
 
 
 class Work(NamedTuple):
@@ -120,9 +120,9 @@ def _notes_on(
 
 
 def _issued(notes: Notes, session_id: SessionID, work: Work, *, former: Former | None) -> Notes:
-    return notes._replace(
-        id_hash=session_id.hash, issued_at=work.now, secure=work.request.secure, former=former
-    )
+    request = work.request
+    secure = notes.secure if request.scheme == NO_SCHEME else request.secure
+    return notes._replace(id_hash=session_id.hash, issued_at=work.now, secure=secure, former=former)
 
 
 def first_notes(work: Work, session_id: SessionID) -> Notes:

@@ -129,7 +129,8 @@ class Committer:
         if state.cookie is not CookieStep.LEAVE:
             return False
         if stored is None:
-            return state.empty and not settings.save_uninitialized
+            kept = settings.save_uninitialized or state.intent.keep_empty
+            return state.empty and not kept
         if (
             state.intent is not NO_INTENT
             or state.stale_token
@@ -178,7 +179,10 @@ class Committer:
             stored is not None,
             pending is not NO_FIELD_CHANGES or bool(intent.notes) or state.label_changed,
             empty := state.empty,
-            empty and stored is not None and held_something(stored.record),
+            empty
+            and stored is not None
+            and held_something(stored.record)
+            and not intent.keep_empty,
             stored is not None and intent.id is not None,
             stored is not None and self._touch_due(stored, state, now, passive=passive),
             stored is not None and self._rotation_due(stored, now),
@@ -190,7 +194,7 @@ class Committer:
             not response.public,
             response.headers_sent,
             transport.deliverable(secure=secure),
-            settings.save_uninitialized,
+            settings.save_uninitialized or intent.keep_empty,
             failed,
             settings.seal is not None,
         )
@@ -355,17 +359,18 @@ class Committer:
         if stored is None or (step is CookieStep.RENEW and response.public):
             return None
         return request.transport.set(
-            self._token(stored, request.transport.purpose, state),
+            self.token_of(stored, state),
             secure=request.secure,
             max_age=max(0, int(stored.deadline - now)) if stored.notes.persistent else None,
             now=now,
         )
 
-    def _token(self, stored: Stored, purpose: str, state: SessionState) -> str:
-        seal = self._settings.seal
+    def token_of(self, stored: Stored, state: SessionState) -> str:
+        """What leads the client to a session that is stored."""
+        seal, transport = self._settings.seal, state.request.transport
         if seal is not None:
-            return seal.seal(stored.id.id, stored.record, purpose)
-        return state.request.transport.signer.sign(stored.id.id)
+            return seal.seal(stored.id.id, stored.record, transport.purpose)
+        return transport.signer.sign(stored.id.id)
 
     def _explain_insecure(self, state: SessionState, facts: Facts) -> None:
         wanted = facts._replace(deliverable=True)

@@ -26,7 +26,7 @@ from .owners import OwnerLists
 from .reports import Reports
 from .sealed import SealedWriter
 from .settings import EngineSettings
-from .state import Request, SessionState
+from .state import NO_SCHEME, Request, SessionState
 from .transaction import Transactions
 from .writing import StoreWriter, Writer
 
@@ -78,7 +78,7 @@ class Engine:
         request = Request(
             transport,
             sent.values,
-            scheme == "https",
+            scheme in ("https", NO_SCHEME),
             scheme,
             client.ip if isinstance(client, Client) else None,
             environ.get("HTTP_USER_AGENT"),
@@ -159,6 +159,16 @@ class Engine:
             known = self._settings.ids.new()
             state.ask(id=known)
         return known
+
+    def token(self, state: SessionState) -> str | None:
+        """What leads the client to this session; None: it isn't stored.
+
+        After a `regenerate` that isn't committed yet, that is the token which the commit sets.
+        """
+        stored = state.stored
+        if stored is None:
+            return None
+        return self._committer.token_of(stored._replace(id=state.known_id or stored.id), state)
 
     def limits(self, state: SessionState) -> tuple[float, float]:
         """The idle and the absolute limit in force, in seconds."""

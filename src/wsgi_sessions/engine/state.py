@@ -23,6 +23,9 @@ from ..http.transport import Transport
 from ..record import UNCHANGED, Record, Unchanged
 from .decisions import CookieStep
 
+NO_SCHEME = "none"
+"""The scheme of what is no request: a session that is opened by its token alone. It may be one that
+was begun on a secure connection, and what begins so may go on over any."""
 NO_NOTES: Mapping[str, Any] = MappingProxyType({})
 NO_FIELDS: Mapping[str, bytes] = MappingProxyType({})
 
@@ -82,6 +85,8 @@ class Intent(NamedTuple):
     """The owner in whose list a login holds a place already (``when_full="refuse"``)."""
     offered_at: float | None = None
     """When the response offers to bind the session, to be noted. UNIX seconds."""
+    keep_empty: bool = False
+    """Whether it is to be stored although it holds nothing."""
 
 
 NO_INTENT = Intent()
