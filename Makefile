@@ -3,10 +3,10 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 
 FUZZ_SECONDS ?= 60
-FUZZ_TARGETS ?= cookie_header request token record index notes forward codec markup proxies log_text
+FUZZ_TARGETS ?= cookie_header request token record index notes forward codec markup proxies log_text old_pickle
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo screenshots test check everything coverage test-minimum test-newest \
+.PHONY: help venv demo screenshots test check everything coverage carry-over-worlds test-minimum test-newest \
 	test-pythons test-hard test-all lint types docs package bench fuzz mutation clean
 
 help: ## Show what can be made
@@ -53,7 +53,7 @@ define parts
 endef
 
 check: ## Run all that CI runs, in a quarter of an hour
-	$(call parts,lint types docs package coverage test-minimum test-newest)
+	$(call parts,lint types docs package carry-over-worlds coverage test-minimum test-newest)
 
 everything: ## Before a release: also every order, long races, fuzzing, mutation, other Pythons
 	$(call parts,check test-hard test-pythons fuzz mutation)
@@ -67,6 +67,9 @@ coverage: venv ## Run all tests once, and fail if a branch of ours isn't reached
 
 test-hard: venv ## Run all tests as hard as they can try
 	WSGI_SESSIONS_EFFORT=everything $(BIN)/python -m $(PYTEST) $(ARGS)
+
+carry-over-worlds: venv ## Install the session systems that sessions are carried over from (into build/carry-over)
+	$(BIN)/python tests/carry_over/old.py
 
 MINIMUM := .venv-minimum
 MINIMUM_TESTS := $(filter-out $(addprefix tests/test_,benchmarks.py docs.py probe.py \
@@ -136,7 +139,7 @@ fuzz: venv ## Look for input that breaks us, FUZZ_SECONDS at each target
 		$(BIN)/python tests/fuzz/run.py $$target -max_total_time=$(FUZZ_SECONDS) -artifact_prefix=build/fuzz/$$target- ; \
 	done
 
-mutation: venv ## Change the code in small ways; each change must fail a test (MODULES="lifecycle signing": those alone)
+mutation: venv ## Change the code in small ways; each change must fail a test (MODULES="crypto.signing cookie": those alone)
 	$(BIN)/python -m pip install --quiet --group mutation
 	PYTHONPATH=tests $(BIN)/python -m mutation $(MODULES)
 

@@ -11,12 +11,13 @@ from __future__ import annotations
 
 import random
 import threading
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from wsgi_sessions.record import Changes, OwnedEntry, Record, UpdateResult
+from wsgi_sessions.record import Changes, Record, UpdateResult
 from wsgi_sessions.stores import MemoryStore, Store
+from wsgi_sessions.stores.wrapper import StoreWrapper
 
 Work = Callable[[], Any]
 
@@ -31,9 +32,9 @@ class Step:
     result: Any = None
 
     @property
-    def names(self) -> set[Any]:
-        """The sessions, or the owner, that it concerns."""
-        return set(self.args[: 2 if self.operation == "replace" else 1])
+    def key(self) -> Any:
+        """The record that it concerns; None: it concerns none, or all."""
+        return self.args[0] if self.args else None
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ class Run:
 
 WHOLE = ("purge_expired", "keys", "clear", "expire")
 """Operations that concern all sessions."""
-READS = ("load", "owned_by", "generation", "ping")
+READS = ("load", "ping")
 
 
 def concern_each_other(one: Step, two: Step) -> bool:
@@ -68,15 +69,14 @@ def concern_each_other(one: Step, two: Step) -> bool:
         return True
     if one.operation in READS and two.operation in READS:
         return False
-    return bool(one.names & two.names)
+    return bool(one.key == two.key)
 
 
-class TurnStore(Store):
+class TurnStore(StoreWrapper):
     """A store around another, whose every call waits for its turn, in worker threads."""
 
-    def __init__(self, inner: Store | None = None) -> None:
-        super().__init__()
-        self.inner: Store = MemoryStore() if inner is None else inner
+    def __init__(self, store: Store | None = None) -> None:
+        super().__init__(MemoryStore() if store is None else store)
         self._me = threading.local()
         self._run: Run | None = None
 
@@ -168,7 +168,7 @@ class TurnStore(Store):
 
     def _do(self, operation: str, *args: Any, **kwargs: Any) -> Any:
         step = self.turn(operation, *args)
-        step.result = getattr(self.inner, operation)(*args, **kwargs)
+        step.result = getattr(self.store, operation)(*args, **kwargs)
         return step.result
 
     def load(self, key: str) -> Record | None:
@@ -178,14 +178,17 @@ class TurnStore(Store):
     def insert(self, key: str, record: Record) -> bool:
         return bool(self._do("insert", key, record))
 
-    def update(self, key: str, changes: Changes, *, if_version: int | None = None) -> UpdateResult:
-        result: UpdateResult = self._do("update", key, changes, if_version=if_version)
-        return result
-
-    def replace(
-        self, old_key: str, new_key: str, record: Record, *, if_version: int | None = None
+    def update(
+        self,
+        key: str,
+        changes: Changes,
+        *,
+        if_epoch: int | None = None,
+        if_version: int | None = None,
     ) -> UpdateResult:
-        result: UpdateResult = self._do("replace", old_key, new_key, record, if_version=if_version)
+        result: UpdateResult = self._do(
+            "update", key, changes, if_epoch=if_epoch, if_version=if_version
+        )
         return result
 
     def delete(self, key: str, *, if_version: int | None = None) -> bool:
@@ -196,30 +199,6 @@ class TurnStore(Store):
 
     def keys(self) -> Iterator[str]:
         return iter(list(self._do("keys")))
-
-    def clear(self) -> None:
-        self._do("clear")
-
-    def ping(self) -> None:
-        self._do("ping")
-
-    def close(self) -> None:
-        self._do("close")
-
-    def add_owned(self, owner: str, key: str, expires_at: float) -> int:
-        return int(self._do("add_owned", owner, key, expires_at))
-
-    def owned_by(self, owner: str) -> Mapping[str, OwnedEntry]:
-        return dict(self._do("owned_by", owner))
-
-    def remove_owned(self, owner: str, keys: Collection[str]) -> None:
-        self._do("remove_owned", owner, keys)
-
-    def generation(self, owner: str) -> int:
-        return int(self._do("generation", owner))
-
-    def next_generation(self, owner: str) -> int:
-        return int(self._do("next_generation", owner))
 
 
 def every_order(play: Callable[[Beginning], Run], *, limit: int, seed: int = 0) -> Iterator[Run]:

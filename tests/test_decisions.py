@@ -49,6 +49,7 @@ LEAVE, RENEW, SET, EXPIRE = (
 DONE = Result.NOTHING
 WRITTEN, NEW_ID, MOVED = Result.WRITTEN, Result.NEW_ID, Result.MOVED
 OVERTAKEN, DELETED, GONE = Result.OVERTAKEN, Result.DELETED, Result.GONE
+REVOKED = Result.REVOKED
 
 # what happened                      facts                                         store           it came to cookie
 TABLE = [
@@ -69,7 +70,7 @@ TABLE = [
     ("changed, rolling, rotated twice meanwhile", "stored changed rolling",          UPDATE,         OVERTAKEN, LEAVE),
     ("made persistent",                "stored changed attributes_changed persistent", UPDATE,       WRITTEN,   SET),
     ("new, something put in",          "changed",                                    INSERT,         NEW_ID,    SET),
-    ("new, revoked meanwhile",         "changed",                                    INSERT,         GONE,      LEAVE),
+    ("new, revoked meanwhile",         "changed",                                    INSERT,         REVOKED,   LEAVE),
     ("new, nothing put in",            "empty",                                      NOTHING,        DONE,      LEAVE),
     ("new, only noted",                "empty changed",                              NOTHING,        DONE,      LEAVE),
     ("new, nothing put in, uninit.",   "empty save_uninitialized",                   INSERT,         NEW_ID,    SET),
@@ -195,7 +196,7 @@ def test_a_passive_request_renews_nothing_on_its_own_account() -> None:
 
 def test_no_cookie_is_sent_for_what_the_store_said_is_gone_or_didnt_say_anything_of() -> None:
     for known in EVERY_CASE:
-        for result in (DONE, GONE, OVERTAKEN):
+        for result in (DONE, GONE, REVOKED, OVERTAKEN):
             assert cookie_step(known, store_step(known), result) is LEAVE
 
 
@@ -216,6 +217,7 @@ def test_an_id_that_was_to_be_replaced_never_survives_a_good_response() -> None:
         (EXPIRE, SET, NEW_ID, SET),
         (SET, EXPIRE, DELETED, EXPIRE),
         (SET, LEAVE, GONE, LEAVE),
+        (SET, LEAVE, REVOKED, LEAVE),
         (RENEW, LEAVE, GONE, LEAVE),
         (EXPIRE, LEAVE, GONE, EXPIRE),
     ],

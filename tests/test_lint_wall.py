@@ -20,15 +20,16 @@ LAYERS = """
 __main__
 cli testing
 flask django pyramid bottle falcon
+flask_settings
 __init__
 integration
 middleware
 http.exchange checks
-registry doctor
+registry
 session
 engine
 client_side
-device_binding
+device_binding carry_over
 http proxies
 cookie lifetime stores
 events crypto data

@@ -7,93 +7,47 @@ this package imports Flask.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypedDict, Unpack, cast
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from inspect import getattr_static
+from typing import TYPE_CHECKING, Any, NoReturn, Self, Unpack, cast
 
+import flask
 from flask import current_app, got_request_exception, has_app_context, has_request_context, request
 from flask import session as flask_session
-from flask.sessions import NullSession, SessionInterface, SessionMixin
-from markupsafe import Markup
+from flask.sessions import NullSession, SecureCookieSession, SessionInterface, SessionMixin
 
-from ._options import check_flag, closest
-from .cookie import Cookie
-from .crypto.signing import Secrets
-from .data.codec import MAX_DEPTH, Codec, CorruptField, JSONCodec, UnstorableValue
-from .errors import ConfigurationError, StoreError
-from .http.exchange import OnStoreError, close
-from .lifetime import Lifetime
-from .middleware import CookieChoice, Listener, SessionMiddleware
-from .proxies import TrustedProxies
+from ._options import check_flag
+from .data.flask_values import MarkupCodec
+from .engine import Response as Facts
+from .errors import ConfigurationError, SessionTooLarge, StoreError, TooManySessions
+from .flask_settings import LIFETIME, Options, hint, lifetime_of, options_from
+from .http.exchange import close, is_websocket
+from .middleware import SessionMiddleware
 from .registry import SessionRegistry
-from .session import Session, state_of
-from .stores.base import Store
+from .session import Phase, Session, enter_phase, is_over, state_of, transport_of
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
     from flask import Flask, Request, Response
+    from jinja2 import Environment
+
+__all__ = [
+    "EXTENSION",
+    "FlaskSession",
+    "FlaskSessions",
+    "MarkupCodec",
+    "Options",
+    "options_from",
+    "session",
+]
 
 EXTENSION = "wsgi_sessions"
 """Under which name the middleware stands in ``app.extensions``."""
 _ERROR_KEY = "wsgi_sessions.flask.store_error"
-_DEFAULT_ABSOLUTE = timedelta(days=30)
-
-
-class Options(TypedDict, total=False):
-    """What `FlaskSessions` takes: the options of SessionMiddleware."""
-
-    secret_key: Secrets
-    store: Store | str | None
-    cookie: CookieChoice
-    lifetime: Lifetime
-    trusted_proxies: int | TrustedProxies
-    codec: Codec | None
-    save_uninitialized: bool
-    rolling: bool
-    save_on_error: bool
-    touch_interval: float | timedelta
-    rotate_after: float | timedelta | None
-    max_bytes: int
-    id_factory: Callable[[], str] | None
-    clock: Callable[[], float] | None
-    max_per_owner: int | None
-    when_full: Literal["end_oldest", "refuse"]
-    label: Collection[str] | None
-    token_header: str | None
-    encryption_keys: Sequence[bytes]
-    encryption_migrate: bool
-    on_event: Listener | Sequence[Listener] | None
-    on_store_error: OnStoreError | None
-    environ_key: str
-
-
-# Flask has names of its own for these two.
-_FROM_CONFIG = {
-    f"SESSION_{name.upper()}": name
-    for name in Options.__annotations__
-    if name not in ("secret_key", "cookie")
-}
-_COOKIE_NAMES = tuple(
-    f"SESSION_COOKIE_{name}"
-    for name in ("NAME", "DOMAIN", "PATH", "HTTPONLY", "SECURE", "SAMESITE", "PARTITIONED")
-)
-_KNOWN = (*_FROM_CONFIG, *_COOKIE_NAMES, "SESSION_REFRESH_EACH_REQUEST")
-# Flask-Session's names, and what takes their place here.
-_FLASK_SESSION = {
-    "SESSION_TYPE": "SESSION_STORE names the store, for example 'redis://localhost'",
-    "SESSION_PERMANENT": "set session.permanent, or give cookie=Cookie(persistent=True)",
-    "SESSION_USE_SIGNER": "leave it out, the cookie is always signed",
-    "SESSION_KEY_PREFIX": "give SESSION_STORE a RedisStore(client, prefix=…)",
-    "SESSION_ID_LENGTH": "leave it out, IDs always have 256 bits",
-    "SESSION_SERIALIZATION_FORMAT": "leave it out, or give SESSION_CODEC a codec",
-    "SESSION_REDIS": "give SESSION_STORE a RedisStore(client), or its URL",
-    "SESSION_FILE_DIR": "give SESSION_STORE 'file:///that/directory'",
-    "SESSION_FILE_THRESHOLD": "leave it out, expired files are purged instead",
-    "SESSION_FILE_MODE": "give SESSION_STORE a FileStore(path, mode=…)",
-    "SESSION_CACHELIB": "give SESSION_STORE a store or a URL, such as 'file:///that/directory'",
-    "SESSION_CLEANUP_N_REQUESTS": "leave it out, and run `wsgi-sessions purge` from time to time",
-}
+_FLASKS_OWN = frozenset(dir(SecureCookieSession))
+"""What ``session.name`` means in a template of Flask's, whatever keys there are."""
+_OF_FLASK_LOGIN = ("_user_id", "_fresh", "_id")
 
 
 class FlaskSession(Session, SessionMixin):
@@ -101,6 +55,11 @@ class FlaskSession(Session, SessionMixin):
 
     detached: WSGIEnvironment | None = None
     """The environ of a session that was opened outside of a WSGI call, to be saved there."""
+    handed_out = False
+    """Whether a request of Flask's has it already."""
+    _let_go: Mapping[str, bytes] | None = None
+    refused = False
+    """Whether the app was told in this request that its data can't be stored."""
 
     @property
     def permanent(self) -> bool:
@@ -120,17 +79,23 @@ class FlaskSession(Session, SessionMixin):
     def modified(self) -> bool:
         """True if a commit now would write data, changes inside nested values included.
 
-        Setting it to True, as Flask's own sessions need it, is allowed and does nothing.
+        Setting it to True, as Flask's own sessions need it, is allowed and does nothing. Set to
+        False, what was changed so far isn't kept, unless there are more changes later.
         """
-        return super().modified
+        return super().modified and not self.unmodified
 
     @modified.setter
     def modified(self, value: bool) -> None:
-        if not value and super().modified:
-            raise AttributeError(
-                "modified can't be set to False: changes are found by comparing; call"
-                " session.reload() to drop them"
-            )
+        state = state_of(self)
+        self._let_go = None if value or state is None else state.fields.encoded()
+
+    @property
+    def unmodified(self) -> bool:
+        """Whether the app has taken back all its changes by ``modified = False``."""
+        state = state_of(self)
+        if self._let_go is None or state is None or state.intent.id is not None:
+            return False
+        return state.fields.encoded() == self._let_go
 
     @property
     def accessed(self) -> bool:
@@ -142,78 +107,36 @@ class FlaskSession(Session, SessionMixin):
         # Flask sets it whenever the proxy is looked through; what counts is what is done then.
         pass
 
+    def clear(self) -> None:
+        """Remove all data, and with it, as in Flask, that the session is permanent.
+
+        A user whom Flask-Login signed in is signed out, so the session is no longer filed under
+        that user.
+        """
+        signed_in = self.get("_user_id") is not None and self.get("_user_id") == self.owner
+        super().clear()
+        if self._phase is Phase.OPEN:
+            self.persistent = transport_of(self).persistent
+            if signed_in:
+                self.owner = None
+
+    def copy(self) -> dict[str, Any]:
+        """The data as a dict of its own."""
+        return dict(self)
+
+    def __or__(self, other: Mapping[str, Any]) -> dict[str, Any]:
+        return {**self, **other} if isinstance(other, Mapping) else NotImplemented  # pyright: ignore[reportUnnecessaryIsInstance] # what was given may be anything
+
+    def __ror__(self, other: Mapping[str, Any]) -> dict[str, Any]:
+        return {**other, **self} if isinstance(other, Mapping) else NotImplemented  # pyright: ignore[reportUnnecessaryIsInstance] # as above
+
+    def __ior__(self, other: Mapping[str, Any] | Iterable[tuple[str, Any]]) -> Self:
+        self.update(other)
+        return self
+
 
 session: FlaskSession = cast("FlaskSession", flask_session)
 """``flask.session`` itself, with the type that it has here."""
-
-
-class MarkupCodec:
-    """JSONCodec, and Markup too: ``flash(Markup(…))`` works in Flask, so it works here."""
-
-    def __init__(self) -> None:
-        self._plain = JSONCodec()
-
-    def encode(self, value: Any) -> bytes:
-        """The value as JSON.
-
-        Raises:
-            UnstorableValue: a TypeError that says where the trouble is.
-        """
-        try:
-            data = self._plain.encode(value)
-        except UnstorableValue:
-            # Once more with Markup put into words; what else is wrong with it is said then.
-            return self._plain.encode(_worded(value))
-        return self._plain.encode(_worded(value)) if _WORDED in data else data
-
-    def wrote(self, value: Any, data: bytes) -> bool:
-        """Whether these bytes are what `encode` gives for this value; False: encode it to know."""
-        return self._plain.wrote(value, data)  # which knows nothing of bytes with tags in them
-
-    def decode(self, data: bytes) -> Any:
-        """The value of this JSON.
-
-        Raises:
-            CorruptField: for anything that `encode` would not have written.
-        """
-        value = self._plain.decode(data)
-        try:
-            return _unworded(value) if _WORDED in data else value
-        except RecursionError:
-            raise CorruptField("nested too deep") from None
-
-
-# As a dict of one name that JSONCodec escapes with one more "~"; an app's own dict of that look
-# gets a third.
-_MARKUP = "~markup"
-_WORDED = b'~markup"'
-_LOOK = re.compile("~+markup")
-
-
-def _worded(value: Any, depth: int = 0) -> Any:
-    if type(value) is Markup:
-        return {_MARKUP: str(value)}
-    if depth > MAX_DEPTH:
-        return value
-    return _rebuilt(value, "~", lambda item: _worded(item, depth + 1))
-
-
-def _unworded(value: Any) -> Any:
-    if type(value) is dict and [*cast("dict[str, Any]", value)] == [_MARKUP]:
-        return Markup(cast("dict[str, str]", value)[_MARKUP])  # noqa: S704 # it was Markup before
-    return _rebuilt(value, "", _unworded)
-
-
-def _rebuilt(value: Any, mark: str, convert: Callable[[Any], Any]) -> Any:
-    """The value with all that it holds converted."""
-    if type(value) is dict:
-        fields = cast("dict[str, Any]", value)
-        look = len(fields) == 1 and _LOOK.fullmatch(str(*fields))
-        return {
-            mark + name[not mark :] if look else name: convert(item)
-            for name, item in fields.items()
-        }
-    return type(value)(map(convert, value)) if type(value) in (list, tuple) else value
 
 
 class FlaskSessions:
@@ -225,7 +148,8 @@ class FlaskSessions:
             are found as ``SECRET_KEY`` and ``SECRET_KEY_FALLBACKS``, ``SESSION_COOKIE_*``,
             ``PERMANENT_SESSION_LIFETIME`` (the idle limit), ``SESSION_REFRESH_EACH_REQUEST``, and
             ``SESSION_`` with the option's name for all others: ``SESSION_STORE``,
-            ``SESSION_TRUSTED_PROXIES`` and so on. Read once, by `init_app`.
+            ``SESSION_TRUSTED_PROXIES`` and so on. Read once, by `init_app`, but for
+            ``PERMANENT_SESSION_LIFETIME``, which is heard whenever the app sets it.
 
     Raises:
         ConfigurationError: if any of this is wrong.
@@ -234,7 +158,7 @@ class FlaskSessions:
     def __init__(self, app: Flask | None = None, **options: Unpack[Options]) -> None:
         for name in options:
             if name not in Options.__annotations__:
-                raise ConfigurationError(f"FlaskSessions has no option {name}; {_hint(name)}")
+                raise ConfigurationError(f"FlaskSessions has no option {name}; {hint(name)}")
         self._options = options
         self._middlewares: list[SessionMiddleware] = []
         if app is not None:
@@ -250,15 +174,27 @@ class FlaskSessions:
             raise ConfigurationError(
                 f"FlaskSessions: the app {app.name!r} has its sessions already; call init_app once"
             )
-        config = cast("Mapping[str, Any]", app.config)
+        of_class = {
+            key: getattr(app, name)
+            for name, key in (
+                ("secret_key", "SECRET_KEY"),
+                ("permanent_session_lifetime", LIFETIME),
+            )
+            if _is_overridden(app, name)
+        }
+        config: Mapping[str, Any] = {**cast("Mapping[str, Any]", app.config), **of_class}
         options = options_from(config, self._options)
         middleware = _FlaskMiddleware(_reporting(app.wsgi_app), **options)
         refresh = config.get("SESSION_REFRESH_EACH_REQUEST", True)
         check_flag("app.config", "SESSION_REFRESH_EACH_REQUEST", refresh)
+        if "lifetime" not in self._options and "SESSION_LIFETIME" not in config:
+            middleware.follow_lifetime(app)
         got_request_exception.connect(_remember_store_error, app)
+        app.log_exception = _without_store_errors(app.log_exception)  # type: ignore[method-assign,assignment] # Flask documents it for that
         app.wsgi_app = middleware  # type: ignore[method-assign] # as Flask says to
         app.session_interface = _Interface(middleware, resend=refresh and "rolling" not in options)
         app.extensions[EXTENSION] = middleware
+        _let_keys_win(app)
         self._middlewares.append(middleware)
 
     @property
@@ -283,106 +219,94 @@ class FlaskSessions:
         return self.middleware.registry
 
 
-def options_from(config: Mapping[str, Any], given: Options) -> Options:
-    """The options of SessionMiddleware, from what was given and else from ``app.config``.
-
-    Raises:
-        ConfigurationError: for settings that mean nothing here, or are no good.
-    """
-    _check_names(config)
-    found: dict[str, Any] = {
-        option: config[name] for name, option in _FROM_CONFIG.items() if name in config
-    }
-    found.update(given)
-    if "secret_key" not in found:
-        found["secret_key"] = _secrets(config)
-    if "cookie" not in found:
-        found["cookie"] = _cookie(config)
-    if "lifetime" not in found and "PERMANENT_SESSION_LIFETIME" in config:
-        found["lifetime"] = _lifetime(config["PERMANENT_SESSION_LIFETIME"])
-    if found.get("codec") is None:
-        found["codec"] = MarkupCodec()
-    return cast("Options", found)
-
-
-def _hint(name: str) -> str:
-    close = closest(name, Options.__annotations__)
-    return f"write {close}" if close else f"allowed are {', '.join(Options.__annotations__)}"
-
-
-def _check_names(config: Mapping[str, Any]) -> None:
-    for name in config:
-        if not name.startswith("SESSION_") or name in _KNOWN:
-            continue
-        if name in _FLASK_SESSION:
-            raise ConfigurationError(
-                f"app.config: {name} is a setting of Flask-Session; {_FLASK_SESSION[name]}"
-            )
-        close = closest(name, _KNOWN, 0.85)
-        if close:
-            raise ConfigurationError(f"app.config: there is no {name}; write {close}")
-
-
-def _secrets(config: Mapping[str, Any]) -> list[str | bytes]:
-    secret = config.get("SECRET_KEY")
-    if not secret:
-        raise ConfigurationError(
-            "FlaskSessions: there is no secret key; set app.config['SECRET_KEY'] (make one with"
-            " `python -m wsgi_sessions secret`) before FlaskSessions sees the app, or give it"
-            " secret_key=…"
-        )
-    fallbacks: Any = config.get("SECRET_KEY_FALLBACKS") or []
-    for name, value, types in (
-        ("SECRET_KEY", secret, (str, bytes)),
-        ("SECRET_KEY_FALLBACKS", fallbacks, (list, tuple)),
-    ):
-        if not isinstance(value, types):
-            allowed = " or ".join(kind.__name__ for kind in types)
-            raise ConfigurationError(
-                f"app.config: {name} is of type {type(value).__name__}; write a {allowed}"
-            )
-    return [secret, *fallbacks]
-
-
-def _cookie(config: Mapping[str, Any]) -> Cookie:
-    # Flask's defaults are there whether someone chose them or not, so where ours are stricter
-    # they hold: Secure on secure requests, SameSite=Lax. cookie=Cookie(…) can say otherwise.
-    secure = config.get("SESSION_COOKIE_SECURE", False)
-    samesite = config.get("SESSION_COOKIE_SAMESITE")
-    try:
-        return Cookie(
-            config.get("SESSION_COOKIE_NAME", "session"),
-            path=config.get("SESSION_COOKIE_PATH") or config.get("APPLICATION_ROOT") or "/",
-            domain=config.get("SESSION_COOKIE_DOMAIN"),
-            secure="auto" if secure is False else secure,
-            httponly=config.get("SESSION_COOKIE_HTTPONLY", True),
-            samesite="Lax" if samesite is None else samesite,
-            partitioned=config.get("SESSION_COOKIE_PARTITIONED", False),
-        )
-    except ConfigurationError as error:
-        raise ConfigurationError(
-            f"app.config: {error} (here: SESSION_COOKIE_NAME, SESSION_COOKIE_SECURE and so on)"
-        ) from None
-
-
-def _lifetime(limit: timedelta | float) -> Lifetime:
-    # Flask knows the idle limit alone. An absolute one goes with it all the same, as without it a
-    # stolen session that is kept in use lives for ever (ASVS 5.0, 7.3.2).
-    try:
-        idle = Lifetime(idle=limit, absolute=None)
-    except ConfigurationError as error:
-        raise ConfigurationError(
-            f"app.config: PERMANENT_SESSION_LIFETIME is no good as the idle limit: {error}"
-        ) from None
-    return Lifetime(idle=limit, absolute=max(idle.idle_seconds, _DEFAULT_ABSOLUTE.total_seconds()))
+def _is_overridden(app: Flask, name: str) -> bool:
+    """Whether a subclass of Flask has an attribute of its own where Flask reads its config."""
+    return getattr_static(app, name) is not getattr_static(flask.Flask, name)
 
 
 class _FlaskMiddleware(SessionMiddleware):
     _session_class = FlaskSession
+    _lifetime_now: Callable[[], Any] | None = None
+    _lifetime_heard: object = None
 
-    def entered(self, environ: WSGIEnvironment) -> bool:
-        """Whether this environ came through a WSGI call of the middleware, or was opened before."""
-        return self._environ_key in environ
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        present = environ.get(self._environ_key)
+        if isinstance(present, FlaskSession) and present.detached is not None:
+            del environ[self._environ_key]  # of a request context, which is over
+        return super().__call__(environ, start_response)
+
+    def follow_lifetime(self, app: Flask) -> None:
+        """Go by the app's ``permanent_session_lifetime`` of each request, as Flask does."""
+        if _is_overridden(app, "permanent_session_lifetime"):
+            self._lifetime_now = lambda: app.permanent_session_lifetime
+        else:
+            self._lifetime_now = lambda: app.config.get(LIFETIME)
+        self._lifetime_heard = self._lifetime_now()
+
+    def hear_lifetime(self) -> None:
+        """See whether the app has another lifetime by now.
+
+        Raises:
+            ConfigurationError: it is no good.
+        """
+        if self._lifetime_now is None:
+            return
+        now = self._lifetime_now()
+        if now != self._lifetime_heard:
+            self._change_lifetime(lifetime_of(now))
+            self._lifetime_heard = now
+
+    def open_for_flask(self, environ: WSGIEnvironment) -> Session | None:
+        """The session of one of Flask's requests; several may be made of one environ, in turn."""
+        key = self._environ_key
+        present = environ.get(key)
+        if isinstance(present, FlaskSession) and (
+            present.detached is not None or (present.handed_out and _sends_nothing(environ))
+        ):
+            # Each event on a WebSocket is a request of its own, and sees what others have done.
+            del environ[key]
+        entered = key in environ and not is_over(environ[key])
+        session = self.open_session(environ)
+        if isinstance(session, FlaskSession):
+            session.handed_out = True
+            if not entered:
+                # No WSGI call: app.test_request_context(), the test client's session_transaction(),
+                # or a handler of Flask-SocketIO's.
+                session.detached = environ
+        return session
+
+    def check(self, session: FlaskSession) -> None:
+        """Raise what the commit would raise because of the data alone, where the app sees it."""
+        state = state_of(session)
+        if state is not None:
+            self._engine.check(state)
+
+    def drop(self, session: FlaskSession) -> None:
+        """Give up what the app has changed since the last commit."""
+        state = state_of(session)
+        if state is not None:
+            state.drop(self._settings.codec)
+
+    def commit_unanswered(self, session: FlaskSession, phase: Phase) -> None:
+        """Save what can be saved without a cookie, because no response will carry one."""
+        state = state_of(session)
+        if state is not None:
+            final = phase is Phase.OVER
+            self._engine.commit(state, Facts(headers_sent=True, final=final))
+        enter_phase(session, phase)
+
+    def keeps(self, response: Response) -> bool:
+        """Whether what the session holds is kept with this response."""
+        return response.status_code < 500 or self._answers.save_on_error
+
+
+def _sends_nothing(environ: WSGIEnvironment) -> bool:
+    """Whether responses that Flask makes for this environ reach nobody, so set no cookie.
+
+    Flask-SocketIO leaves its app in the environ, and makes a response for its handlers that isn't
+    sent.
+    """
+    return "flask.app" in environ or is_websocket(environ)
 
 
 class _NoSession(NullSession):
@@ -405,37 +329,57 @@ class _Interface(SessionInterface):
     def __init__(self, middleware: _FlaskMiddleware, *, resend: bool) -> None:
         self._middleware = middleware
         self._resend = resend
+        self._follows_login = False
 
     def open_session(self, app: Flask, request: Request) -> FlaskSession | None:
-        environ = request.environ
-        entered = self._middleware.entered(environ)
-        session = self._middleware.open_session(environ)
-        if session is None:
-            return None
-        if not isinstance(session, FlaskSession):
+        self._middleware.hear_lifetime()
+        if not self._follows_login and hasattr(app, "login_manager"):
+            self._follows_login = True
+            _follow_flask_login(app)
+        session = self._middleware.open_for_flask(request.environ)
+        if session is not None and not isinstance(session, FlaskSession):
             raise ConfigurationError(
                 "the Flask app is inside another SessionMiddleware of the same environ_key; leave"
                 " that one out, or give FlaskSessions an environ_key and a cookie name of its own"
             )
-        if not entered:
-            # No WSGI call: app.test_request_context(), or the test client's session_transaction().
-            session.detached = environ
         return session
 
     def save_session(self, app: Flask, session: SessionMixin, response: Response) -> None:
         # open_session makes no other, and Flask doesn't save null ones.
         session = cast("FlaskSession", session)
-        environ = session.detached
+        middleware, environ = self._middleware, session.detached
+        middleware.hear_lifetime()
         if self._resend:
             _resend_permanent(session)
+        if session.unmodified:
+            middleware.drop(session)
+        if middleware.keeps(response):
+            self._check(session)
         if environ is None:
+            if is_websocket(request.environ) and response.status_code < 300:
+                # The middleware would, when the connection ends; another event may come before.
+                middleware.commit_unanswered(session, Phase.OPEN)
             return  # the middleware commits when the response begins
         session.detached = None
-        finished = self._middleware.commit_session(
+        if _sends_nothing(environ):
+            middleware.commit_unanswered(session, Phase.OVER)
+            return
+        finished = middleware.commit_session(
             environ, status=response.status, headers=list(response.headers)
         )
         response.headers.clear()
         response.headers.extend(finished)
+
+    def _check(self, session: FlaskSession) -> None:
+        """Raise in the app's request, as Flask does, what would be raised out of the middleware."""
+        try:
+            self._middleware.check(session)
+        except (TypeError, SessionTooLarge):
+            if not session.refused:
+                session.refused = True
+                raise
+            # The app's error handler has answered, and left the session as it was.
+            self._middleware.drop(session)
 
 
 def _resend_permanent(session: FlaskSession) -> None:
@@ -451,6 +395,16 @@ def _remember_store_error(sender: Flask, exception: BaseException, **_: object) 
         request.environ[_ERROR_KEY] = exception
 
 
+def _without_store_errors(log: Callable[[Any], None]) -> Callable[[Any], None]:
+    """Leave out what was logged as an event: each request of an outage would log a traceback."""
+
+    def log_exception(exc_info: Any) -> None:
+        if not isinstance(exc_info[1], StoreError):
+            log(exc_info)
+
+    return log_exception
+
+
 def _reporting(wsgi_app: WSGIApplication) -> WSGIApplication:
     """Have a StoreError that Flask made a 500 of reach the middleware, which answers 503."""
 
@@ -463,3 +417,85 @@ def _reporting(wsgi_app: WSGIApplication) -> WSGIApplication:
         return body
 
     return call
+
+
+# Templates
+
+
+def _let_keys_win(app: Flask) -> None:
+    """Have ``{{ session.name }}`` mean the key, as in Flask, and never what a Session can do."""
+    base = app.jinja_environment
+
+    class SessionEnvironment(base):  # type: ignore[valid-type, misc] # whichever the app has
+        def getattr(self, obj: Any, attribute: str) -> Any:
+            if attribute not in _FLASKS_OWN and isinstance(obj, FlaskSession):
+                return self._key(obj, attribute)
+            return super().getattr(obj, attribute)
+
+        def getitem(self, obj: Any, argument: Any) -> Any:
+            if argument not in _FLASKS_OWN and isinstance(obj, FlaskSession):
+                return self._key(obj, argument)
+            return super().getitem(obj, argument)
+
+        def _key(self, session: FlaskSession, name: str) -> Any:
+            return session[name] if name in session else self.undefined(obj=session, name=name)
+
+    app.jinja_environment = SessionEnvironment
+    if "jinja_env" in vars(app):
+        made = cast("Environment", app.jinja_env)
+        made.__class__ = SessionEnvironment
+
+
+# Flask-Login
+
+
+def _follow_flask_login(app: Flask) -> None:
+    """Have its sign-ins and sign-outs be ours. It isn't imported here: who uses it has done so."""
+    signals = sys.modules.get("flask_login")
+    for name, receiver in (
+        ("user_logged_in", _signed_in),
+        ("user_login_confirmed", _signed_in),
+        ("user_loaded_from_cookie", _remembered),
+        ("user_logged_out", _signed_out),
+        ("session_protected", _signed_out),
+    ):
+        if signals is not None:
+            getattr(signals, name).connect(receiver, app)
+
+
+def _current_session() -> FlaskSession | None:
+    present: object = cast("Any", flask_session)._get_current_object()  # noqa: SLF001 # Werkzeug documents it
+    return present if isinstance(present, FlaskSession) else None
+
+
+def _signed_in(sender: Flask, **_: object) -> None:
+    del sender
+    session = _current_session()
+    user = None if session is None else session.get("_user_id")
+    if session is None or user is None:
+        return
+    state = state_of(session)
+    if state is not None and state.intent.login:
+        return  # the app has called session.login() itself, by whatever name
+    try:
+        session.login(str(user))
+    except TooManySessions:
+        for name in _OF_FLASK_LOGIN:
+            session.pop(name, None)
+        raise
+
+
+def _remembered(sender: Flask, **_: object) -> None:
+    """The remember cookie isn't a sign-in, so it doesn't count as one for ``is_fresh``."""
+    del sender
+    session = _current_session()
+    user = None if session is None else session.get("_user_id")
+    if session is not None and user is not None and session.owner is None:
+        session.owner = str(user)
+
+
+def _signed_out(sender: Flask, **_: object) -> None:
+    del sender
+    session = _current_session()
+    if session is not None and "_user_id" not in session and session.owner is not None:
+        session.owner = None

@@ -64,12 +64,3 @@ def from_seconds(idle: float, absolute: float) -> Lifetime:
         idle=None if math.isinf(idle) else timedelta(seconds=idle),
         absolute=None if math.isinf(absolute) else timedelta(seconds=absolute),
     )
-
-
-def touch_after(touch_interval: float, idle: float) -> float:
-    """After how many seconds mere use writes the new idle deadline.
-
-    Never more than a tenth of the idle limit, so that the real limit, which is ``idle`` less this,
-    is at most a tenth shorter than what was asked for.
-    """
-    return min(touch_interval, idle / 10)

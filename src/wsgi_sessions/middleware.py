@@ -21,6 +21,7 @@ from .checks import (
     check_client_side,
     check_codec,
     check_count,
+    check_device_binding,
     check_environ_key,
     check_label,
     check_store,
@@ -32,6 +33,8 @@ from .cookie import Cookie, path_matches, wsgi_path
 from .crypto.session_id import IDFactory, Rotation, new_id
 from .crypto.signing import Secrets, check_secrets
 from .data.codec import Codec
+from .device_binding import Binder, DeviceBinding, check_with
+from .device_binding.transport import BoundTransport
 from .engine import Engine, EngineSettings, Response
 from .engine.engine import IsPassive
 from .engine.owners import Limits
@@ -100,6 +103,8 @@ class SessionMiddleware:
         encryption_migrate: True: plain records are still read, and encrypted at the next write.
         passive: tells of an environ whether that request doesn't count as use: polling, prefetch,
             background work.
+        device_binding: DeviceBinding(…): sessions are bound to the user's device, in browsers that
+            can do so.
         on_event: called with every SessionEvent; one function or a list of them.
         on_store_error: answers when the store fails and the app doesn't handle it: called with
             environ, start_response and the StoreError, returns the body. None answers 503.
@@ -143,6 +148,7 @@ class SessionMiddleware:
         encryption_keys: Sequence[bytes] = (),
         encryption_migrate: bool = False,
         passive: IsPassive | None = None,
+        device_binding: DeviceBinding | None = None,
         on_event: Listener | Sequence[Listener] | None = None,
         on_store_error: OnStoreError | None = None,
         environ_key: str = DEFAULT_KEY,
@@ -178,7 +184,7 @@ class SessionMiddleware:
         own_clock = clock or _now
         self._events = EventSink(as_listeners(on_event), own_clock)
         self._proxy_advice = ProxyAdvice(self._events, self._proxies)
-        limits = Limits(lifetime.idle_seconds, lifetime.absolute_seconds)
+        limits = self._limits = Limits(lifetime.idle_seconds, lifetime.absolute_seconds)
         seal = (
             ClientSeal(secrets, encrypt=self.store.encrypt)
             if isinstance(self.store, ClientSideStore)
@@ -194,6 +200,9 @@ class SessionMiddleware:
         working_store = sealed(self.store, encryption_keys, migrate=encryption_migrate)
         if hasattr(working_store, "subscribe"):
             working_store.subscribe(self._on_store_notice)
+        self._touch_interval = seconds(
+            "SessionMiddleware", "touch_interval", touch_interval, zero=True
+        )
         self._settings = EngineSettings(
             store=working_store,
             seal=seal,
@@ -202,10 +211,9 @@ class SessionMiddleware:
             clock=own_clock,
             ids=IDFactory(id_factory or new_id),
             events=self._events,
-            touch_interval=seconds(
-                "SessionMiddleware", "touch_interval", touch_interval, zero=True
-            ),
+            touch_interval=self._touch_interval,
             rotate_after=rotation_seconds,
+            rotates=rotate_after is not None,
             rotation=Rotation(secrets),
             max_bytes=check_count("max_bytes", max_bytes),
             max_per_owner=(
@@ -215,6 +223,7 @@ class SessionMiddleware:
             label=check_label(label),
             save_uninitialized=save_uninitialized,
             rolling=rolling,
+            binds_devices=device_binding is not None,
         )
         self._engine = Engine(self._settings, passive)
         self.registry = SessionRegistry(
@@ -222,6 +231,10 @@ class SessionMiddleware:
         )
         self._secret_count = len(secrets)
         header = check_header_name(token_header)
+        self._device_binding = check_device_binding(device_binding)
+        if device_binding is not None:
+            chosen = cookie if isinstance(cookie, Cookie) else None
+            check_with(client_side=seal is not None, token_header=header, cookie=chosen)
         self._header_transport = None if header is None else HeaderTransport(header, secrets)
         self._answers = AnswerSettings(
             engine=self._engine,
@@ -233,7 +246,7 @@ class SessionMiddleware:
         self._cookie = cookie
         self._choose: Callable[[Cookie], _Site] | None = None
         if isinstance(cookie, Cookie):
-            self._site = _Site(cookie, secrets)
+            self._site = _Site(cookie, secrets, device_binding)
             if self._resolves and cookie.secure == "auto" and not self._proxies.proto:
                 self._events.explain(
                     "proto-untrusted",
@@ -245,7 +258,7 @@ class SessionMiddleware:
 
             @lru_cache(maxsize=256)
             def choose(chosen: Cookie) -> _Site:
-                return _Site(chosen, secrets)
+                return _Site(chosen, secrets, device_binding)
 
             self._choose = choose
         else:
@@ -264,15 +277,20 @@ class SessionMiddleware:
         transport = self._enter(environ)
         if transport is None:
             return self.app(environ, start_response)
+        if self._device_binding is not None:
+            answer = self._engine.answer_device(environ, transport)
+            if answer is not None:
+                start_response(answer.status, answer.headers)
+                return [answer.body]
         session = environ[key] = self._session_class(self._engine, environ, transport)
         exchange = Exchange(self._answers, environ, start_response, session, transport)
         try:
             body = self.app(environ, exchange.start_response)
         except StoreError as error:
-            exchange.abandon()
+            exchange.abandon(error)
             return exchange.unavailable(error)
-        except BaseException:
-            exchange.abandon()
+        except BaseException as error:
+            exchange.abandon(error)
             raise
         if PROXY_FIX_KEY in environ:
             self._proxy_advice.look_back(environ, environ[CLIENT_KEY])
@@ -364,6 +382,12 @@ class SessionMiddleware:
             self._engine.commit(state, Response(failed=True, headers_sent=True))
         enter_phase(session, Phase.OVER)
 
+    def _change_lifetime(self, lifetime: Lifetime) -> None:
+        """Have another lifetime from now on, for frameworks that let an app set it at any time."""
+        self._lifetime = lifetime
+        self._limits.idle = lifetime.idle_seconds
+        self._limits.absolute = lifetime.absolute_seconds
+
     def _enter(self, environ: WSGIEnvironment) -> Transport | None:
         """Who asks, and how its token travels; None where the cookie's path isn't this one's."""
         if self._resolves:
@@ -423,11 +447,12 @@ class SessionMiddleware:
             "store": repr(self.store),
             "cookie": repr(cookie) if isinstance(cookie, Cookie) else "chosen per request",
             "lifetime": f"idle {self._lifetime.idle}, absolute {self._lifetime.absolute}",
-            "touch_interval": f"{settings.touch_interval:g} s",
+            "touch_interval": f"{self._touch_interval:g} s",
             "rotate_after": (
                 "never" if math.isinf(settings.rotate_after) else f"{settings.rotate_after:g} s"
             ),
             "trusted_proxies": repr(self._proxies),
+            "device_binding": "no" if self._device_binding is None else repr(self._device_binding),
             "token_header": repr(
                 None if self._header_transport is None else self._header_transport.name
             ),
@@ -472,8 +497,14 @@ class _Site:
 
     __slots__ = ("_path", "everywhere", "transport")
 
-    def __init__(self, cookie: Cookie, secrets: tuple[bytes, ...]) -> None:
-        self.transport = CookieTransport(cookie, secrets)
+    def __init__(
+        self, cookie: Cookie, secrets: tuple[bytes, ...], binding: DeviceBinding | None
+    ) -> None:
+        self.transport: CookieTransport = (
+            CookieTransport(cookie, secrets)
+            if binding is None
+            else BoundTransport(cookie, secrets, Binder(binding, cookie, secrets))
+        )
         self.everywhere = cookie.path == "/"
         self._path = wsgi_path(cookie.path)
 

@@ -243,14 +243,30 @@ class Session(MutableMapping[str, Any]):
 
     def is_fresh(self, within: timedelta | float) -> bool:
         """Whether the last ``login`` was less than ``within`` (timedelta or seconds) ago; never
-        where the time noted lies in the future.
+        where the time noted lies in the future, nor where the proof of the device is missing.
 
         For asking for the password again before something dangerous (ASVS 5.0, 7.5.3).
         """
         limit = seconds("is_fresh", "within", within)
-        at = self._open().notes.authenticated_at
+        state = self._open()
+        at = state.notes.authenticated_at
+        if state.standing.bound and state.standing.missing:
+            return False
         # A login in the future was noted by a clock that has been set back since.
         return at is not None and 0 <= self._engine.now() - at < limit
+
+    @property
+    def device_bound(self) -> bool:
+        """Whether the session is bound to the device that it was begun on (see DeviceBinding)."""
+        return self._open().standing.bound
+
+    @property
+    def is_proven(self) -> bool:
+        """Whether it is bound, and this request comes from that device, for all that can be told.
+
+        A False says little where the session isn't bound: most browsers can't bind one.
+        """
+        return self._open().standing.proven
 
     @property
     def owner(self) -> str | None:

@@ -81,7 +81,6 @@ def test_other_rsa_keys_are_not(members: dict[str, Any]) -> None:
         {"y": 5},
         {"y": EC["y"] + "="},
     ],
-    ids=str,
 )
 def test_other_points_are_not_taken(members: dict[str, Any]) -> None:
     assert key_from_jwk("ES256", EC) is not None

@@ -439,6 +439,13 @@ class TestClientSide:
         assert site.run(browser, read).text == "{'a': 1, 'b': 2}"
 
 
+    def test_a_reload_doesnt_bring_back_what_was_destroyed(self) -> None:
+        site, browser = self.site()
+
+        assert site.run(browser, lambda s: (s.destroy(), s.reload(), dict(s))[2]).text == "{}"
+        assert browser.cookies == {}
+
+
 class TestCookiesInConflict:
     """Row C-2: two live sessions presented at once."""
 
@@ -557,6 +564,33 @@ class TestLikeThem:
         assert site.run(tab, whose).text == "v"
         assert registry.count("v") == registry.revoke_all("v") == 2
         assert site.run(tab, whose).text == "None"
+
+    def test_a_login_that_was_revoked_meanwhile_doesnt_go_on_into_a_fresh_session(
+        self, options: dict[str, Any]
+    ) -> None:
+        site = Site(**options)
+        registry = site.middleware.registry
+        browser = site.browser()
+        site.run(browser, put(b=9))
+        between(site, "update", lambda: registry.revoke_all("u"))
+
+        response = site.run(browser, lambda s: s.login("u"))
+
+        assert response.set_cookie is None
+        assert site.run(browser, whose).text == "None"
+        assert registry.count("u") == 0
+
+    def test_without_rotate_after_a_clock_that_is_set_back_rotates_nothing(
+        self, options: dict[str, Any]
+    ) -> None:
+        site = Site(**options, rolling=True)
+        browser = site.browser()
+        site.run(browser, put(a=1))
+        before = browser.cookies["session"]
+        site.clock.advance(-500)
+        site.run(browser, put(a=2))
+
+        assert browser.cookies["session"] == before
 
     @pytest.mark.parametrize("operation", ["insert", "update"])
     def test_a_place_isnt_given_back_while_a_login_whose_answer_was_lost_lives(

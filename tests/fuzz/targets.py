@@ -13,20 +13,24 @@ from collections.abc import Callable
 from typing import Any
 from zlib import crc32
 
+from carry_over import golden
 from wsgi import SECRET, Site, call, environ
 from wsgi_sessions import TrustedProxies
-from wsgi_sessions.data.codec import CorruptField, JSONCodec, UnstorableValue
+from wsgi_sessions.carry_over.pickles import read_pickle
+from wsgi_sessions.carry_over.source import CannotKeep
+from wsgi_sessions.client_side import ClientSeal
 from wsgi_sessions.cookie import MAX_CANDIDATES, find_candidates
-from wsgi_sessions.events import printable
-from wsgi_sessions.flask import MarkupCodec
-from wsgi_sessions.data.notes import CorruptNotes, Notes, dump_notes, load_notes
-from wsgi_sessions.proxies import resolve_client
-from wsgi_sessions.record import Record
-from wsgi_sessions.rotation import read_forward
 from wsgi_sessions.crypto.session_id import new_id
 from wsgi_sessions.crypto.signing import TokenSigner
+from wsgi_sessions.data.codec import CorruptField, JSONCodec, UnstorableValue
+from wsgi_sessions.data.notes import CorruptNotes, Notes, dump_notes, load_notes
+from wsgi_sessions.engine.owners import Entry, Limits, OwnerLists
+from wsgi_sessions.errors import StoreError
+from wsgi_sessions.events import printable
+from wsgi_sessions.flask import MarkupCodec
+from wsgi_sessions.proxies import resolve_client
+from wsgi_sessions.record import LIST_OWNER, Record, list_key
 from wsgi_sessions.stores import MemoryStore
-from wsgi_sessions.client_side import ClientSeal
 from wsgi_sessions.stores.file import formats
 from wsgi_sessions.stores.file.directory import Damaged
 from wsgi_sessions.stores.packing import pack, unpack
@@ -45,6 +49,9 @@ _PROXIES = [
     TrustedProxies(networks=("10.0.0.0/8", "loopback")),
     TrustedProxies(hops=1, host=1, header="forwarded"),
 ]
+_KEY = "ab" * 32
+_ENTRY_SIZE = 26
+"""Bytes of one session in its owner's list."""
 _HEADERS = ("FORWARDED_FOR", "FORWARDED_PROTO", "FORWARDED_HOST", "FORWARDED_PORT",
             "FORWARDED_PREFIX")  # fmt: skip
 
@@ -95,18 +102,25 @@ def record(data: bytes) -> None:
     assert unpack(pack(unpacked), 0, 1.0, 2.0) == unpacked
 
 
-def index(data: bytes) -> None:
-    """Any file is an owner's index or damaged; also behind a checksum that is right."""
-    for content in (data, file_store._INDEX_MAGIC + formats._CRC.pack(crc32(data)) + data):
+def owner_list(data: bytes) -> None:
+    """Any record under a list's key is the list or can't be read; what is read can be healed."""
+    store = MemoryStore()
+    lists = OwnerLists(store, Limits(), lambda: 1.0)
+    for raw in (data, data[:_ENTRY_SIZE].ljust(_ENTRY_SIZE, b"\0"), b"\1" + bytes(_ENTRY_SIZE - 1)):
+        store.clear()
+        store.insert(list_key("ada"), Record({_KEY: raw}, b"", 0.0, math.inf, owner=LIST_OWNER))
         try:
-            file_store._decode_index(content)
-        except Damaged:
+            found = lists.read("ada")
+        except StoreError:
             continue
+        assert found is not None
+        assert {type(entry) for entry in found.entries.values()} == {Entry}
+        assert lists.list_and_heal("ada").live == []
 
 
 def notes(data: bytes) -> None:
     """Any notes are readable or corrupt; what is readable is plain numbers and texts."""
-    for raw in (data, b"\x01\x00" + data):
+    for raw in (data, b"\x02\x00" + data):
         try:
             found = load_notes(raw)
         except CorruptNotes:
@@ -115,12 +129,6 @@ def notes(data: bytes) -> None:
         assert found.idle > 0
         assert found.absolute > 0
         assert load_notes(dump_notes(found)) == found
-
-
-def forward(data: bytes) -> None:
-    """Any record is a forward or not."""
-    for raw in (data, b"fw1" + data):
-        read_forward(Record({}, raw, 0.0, 0.0))
 
 
 def codec(data: bytes) -> None:
@@ -177,11 +185,24 @@ def log_text(data: bytes) -> None:
     assert len(line) <= 200
 
 
+def old_pickle(data: bytes) -> None:
+    """A pickle gives values that our codec keeps, or a reason; the codec may refuse some floats."""
+    try:
+        value = read_pickle(data)
+    except CannotKeep:
+        return
+    try:
+        written = _CODEC.encode(value)
+    except UnstorableValue:
+        return
+    assert _CODEC.encode(_CODEC.decode(written)) == written
+
+
 TARGETS: dict[str, Callable[[bytes], None]] = {
     target.__name__: target
     for target in (
-        cookie_header, request, token, record, index, notes, forward, codec, markup, proxies,
-        log_text,
+        cookie_header, request, token, record, owner_list, notes, codec, markup, proxies,
+        log_text, old_pickle,
     )
 }  # fmt: skip
 
@@ -190,15 +211,15 @@ SEEDS: dict[str, list[bytes]] = {
     "cookie_header": [b"s=1; t=2", b's="a;s=b"', b"=s=1", b"s=;" * 9],
     "request": [f"session={_ID}.{_ID}".encode(), b"session=x; session=y"],
     "token": [f"{_ID}.{_ID}".encode(), b".", f"{new_id()}.".encode()],
-    "record": [pack(Record({"a": b"1"}, b"notes", 1.0, 2.0, 1, "bob"))],
-    "index": [bytes(64)],
+    "record": [pack(Record({"a": b"1"}, b"notes", 1.0, 2.0, owner="bob"))],
+    "owner_list": [bytes(_ENTRY_SIZE), b"\1" + bytes(_ENTRY_SIZE - 1)],
     "notes": [dump_notes(Notes(1.0, 1.0, 1.0)), dump_notes(Notes(1.0, 1.0, 1.0, idle=5.0)),
               dump_notes(Notes(1.0, 1.0, 1.0)) + b'{"idle":1%s}' % (b"0" * 400)],
-    "forward": [b"fw1" + bytes(24) + b"a" * 64],
     "markup": [b'{"~markup":"<b>"}', b"[" * 600 + b'{"~~markup":"x"}' + b"]" * 600],
     "codec": [b"null", b"[" * 150 + b"]" * 150, json.dumps({"a": [1, 2.5, "x"]}).encode(), b'{"$":1}', b"[" * 2_000],
     "proxies": [b"203.0.113.9, 10.0.0.1\nhttps\na.example:1\n443\n/app\n10.0.0.1",
                 b'for="[::1]:80";proto=https;host="a;b", for=unknown'],
+    "old_pickle": [pickled for kept in golden.kept() for pickled in kept.pickles],
     "log_text": ["\x1b[31m\u202e".encode(), b"\xff" * 300],
 }  # fmt: skip
 """For each target what it is to begin with, and what was found by it once."""

@@ -10,7 +10,7 @@ from wsgi_sessions import Session
 from .operations import COMMITS, READS, UNSUPPORTED, Boom, perform
 from .scenario import Op
 from .steps import Effect, Watch
-from .view import State, View, is_nothing, matches, transacted
+from .view import State, View, bare, is_nothing, matches, transacted
 
 
 class Doing(Watch):
@@ -67,6 +67,7 @@ class Doing(Watch):
 
     def _limit(self, idle: float, absolute: float) -> None:
         self.limits = idle, absolute
+        self.clocked = self.clocked or not self.world.shared
         if self.family is not None:
             self.family.limit(idle, absolute)
             self.family.must = False
@@ -98,11 +99,19 @@ class Doing(Watch):
             self._end_step(lambda state: None, error=error)
             # It may have been deleted, and what comes now may be a fresh one.
             self.destroyed = self.vague = True
+            if self.family is not None:
+                self.family.must = False
             self.view, self.family, self.own_id = View(), None, None
             return
         if op[0] in COMMITS:
             effects: list[Effect] = [self.view.effect, *self._transactions(op)]
-            self._end_step(*effects, error=error, partial=op[0] != "save")
+            fired = self._end_step(*effects, error=error, partial=op[0] != "save")
+            moved = fired and not matches(self.gaps[0], self.gaps[-1])
+            if op[0] in UNSUPPORTED and (moved or self.lost_now):
+                # What was pending may have been committed first, and fn have failed after that.
+                self.vague = self.vague or self.lost_now
+                self._sync(session, settled=True)
+                return
         self._check_unchanged(session, op)
 
     def _allowed(self, op: Op) -> set[str]:
@@ -120,7 +129,7 @@ class Doing(Watch):
         if op[0] in COMMITS:
             if self.view.unstorable:
                 allowed |= {"TypeError", "ValueError"}
-            if "max_bytes" in self.world.options and op[0] not in ("take", "destroy", "reload"):
+            if "max_bytes" in self.world.options and op[0] not in ("destroy", "reload"):
                 allowed.add("SessionTooLarge")
             if self.raced and op[0] in UNSUPPORTED:
                 allowed.add("TypeError")  # of what another request put there
@@ -129,8 +138,12 @@ class Doing(Watch):
         return allowed
 
     def _may_be_gone(self) -> bool:
-        return self.vague or (
-            self.view.stored and any(state is None for state in [*self.gaps, self.now()])
+        return (
+            self.vague
+            or self.clocked
+            or self.revocable
+            or self.world.evicted
+            or (self.view.stored and any(state is None for state in [*self.gaps, self.now()]))
         )
 
     def _check_unchanged(self, session: Session, op: Op) -> None:
@@ -155,12 +168,11 @@ class Doing(Watch):
             case "reload":
                 self._end_reload(session)
             case "save":
-                self.oracle.check(
-                    not self.view.unstorable, "accepted", "what can't be stored was saved"
-                )
+                good = not self.view.unstorable or is_nothing(self.view.now)
+                self.oracle.check(good, "accepted", "what can't be stored was saved")
                 self._end_step(self.view.effect)
                 self._check_new_id()
-                self.saved = True
+                self.wrote = True
                 self._sync(session, settled=True)
             case _:
                 self._end_transaction(session, op, result)
@@ -185,6 +197,7 @@ class Doing(Watch):
 
     def _end_transaction(self, session: Session, op: Op, result: Any) -> None:
         before = self.view
+        self.wrote = True
         effects = self._transactions(op)
         fired = self._end_step(before.effect, *effects)
         gone = before.stored and all(state is None for state in self.gaps)
@@ -223,14 +236,17 @@ class Doing(Watch):
         def both(state: State | None) -> State | None:
             if view.stored and state is None and not view.login:
                 return None
+            seen = view.effect(state)
             try:
-                return transacted(op, view.effect(state))[0]
+                # What is emptied is deleted, and a fresh session begins.
+                return transacted(op, None if is_nothing(seen) else seen)[0]
             except TypeError:
                 return state
 
         def alone(state: State | None) -> State | None:
             if state is None:
-                return None
+                emptied = view.stored and is_nothing(view.effect(view.base))
+                return transacted(op, None)[0] if emptied else None
             seen, before, fields = both(state), view.effect(state), dict(state.fields)
             if matches(seen, before):
                 return state
@@ -247,6 +263,7 @@ class Doing(Watch):
             return
         with self.world.silence():
             fields, owner = copy.deepcopy(dict(session)), session.owner
+            label = bare(session.label)
         if settled:
             if not (self.raced or self.faulty or self.clocked) and self.world.shared:
                 state = self.now()
@@ -254,13 +271,13 @@ class Doing(Watch):
                 self.oracle.check(
                     matches(state, shown), "view", f"the app sees {shown}, stored is {state}"
                 )
-            label = dict(self.view.label)
             written = State(fields, owner, label)
             stored = not is_nothing(written)
             if self.world.shared:
                 stored = self.now() is not None
                 if self.view.stored and not stored and not is_nothing(written):
-                    return  # another request ended it
+                    self.vague = True  # another request ended it
+                    return
             self.view.settle(written, stored=stored)
         else:
             self.view.fields, self.view.owner = fields, owner

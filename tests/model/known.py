@@ -247,5 +247,44 @@ ALSO: dict[str, list[Scenario]] = {
             max_per_owner=1,
         )
     ],
+    "two_logins_at_once_both_read_the_list": [
+        scenario
+        for options in ({"when_full": "refuse", "max_per_owner": 1}, {"max_per_owner": 1}, {})
+        for call in range(1, 6)
+        for scenario in on(
+            SHARED,
+            Request(0, ops=[("set", "a", 1)]),
+            Request(
+                0,
+                ops=[("try", ("login", "u"))],
+                at={call: Request(0, ops=[("try", ("login", "u"))])},
+            ),
+            **options,
+        )
+    ],
+    "a_login_that_was_revoked_stays_so": [
+        scenario
+        for call in range(1, 6)
+        for scenario in on(
+            SHARED,
+            Request(0, ops=[("set", "a", 1)]),
+            Request(0, ops=[("login", "u")], at={call: RevokeAll("u")}),
+        )
+    ],
+    "a_clock_that_is_put_back_rotates_nothing": on(
+        SHARED,
+        Request(0, ops=[("set", "a", 1)]),
+        Request(0, ops=[("set", "b", 2)], late=True),
+        Tick(-20),
+        Request(0, ops=[("set", "a", 3)]),
+        Deliver(0),
+        persistent=True,
+    ),
+    "a_login_after_another_ended_its_session_is_listed": on(
+        SHARED,
+        Request(0, ops=[("set", "a", 1)]),
+        Request(0, ops=[("len",), ("meanwhile", Request(0, ops=[("login", "u")])), ("login", "u")]),
+        RevokeAll("u"),
+    ),
 }
 """What the checker found besides."""

@@ -38,10 +38,12 @@ class Outside:
         match event:
             case Tick(seconds):
                 if seconds < 0:
+                    self.oracle.put_back = True
                     for family in self.oracle.families:
                         family.must = family.must and world.clock.now < family.sure_until
                 world.clock.advance(seconds)
                 self.oracle.stranded = self.oracle.stranded or abs(seconds) > 300
+                self.oracle.aged = True
             case Deliver(browser):
                 if world.late[browser]:
                     answer = world.late[browser].pop()

@@ -85,7 +85,8 @@ class Runner:
         visit = Visit(self.oracle, request, self.world.jars[request.browser])
         self.visits.append(visit)
         self._broken_off.pop(id(visit), None)
-        self.world.events.clear()
+        if len(self.visits) == 1:
+            self.world.events.clear()
         answer: Answer | None = None
         try:
             if request.via == "session_of":
@@ -102,6 +103,7 @@ class Runner:
         if evicted:
             # A request that ends sessions itself makes the count of the living say less.
             ends = visit.destroyed or "max_per_owner" in world.options or request.end != "list"
+            ends = ends or visit.raced
             oracle.evicted(len(evicted), None if ends else self.scenario.options["max_sessions"])
         oracle.calm = oracle.calm and not visit.faulty
         if answer is not None:

@@ -13,7 +13,7 @@ from wsgi_sessions import Session, StoreError
 
 from .oracle import Family, Oracle
 from .scenario import Event, Fail, Request, RevokeAll, Tick
-from .view import State, View, matches
+from .view import State, View, is_nothing, matches
 from .world import Seen, id_of
 
 Effect = Callable[[State | None], State | None]
@@ -37,7 +37,7 @@ class Watch:
         """What the client-side store's cookie would hold now."""
         self.loaded = self.broken = self.vague = self.raised = False
         self.faulty = self.disturbed = self.tail = False
-        self.lost_write = self.destroyed = self.committed = self.saved = self.wrote = False
+        self.lost_write = self.destroyed = self.committed = self.wrote = False
         self.app_error: BaseException | None = None
         self.gaps: list[State | None] = []
         self.watching = self.lost_now = False
@@ -148,11 +148,15 @@ class Watch:
         if not self.world.shared:
             if error is None and not self.vague:
                 self.virtual = effects[0](self.virtual)
-            return {0}
+            return {0} if error is None else set()
         if self.session is not None and not self.broken:
             with self.world.silence():
                 self.own_id = self._id_if_any()
         self.gaps.append(self.now())
+        # When in the middle of a step time went by isn't followed.
+        self.vague = self.vague or (self.clocked and self.disturbed)
+        self.vague = self.vague or (self.family is not None and self.family.unknown)
+        self.oracle.stranded = self.oracle.stranded or error is not None
         fired: set[int] = set()
         if not self.vague and not self.clocked:
             fired = self._fired(effects)
@@ -182,7 +186,8 @@ class Watch:
         return family is not None and family.ids == [self.own_id]
 
     def _check_new_id(self) -> None:
-        if self.view.new_id and self.gaps[-1] is not None and not (self.vague or self.raced):
+        said = self.world.shared and not (self.vague or self.raced)
+        if said and self.view.new_id and self.gaps[-1] is not None:
             self.oracle.check(
                 self._has_new_id(), "same_id", "a commit gave a session no new ID that asked for it"
             )
@@ -222,8 +227,13 @@ class Watch:
         state, family = self.gaps[-1], self.family
         current = family is not None and family.epoch == self.epoch and not family.ended
         if state is None:
-            if family is not None and current and self.oracle.look(family) is None:
-                self.oracle.end(family) if not family.unknown else None
+            # What a stream does after a failed answer isn't followed; doing nothing ends nothing.
+            followed = not self.vague or bool(self.request.tail)
+            if family is not None and not followed and self.request.end != "stream_error":
+                family.must = False
+            said = family is not None and current and followed and not family.unknown
+            if said and family is not None and self.oracle.look(family) is None:
+                self.oracle.end(family)
             return
         if self.own_id is None:
             return
@@ -232,12 +242,23 @@ class Watch:
             new.used = new.last_begun = self.world.clock.now
             self.family = family = self.oracle.adopt(new)
             self.epoch = 0
-        elif self.view.new_id and self.own_id not in family.ids:
+        elif self.view.new_id and self.own_id not in family.ids and not self.vague:
             if self.world.peek_id(self.own_id) is not None:
                 self.oracle.replaced(family, self.own_id)
                 self.epoch = family.epoch
+        elif self.own_id not in family.ids and self.vague:
+            # Rotated, regenerated or another: whoever else follows it can't know, either.
+            family.unknown = True
         elif self.own_id not in family.ids and self.world.peek_id(self.own_id) is not None:
-            self.oracle.rotated(family, self.own_id)
+            view = self.view
+            if not is_nothing(view.base) and is_nothing(view.effect(view.base)):
+                # It was emptied, so it was deleted, and this is a fresh one.
+                self.oracle.end(family)
+                new = Family([self.own_id], state, self.started, unknown=self.vague)
+                self.family = family = self.oracle.adopt(new)
+                self.epoch = 0
+            else:
+                self.oracle.rotated(family, self.own_id)
         if self.view.new_id and self.view.owner is not None:
             self._others_may_go(self.view.owner)
         if self.view.login:

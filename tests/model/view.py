@@ -67,8 +67,8 @@ class View:
     keep: frozenset[str] | None = None
     new_id: bool = False
     login: bool = False
-    wanted: State | None = None
-    """What a login needs to go on without a record: only what the request itself set."""
+    labelled: bool = False
+    """Whether the app set the label, perhaps to what it was."""
 
     @classmethod
     def of(cls, state: State | None) -> View:
@@ -127,8 +127,9 @@ class View:
         owner = state.owner if self.owner == self.base.owner else self.owner
         label: dict[str, Any] | None
         label = state.label if self.label == self.base.label else dict(self.label)
-        if self.owner != self.base.owner and state.label != self.base.label:
-            label = None  # the middleware fills it in, so that it is written as a whole
+        written = self.owner != self.base.owner or self.labelled
+        if written and state.label != self.base.label:
+            label = None  # it is written as a whole, and another request changed it, too
         return State(fields | set_, owner, label)
 
     def settle(self, state: State, *, stored: bool) -> None:
@@ -137,7 +138,7 @@ class View:
         self.base = state
         self.fields, self.owner = dict(state.fields), state.owner
         self.label = dict(state.label or {})
-        self.keep, self.new_id, self.login = None, False, False
+        self.keep, self.new_id, self.login, self.labelled = None, False, False, False
 
     # What the app does
 
@@ -206,9 +207,10 @@ class View:
             case ("regenerate", *rest):
                 self._renew(rest[0] if rest else True)
             case ("label", label):
-                self.label = dict(label)
+                self.label, self.labelled = dict(label), True
             case ("set_label", name, value):
                 self.label[name] = value
+                self.labelled = True
             case ("spoil_label", *_):
                 self.label["device"] = BAD
             case _:

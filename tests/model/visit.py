@@ -32,7 +32,7 @@ class Visit(Doing):
         effect: Effect = (lambda state: state) if nothing else self.view.effect
         # Whether a stream that began with a 500 may save at its end, isn't said.
         optional = raised or (self.failing and self.tail)
-        bad = self.view.unstorable and not nothing and not raised and not self.vague
+        bad = self.view.unstorable and not (nothing or optional or self.vague)
         self._end_step(effect, error=error, optional=optional or bad)
         if bad and error is None:
             self.oracle.check(
@@ -40,10 +40,12 @@ class Visit(Doing):
                 "accepted",
                 "what can't be stored was committed",
             )
-        self.committed = error is None and not nothing and not raised
+        # Whether what a failed answer dropped is still there for the rest of a stream, isn't said.
+        self.vague = self.vague or (self.request.end == "stream_error" and nothing)
+        self.committed = error is None and not (nothing or raised or optional)
         if self.committed and self.view.stored and self.world.shared and not optional:
             self._check_new_id()
-        if self.committed and self.request.end == "stream" and not self.broken:
+        if self.committed and self.request.end.startswith("stream") and not self.broken:
             self._sync(self.session, settled=True)
 
     def headers(self, status: str) -> None:
@@ -58,6 +60,10 @@ class Visit(Doing):
                 "a request that only read was answered with 503",
             )
             self.end_commit(error=StoreError("503"))
+            # With save_on_error, closing the body tries once more.
+            self.vague = True
+            if self.family is not None:
+                self.family.unknown = "save_on_error" in self.world.options
         else:
             self.end_commit()
 
@@ -97,7 +103,8 @@ class Visit(Doing):
         check = self.oracle.check
         if token and self.world.shared:
             seen = self.world.peek(token)
-            if seen is None and (self.vague or self.clocked or (self.unsure and self.wrote)):
+            known = self.vague or self.clocked or self.world.evicted or self.lost_write
+            if seen is None and (known or (self.unsure and self.wrote)):
                 # The store said that it lives, and only after that it was ended.
                 if self.vague:
                     self.oracle.adopt(Family([id_of(token)], State({}), 0.0, unknown=True))
@@ -105,7 +112,8 @@ class Visit(Doing):
             check(seen is not None, "cookie_lies", "the response sets a token that leads nowhere")
             if seen is None:
                 return
-            check(seen.id == id_of(token), "cookie_lies", "the response sets a replaced ID")
+            same = seen.id == id_of(token) or self.lost_write
+            check(same, "cookie_lies", "the response sets a replaced ID")
             family = self.oracle.family_of(seen, token)
             if family is not None and self.family is None:
                 self.family, self.epoch = family, family.epoch
@@ -118,7 +126,7 @@ class Visit(Doing):
         if not self.world.shared:
             seen = self.world.peek(reach)
             state = None if seen is None else seen.state
-            fine = matches(self.virtual, state) or (state is None and self.clocked)
+            fine = matches(self.virtual, state) or self.clocked
             check(fine, "client", f"{self.virtual} became {state}")
             return
         if token == "":
@@ -127,8 +135,9 @@ class Visit(Doing):
             check(is_nothing(state), "expired_alive", f"the cookie of {state} was expired")
         state = self.now()
         if not is_nothing(state) and not self.lost_write:
+            jar = self.world.jars[self.request.browser]
             check(
-                self.world.peek(reach) is not None,
+                self.world.peek(reach) or self.world.peek(jar) or (self.raced and self.clocked),
                 "unreachable",
                 f"{state} lives, and the browser has no token that leads to it",
             )

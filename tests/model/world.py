@@ -66,6 +66,8 @@ class World:
         self.store = watched(self.raw, self._before_call) if self.shared else self.raw
         self.secrets: list[str] = []
         self.events: list[Any] = []
+        self.evicted = False
+        """Whether the memory store ever ended a session for lack of space."""
         self.jars: list[str | None] = [None] * 3
         self.late: list[list[Answer]] = [[] for _ in self.jars]
         self.quiet = 0
@@ -98,6 +100,7 @@ class World:
         return self.app(environ, start_response)
 
     def _on_event(self, event: Any) -> None:
+        self.evicted = self.evicted or event.detail.startswith("evicted")
         if not self.quiet:
             self.events.append(event)
 

@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 
 from acts import put, read
 from effort import effort
+from records import key_of
 from security.jar import Jar
 from wsgi import SECRET, Site
 from wsgi_sessions import Cookie, Lifetime, Session, TrustedProxies
-from records import key_of
 
 COOKIES = {
     "plain": Cookie(),

@@ -12,11 +12,11 @@ from typing import Any, ClassVar
 import pytest
 
 from acts import destroy, id_of, login, put, read, token, twin
+from records import key_of
 from servers import NamedServer, Server
 from wsgi import Browser, Site
 from wsgi_sessions import Lifetime, Session
 from wsgi_sessions.record import Changes
-from records import key_of
 from wsgi_sessions.stores import FileStore, MemoryStore, RedisStore, Store
 from wsgi_sessions.testing import FakeClock
 

@@ -9,11 +9,11 @@ import pytest
 
 from acts import destroy, id_of, login, put, read, started
 from raw import raw
+from records import key_of
 from security.page import PAGE
 from wsgi import Site, environ
 from wsgi_sessions import Cookie, Lifetime, Session, SessionEvent, TrustedProxies
 from wsgi_sessions.proxies import resolve_client
-from records import key_of
 
 MINUTE, HOUR, DAY = 60, 3600, 86400
 

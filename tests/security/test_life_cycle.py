@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from acts import destroy, id_of, login, nothing, put, read, started, token, twin
+from records import key_of
 from wsgi import Browser, Site
 from wsgi_sessions import ConfigurationError, Cookie, Lifetime, Session
 from wsgi_sessions.record import Changes
-from records import key_of
 from wsgi_sessions.stores import FileStore, MemoryStore, Store
 
 HOUR = 3600
@@ -32,7 +32,7 @@ def test_LC_1_login_gives_a_new_id_and_the_old_one_is_dead() -> None:
     assert token(browser) != token(old)
     assert site.run(old, owner).text == "None"
     assert site.run(old, read).text == "{}"
-    assert list(site.store.keys()) == [key_of(id_of(browser))]
+    assert list(site.middleware.registry) == [key_of(id_of(browser))] == [key_of(id_of(old))]
 
 
 def test_LC_2_a_change_of_privilege_has_no_grace_even_with_rotation() -> None:

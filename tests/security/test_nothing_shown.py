@@ -16,7 +16,7 @@ from wsgi import SECRET, Browser, Response, Site
 from wsgi_sessions import Cookie, Session, SessionError, StoreError
 from wsgi_sessions.flask import MarkupCodec
 from wsgi_sessions.record import Changes
-from wsgi_sessions.session import transport_of, visit_of
+from wsgi_sessions.session import state_of, transport_of
 from wsgi_sessions.stores import ClientSideStore, FileStore, MemoryStore, Store
 from wsgi_sessions.testing import FaultyStore
 
@@ -72,9 +72,10 @@ def test_no_repr_of_a_request_shows_a_secret(kind: str, tmp_path: Path) -> None:
     def work(session: Session) -> None:
         assert session["pin"] == PIN
         session["new"] = PIN
-        visit = visit_of(session)
-        assert visit is not None
-        for part in (session, visit, transport_of(session), *held_by(visit)):
+        state = state_of(session)
+        assert state is not None
+        parts = [session, state, transport_of(session), *held_by(state)]
+        for part in (*parts, *(inner for part in parts for inner in held_by(part))):
             shown.extend((repr(part), str(part)))
 
     secrets = secrets_of(browser)
@@ -109,7 +110,7 @@ def records(store: Store) -> Iterator[object]:
         record = store.load(key)
         assert record is not None
         yield record
-        yield Changes(record.fields, frozenset({"other"}), record.notes)
+        yield Changes(record.fields, frozenset({"other"}), notes=record.notes)
 
 
 def test_the_repr_of_a_record_says_what_is_needed_to_find_a_fault() -> None:
@@ -118,8 +119,8 @@ def test_the_repr_of_a_record_says_what_is_needed_to_find_a_fault() -> None:
     record = site.store.load(key)
 
     assert repr(record) == (
-        "Record(fields ['pin', 'pins'], notes of 34 bytes, used_at=1800000000.0,"
-        " expires_at=1800086400.0, version=1, owner=None)"
+        "Record(fields ['pin', 'pins'], notes of 74 bytes, used_at=1800000000.0,"
+        " expires_at=1800086400.0, version=1, epoch=0, owner=None)"
     )
     assert repr(Changes({"a": b"1"}, frozenset({"b"}), used_at=1.0)) == (
         "Changes(set fields ['a'], delete ['b'], no notes, used_at=1.0, expires_at=None)"
@@ -153,8 +154,8 @@ change = put(pin=PIN + "-changed")
 FAILURES: dict[str, tuple[str, Any]] = {
     "load": ("load", read),
     "update": ("update", change),
-    "replace": ("replace", lambda s: (change(s), s.regenerate())),
-    "login": ("add_owned", lambda s: (change(s), s.login("bob"))),
+    "regenerate": ("update", lambda s: (change(s), s.regenerate())),
+    "login": ("insert", lambda s: (change(s), s.login("bob"))),
     "delete": ("delete", lambda s: (s["pin"], s.destroy())),
     "reload": ("load", lambda s: s.reload()),
     "transaction": ("update", lambda s: s.transaction(lambda f: f.update(pin=PIN + "-new"))),
@@ -203,7 +204,7 @@ def our_locals(error: BaseException | None) -> Iterator[tuple[str, object]]:
         error = error.__cause__ or error.__context__
 
 
-@pytest.mark.parametrize("failure", ["load", "update", "replace", "login", "delete"])
+@pytest.mark.parametrize("failure", ["load", "update", "regenerate", "login", "delete"])
 def test_no_error_page_shows_anything_of_the_session(failure: str) -> None:
     operation, work = FAILURES[failure]
     store = FaultyStore(MemoryStore())

@@ -15,10 +15,10 @@ import pytest
 import wsgi_sessions
 from acts import id_of, login, put, read
 from raw import raw
+from records import key_of
 from servers import NamedServer, Server
 from wsgi import Site
 from wsgi_sessions import StoreError
-from records import key_of
 from wsgi_sessions.stores import RedisStore
 from wsgi_sessions.testing import FakeClock
 

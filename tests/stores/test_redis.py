@@ -24,7 +24,7 @@ from effort import effort
 from records import NOW, a_key, a_record
 from resp import HANG_UP, Forwarder, ScriptedServer
 from wsgi_sessions import StoreError
-from wsgi_sessions.doctor import examine
+from wsgi_sessions.cli.doctor import examine
 from wsgi_sessions.record import UNCHANGED, Changes, Record, UpdateResult
 from wsgi_sessions.stores import RedisStore
 from wsgi_sessions.stores.packing import changed, refusal

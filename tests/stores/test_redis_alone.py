@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import redis
 
-from records import NOW, a_key, a_record
+from records import NOW, a_record
 from stand_in import Client, ClusterClient
 from wsgi_sessions.errors import ConfigurationError, StoreError
 from wsgi_sessions.record import Changes, UpdateResult
@@ -21,7 +21,7 @@ UPDATED, GONE, CONFLICT = UpdateResult.UPDATED, UpdateResult.GONE, UpdateResult.
 GONE_AWAY = redis.ConnectionError("gone away")
 REFUSED = redis.ResponseError("no")
 NO_SCRIPT = redis.exceptions.NoScriptError("NOSCRIPT")
-KEY, OTHER = a_key(), a_key()
+KEY, OTHER = "3f" * 32, "5d" * 32
 NAME, OTHER_NAME = b"session:" + KEY.encode(), b"session:" + OTHER.encode()
 SCANNED = [b"0", [NAME]]
 HEAD = b"1 0 0.5 1.0 - notes"

@@ -49,7 +49,7 @@ def test_a_file_url_may_name_this_host(tmp_path: Path) -> None:
         ("/var/sessions", "without a scheme"),
         ("redis:localhost", "without a scheme"),
         ("http://localhost", "scheme 'http'"),
-        ("mysql://u:p@h/db", "scheme 'mysql'"),
+        ("mongodb://u:p@h/db", "scheme 'mongodb'"),
         ("://x", "without a scheme"),
         ("a b://x", "without a scheme"),
         (None, "NoneType"),
@@ -84,8 +84,9 @@ def test_no_message_shows_a_password(url: str) -> None:
 
 
 ALLOWED = (
-    "write memory://, file:///absolute/path, redis://host:port/0, rediss://host:port/0 or"
-    " unix:///path/to/socket"
+    "write memory://, file:///absolute/path, redis://host:port/0, rediss://host:port/0,"
+    " unix:///path/to/socket, postgresql://user@host/db, mysql://user@host/db,"
+    " mariadb://user@host/db or sqlite:////absolute/path.db"
 )
 
 
@@ -121,8 +122,26 @@ def test_no_store_is_loaded_before_it_is_asked_for() -> None:
     subprocess.run([sys.executable, "-W", "error", "-c", code], check=True)
 
 
+@pytest.mark.parametrize(
+    ("missing", "says"),
+    [
+        ("sqlalchemy", "ConfigurationError: SQLStore needs SQLAlchemy 2; run pip install 'wsgi-s"),
+        ("sqlalchemy.dialects", "ModuleNotFoundError: import of sqlalchemy.dialects halted"),
+    ],
+)
+def test_a_database_without_sqlalchemy_says_what_to_install(missing: str, says: str) -> None:
+    code = (
+        f"import sys; sys.modules[{missing!r}] = None\n"
+        "from wsgi_sessions.stores import store_from_url\n"
+        "store_from_url('sqlite:////x.db')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+
+    assert says in done.stderr.splitlines()[-1]
+
+
 def test_every_store_can_be_imported_from_one_place() -> None:
     assert set(stores.__all__) <= set(dir(stores))
     assert all(getattr(stores, name) is not None for name in stores.__all__)
-    with pytest.raises(AttributeError, match="no attribute 'SQLStore'"):
-        stores.SQLStore  # noqa: B018 # asking is the test
+    with pytest.raises(AttributeError, match="no attribute 'MongoStore'"):
+        stores.MongoStore  # noqa: B018 # asking is the test

@@ -24,6 +24,10 @@ class FieldChanges(NamedTuple):
     set: Mapping[str, bytes]
     delete: frozenset[str]
 
+    def __repr__(self) -> str:
+        # Names alone: tools that show the locals of a traceback must not show what users store.
+        return f"FieldChanges(set {sorted(self.set)}, delete {sorted(self.delete)})"
+
 
 NO_FIELD_CHANGES = FieldChanges(MappingProxyType({}), NO_NAMES)
 

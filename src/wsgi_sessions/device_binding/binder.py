@@ -118,9 +118,7 @@ class Binder:
     def set_cookie(self, handle: str, *, now: float) -> Header:
         """The header that sets this session's second cookie."""
         value = self._second.seal(handle, int(now) + self.max_age + COOKIE_EXTRA)
-        return "Set-Cookie", self._writer.set(
-            value, secure=True, max_age=self.max_age, now=now
-        )
+        return "Set-Cookie", self._writer.set(value, secure=True, max_age=self.max_age, now=now)
 
     def expire_cookie(self) -> Header:
         """The header that takes the second cookie back."""

@@ -111,10 +111,10 @@ class DjangoSession(Session, SessionBase):  # pyright: ignore[reportIncompatible
     def _open(self) -> SessionState:
         self._unseen = False
         state = super()._open()
-        if state.stored is None and state.first_notes.idle == math.inf:
+        if state.stored is None and state.base_notes.idle == math.inf:
             limits = default_limits()
             if limits is not None:
-                state.first_notes = state.first_notes._replace(**limits._asdict())
+                state.base_notes = state.first_notes._replace(**limits._asdict())
         return state
 
     def __getitem__(self, key: str) -> Any:

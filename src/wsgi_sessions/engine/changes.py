@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from ..crypto.session_id import SessionID
 from ..data.notes import Former, Notes, dump_notes
+from ..device_binding.binding import with_offer
 from ..errors import SessionTooLarge
 from ..record import UNCHANGED, Changes, Record, apply_changes
 from .decisions import GRACE, Result, StoreStep, in_grace
@@ -36,6 +37,9 @@ class Work(NamedTuple):
     now: float
     """UNIX seconds."""
 
+    def __repr__(self) -> str:
+        return f"<Work: {self.step.value}, set {sorted(self.set)}, delete {sorted(self.delete)}>"
+
     @property
     def joins(self) -> bool:
         """Whether the session is filed under an owner anew, or under none."""
@@ -51,6 +55,7 @@ class Outcome(NamedTuple):
 
 
 GONE = Outcome(Result.GONE)
+REVOKED = Outcome(Result.REVOKED)
 
 
 class Step(NamedTuple):
@@ -93,6 +98,8 @@ def _notes_on(
     notes, now, intent = base.notes, work.now, work.intent
     if intent.notes:
         notes = notes._replace(**intent.notes)
+    if intent.offered_at is not None:
+        notes = notes._replace(binding=with_offer(notes.binding, intent.offered_at))
     if work.label is not None:
         notes = notes._replace(label=work.label)
     if listed_until != notes.listed_until:
@@ -120,10 +127,22 @@ def _issued(notes: Notes, session_id: SessionID, work: Work, *, former: Former |
 
 def first_notes(work: Work, session_id: SessionID) -> Notes:
     """The notes of a new session."""
-    notes = work.first_notes._replace(**work.intent.notes)
+    notes, offered_at = work.first_notes._replace(**work.intent.notes), work.intent.offered_at
+    if offered_at is not None:
+        notes = notes._replace(binding=with_offer(notes.binding, offered_at))
     if work.label is not None:
         notes = notes._replace(label=work.label)
     return _issued(notes, session_id, work, former=None)
+
+
+def successor_notes(notes: Notes, now: float) -> Notes:
+    """The notes that a session begins with which takes the place of one that was ended.
+
+    Lifetime and persistence stay, as with every new ID; it is another session in all else.
+    """
+    return Notes(
+        now, now, now, persistent=notes.persistent, idle=notes.idle, absolute=notes.absolute
+    )
 
 
 def first_stored(

@@ -12,8 +12,8 @@ from ..data.codec import CorruptField
 from ..data.fields import NO_FIELD_CHANGES, FieldChanges
 from ..errors import SessionConflict, SessionEnded, StoreError
 from ..http.transport import Header
-from ..record import UNCHANGED, Record
-from .changes import Outcome, Work
+from ..record import UNCHANGED, Changes, Record
+from .changes import Outcome, Work, check_size, successor_notes
 from .decisions import (
     CookieStep,
     Facts,
@@ -30,7 +30,7 @@ from .loading import is_present
 from .owners import OwnerLists
 from .reports import Reports
 from .settings import EngineSettings
-from .state import SessionState, Stored, checked_label
+from .state import NO_INTENT, SessionState, Stored, checked_label
 from .writing import Writer
 
 
@@ -77,9 +77,12 @@ class Committer:
             SessionTooLarge, SessionConflict, TypeError: it can't be; nothing was stored.
         """
         now = self._settings.clock()
-        failed = response.failed or state.error is not None or _half_done(state, response)
+        failed = response.failed or state.error is not None
+        failed = failed or (response.headers_sent and _half_done(state))
         try:
             pending = NO_FIELD_CHANGES if failed else state.fields.changes()
+            if pending is NO_FIELD_CHANGES and self.only_read(state, now):
+                return None
             facts = self.facts_of(state, pending, response, now, failed=failed)
             if not facts.deliverable and not facts.headers_sent:
                 self._explain_insecure(state, facts)
@@ -113,8 +116,51 @@ class Committer:
         except CorruptField:
             self.corrupted(state)
             return
-        if result is Result.GONE:
+        if result in (Result.GONE, Result.REVOKED):
             raise SessionEnded("another request ended this session meanwhile; nothing was saved")
+
+    def only_read(self, state: SessionState, now: float) -> bool:
+        """Whether nothing was asked for but fields, nothing is due, and nothing has to be told.
+
+        A shortcut that most requests take; with no fields changed, the facts would come to
+        `only_reads`, which a test holds this to.
+        """
+        stored, settings = state.stored, self._settings
+        if state.cookie is not CookieStep.LEAVE:
+            return False
+        if stored is None:
+            kept = settings.save_uninitialized or state.intent.keep_empty
+            return state.empty and not kept
+        if (
+            state.intent is not NO_INTENT
+            or state.stale_token
+            or settings.rolling
+            or state.label_changed
+        ):
+            return False
+        if state.request.passive:
+            return True
+        record, notes = stored.record, stored.notes
+        if settings.touch_due(record, notes, now):
+            return False
+        return not settings.rotates or not is_due(notes.issued_at, settings.rotate_after, now)
+
+    def check(self, state: SessionState) -> None:
+        """Raise what a commit now would raise because of the data alone; asks no store.
+
+        Raises:
+            SessionTooLarge, TypeError: it can't be stored.
+        """
+        if state.error is not None:
+            return
+        try:
+            pending = state.fields.changes()
+        except CorruptField:
+            return  # for the commit to report
+        if state.label_changed:
+            checked_label(state.label)
+        base = {} if state.stored is None else state.stored.record.fields
+        check_size(base, Changes(pending.set, pending.delete), self._settings.max_bytes)
 
     def facts_of(
         self,
@@ -142,7 +188,7 @@ class Committer:
             stored is not None and self._rotation_due(stored, now),
             state.stale_token,
             intent.attributes,
-            state.notes.persistent,
+            intent.notes.get("persistent", state.base_notes.persistent),
             settings.rolling,
             passive,
             not response.public,
@@ -164,13 +210,18 @@ class Committer:
         return changed and not state.passive
 
     def _touch_due(self, stored: Stored, state: SessionState, now: float, *, passive: bool) -> bool:
-        if state.intent.touch or passive:
-            return state.intent.touch
+        intent = state.intent
+        if intent.touch or intent.offered_at is not None:
+            return True
+        if passive:
+            return False
         return self._settings.touch_due(stored.record, stored.notes, now)
 
     def _rotation_due(self, stored: Stored, now: float) -> bool:
         notes = stored.notes
-        if not is_due(notes.issued_at, self._settings.rotate_after, now):
+        if not self._settings.rotates or not is_due(
+            notes.issued_at, self._settings.rotate_after, now
+        ):
             return False
         former = notes.former
         return is_present(stored) and (former is None or not in_grace(former.until, now))
@@ -188,8 +239,9 @@ class Committer:
             return Result.NOTHING
         if state.passed_over and state.intent.owner is not UNCHANGED:
             self.end_passed_over(state)
-        label = checked_label(state.label) if state.label_changed else None
-        intent = state.intent
+        intent, stored = state.intent, state.stored
+        noted = state.label_changed or intent.login
+        label = checked_label(state.label) if noted else None
         if facts.headers_sent and facts.new_id:
             # Data is kept without the new ID that can't be handed out.
             intent = intent._replace(id=None, keep=None)
@@ -197,7 +249,7 @@ class Committer:
             step,
             state.request,
             intent,
-            state.first_notes,
+            state.base_notes if stored is None else successor_notes(stored.notes, now),
             pending.set,
             pending.delete,
             label,
@@ -205,7 +257,7 @@ class Committer:
             facts.passive,
             now,
         )
-        outcome = self._outcome(work, state.stored, optional=not (facts.changed or facts.new_id))
+        outcome = self._outcome(work, stored, optional=not (facts.changed or facts.new_id))
         self._go_on(state, outcome, pending, response)
         state.cookie = told(state.cookie, cookie_step(facts, step, outcome.result), outcome.result)
         return outcome.result
@@ -227,7 +279,7 @@ class Committer:
         """The one place where an outcome becomes what the request knows."""
         if outcome.result is Result.DELETED:
             state.begin(self._settings.clock(), self._settings.codec)
-        elif outcome.result is Result.GONE:
+        elif outcome.result in (Result.GONE, Result.REVOKED):
             state.gone = True
         elif outcome.stored is not None:
             state.after(outcome.stored)
@@ -334,11 +386,11 @@ def held_something(record: Record) -> bool:
     return bool(record.fields) or record.owner is not None
 
 
-def _half_done(state: SessionState, response: Response) -> bool:
+def _half_done(state: SessionState) -> bool:
     """Whether a change of owner was asked for that can't be completed: its ID can't be handed out.
 
     Then nothing of the request is kept: what was written for the new owner must not be found under
     an ID that someone may have known before.
     """
     intent = state.intent
-    return response.headers_sent and intent.id is not None and intent.owner is not UNCHANGED
+    return intent.id is not None and intent.owner is not UNCHANGED

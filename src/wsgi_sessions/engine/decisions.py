@@ -63,6 +63,8 @@ class Result(enum.Enum):
     DELETED = "deleted"
     GONE = "gone"
     """Another request ended the session, or began a new epoch of it."""
+    REVOKED = "revoked"
+    """The owner's sessions were revoked while this one was being filed under that owner."""
 
 
 class Facts(NamedTuple):
@@ -158,7 +160,7 @@ def cookie_step(facts: Facts, step: StoreStep, result: Result) -> CookieStep:
 
 def told(before: CookieStep, now: CookieStep, result: Result) -> CookieStep:
     """What the client has to be told after several commits of one request."""
-    if result is Result.GONE and before in (CookieStep.SET, CookieStep.RENEW):
+    if result in (Result.GONE, Result.REVOKED) and before in (CookieStep.SET, CookieStep.RENEW):
         return CookieStep.LEAVE  # what is known to be dead isn't handed out
     if now is CookieStep.LEAVE or (now is CookieStep.RENEW and before is CookieStep.SET):
         return before

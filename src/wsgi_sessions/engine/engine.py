@@ -11,13 +11,17 @@ from typing import Any, TypeVar
 
 from ..crypto.session_id import SessionID
 from ..data.notes import MAX_LABEL_TEXT
+from ..device_binding import Answer, route_of
+from ..device_binding.binding import UNBOUND
+from ..device_binding.transport import BoundTransport
 from ..errors import StoreError, TooManySessions
 from ..events import printable
 from ..http.transport import Environ, Header, Transport
 from ..proxies import CLIENT_KEY, Client
+from .binding import Devices
 from .committing import Committer, Response
 from .decisions import CookieStep
-from .loading import Loader, Presented
+from .loading import NOTHING, Loader, Presented
 from .owners import OwnerLists
 from .reports import Reports
 from .sealed import SealedWriter
@@ -51,6 +55,7 @@ class Engine:
             writer = SealedWriter(settings, settings.seal, self._reports)
         self._committer = Committer(settings, writer, self._owners, self._reports)
         self._transactions = Transactions(settings, self._loader, self._committer)
+        self._devices = Devices(settings, self._reports) if settings.binds_devices else None
 
     @property
     def in_token(self) -> bool:
@@ -79,31 +84,45 @@ class Engine:
             environ.get("HTTP_USER_AGENT"),
             environ.get("HTTP_X_FORWARDED_PROTO"),
             self._is_passive is not None and self._is_passive(environ),
+            (
+                transport.evidence(environ)
+                if self._devices is not None and isinstance(transport, BoundTransport)
+                else None
+            ),
         )
-        now = self._settings.clock()
-        state = SessionState(request, now, self._settings.codec)
+        settings = self._settings
+        now = settings.clock()
+        state = SessionState(request)
         try:
-            self._adopt(state, self._loader.find(request, now))
+            stored, stale_token, passed_over, standing = self._find(request, now)
         except StoreError as error:
+            state.begin(now, settings.codec)
             state.error = error
             detail = f"{error.operation or 'load'}: {error}"
             self._reports.emit("store_error", request, detail=detail)
-        if state.stored is not None:
+            return state
+        if stored is not None:
+            state.adopt(stored, settings.codec, stale_token=stale_token)
+            state.standing = standing
             if sent.after_comma:
                 self._reports.after_comma()
-        elif sent.beyond is not None and state.error is None:
+            return state
+        state.begin(now, settings.codec, passed_over)
+        state.standing = standing
+        if sent.beyond is not None:
             self._reports.emit("cookie_not_found", request, detail=sent.beyond)
         return state
+
+    def _find(self, request: Request, now: float) -> Presented:
+        presented = self._loader.find(request, now)
+        if self._devices is None:
+            return presented
+        return self._devices.judged(request, presented, now)
 
     def is_presented(self, environ: Environ, transport: Transport) -> bool:
         """Whether a token of ours came with this request, whatever it leads to."""
         tokens = transport.candidates(environ).values
         return any(self._loader.is_genuine(token, transport) for token in tokens)
-
-    def _adopt(self, state: SessionState, presented: Presented) -> None:
-        state.passed_over = presented.passed_over
-        if presented.stored is not None:
-            state.adopt(presented.stored, self._settings.codec, stale_token=presented.stale_token)
 
     def reload(self, state: SessionState) -> None:
         """Drop what wasn't committed, and read again.
@@ -112,19 +131,24 @@ class Engine:
             StoreError: the store can't answer; nothing was dropped.
         """
         now, stored = self._settings.clock(), state.stored
-        passive = state.intent.passive
-        if stored is None:
-            presented = self._loader.find(state.request, now)
+        if stored is None and self.in_token and state.cookie is CookieStep.EXPIRE:
+            # What this request has ended lives on in the token that it came with.
+            presented = NOTHING
+        elif stored is None:
+            presented = self._find(state.request, now)
         elif self.in_token:
             presented = Presented(stored, state.stale_token)
         else:
             again = self._loader.reload(stored, None, now)
             moved = again is not None and again.id.id != stored.id.id
-            presented = Presented(again, state.stale_token or moved)
+            standing = UNBOUND if again is None else state.standing
+            presented = Presented(again, state.stale_token or moved, standing=standing)
         self._committer.give_back_place(state)
-        state.begin(now, self._settings.codec)
-        state.ask(passive=passive)
-        self._adopt(state, presented)
+        if presented.stored is None:
+            state.begin(now, self._settings.codec, presented.passed_over)
+        else:
+            state.adopt(presented.stored, self._settings.codec, stale_token=presented.stale_token)
+        state.standing = presented.standing
 
     # What a session is
 
@@ -214,6 +238,7 @@ class Engine:
             state.label = {}
         state.ask(owner=owner, login=state.intent.login or login, reserved=reserved)
         if login:
+            state.logged_in = True
             state.ask_notes(started_at=now, authenticated_at=now)
         if owner is not None:
             self._fill_label(state)
@@ -260,10 +285,7 @@ class Engine:
             raise state.error
         self._committer.give_back_place(state)
         targets = state.passed_over if stored is None else (stored, *state.passed_over)
-        passive = state.intent.passive
-        state.begin(self._settings.clock(), self._settings.codec)
-        state.ask(passive=passive)
-        state.passed_over = targets
+        state.begin(self._settings.clock(), self._settings.codec, targets)
         self._committer.end_passed_over(state)
 
     def save(self, state: SessionState, *, headers_sent: bool) -> None:
@@ -280,9 +302,28 @@ class Engine:
         """Run a function on fresh data; see `Transactions.run`."""
         return self._transactions.run(state, function, headers_sent=headers_sent)
 
-    def commit(self, state: SessionState, response: Response) -> Header | None:
-        """Do what the response asks for; see `Committer.commit`."""
-        return self._committer.commit(state, response)
+    def commit(self, state: SessionState, response: Response) -> tuple[Header, ...]:
+        """Do what the response asks for, and return its headers; see `Committer.commit`."""
+        devices = self._devices
+        if devices is None:
+            token = self._committer.commit(state, response)
+            return () if token is None else (token,)
+        offers = devices.offers(state, response)
+        token = self._committer.commit(state, response)
+        return devices.headers(state, response, token, offers=offers)
+
+    def answer_device(self, environ: Environ, transport: Transport) -> Answer | None:
+        """The answer to a request that the browser makes by itself to bind its session, or to
+        prove it; None: the request is the app's.
+        """
+        if self._devices is None or not isinstance(transport, BoundTransport):
+            return None
+        route = route_of(transport.binder, environ)
+        return None if route is None else self._devices.answer(route, environ, transport)
+
+    def check(self, state: SessionState) -> None:
+        """Raise what a commit would raise because of the data alone; see `Committer.check`."""
+        self._committer.check(state)
 
     def corrupted(self, state: SessionState) -> None:
         """A field can't be decoded: from here on, the request has no session."""

@@ -7,10 +7,12 @@ one before it. Everything that doesn't is no session, and an event says why.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from ..crypto.session_id import SessionID
 from ..data.notes import CorruptNotes, Notes, load_notes
+from ..device_binding.binding import UNBOUND, Standing
 from ..http.transport import Transport
 from ..record import Record
 from .decisions import GRACE, death_at, in_grace
@@ -27,7 +29,9 @@ class Presented(NamedTuple):
     stale_token: bool = False
     """Whether the client's token should be replaced."""
     passed_over: tuple[Stored, ...] = ()
-    """Live sessions that can't be used: several at once."""
+    """Live sessions that can't be used: several at once, or one that isn't proven."""
+    standing: Standing = UNBOUND
+    """How the request stands towards the device that the session is bound to."""
 
 
 NOTHING = Presented()
@@ -55,22 +59,17 @@ class Loader:
             return NOTHING
         if self._settings.seal is not None:
             return self._find_sealed(request, now)
-        verify = request.transport.signer.verify
-        verified = [found for token in request.tokens if (found := verify(token)) is not None]
-        if not verified:
+        live: list[tuple[Stored, bool, bool]] = []
+        genuine = False
+        for session_id, secret in _verified(request):
+            genuine = True
+            stored = self.load(session_id, request, now)
+            if stored is not None:
+                live.append((stored, stored.id is not session_id, secret > 0))
+        if not genuine:
             self._reports.emit("bad_signature", request, detail=request.transport.name)
             return NOTHING
-        live: dict[str, tuple[Stored, bool, bool]] = {}
-        for text, secret in verified:
-            session_id = SessionID(text)
-            stored = self.load(session_id, request, now)
-            if stored is None:
-                continue
-            moved = stored.id.hash != session_id.hash
-            # Of two tokens of one session, the present one counts.
-            if session_id.key not in live or not moved:
-                live[session_id.key] = stored, moved, secret > 0
-        return self._chosen(request, list(live.values()))
+        return self._chosen(request, live if len(live) < 2 else _by_session(live))
 
     def is_genuine(self, token: str, transport: Transport) -> bool:
         """Whether we made this token, whether or not there is a session behind it."""
@@ -202,6 +201,26 @@ class Loader:
                 derived = self._settings.rotation.present_id(present, former.nonce, notes.id_hash)
                 present = derived or present
         return Stored(present, record, notes, deadline)
+
+
+def _by_session(live: list[tuple[Stored, bool, bool]]) -> list[tuple[Stored, bool, bool]]:
+    """One entry for each session: of two tokens of one, that with the present ID counts."""
+    chosen: dict[str, tuple[Stored, bool, bool]] = {}
+    for entry in live:
+        stored, moved, _ = entry
+        if stored.id.key not in chosen or not moved:
+            chosen[stored.id.key] = entry
+    return list(chosen.values())
+
+
+def _verified(request: Request) -> Iterator[tuple[SessionID, int]]:
+    """The IDs in tokens of ours, each with the number of the secret that it is signed under."""
+    # Apart from the loop that loads, whose local names a traceback of a failing store shows.
+    verify = request.transport.signer.verify
+    for token in request.tokens:
+        verified = verify(token)
+        if verified is not None:
+            yield SessionID(verified[0]), verified[1]
 
 
 def is_present(stored: Stored) -> bool:

@@ -12,17 +12,21 @@ later: then it happened after. If it entered between the marking and the taking 
 longer marked, and stays.
 
 Entering is a blind write of one field: it needs no knowledge of the others. All that takes entries
-away goes by the list's version, so that an entry made meanwhile is never lost. A list may hold too
-much, after a crash, but never too little. Only the store's own word that there is no record takes
-an entry away: a record that can't be read is not absent.
+away goes by the list's version, so that an entry made meanwhile is never lost; and a list that is
+made anew begins with a version by chance, so that it is never taken for one that went before it. A
+list may hold too much, after a crash, but never too little. Only the store's own word that there is
+no record takes an entry away: a record that can't be read is not absent.
 """
 
 from __future__ import annotations
 
+import enum
 import math
+import secrets
 import struct
 from collections.abc import Callable, Collection, Iterable, Mapping
-from typing import NamedTuple
+from dataclasses import dataclass
+from typing import Final, Literal, NamedTuple
 
 from ..data.codec import CorruptField
 from ..data.notes import CorruptNotes, Notes, load_notes
@@ -36,12 +40,31 @@ HEALING_AGE = 60.0
 """Seconds for which an entry without a record is taken for a login under way."""
 _ENTRY = struct.Struct(">BddQ?")
 _FORMAT = 1
+_VERSION_BITS = 30
+"""Leaves room for as many changes in a column of 32 bits."""
 _KNOWN_LISTS = 4096
 """Of how many lists a process remembers that it could read them: it saves a round trip."""
 
 
-class Limits(NamedTuple):
-    """The middleware's lifetime in seconds; ``inf`` where there is no such limit."""
+_LOOKS = 3
+"""How often a record that is there but can't be read is looked at: one may be made or go while it
+is asked for."""
+
+
+class _Unreadable(enum.Enum):
+    UNREADABLE = "unreadable"
+
+
+UNREADABLE: Final[Literal[_Unreadable.UNREADABLE]] = _Unreadable.UNREADABLE
+"""There is a record, and this process can't read it."""
+
+
+@dataclass(slots=True)
+class Limits:
+    """The middleware's lifetime in seconds; ``inf`` where there is no such limit.
+
+    One object, shared by all that ask for it: an app of Flask may change its limits at any time.
+    """
 
     idle: float = math.inf
     absolute: float = math.inf
@@ -131,7 +154,7 @@ class OwnerLists:
         for attempt in range(ATTEMPTS):
             if at in self._known and self._store.update(at, changes) is UpdateResult.UPDATED:
                 return
-            if self._store.insert(at, Record(fields, b"", now, ends, owner=LIST_OWNER)):
+            if self._store.insert(at, _new_list(fields, now, ends)):
                 self._remember(at)
                 return
             # Nobody is signed in under a list that couldn't be read to sign them out again.
@@ -160,7 +183,7 @@ class OwnerLists:
             if present is None:
                 entry = {key: _dump(Entry(now, until, epoch))}
                 ends = max(until, now + self._limits.absolute)
-                if self._store.insert(at, Record(entry, b"", now, ends, owner=LIST_OWNER)):
+                if self._store.insert(at, _new_list(entry, now, ends)):
                     return None
             else:
                 listing = self.examine(owner, present, now)
@@ -230,19 +253,31 @@ class OwnerLists:
         Raises:
             StoreError: it can't be read: it is damaged, or encrypted under a key that isn't here.
         """
-        at = list_key(owner)
-        record = self._store.load(at)
-        if record is None:
-            if self._store.update(at, Changes()) is UpdateResult.UPDATED:
-                raise _unreadable()
-            return None
-        return _parse(record)
+        found = self._look(list_key(owner))
+        if found is UNREADABLE:
+            raise _unreadable()
+        return None if found is None else _parse(found)
 
-    def confirmed(self, owner: str, key: str, epoch: int) -> OwnerList | None:
-        """The list, if it still has the entry of this login; None if the login was revoked."""
+    def _look(self, key: str) -> Record | Literal[_Unreadable.UNREADABLE] | None:
+        """The record; None only where the store itself says that there is none."""
+        for _ in range(_LOOKS):
+            record = self._store.load(key)
+            if record is not None:
+                return record
+            # Asks for no change, so it needs no key: it tells whether there is a record at all.
+            if self._store.update(key, Changes()) is not UpdateResult.UPDATED:
+                return None
+        return UNREADABLE
+
+    def confirmed(self, owner: str, key: str) -> OwnerList | None:
+        """The list, if it still has the session's entry; None if the login was revoked.
+
+        Whichever request made the entry: one that comes too late to write the session may have
+        entered it once more.
+        """
         present = self.read(owner)
         entry = None if present is None else present.entries.get(key)
-        if present is None or entry is None or entry.ending or entry.epoch != epoch:
+        if present is None or entry is None or entry.ending:
             return None
         if entry.until > present.expires_at:
             # Entering is blind: a process with a shorter lifetime may have brought the end of the
@@ -254,28 +289,19 @@ class OwnerLists:
         """Compare a list with the records. Changes nothing."""
         listing = Listing([], [], [], [])
         for key, entry in present.entries.items():
-            record = self._store.load(key)
-            if record is None:
-                self._examine_absent(listing, key, entry, now)
-                continue
-            live = live_session(key, record, self._limits, now)
-            if record.owner == owner and live is not None and not entry.ending:
+            record = self._look(key)
+            young = _is_young(entry, now) and not entry.ending
+            if record is UNREADABLE:
+                listing.unreadable.append(key)
+            elif record is None or record.owner != owner:
+                (listing.pending if young else listing.stale).append(key)
+            elif (live := live_session(key, record, self._limits, now)) and not entry.ending:
                 listing.live.append(live)
-            elif record.owner != owner and _is_young(entry, now) and not entry.ending:
-                listing.pending.append(key)
-            elif record.owner != owner or entry.ending or _is_over(record, self._limits, now):
+            elif entry.ending or _is_over(record, self._limits, now):
                 listing.stale.append(key)
             else:
                 listing.unreadable.append(key)
         return listing
-
-    def _examine_absent(self, listing: Listing, key: str, entry: Entry, now: float) -> None:
-        if self._store.update(key, Changes()) is UpdateResult.UPDATED:
-            listing.unreadable.append(key)
-        elif _is_young(entry, now) and not entry.ending:
-            listing.pending.append(key)
-        else:
-            listing.stale.append(key)
 
     def list_and_heal(self, owner: str) -> Listing:
         """The owner's sessions; takes out what crashes left, and finishes what was being ended."""
@@ -329,9 +355,9 @@ class OwnerLists:
     def _is_dead(self, at: str, key: str, entry: Entry, now: float) -> bool:
         if _is_young(entry, now) and not entry.ending:
             return False
-        record = self._store.load(key)
-        if record is None:
-            return self._store.update(key, Changes()) is not UpdateResult.UPDATED
+        record = self._look(key)
+        if record is None or record is UNREADABLE:
+            return record is None
         return record.owner is None or list_key(record.owner) != at
 
     def _drop(self, at: str, keys: Iterable[str]) -> None:
@@ -372,6 +398,11 @@ def _is_over(record: Record, limits: Limits, now: float) -> bool:
     except CorruptNotes:
         return False
     return now >= deadline_of(record, notes, idle=limits.idle, absolute=limits.absolute, now=now)
+
+
+def _new_list(fields: Mapping[str, bytes], now: float, ends: float) -> Record:
+    version = 1 + secrets.randbits(_VERSION_BITS)
+    return Record(fields, b"", now, ends, version, owner=LIST_OWNER)
 
 
 def _parse(record: Record) -> OwnerList:

@@ -10,7 +10,6 @@ from ..crypto.session_id import IDFactory, Rotation
 from ..data.codec import Codec
 from ..data.notes import Notes
 from ..events import EventSink
-from ..lifetime import touch_after
 from ..record import Record
 from ..stores.base import Store
 from .decisions import deadline_of, is_due, next_deadline
@@ -33,24 +32,30 @@ class EngineSettings(NamedTuple):
     """Seconds."""
     rotate_after: float
     """Seconds; ``inf``: never."""
+    rotates: bool
+    """Whether there is a time after which an ID is replaced."""
     max_bytes: int
     max_per_owner: int | None
     refuse_when_full: bool
     label: frozenset[str]
     save_uninitialized: bool
     rolling: bool
+    binds_devices: bool = False
+    """Whether sessions are bound to devices, so that every transport is a BoundTransport."""
 
     def deadline_of(self, record: Record, notes: Notes, now: float) -> float:
         """When this record ends under the limits in force today. UNIX seconds."""
-        idle, absolute = self.limits
-        return deadline_of(record, notes, idle=idle, absolute=absolute, now=now)
+        limits = self.limits
+        return deadline_of(record, notes, idle=limits.idle, absolute=limits.absolute, now=now)
 
     def next_deadline(self, notes: Notes, now: float) -> float:
         """When a session that is used ``now`` ends. UNIX seconds."""
-        idle, absolute = self.limits
-        return next_deadline(notes, idle=idle, absolute=absolute, now=now)
+        limits = self.limits
+        return next_deadline(notes, idle=limits.idle, absolute=limits.absolute, now=now)
 
     def touch_due(self, record: Record, notes: Notes, now: float) -> bool:
         """Whether mere use is to write the new idle deadline."""
-        idle = min(notes.idle, self.limits.idle)
-        return is_due(record.used_at, touch_after(self.touch_interval, idle), now)
+        limit, own = self.limits.idle, notes.idle
+        tenth = (own if own < limit else limit) / 10  # noqa: FURB136 # hot
+        interval = self.touch_interval
+        return is_due(record.used_at, tenth if tenth < interval else interval, now)  # noqa: FURB136 # hot

@@ -16,6 +16,8 @@ from ..crypto.session_id import SessionID
 from ..data.codec import Codec
 from ..data.fields import Fields
 from ..data.notes import MAX_LABEL_ENTRIES, MAX_LABEL_TEXT, Notes, is_label
+from ..device_binding.binding import UNBOUND, Standing
+from ..device_binding.transport import Evidence
 from ..errors import StoreError
 from ..http.transport import Transport
 from ..record import UNCHANGED, Record, Unchanged
@@ -25,6 +27,7 @@ NO_SCHEME = "none"
 """The scheme of what is no request: a session that is opened by its token alone. It may be one that
 was begun on a secure connection, and what begins so may go on over any."""
 NO_NOTES: Mapping[str, Any] = MappingProxyType({})
+NO_FIELDS: Mapping[str, bytes] = MappingProxyType({})
 
 
 class Request(NamedTuple):
@@ -43,6 +46,12 @@ class Request(NamedTuple):
     """The headers User-Agent and X-Forwarded-Proto as they came, or None."""
     passive: bool = False
     """Whether the middleware's function says that this request doesn't count as use."""
+    device: Evidence | None = None
+    """What it shows of its device; None where sessions aren't bound to devices."""
+
+    def __repr__(self) -> str:
+        # A token is as good as a password.
+        return f"<Request from {self.client_ip} with {len(self.tokens)} tokens>"
 
 
 class Stored(NamedTuple):
@@ -74,6 +83,8 @@ class Intent(NamedTuple):
     passive: bool | None = None
     reserved: str | None = None
     """The owner in whose list a login holds a place already (``when_full="refuse"``)."""
+    offered_at: float | None = None
+    """When the response offers to bind the session, to be noted. UNIX seconds."""
     keep_empty: bool = False
     """Whether it is to be stored although it holds nothing."""
 
@@ -85,16 +96,18 @@ class SessionState:
     """The session of one request."""
 
     __slots__ = (
+        "base_notes",
         "cookie",
         "error",
         "fields",
-        "first_notes",
         "gone",
         "intent",
         "label",
+        "logged_in",
         "passed_over",
         "request",
         "stale_token",
+        "standing",
         "stored",
     )
 
@@ -105,8 +118,8 @@ class SessionState:
     """The session as the store has it; None: there is none."""
     passed_over: tuple[Stored, ...]
     """Live sessions that the client presented and that aren't used: several at once, say."""
-    first_notes: Notes
-    """The notes that a session which isn't stored yet begins with."""
+    base_notes: Notes
+    """The notes that the session has, or begins with, without what was asked for since."""
     intent: Intent
     fields: Fields
     label: dict[str, str]
@@ -116,36 +129,53 @@ class SessionState:
     """Whether the token that the client sent should be replaced."""
     gone: bool
     """Whether another request was found to have ended the session."""
+    standing: Standing
+    """How this request stands towards the device that the session is bound to."""
+    logged_in: bool
+    """Whether ``login()`` was called in this request, saved or not."""
 
-    def __init__(self, request: Request, now: float, codec: Codec) -> None:
+    def __init__(self, request: Request) -> None:
         self.request = request
         self.cookie = CookieStep.LEAVE
-        self.begin(now, codec)
+        self.error = None
+        self.intent = NO_INTENT
+        self.passed_over = ()
+        self.gone = False
+        self.standing = UNBOUND
+        self.logged_in = False
 
-    def begin(self, now: float, codec: Codec) -> None:
+    def begin(self, now: float, codec: Codec, passed_over: tuple[Stored, ...] = ()) -> None:
         """Start with no session; what the client has to be told stays."""
         self.error = None
         self.stored = None
-        self.passed_over = ()
-        self.first_notes = Notes(now, now, now, persistent=self.request.transport.persistent)
-        self.intent = NO_INTENT
-        self.fields = Fields({}, codec)
+        self.passed_over = passed_over
+        self.base_notes = Notes(now, now, now, persistent=self.request.transport.persistent)
+        self.intent = self._intent_left()
+        self.fields = Fields(NO_FIELDS, codec)
         self.label = {}
         self.stale_token = self.gone = False
+        self.standing = UNBOUND
 
-    def adopt(self, stored: Stored, codec: Codec, *, stale_token: bool = False) -> None:
-        """Go on from a session that was loaded."""
+    def adopt(self, stored: Stored, codec: Codec, *, stale_token: bool) -> None:
+        """Start from a session that was loaded."""
         self.stored = stored
+        self.base_notes = stored.notes
+        self.intent = self._intent_left()
         self.fields = Fields(stored.record.fields, codec)
         label = stored.notes.label
         self.label = dict(label) if label else {}
         self.stale_token = stale_token
 
+    def _intent_left(self) -> Intent:
+        # Whether a request counts as use isn't about the session that it has.
+        passive = self.intent.passive
+        return NO_INTENT if passive is None else Intent(passive=passive)
+
     def drop(self, codec: Codec) -> None:
         """Give up what was asked for and changed since the last commit."""
-        self.intent = Intent(passive=self.intent.passive)
         if self.stored is None:
-            self.fields, self.label = Fields({}, codec), {}
+            self.intent = self._intent_left()
+            self.fields, self.label = Fields(NO_FIELDS, codec), {}
         else:
             self.adopt(self.stored, codec, stale_token=self.stale_token)
 
@@ -159,10 +189,13 @@ class SessionState:
 
     def after(self, stored: Stored, *, keep_intent: bool = False) -> None:
         """Go on from what the store has now: everything that was asked for is done."""
+        if self.stored is None or self.stored.id.key != stored.id.key:
+            self.standing = self.standing._replace(bound=False, proven=False)
         self.stored = stored
+        self.base_notes = stored.notes
         self.label = dict(stored.notes.label)
         if not keep_intent:
-            self.intent = Intent(passive=self.intent.passive)
+            self.intent = self._intent_left()
 
     @property
     def owner(self) -> str | None:
@@ -175,13 +208,13 @@ class SessionState:
     @property
     def notes(self) -> Notes:
         """The notes as the app sees them."""
-        notes = self.first_notes if self.stored is None else self.stored.notes
-        return notes._replace(**self.intent.notes) if self.intent.notes else notes
+        asked = self.intent.notes
+        return self.base_notes._replace(**asked) if asked else self.base_notes
 
     @property
     def label_changed(self) -> bool:
         """Whether the label differs from the one that is stored."""
-        label = self.first_notes.label if self.stored is None else self.stored.notes.label
+        label = self.base_notes.label
         return bool(self.label or label) and self.label != label
 
     @property

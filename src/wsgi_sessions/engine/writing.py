@@ -26,6 +26,7 @@ from ..record import UNCHANGED, Changes, Record, UpdateResult
 from .backoff import ATTEMPTS, back_off
 from .changes import (
     GONE,
+    REVOKED,
     Outcome,
     Work,
     applied,
@@ -128,7 +129,7 @@ class StoreWriter:
         elif after.notes.id_hash != base.notes.id_hash:
             self._reports.emit("rotated", work.request, after)
         if work.joins and not self._settle_owner(work, stored, after):
-            return GONE
+            return REVOKED
         if after.id.id == stored.id.id:
             return Outcome(Result.WRITTEN if is_present(after) else Result.OVERTAKEN, after)
         planned = work.intent.id is not None or after.notes.id_hash != base.notes.id_hash
@@ -160,9 +161,8 @@ class StoreWriter:
             if found is not None:
                 # This request's own insert was applied, and the answer to it was lost.
                 return self._overwrite(work, stored, found)
-            # An ID that exists is somebody's: never overwritten, never joined (ASVS 7.2.3).
-            if stored.record.owner is not None:
-                self._unlist(work.request, stored.record.owner, session_id.key)
+            # An ID that exists is somebody's: never overwritten, never joined (ASVS 7.2.3). The
+            # entry stays, as that session may be the same owner's.
             session_id = None
         raise StoreError("no unused session ID was found", operation="insert")
 
@@ -198,7 +198,7 @@ class StoreWriter:
     def _inserted(self, work: Work, stored: Stored) -> Outcome:
         self._reports.emit("created", work.request, stored)
         if stored.record.owner is not None and not self._settle_owner(work, None, stored):
-            return GONE
+            return REVOKED
         return Outcome(Result.NEW_ID, stored)
 
     # Deleting
@@ -258,7 +258,7 @@ class StoreWriter:
 
     def _confirm(self, request: Request, owner: str, after: Stored) -> bool:
         key, limit = after.id.key, self._settings.max_per_owner
-        present = self._owners.confirmed(owner, key, after.record.epoch)
+        present = self._owners.confirmed(owner, key)
         if present is None:
             self._store.delete(key)
             self._unlist(request, owner, key)

@@ -7,7 +7,7 @@ engine's to find out.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -48,11 +48,11 @@ class Exchange:
         "_exc_info",
         "_file",
         "_headers",
+        "_own",
         "_session",
         "_settings",
         "_start",
         "_status",
-        "_token",
         "_transport",
         "_write",
     )
@@ -71,7 +71,7 @@ class Exchange:
         self._session = session
         self._transport = transport
         self._status: str | None = None
-        self._token: Header | None = None
+        self._own: tuple[Header, ...] = ()
         self._begun = False
         self._file: object = None
         file_wrapper = environ.get("wsgi.file_wrapper")
@@ -119,7 +119,9 @@ class Exchange:
             self.finish(raised=False)
             return body
         if self._status is None:
-            # The server is the one to complain about an app that didn't call start_response.
+            if is_websocket(self._environ):
+                self._settle(raised=False)
+            # Else the server is the one to complain about an app that didn't call start_response.
             return body
         try:
             self.begin(Phase.OVER)
@@ -146,13 +148,19 @@ class Exchange:
                 # A framework made a page of its own of the StoreError.
                 raise state.error
             engine = self._settings.engine
-            if app_expires_cookie(headers, self._transport.name, engine.now()):
+            lengths = [len(name) for name, _ in headers]
+            # Names are told apart by their lengths first: most responses have none that matters.
+            if 10 in lengths and app_expires_cookie(headers, self._transport.name, engine.now()):
                 # An app from before us signs out so; what it meant is the session.
                 engine.destroy(state)
             response = Response(
-                self._has_failed(raised=False), is_public(headers), final=phase is Phase.OVER
+                self._has_failed(raised=False),
+                13 in lengths and is_public(headers),
+                # A view that has held a WebSocket answers a connection that is closed already.
+                headers_sent=status[:1] == "2" and is_websocket(self._environ),
+                final=phase is Phase.OVER,
             )
-            self._token = engine.commit(state, response)
+            self._own = engine.commit(state, response)
         enter_phase(self._session, phase)
         self._begun = True
         finished = list(headers) if state is None else self._marked(headers)
@@ -171,7 +179,7 @@ class Exchange:
     def _marked(self, headers: Sequence[Header]) -> list[Header]:
         """The headers of a response whose session was used."""
         settings = self._settings
-        finished = finish(headers, settings.vary, self._transport.name, self._token)
+        finished = finish(headers, settings.vary, self._transport.name, self._own)
         if finished.foreign_cookies:
             settings.events.explain(
                 "foreign-cookie",
@@ -187,9 +195,13 @@ class Exchange:
             )
         return finished.headers
 
-    def abandon(self) -> None:
-        """The app failed before anything was sent."""
-        self._settle(raised=True)
+    def abandon(self, error: BaseException | None = None) -> None:
+        """The app failed before anything was sent.
+
+        Or so it seems: gunicorn wants a StopIteration of an app that has held a WebSocket.
+        """
+        done = isinstance(error, StopIteration) and is_websocket(self._environ)
+        self._settle(raised=not done)
 
     def finish(self, *, raised: bool) -> None:
         """The response is complete, or was broken off."""
@@ -226,9 +238,9 @@ class Exchange:
         self._begun = True
         state = state_of(self._session)
         enter_phase(self._session, Phase.OVER)
-        self._token = None
+        self._own = ()
         if state is not None:
-            self._token = self._settings.engine.commit(state, Response(failed=True))
+            self._own = self._settings.engine.commit(state, Response(failed=True))
 
         def start(
             status: str, headers: list[Header], exc_info: ExcInfo | None = None
@@ -314,6 +326,14 @@ class Stream:
             self._close_body()
         finally:
             self._exchange.finish(raised=self._raised)
+
+
+def is_websocket(environ: Mapping[str, object]) -> bool:
+    """Whether this request asks for a WebSocket (RFC 6455 section 4.1).
+
+    An app that grants it takes the connection over from the server, and sends no headers by WSGI.
+    """
+    return "HTTP_UPGRADE" in environ and str(environ["HTTP_UPGRADE"]).lower() == "websocket"
 
 
 def close(body: object) -> None:

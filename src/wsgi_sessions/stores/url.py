@@ -9,15 +9,24 @@ from ..errors import ConfigurationError
 from .base import Store
 
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]{0,30}")
+_DATABASES = frozenset({"postgresql", "postgres", "mysql", "mariadb", "sqlite"})
 _ALLOWED = (
-    "write memory://, file:///absolute/path, redis://host:port/0, rediss://host:port/0 or"
-    " unix:///path/to/socket"
+    "write memory://, file:///absolute/path, redis://host:port/0, rediss://host:port/0,"
+    " unix:///path/to/socket, postgresql://user@host/db, mysql://user@host/db,"
+    " mariadb://user@host/db or sqlite:////absolute/path.db"
 )
 
 
-def store_from_url(url: str) -> Store:
+def store_from_url(url: str, *, create: bool = True) -> Store:
     """The store that a URL names: ``memory://``, ``file:///absolute/path``, ``redis://…``,
-    ``rediss://…`` or ``unix://…`` (see `RedisStore.from_url` for what these can say).
+    ``rediss://…`` or ``unix://…`` (see `RedisStore.from_url` for what these can say),
+    ``postgresql://…``, ``mysql://…``, ``mariadb://…`` or ``sqlite:////absolute/path.db`` (see
+    `SQLStore.from_url`).
+
+    Args:
+        url: as above.
+        create: False: a database's table, or SQLite file, that is missing is an error; for whoever
+            only looks. The other stores make nothing before they are written to.
 
     Raises:
         ConfigurationError: the URL names no store. The message never shows the URL, which may
@@ -28,11 +37,13 @@ def store_from_url(url: str) -> Store:
         case "memory":
             return _memory(rest)
         case "file":
-            return _file(rest)
+            return _file(url)
         case "redis" | "rediss" | "unix":
             from .redis import RedisStore  # noqa: PLC0415 # an app pays only for its own store
 
             return RedisStore.from_url(url)
+        case str(name) if name.partition("+")[0] in _DATABASES:
+            return _sql(url, create=create)
         case str(other) if _SCHEME.fullmatch(other):
             raise ConfigurationError(f"no store has the URL scheme {other!r}; {_ALLOWED}")
         case _:
@@ -53,10 +64,31 @@ def _memory(rest: str) -> Store:
     return MemoryStore()
 
 
-def _file(rest: str) -> Store:
+def _sql(url: str, *, create: bool) -> Store:
+    try:
+        from .sql import SQLStore  # noqa: PLC0415 # as above
+    except ModuleNotFoundError as error:
+        if error.name != "sqlalchemy":
+            raise
+        problem = str(error)
+    else:
+        return SQLStore.from_url(url, create=create)
+    raise ConfigurationError(problem)
+
+
+def _file(url: str) -> Store:
     from .file import FileStore  # noqa: PLC0415 # an app pays only for its own store
 
-    parts = urlsplit("file://" + rest)
+    return FileStore(file_path(url))
+
+
+def file_path(url: str) -> str:
+    """The directory that a ``file://`` URL names.
+
+    Raises:
+        ConfigurationError: it names none.
+    """
+    parts = urlsplit("file" + url[url.index("://") :])
     if parts.query or parts.fragment:
         raise ConfigurationError(
             "a file:// URL takes a path and nothing else; write ? as %3F and # as %23, or use"
@@ -67,4 +99,4 @@ def _file(rest: str) -> Store:
             "a file:// URL needs an absolute path, with three slashes: file:///var/lib/app/sessions;"
             " for a relative one use FileStore(path)"
         )
-    return FileStore(unquote(parts.path))
+    return unquote(parts.path)

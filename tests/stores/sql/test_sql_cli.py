@@ -1,0 +1,83 @@
+"""The command line on SQL databases: looking makes nothing, `schema` asks nobody, `doctor` tells."""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+import time
+
+import pytest
+import sqlalchemy as sa
+
+from ports import free_port
+from stores.sql.material import SECRET, a_key, a_record, opened, outside
+from wsgi_sessions.cli import DONE, FAILED, USAGE, main
+from wsgi_sessions.stores.sql import schema_for
+from wsgi_sessions.stores.sql.urls import sqlite_path
+
+
+def run(*argv: str) -> tuple[int, str]:
+    out = io.StringIO()
+    return main(argv, out), out.getvalue()
+
+
+def test_the_schema_is_printed_without_a_database() -> None:
+    url = f"postgresql://user:{SECRET}@127.0.0.1:{free_port()}/db"
+
+    assert run("--store", url, "schema") == (DONE, schema_for(url))
+    status, text = run("--store", url, "--json", "schema")
+    assert (status, json.loads(text)) == (DONE, {"schema": schema_for(url)})
+
+
+def test_only_a_database_has_a_schema(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("WSGI_SESSIONS_STORE", raising=False)
+
+    assert run("schema")[0] == USAGE
+    assert "add --store postgresql://" in capsys.readouterr().err
+    assert run("--store", "file:///x", "schema")[0] == USAGE
+    assert "write postgresql://" in capsys.readouterr().err
+    monkeypatch.setitem(sys.modules, "wsgi_sessions.stores.sql", None)
+    assert run("--store", "sqlite:////x.db", "schema")[0] == USAGE
+
+
+def test_looking_makes_nothing(url: str, capsys: pytest.CaptureFixture[str]) -> None:
+    if url.startswith("sqlite"):
+        assert run("--store", url, "stats")[0] == FAILED
+        assert not sqlite_path(sa.make_url(url)).exists()
+        return
+    fresh_url = url
+    store = opened(fresh_url)
+    with outside(store) as connection:
+        connection.exec_driver_sql("DROP TABLE wsgi_sessions")
+
+    assert run("--store", url, "stats")[0] == FAILED
+    assert "no table wsgi_sessions" in capsys.readouterr().err
+    status, text = run("--store", url, "doctor")
+    assert (status, "no table wsgi_sessions" in text) == (FAILED, True)
+    with outside(store) as connection:
+        assert not sa.inspect(connection).has_table("wsgi_sessions")
+
+
+def test_a_store_is_looked_after(url: str) -> None:
+    store = opened(url)
+    now = time.time()
+    store.insert(a_key(), a_record(used_at=now - 100, expires_at=now - 50))
+
+    assert run("--store", url, "doctor")[0] == DONE
+    assert run("--store", url, "purge")[0] == DONE
+    assert store.count_expired(now) == 0
+    store.clear()
+
+
+def test_a_database_that_is_down_is_an_error_without_its_password(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    url = f"postgresql://user:{SECRET}@127.0.0.1:{free_port()}/db"
+    status, text = run("--store", url, "doctor")
+
+    assert status == FAILED
+    assert "the store doesn't answer: postgresql failed (doctor)" in text
+    assert SECRET not in text + capsys.readouterr().err

@@ -1,0 +1,205 @@
+"""Which engines and URLs SQLStore takes, and what it says of the others."""
+
+from __future__ import annotations
+
+import sqlite3
+import sys
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from stores.sql.material import SECRET, a_key, everything_shown, opened
+from wsgi_sessions.errors import ConfigurationError, StoreError
+from wsgi_sessions.stores import SQLStore, store_from_url
+from wsgi_sessions.stores.sql import schema_for
+from wsgi_sessions.stores.sql.urls import engine_from_url
+
+
+@pytest.mark.parametrize(
+    ("url", "driver"),
+    [
+        ("postgresql://user@host/db", "psycopg"),
+        ("postgres://user@host/db", "psycopg"),
+        ("postgresql+psycopg://user@host/db", "psycopg"),
+        ("mysql://user@host/db", "pymysql"),
+        ("mariadb://user@host/db", "pymysql"),
+        ("mysql+pymysql://user@host/db", "pymysql"),
+        ("sqlite:////tmp/sessions.db", "pysqlite"),
+    ],
+)
+def test_a_url_without_a_driver_means_the_one_that_the_extra_brings(url: str, driver: str) -> None:
+    assert engine_from_url(url).dialect.driver == driver
+
+
+@pytest.mark.parametrize(
+    ("url", "says"),
+    [
+        ("", "isn't the URL of a database; write postgresql://"),
+        ("nonsense", "isn't the URL of a database"),
+        (f"postgresql://user:{SECRET}@host:port/db", "isn't the URL of a database"),
+        (None, "isn't the URL of a database"),
+        (b"sqlite:////x", "isn't the URL of a database"),
+        (f"oracle://user:{SECRET}@host/db", "no database of ours is called 'oracle'"),
+        (f"postgresql+nonsense://user:{SECRET}@host/db", "SQLAlchemy has no postgresql.nonsense"),
+        (f"postgresql+psycopg_async://user:{SECRET}@host/db", "psycopg_async is asynchronous"),
+        (f"mysql+oursql://user:{SECRET}@host/db", "driver oursql isn't installed|has no"),
+        (f"postgresql://user:{SECRET}@host/db?plugin=none", r"options can't be used \(NoSuchMod"),
+        (f"postgresql+pg8000://user:{SECRET}@host/db", "pip install pg8000"),
+    ],
+)
+def test_other_urls_are_refused_without_their_password(url: Any, says: str) -> None:
+    with pytest.raises(ConfigurationError, match=says) as caught:
+        SQLStore(engine_from_url(url), create=False).ping()
+    assert SECRET not in everything_shown(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("scheme", "module", "package"),
+    [
+        ("postgresql", "psycopg", r"'wsgi-sessions\[postgresql\]'"),
+        ("mysql", "pymysql", r"'wsgi-sessions\[mysql\]'"),
+        ("mariadb", "pymysql", r"'wsgi-sessions\[mysql\]'"),
+    ],
+)
+def test_a_missing_driver_is_named_with_what_to_install(
+    scheme: str, module: str, package: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, module, None)
+
+    for make in (SQLStore.from_url, schema_for):
+        with pytest.raises(
+            ConfigurationError, match=f"{module} isn't installed; run pip install {package}"
+        ):
+            make(f"{scheme}://user@host/db")
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "sqlite://",
+        "sqlite:///",
+        "sqlite:///:memory:",
+        "sqlite:///file::memory:?uri=true",
+        "sqlite:///file:x?mode=memory&uri=true",
+        "sqlite:///file:?uri=true",
+    ],
+)
+def test_a_database_in_memory_is_refused(url: str) -> None:
+    with pytest.raises(ConfigurationError, match=r"memory is lost .* sqlite:////var/lib/app"):
+        SQLStore.from_url(url)
+    with pytest.raises(ConfigurationError, match="memory is lost"):
+        SQLStore(sa.create_engine(url, poolclass=sa.NullPool))
+    with pytest.raises(ConfigurationError, match="memory is lost"):
+        store_from_url(url)
+
+
+@pytest.mark.parametrize("engine", [None, "sqlite:////x.db", object(), sa.MetaData()])
+def test_what_is_not_an_engine_is_refused(engine: Any) -> None:
+    with pytest.raises(ConfigurationError, match=r"engine is of type \w+; write SQLStore\(sqlal"):
+        SQLStore(engine)
+
+
+def test_an_asynchronous_engine_is_refused(lite_url: str) -> None:
+    behind = sa.create_engine(lite_url)
+    behind.dialect.is_async = True
+    asynchronous = AsyncEngine(behind)
+
+    with pytest.raises(ConfigurationError, match="AsyncEngine; it is asynchronous; write"):
+        SQLStore(asynchronous)  # type: ignore[arg-type] # that is the test
+    with pytest.raises(ConfigurationError, match="driver pysqlite is asynchronous; write"):
+        SQLStore(behind)
+
+
+def test_another_database_is_refused(lite_url: str) -> None:
+    engine = sa.create_engine(lite_url)
+    engine.dialect.name = "oracle"
+
+    with pytest.raises(ConfigurationError, match="the engine is for oracle; it can be for Post"):
+        SQLStore(engine)
+
+
+def test_a_url_names_the_store(url: str) -> None:
+    store = store_from_url(url)
+
+    assert isinstance(store, SQLStore)
+    assert store.load(a_key()) is None
+    store.close()
+
+
+def test_the_urls_own_limits_stand() -> None:
+    engine = engine_from_url("sqlite:////tmp/sessions.db?timeout=7")
+    given: list[dict[str, Any]] = []
+
+    def refuse(dialect: Any, record: Any, args: Any, options: dict[str, Any]) -> None:
+        given.append(options)
+        raise RuntimeError("seen")
+
+    sa.event.listen(engine, "do_connect", refuse)
+    with pytest.raises(RuntimeError, match="seen"):
+        engine.raw_connection()
+    assert given[0]["timeout"] == 7
+
+
+class Stuck(sqlite3.Connection):
+    """A connection that, from some time on, can't roll back."""
+
+    is_stuck = False
+
+    def rollback(self) -> None:
+        if self.is_stuck:
+            raise sqlite3.OperationalError("no way back")
+        super().rollback()
+
+
+class WithoutMerge(sqlite3.Connection):
+    """A connection that refuses our function."""
+
+    def create_function(self, name: str, *args: Any, **options: Any) -> None:
+        if name.startswith("wsgi_sessions"):
+            raise sqlite3.NotSupportedError("no functions here")
+        super().create_function(name, *args, **options)
+
+
+def test_a_connection_that_cannot_be_set_up_is_an_error(lite_url: str) -> None:
+    opened(lite_url)
+    engine = sa.create_engine(
+        lite_url, connect_args={"factory": WithoutMerge}, pool_reset_on_return=None
+    )
+    store = SQLStore(engine)
+
+    with pytest.raises(StoreError, match=r"\(load\): NotSupportedError: no functions here$"):
+        store.load(a_key())
+    store.close()
+
+
+def test_a_connection_that_cannot_be_rolled_back_is_used_no_more(lite_url: str) -> None:
+    opened(lite_url)
+    engine = sa.create_engine(lite_url, connect_args={"factory": Stuck}, pool_reset_on_return=None)
+    store = SQLStore(engine, create=False)
+    seen: list[object] = []
+
+    def fail(cursor: Any) -> None:
+        seen.append(cursor.connection)
+        cursor.connection.is_stuck = True
+        cursor.execute("nonsense")
+
+    store.database.run("ping", lambda cursor: seen.append(cursor.connection))
+    with pytest.raises(StoreError, match="syntax error"):
+        store.database.run("ping", fail)
+    store.database.run("ping", lambda cursor: seen.append(cursor.connection))
+
+    assert seen[0] is seen[1]
+    assert seen[2] is not seen[1]
+    store.close()
+
+
+def test_an_engine_of_the_apps_is_taken_as_it_is(url: str, table: str) -> None:
+    made = opened(url).engine
+    engine = sa.create_engine(made.url, poolclass=sa.NullPool)
+    store = SQLStore(engine, table=table)
+
+    assert store.load(a_key()) is None
+    assert store.engine is engine
+    store.close()

@@ -1,0 +1,447 @@
+"""When the database is away, slow, busy or broken: what SQLStore does, and what it says of it."""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+import databases
+import servers
+from ports import free_port
+from stores.sql.material import (
+    SECRET,
+    VALUE,
+    a_key,
+    a_record,
+    a_touch,
+    everything_shown,
+    fresh,
+    opened,
+    outside,
+)
+from wsgi_sessions.errors import StoreError
+from wsgi_sessions.record import Changes, Record, UpdateResult
+from wsgi_sessions.stores import SQLStore
+from wsgi_sessions.stores.sql import connections, urls
+
+UPDATED, GONE = UpdateResult.UPDATED, UpdateResult.GONE
+
+
+def end_all_connections(server: databases.DatabaseServer) -> None:
+    """As a restart of the server does, or a firewall."""
+    with server.engine().connect() as connection:
+        if server.maintenance == "postgres":
+            connection.exec_driver_sql(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                " WHERE pid <> pg_backend_pid() AND backend_type = 'client backend'"
+            ).all()
+            others = "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend'"
+            servers.until(
+                lambda: connection.exec_driver_sql(others).scalar() == 1, what="end of all others"
+            )
+            return
+        mine = connection.exec_driver_sql("SELECT CONNECTION_ID()").scalar()
+        listed = connection.exec_driver_sql(
+            f"SELECT id FROM information_schema.processlist WHERE user = 'root' AND id <> {mine}"
+        )
+        for (number,) in listed.all():
+            connection.exec_driver_sql(f"KILL {number}")
+
+
+class TestALostConnection:
+    @pytest.fixture
+    def store(self, server: databases.DatabaseServer, table: str) -> SQLStore:
+        return opened(server.default_url, table=table)
+
+    def test_a_read_is_asked_anew(self, server: databases.DatabaseServer, store: SQLStore) -> None:
+        key = a_key()
+        store.insert(key, a_record())
+        end_all_connections(server)
+
+        assert store.load(key) is not None
+        end_all_connections(server)
+        assert list(store.keys()) == [key]
+        end_all_connections(server)
+        store.ping()
+
+    def test_a_write_fails_once_at_most(
+        self, server: databases.DatabaseServer, store: SQLStore
+    ) -> None:
+        key = a_key()
+        store.insert(key, a_record())
+        end_all_connections(server)
+        try:
+            store.update(key, a_touch())
+        except StoreError as error:
+            # PyMySQL doesn't say where to listen for the server's farewell.
+            assert error.operation == "update"
+            assert server.maintenance != "postgres"
+
+        assert store.update(key, Changes(set={"a": b"2"})) is UPDATED
+
+    def test_after_a_while_a_connection_is_asked_first(
+        self,
+        server: databases.DatabaseServer,
+        store: SQLStore,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        monkeypatch.setattr(connections, "IDLE_SECONDS", -1.0)
+        key = a_key()
+        store.insert(key, a_record())
+        end_all_connections(server)
+
+        assert store.update(key, Changes(set={"a": b"2"})) is UPDATED
+        assert store.update(key, Changes(set={"a": b"3"})) is UPDATED
+
+    def test_a_transaction_that_is_lost_leaves_nothing_behind(
+        self, server: databases.DatabaseServer, store: SQLStore
+    ) -> None:
+        key = a_key()
+        store.insert(key, a_record())
+
+        def give_up(cursor: Any) -> None:
+            cursor.execute("BEGIN")
+            cursor.execute(f"DELETE FROM {store.table.name}")
+            raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            store.database.run("purge_expired", give_up)
+        assert store.load(key) is not None
+
+    def test_a_statement_that_fails_is_rolled_back(self, store: SQLStore) -> None:
+        key = a_key()
+        store.insert(key, a_record())
+
+        def fail(cursor: Any) -> None:
+            cursor.execute("BEGIN")
+            cursor.execute(f"DELETE FROM {store.table.name}")
+            cursor.execute("nonsense")
+
+        with pytest.raises(StoreError, match=r"\(purge_expired\): \w+ (42601|1064)$"):
+            store.database.run("purge_expired", fail)
+        assert store.load(key) is not None
+
+
+class TestADatabaseThatIsDown:
+    CALLS: tuple[tuple[str, Callable[[SQLStore, str], object]], ...] = (
+        ("load", lambda store, key: store.load(key)),
+        ("insert", lambda store, key: store.insert(key, a_record(fields={"a": VALUE}))),
+        ("update", lambda store, key: store.update(key, Changes(set={"a": VALUE}))),
+        ("delete", lambda store, key: store.delete(key)),
+        ("purge_expired", lambda store, key: store.purge_expired(time.time())),
+        ("keys", lambda store, key: list(store.keys())),
+        ("clear", lambda store, key: store.clear()),
+        ("ping", lambda store, key: store.ping()),
+        ("count_expired", lambda store, key: store.count_expired(time.time())),
+    )
+
+    @pytest.mark.parametrize("scheme", ["postgresql", "mysql", "mariadb"])
+    def test_it_is_an_error_within_seconds_that_says_where(self, scheme: str) -> None:
+        port = free_port()
+        store = opened(f"{scheme}://user:{SECRET}@127.0.0.1:{port}/db")
+        began = time.monotonic()
+
+        for _, call in self.CALLS:
+            with pytest.raises(
+                StoreError, match=r"failed \(\w+\): OperationalError.*127.0.0.1"
+            ) as (caught):
+                call(store, a_key())
+            shown = everything_shown(caught.value)
+            assert SECRET not in shown
+            assert VALUE.decode() not in shown
+            assert caught.value.operation in ("create", "prepare")
+        assert time.monotonic() - began < 10
+
+    def test_an_error_names_what_was_asked_for(self, own_server: databases.DatabaseServer) -> None:
+        store = opened(own_server.default_url)
+        store.ping()
+        own_server.kill()
+        for operation, call in self.CALLS:
+            with pytest.raises(StoreError, match=rf"failed \({operation}\): \w+") as caught:
+                call(store, a_key())
+            assert caught.value.operation == operation
+
+    def test_the_app_starts_before_the_database(self, own_server: databases.DatabaseServer) -> None:
+        url = own_server.default_url
+        own_server.stop()
+        store = opened(url)
+        with pytest.raises(StoreError):
+            store.load(a_key())
+        own_server.start()
+
+        assert store.insert(key := a_key(), a_record())
+        assert store.load(key) is not None
+
+    def test_what_was_said_to_be_kept_outlives_a_crash(
+        self, own_server: databases.DatabaseServer
+    ) -> None:
+        store = opened(own_server.default_url)
+        kept = {a_key(): {"a": b"%d" % number} for number in range(50)}
+        for key, fields in kept.items():
+            store.insert(key, a_record(fields={"a": b""}))
+            store.update(key, Changes(set=fields))
+        own_server.kill()
+        own_server.start()
+
+        found = {key: dict(record.fields) for key in kept if (record := store.load(key))}
+        assert found == kept
+        assert store.update(key, Changes(set={"a": b"again"})) is UPDATED
+
+    def test_a_server_that_has_stopped_is_an_error_within_seconds(
+        self, own_server: databases.DatabaseServer, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(urls, "ANSWER_SECONDS", 1)
+        monkeypatch.setattr(urls, "CONNECT_SECONDS", 2)
+        store = opened(own_server.default_url)
+        key = a_key()
+        store.insert(key, a_record())
+        own_server.freeze()
+        began = time.monotonic()
+        try:
+            for _ in range(2):
+                with pytest.raises(
+                    StoreError, match=r"failed \(load\): .*(time(d )?out|timed out|answer)"
+                ):
+                    store.load(key)
+        finally:
+            own_server.thaw()
+
+        assert time.monotonic() - began < 20
+        assert store.load(key) is not None
+
+    def test_a_port_that_never_answers_is_an_error_within_seconds(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(urls, "CONNECT_SECONDS", 2)
+        monkeypatch.setattr(urls, "ANSWER_SECONDS", 2)
+        with socket.create_server(("127.0.0.1", 0)) as silent:
+            port = silent.getsockname()[1]
+            began = time.monotonic()
+            for scheme in ("postgresql", "mysql"):
+                with pytest.raises(StoreError, match=r"time(d )?out"):
+                    opened(f"{scheme}://user@127.0.0.1:{port}/db").load(a_key())
+        assert time.monotonic() - began < 20
+
+
+class TestAWrongPassword:
+    def test_it_is_said_without_the_password(self, server: databases.DatabaseServer) -> None:
+        if server.maintenance == "postgres":
+            url = sa.make_url(server.default_url).set(username="nobody")
+        else:
+            url = sa.make_url(server.default_url).set(username="nobody", password=SECRET)
+        store = opened(url.render_as_string(hide_password=False))
+
+        with pytest.raises(StoreError, match=r"'?nobody'?") as caught:
+            store.load(a_key())
+        assert SECRET not in everything_shown(caught.value)
+
+
+class TestWhatIsShown:
+    BROKEN = a_record(fields={VALUE.decode(): VALUE}, notes=VALUE, owner=VALUE.decode())
+
+    @pytest.fixture
+    def narrow(self, store: SQLStore) -> Iterator[SQLStore]:
+        """A store whose table refuses whatever is longer than a few bytes, or whose version is 2."""
+        name = store.table.name
+        with outside(store) as connection:
+            if store.engine.dialect.name == "sqlite":
+                connection.exec_driver_sql(
+                    f"CREATE TRIGGER t BEFORE INSERT ON {name} WHEN length(NEW.notes) > 3"
+                    " BEGIN SELECT RAISE(FAIL, 'too long'); END"
+                )
+            elif store.engine.dialect.name == "postgresql":
+                connection.exec_driver_sql(
+                    f"ALTER TABLE {name} ADD CONSTRAINT few CHECK (length(notes) < 3)"
+                )
+            else:
+                connection.exec_driver_sql(f"ALTER TABLE {name} MODIFY notes VARBINARY(3)")
+        yield store
+
+    def test_no_value_is_shown_when_a_write_is_refused(self, narrow: SQLStore) -> None:
+        key = a_key()
+
+        with pytest.raises(StoreError, match=r"failed \(insert\): \w+") as caught:
+            narrow.insert(key, self.BROKEN)
+        shown = everything_shown(caught.value)
+        assert VALUE.decode() not in shown
+        assert VALUE.hex() not in shown
+        assert key not in shown
+        assert narrow.load(key) is None
+
+    @pytest.mark.parametrize(
+        "changed",
+        [
+            {"fields": {VALUE.decode(): 1}},
+            {"fields": {1: VALUE}},
+            {"notes": VALUE.decode()},
+            {"owner": 42},
+            {"expires_at": float("nan")},
+            {"expires_at": "soon"},
+            {"version": "one"},
+        ],
+    )
+    def test_what_is_of_the_wrong_type_is_refused(
+        self, store: SQLStore, changed: dict[str, Any]
+    ) -> None:
+        key = a_key()
+
+        with pytest.raises(StoreError) as caught:
+            store.insert(key, a_record(**changed))
+        assert VALUE.decode() not in everything_shown(caught.value)
+        assert store.load(key) is None
+
+    @pytest.mark.parametrize(
+        "changes",
+        [
+            Changes(set={"a": 1}),  # type: ignore[dict-item] # that is the test
+            Changes(set={1: b""}),  # type: ignore[dict-item] # as above
+            Changes(owner=42),  # type: ignore[arg-type] # as above
+            Changes(notes="text"),  # type: ignore[arg-type] # as above
+            Changes(expires_at=float("nan")),
+        ],
+    )
+    def test_so_are_changes(self, store: SQLStore, changes: Changes) -> None:
+        key = a_key()
+        store.insert(key, record := a_record())
+
+        with pytest.raises(StoreError):
+            store.update(key, changes)
+        assert store.load(key) == record
+
+    def test_what_is_too_long_is_never_cut(self, store: SQLStore) -> None:
+        if store.engine.dialect.name != "mariadb":
+            pytest.skip("MySQL cuts what is too long, unless it is told not to")
+        with outside(store) as connection:
+            connection.exec_driver_sql("SET GLOBAL sql_mode = ''")
+        key = a_key()
+        try:
+            lax = fresh(store)
+            with pytest.raises(StoreError):
+                lax.insert(key, a_record(owner="x" * 100, notes=b"", version=1 << 63))
+        finally:
+            with outside(store) as connection:
+                connection.exec_driver_sql("SET GLOBAL sql_mode = DEFAULT")
+        assert store.load(key) is None
+
+
+class TestABusyDatabase:
+    def test_what_the_database_undid_is_done_again(
+        self, shared: Callable[[str], databases.DatabaseServer], table: str
+    ) -> None:
+        store = opened(shared("postgresql").default_url, table=table)
+        give_way(store, times=3)
+
+        assert store.insert(key := a_key(), a_record())
+        assert store.load(key) is not None
+
+    def test_for_ever_it_is_an_error(
+        self,
+        shared: Callable[[str], databases.DatabaseServer],
+        table: str,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        monkeypatch.setattr(connections, "PATIENCE", 0.05)
+        store = opened(shared("postgresql").default_url, table=table)
+        give_way(store, times=10**9)
+
+        with pytest.raises(StoreError, match=r"\(insert\): \w+ 40001: give way$"):
+            store.insert(a_key(), a_record())
+
+    def test_a_sqlite_file_that_another_holds_is_waited_for_and_then_an_error(
+        self, lite_url: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(connections, "SQLITE_SECONDS", 0)
+        monkeypatch.setattr(connections, "PATIENCE", 0.05)
+        store = opened(lite_url)
+        key = a_key()
+        store.insert(key, a_record())
+        with outside(store) as other:
+            other.exec_driver_sql("BEGIN IMMEDIATE")
+            with pytest.raises(StoreError, match=r"\(update\): OperationalError: database is lock"):
+                store.update(key, Changes(set={"a": b"2"}))
+
+            assert store.load(key) is not None
+        assert store.update(key, Changes(set={"a": b"2"})) is UPDATED
+
+
+def give_way(store: SQLStore, times: int) -> None:
+    """Have so many inserts undone, as by SERIALIZABLE."""
+    name = store.table.name
+    with outside(store) as connection:
+        connection.exec_driver_sql(f"CREATE SEQUENCE {name}_tries")
+        connection.exec_driver_sql(
+            f"CREATE FUNCTION {name}_refuse() RETURNS trigger AS $$ BEGIN"
+            f" IF nextval('{name}_tries') <= {times} THEN"
+            " RAISE EXCEPTION 'give way' USING ERRCODE = '40001'; END IF; RETURN NEW; END"
+            " $$ LANGUAGE plpgsql"
+        )
+        connection.exec_driver_sql(
+            f"CREATE TRIGGER refuse BEFORE INSERT ON {name}"
+            f" FOR EACH ROW EXECUTE FUNCTION {name}_refuse()"
+        )
+
+
+DAMAGE = {
+    "sqlite": [
+        "fields = x''",
+        "fields = x'ffffffff'",
+        "fields = x'0200000001000000010000006161ff'",
+        "fields = x'02000000010000000a0000006161'",
+        "fields = 'text'",
+        "fields = 1",
+        "owner = x'ff'",
+        "notes = 1.5",
+    ],
+    "postgresql": [
+        "fields = ARRAY['a'::bytea]",
+        "fields = ARRAY['a'::bytea, NULL]",
+        r"fields = ARRAY['\xff'::bytea, 'a'::bytea]",
+        r"owner = '\xff'",
+    ],
+    "mariadb": [
+        "fields = '[]'",
+        "fields = '1'",
+        """fields = '{"a": 1}'""",
+        """fields = '{"a": "!!!"}'""",
+        """fields = '{"a": "YQ"}'""",
+        """fields = '{"~zz": "YQ=="}'""",
+        """fields = '{"~ff": "YQ=="}'""",
+        "owner = x'ff'",
+    ],
+}
+
+
+@pytest.mark.parametrize(
+    ("url", "damage"),
+    [(name, damage) for name, many in DAMAGE.items() for damage in many],
+    indirect=["url"],
+)
+def test_a_row_that_cannot_be_read_is_none_as_a_whole(store: SQLStore, damage: str) -> None:
+    told: list[tuple[str, str]] = []
+    store.subscribe(lambda kind, at, detail: told.append((kind, at)))
+    key = a_key()
+    store.insert(key, a_record(owner="42"))
+    with outside(store) as connection:
+        connection.exec_driver_sql(f"UPDATE {store.table.name} SET {damage}")
+
+    assert store.load(key) is None
+    assert told == [("corrupt_record", key)]
+    assert store.insert(key, a_record()) is False
+    if store.engine.dialect.name == "sqlite" and damage.startswith("fields"):
+        assert store.update(key, Changes(set={"a": b"2"})) is GONE
+        assert told == [("corrupt_record", key)] * 2
+
+
+def test_times_without_end_are_kept(store: SQLStore) -> None:
+    key = a_key()
+    record = Record({}, b"", time.time(), float("inf"))
+    store.insert(key, record)
+
+    assert store.load(key) == record
+    assert store.purge_expired(time.time()) == 0
+    assert store.update(key, a_touch()) is UPDATED
