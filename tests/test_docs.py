@@ -11,6 +11,7 @@ import shlex
 import sys
 import tomllib
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from werkzeug.test import Client
@@ -44,14 +45,16 @@ def test_the_pages_python_runs(page: Path, tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.delitem(sys.modules, "app", raising=False)  # another page's
     monkeypatch.setenv("OLD_SECRET_KEY", "another key for the documentation's examples alone")
-    namespace: dict[str, object] = {"__name__": "page"}
+    # A module, as some frameworks look for the one that calls them.
+    page_module = ModuleType("page")
+    monkeypatch.setitem(sys.modules, "page", page_module)
 
     for line, code in blocks(page):
         named = re.match(r"# (\w+\.py)\n", code)
         if named:
             (tmp_path / named[1]).write_text(code, "utf-8")
         # Lines count as in the page, so that a traceback points into it.
-        exec(compile("\n" * line + code, str(page), "exec"), namespace)
+        exec(compile("\n" * line + code, str(page), "exec"), vars(page_module))
 
 
 _KEY = re.compile(r"""(?:secret_key=|SECRET(?:_KEY)?"?\]? ?[=:] |secrets?=)\[?["']([^"']*)["']""")
