@@ -10,6 +10,7 @@ SHOP_BINDING     off (default), refuse or flag: sessions are bound to the device
                  can, and what happens where its proof is missing (HTTPS only; for sessions on the
                  server, with a cookie that isn't embedded)
 TRUSTED_PROXIES  how many proxies stand in front; default 0; /proxy helps to find out
+SHOP_IDLE        seconds until an unused session ends; default two weeks; 150 shows the warning
 SECRET_KEY       signs the cookies; default: made once and kept in SHOP_VAR
 SHOP_VAR         directory for what is kept; default: var/ beside this file
 """
@@ -47,7 +48,10 @@ def options(environ: Mapping[str, str]) -> dict[str, Any]:
     chosen: dict[str, Any] = {
         "secret_key": secret,
         "cookie": COOKIES[_one_of(environ, "SHOP_COOKIE", COOKIES)],
-        "lifetime": Lifetime(idle=timedelta(days=14), absolute=timedelta(days=90)),
+        "lifetime": Lifetime(
+            idle=float(environ.get("SHOP_IDLE") or timedelta(days=14).total_seconds()),
+            absolute=timedelta(days=90),
+        ),
         "trusted_proxies": int(environ.get("TRUSTED_PROXIES", "0")),
         "device_binding": BINDINGS[_one_of(environ, "SHOP_BINDING", BINDINGS)],
     }
