@@ -31,6 +31,8 @@ class Work(NamedTuple):
     delete: frozenset[str]
     label: Mapping[str, str] | None
     """The label to note; None: as it was."""
+    whole_label: Mapping[str, str]
+    """The label that a session has which begins with this."""
     renewal: bool
     """Whether the client's token is to be sent anew, so that the present ID must be known."""
     passive: bool
@@ -130,8 +132,8 @@ def first_notes(work: Work, session_id: SessionID) -> Notes:
     notes, offered_at = work.first_notes._replace(**work.intent.notes), work.intent.offered_at
     if offered_at is not None:
         notes = notes._replace(binding=with_offer(notes.binding, offered_at))
-    if work.label is not None:
-        notes = notes._replace(label=work.label)
+    if work.whole_label:
+        notes = notes._replace(label=work.whole_label)
     return _issued(notes, session_id, work, former=None)
 
 

@@ -240,8 +240,8 @@ class Committer:
         if state.passed_over and state.intent.owner is not UNCHANGED:
             self.end_passed_over(state)
         intent, stored = state.intent, state.stored
-        noted = state.label_changed or intent.login
-        label = checked_label(state.label) if noted else None
+        whole_label = checked_label(state.label)
+        label = whole_label if state.label_changed else None
         if facts.headers_sent and facts.new_id:
             # Data is kept without the new ID that can't be handed out.
             intent = intent._replace(id=None, keep=None)
@@ -253,6 +253,7 @@ class Committer:
             pending.set,
             pending.delete,
             label,
+            whole_label,
             facts.renewal or facts.attributes_changed,
             facts.passive,
             now,
