@@ -153,10 +153,7 @@ class Committer:
         """
         if state.error is not None:
             return
-        try:
-            pending = state.fields.changes()
-        except CorruptField:
-            return  # for the commit to report
+        pending = state.fields.changes()
         if state.label_changed:
             checked_label(state.label)
         base: Mapping[str, bytes] = {} if state.stored is None else state.stored.record.fields
