@@ -33,6 +33,8 @@ LEVELS = {
     "destroyed": "DEBUG",
     "expired": "DEBUG",
     "revoked": "INFO",
+    "device_bound": "INFO",
+    "unproven": "INFO",
     "old_secret": "INFO",
     "unknown_id": "INFO",
     "write_after_end": "INFO",

@@ -9,6 +9,7 @@ from collections.abc import Collection
 from typing import Any, cast
 
 from .data.codec import Codec, JSONCodec
+from .device_binding import DeviceBinding
 from .errors import ConfigurationError
 from .stores import MemoryStore, Store, store_from_url
 from .stores.encrypted import EncryptedStore, check_keys
@@ -79,6 +80,16 @@ def check_when_full(value: object) -> bool:
             f"SessionMiddleware: when_full is {value!r}; write 'end_oldest' or 'refuse'"
         )
     return value == "refuse"
+
+
+def check_device_binding(value: object) -> DeviceBinding | None:
+    """``device_binding`` as given."""
+    if value is not None and not isinstance(value, DeviceBinding):
+        raise ConfigurationError(
+            f"SessionMiddleware: device_binding is {value!r}; write DeviceBinding(), with options"
+            " of its own, or None"
+        )
+    return value
 
 
 def check_label(label: object) -> frozenset[str]:

@@ -27,6 +27,8 @@ _LEVELS = {
     "destroyed": logging.DEBUG,
     "expired": logging.DEBUG,
     "revoked": logging.INFO,
+    "device_bound": logging.INFO,
+    "unproven": logging.INFO,
     "old_secret": logging.INFO,
     "unknown_id": logging.INFO,
     "write_after_end": logging.INFO,

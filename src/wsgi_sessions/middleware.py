@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import timedelta
 from functools import lru_cache
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Literal
 
 from . import advice
 from ._options import check_flag, checked_options, seconds
@@ -22,6 +22,7 @@ from .checks import (
     check_client_side,
     check_codec,
     check_count,
+    check_device_binding,
     check_environ_key,
     check_label,
     check_store,
@@ -33,6 +34,8 @@ from .cookie import Cookie, path_matches, wsgi_path
 from .crypto.session_id import IDFactory, Rotation, new_id
 from .crypto.signing import Secrets, check_secrets
 from .data.codec import Codec
+from .device_binding import Binder, DeviceBinding, check_with
+from .device_binding.transport import BoundTransport
 from .engine import Engine, EngineSettings, Response
 from .engine.engine import IsPassive
 from .engine.owners import Limits
@@ -101,6 +104,8 @@ class SessionMiddleware:
         encryption_migrate: True: plain records are still read, and encrypted at the next write.
         passive: tells of an environ whether that request doesn't count as use: polling, prefetch,
             background work.
+        device_binding: DeviceBinding(…): sessions are bound to the user's device, in browsers that
+            can do so.
         on_event: called with every SessionEvent; one function or a list of them.
         on_store_error: answers when the store fails and the app doesn't handle it: called with
             environ, start_response and the StoreError, returns the body. None answers 503.
@@ -110,7 +115,9 @@ class SessionMiddleware:
         ConfigurationError: if any of this is wrong.
     """
 
-    _session_class: ClassVar[type[Session]] = Session
+    _session_class: type[Session] = Session
+    _any_path: bool = False
+    """Whether there is a session on paths that the cookie's doesn't cover, too."""
 
     store: Store
     """The store as it was given."""
@@ -142,6 +149,7 @@ class SessionMiddleware:
         encryption_keys: Sequence[bytes] = (),
         encryption_migrate: bool = False,
         passive: IsPassive | None = None,
+        device_binding: DeviceBinding | None = None,
         on_event: Listener | Sequence[Listener] | None = None,
         on_store_error: OnStoreError | None = None,
         environ_key: str = DEFAULT_KEY,
@@ -218,6 +226,7 @@ class SessionMiddleware:
             label=check_label(label),
             save_uninitialized=save_uninitialized,
             rolling=rolling,
+            binds_devices=device_binding is not None,
         )
         self._engine = Engine(self._settings, passive)
         self.registry = SessionRegistry(
@@ -225,6 +234,10 @@ class SessionMiddleware:
         )
         self._secret_count = len(secrets)
         header = check_header_name(token_header)
+        self._device_binding = check_device_binding(device_binding)
+        if device_binding is not None:
+            chosen = cookie if isinstance(cookie, Cookie) else None
+            check_with(client_side=seal is not None, token_header=header, cookie=chosen)
         self._header_transport = None if header is None else HeaderTransport(header, secrets)
         self._answers = AnswerSettings(
             engine=self._engine,
@@ -236,7 +249,7 @@ class SessionMiddleware:
         self._cookie = cookie
         self._choose: Callable[[Cookie], _Site] | None = None
         if isinstance(cookie, Cookie):
-            self._site = _Site(cookie, secrets)
+            self._site = _Site(cookie, secrets, device_binding)
             if self._resolves and cookie.secure == "auto" and not self._proxies.proto:
                 self._events.explain(
                     "proto-untrusted",
@@ -248,7 +261,7 @@ class SessionMiddleware:
 
             @lru_cache(maxsize=256)
             def choose(chosen: Cookie) -> _Site:
-                return _Site(chosen, secrets)
+                return _Site(chosen, secrets, device_binding)
 
             self._choose = choose
         else:
@@ -267,6 +280,11 @@ class SessionMiddleware:
         transport = self._enter(environ)
         if transport is None:
             return self.app(environ, start_response)
+        if self._device_binding is not None:
+            answer = self._engine.answer_device(environ, transport)
+            if answer is not None:
+                start_response(answer.status, answer.headers)
+                return [answer.body]
         session = environ[key] = self._session_class(self._engine, environ, transport)
         exchange = Exchange(self._answers, environ, start_response, session, transport)
         try:
@@ -299,9 +317,21 @@ class SessionMiddleware:
         return session
 
     def commit_session(
-        self, environ: WSGIEnvironment, *, status: str = "200 OK", headers: Sequence[Header] = ()
+        self,
+        environ: WSGIEnvironment,
+        *,
+        status: str = "200 OK",
+        headers: Sequence[Header] = (),
+        streaming: bool = False,
     ) -> list[Header]:
         """Commit what `open_session` opened, as a response of this status would.
+
+        Args:
+            environ: the one that was given to `open_session`.
+            status: of the response; that of a failed one keeps nothing.
+            headers: of the response.
+            streaming: True: the app goes on to use the session while the body is sent, and
+                `finish_session` commits what it changes then.
 
         Returns:
             ``headers`` and what the session adds to them: Set-Cookie, Vary, Cache-Control.
@@ -322,8 +352,26 @@ class SessionMiddleware:
 
         exchange = Exchange(self._answers, environ, start_response, session, transport_of(session))
         exchange.start_response(status, list(headers))
-        exchange.begin(Phase.OVER)
+        exchange.begin(Phase.STREAMING if streaming else Phase.OVER)
         return finished
+
+    def finish_session(self, environ: WSGIEnvironment, *, failed: bool = False) -> None:
+        """Commit what a stream changed after `commit_session` with ``streaming=True``.
+
+        Args:
+            environ: the one that was given to `open_session`.
+            failed: whether the stream broke off with an exception; then nothing of it is kept.
+
+        Raises:
+            LookupError: no session was opened.
+            StoreError: the store can't keep it.
+        """
+        session = get_session(environ, self._environ_key)
+        state = state_of(session)
+        enter_phase(session, Phase.OVER)
+        if state is not None:
+            kept = self._answers.save_on_error or not failed
+            self._engine.commit(state, Response(failed=not kept, headers_sent=True))
 
     def discard_session(self, environ: WSGIEnvironment) -> None:
         """Give up what `open_session` opened: nothing of it is kept but what was saved already.
@@ -355,16 +403,22 @@ class SessionMiddleware:
                 self._proxy_advice.look(environ, client)
         if self._warn_processes and environ.get("wsgi.multiprocess"):
             self._explain_processes()
-        site = self._site if self._choose is None else self._choose(self._chosen_cookie(environ))
+        site = self._site_for(environ)
         transport: Transport = site.transport
         header = self._header_transport
         if header is not None and header.environ_key in environ:
             transport = header
         elif not (
-            site.everywhere or site.covers(environ) or self._engine.is_presented(environ, transport)
+            self._any_path
+            or site.everywhere
+            or site.covers(environ)
+            or self._engine.is_presented(environ, transport)
         ):
             return None
         return transport
+
+    def _site_for(self, environ: WSGIEnvironment) -> _Site:
+        return self._site if self._choose is None else self._choose(self._chosen_cookie(environ))
 
     def _chosen_cookie(self, environ: WSGIEnvironment) -> Cookie:
         cookie = self._cookie(environ) if callable(self._cookie) else self._cookie
@@ -397,6 +451,7 @@ class SessionMiddleware:
                 "never" if math.isinf(settings.rotate_after) else f"{settings.rotate_after:g} s"
             ),
             "trusted_proxies": repr(self._proxies),
+            "device_binding": "no" if self._device_binding is None else repr(self._device_binding),
             "token_header": repr(
                 None if self._header_transport is None else self._header_transport.name
             ),
@@ -441,8 +496,14 @@ class _Site:
 
     __slots__ = ("_path", "everywhere", "transport")
 
-    def __init__(self, cookie: Cookie, secrets: tuple[bytes, ...]) -> None:
-        self.transport = CookieTransport(cookie, secrets)
+    def __init__(
+        self, cookie: Cookie, secrets: tuple[bytes, ...], binding: DeviceBinding | None
+    ) -> None:
+        self.transport: CookieTransport = (
+            CookieTransport(cookie, secrets)
+            if binding is None
+            else BoundTransport(cookie, secrets, Binder(binding, cookie, secrets))
+        )
         self.everywhere = cookie.path == "/"
         self._path = wsgi_path(cookie.path)
 

@@ -142,6 +142,9 @@ class Lazy:
     def __html__(self) -> str:
         return "<i>saved</i>"
 
+    def __repr__(self) -> str:
+        return "Lazy()"
+
 
 class Zone(tzinfo):
     def utcoffset(self, when: datetime | None) -> timedelta:

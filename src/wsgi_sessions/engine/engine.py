@@ -11,11 +11,15 @@ from typing import Any, TypeVar
 
 from ..crypto.session_id import SessionID
 from ..data.notes import MAX_LABEL_TEXT
+from ..device_binding import Answer, route_of
+from ..device_binding.binding import UNBOUND
+from ..device_binding.transport import BoundTransport
 from ..errors import StoreError, TooManySessions
 from ..events import printable
 from ..http.transport import Environ, Header, Transport
 from ..lifetime import Lifetime
 from ..proxies import CLIENT_KEY, Client
+from .binding import Devices
 from .committing import Committer, Response
 from .decisions import CookieStep
 from .loading import NOTHING, Loader, Presented
@@ -23,7 +27,7 @@ from .owners import OwnerLists
 from .reports import Reports
 from .sealed import SealedWriter
 from .settings import EngineSettings
-from .state import Request, SessionState
+from .state import NO_SCHEME, Request, SessionState
 from .transaction import Transactions
 from .writing import StoreWriter, Writer
 
@@ -53,6 +57,7 @@ class Engine:
             writer = SealedWriter(settings, settings.seal, self._reports)
         self._committer = Committer(settings, writer, self._owners, self._reports)
         self._transactions = Transactions(settings, self._loader, self._committer)
+        self._devices = Devices(settings, self._reports) if settings.binds_devices else None
 
     @property
     def in_token(self) -> bool:
@@ -75,19 +80,24 @@ class Engine:
         request = Request(
             transport,
             sent.values,
-            scheme == "https",
+            scheme in ("https", NO_SCHEME),
             scheme,
             client.ip if isinstance(client, Client) else None,
             environ.get("HTTP_USER_AGENT"),
             environ.get("HTTP_X_FORWARDED_PROTO"),
             self._is_passive is not None and self._is_passive(environ),
             set(),
+            (
+                transport.evidence(environ)
+                if self._devices is not None and isinstance(transport, BoundTransport)
+                else None
+            ),
         )
         settings = self._settings
         now = settings.clock()
         state = SessionState(request)
         try:
-            stored, stale_token, passed_over = self._loader.find(request, now)
+            stored, stale_token, passed_over, standing = self._find(request, now)
         except StoreError as error:
             state.begin(now, settings.codec)
             state.error = error
@@ -96,13 +106,21 @@ class Engine:
             return state
         if stored is not None:
             state.adopt(stored, settings.codec, stale_token=stale_token)
+            state.standing = standing
             if sent.after_comma:
                 self._reports.after_comma()
             return state
         state.begin(now, settings.codec, passed_over)
+        state.standing = standing
         if sent.beyond is not None:
             self._reports.emit("cookie_not_found", request, detail=sent.beyond)
         return state
+
+    def _find(self, request: Request, now: float) -> Presented:
+        presented = self._loader.find(request, now)
+        if self._devices is None:
+            return presented
+        return self._devices.judged(request, presented, now)
 
     def is_presented(self, environ: Environ, transport: Transport) -> bool:
         """Whether a token of ours came with this request, whatever it leads to."""
@@ -120,18 +138,20 @@ class Engine:
             # What this request has ended lives on in the token that it came with.
             presented = NOTHING
         elif stored is None:
-            presented = self._loader.find(state.request, now)
+            presented = self._find(state.request, now)
         elif self.in_token:
             presented = Presented(stored, state.stale_token)
         else:
             again = self._loader.reload(stored, None, now)
             moved = again is not None and again.id.id != stored.id.id
-            presented = Presented(again, state.stale_token or moved)
+            standing = UNBOUND if again is None else state.standing
+            presented = Presented(again, state.stale_token or moved, standing=standing)
         self._committer.give_back_place(state)
         if presented.stored is None:
             state.begin(now, self._settings.codec, presented.passed_over)
         else:
             state.adopt(presented.stored, self._settings.codec, stale_token=presented.stale_token)
+        state.standing = presented.standing
 
     # What a session is
 
@@ -142,6 +162,16 @@ class Engine:
             known = self._settings.ids.new()
             state.ask(id=known)
         return known
+
+    def token(self, state: SessionState) -> str | None:
+        """What leads the client to this session; None: it isn't stored.
+
+        After a `regenerate` that isn't committed yet, that is the token which the commit sets.
+        """
+        stored = state.stored
+        if stored is None:
+            return None
+        return self._committer.token_of(stored._replace(id=state.known_id or stored.id), state)
 
     def limits(self, state: SessionState) -> tuple[float, float]:
         """The idle and the absolute limit in force, in seconds."""
@@ -211,6 +241,7 @@ class Engine:
             state.label = {}
         state.ask(owner=owner, login=state.intent.login or login, reserved=reserved)
         if login:
+            state.logged_in = True
             state.ask_notes(started_at=now, authenticated_at=now)
         if owner is not None:
             self._fill_label(state)
@@ -274,9 +305,24 @@ class Engine:
         """Run a function on fresh data; see `Transactions.run`."""
         return self._transactions.run(state, function, headers_sent=headers_sent)
 
-    def commit(self, state: SessionState, response: Response) -> Header | None:
-        """Do what the response asks for; see `Committer.commit`."""
-        return self._committer.commit(state, response)
+    def commit(self, state: SessionState, response: Response) -> tuple[Header, ...]:
+        """Do what the response asks for, and return its headers; see `Committer.commit`."""
+        devices = self._devices
+        if devices is None:
+            token = self._committer.commit(state, response)
+            return () if token is None else (token,)
+        offers = devices.offers(state, response)
+        token = self._committer.commit(state, response)
+        return devices.headers(state, response, token, offers=offers)
+
+    def answer_device(self, environ: Environ, transport: Transport) -> Answer | None:
+        """The answer to a request that the browser makes by itself to bind its session, or to
+        prove it; None: the request is the app's.
+        """
+        if self._devices is None or not isinstance(transport, BoundTransport):
+            return None
+        route = route_of(transport.binder, environ)
+        return None if route is None else self._devices.answer(route, environ, transport)
 
     def set_lifetime(self, state: SessionState, lifetime: Lifetime) -> None:
         """Give the session limits of its own; they are capped by the settings' whenever asked."""

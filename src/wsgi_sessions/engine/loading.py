@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from ..crypto.session_id import SessionID
 from ..data.notes import CorruptNotes, Notes, load_notes
+from ..device_binding.binding import UNBOUND, Standing
 from ..http.transport import Transport
 from ..record import Record
 from .decisions import GRACE, death_at, in_grace
@@ -28,7 +29,9 @@ class Presented(NamedTuple):
     stale_token: bool = False
     """Whether the client's token should be replaced."""
     passed_over: tuple[Stored, ...] = ()
-    """Live sessions that can't be used: several at once."""
+    """Live sessions that can't be used: several at once, or one that isn't proven."""
+    standing: Standing = UNBOUND
+    """How the request stands towards the device that the session is bound to."""
 
 
 NOTHING = Presented()

@@ -40,6 +40,8 @@ class EngineSettings(NamedTuple):
     label: frozenset[str]
     save_uninitialized: bool
     rolling: bool
+    binds_devices: bool = False
+    """Whether sessions are bound to devices, so that every transport is a BoundTransport."""
 
     def deadline_of(self, record: Record, notes: Notes, now: float) -> float:
         """When this record ends under the limits in force today. UNIX seconds."""
