@@ -481,6 +481,8 @@ def _signed_in(sender: Flask, **_: object) -> None:
         return  # the app has called session.login() itself, by whatever name
     try:
         session.login(str(user))
+    except ValueError:
+        session.regenerate()  # no owner can have such a name, but a new ID is due all the same
     except TooManySessions:
         for name in _OF_FLASK_LOGIN:
             session.pop(name, None)
