@@ -6,6 +6,7 @@ The state is assigned once, after the store has answered; if a step raises, noth
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from ..data.codec import CorruptField
@@ -153,13 +154,10 @@ class Committer:
         """
         if state.error is not None:
             return
-        try:
-            pending = state.fields.changes()
-        except CorruptField:
-            return  # for the commit to report
+        pending = state.fields.changes()
         if state.label_changed:
             checked_label(state.label)
-        base = {} if state.stored is None else state.stored.record.fields
+        base: Mapping[str, bytes] = {} if state.stored is None else state.stored.record.fields
         check_size(base, Changes(pending.set, pending.delete), self._settings.max_bytes)
 
     def facts_of(
