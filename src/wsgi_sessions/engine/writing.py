@@ -259,7 +259,7 @@ class StoreWriter:
             return True
 
     def _enter_again(self, owner: str, after: Stored) -> None:
-        """Whatever became of the entry that couldn't be looked at: a login that stands is listed."""
+        """A login that stands is listed, whatever became of the entry that couldn't be looked at."""
         until, epoch = after.notes.listed_until, after.record.epoch
         # While the store fails, the entry is most likely as it was: it is the check that failed.
         with suppress(StoreError):
