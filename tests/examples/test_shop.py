@@ -274,7 +274,42 @@ def test_the_session_page_shows_the_client_as_the_proxies_tell(
 
 
 def test_the_proxy_probe_is_mounted(server_side: Shop) -> None:
-    assert "Proxy probe" in server_side.visitor().get("/proxy/")
+    assert "Proxy probe" in server_side.visitor().get("/proxy/probe/")
+
+
+@pytest.mark.parametrize(
+    ("hops", "forwarded", "says"),
+    [
+        ("0", {}, "<b>The shop is set up right:</b> <code>TRUSTED_PROXIES=0</code>"),
+        (
+            "0",
+            {"X-Forwarded-For": "203.0.113.7, 10.0.0.1", "X-Forwarded-Proto": "https"},
+            '<code id="advice">TRUSTED_PROXIES=2</code>; it is 0 now',
+        ),
+        (
+            "1",
+            {"X-Forwarded-For": "203.0.113.7", "X-Forwarded-Proto": "https"},
+            "<b>The shop is set up right:</b> <code>TRUSTED_PROXIES=1</code>",
+        ),
+        (
+            "0",
+            {"Forwarded": "for=203.0.113.7;proto=https"},
+            '<code id="advice">trusted_proxies=TrustedProxies(hops=1',
+        ),
+    ],
+)
+def test_the_page_on_proxies_gives_advice_that_is_true_for_the_shop(
+    hops: str, forwarded: dict[str, str], says: str, tmp_path: Path
+) -> None:
+    client = Client(Shop(tmp_path, TRUSTED_PROXIES=hops).app)
+
+    page = client.get("/proxy/", headers=forwarded, base_url="https://localhost").text
+
+    assert says in page
+    assert ">Back to the shelf</a>" in page
+    assert '<th scope="col">The client would be</th>' in page
+    answer = client.get("/proxy/?format=json", headers=forwarded)
+    assert answer.json["received"].keys() >= {"wsgi.url_scheme"}
 
 
 def test_a_name_keeps_its_capitals_and_is_one_user_however_it_is_written(server_side: Shop) -> None:
