@@ -14,7 +14,7 @@ import falcon
 
 from .errors import StoreError
 from .http.transport import Header
-from .integration import Integration, SessionStream
+from .integration import Answer, Integration, SessionStream
 from .registry import SessionRegistry
 
 if TYPE_CHECKING:
@@ -48,8 +48,12 @@ class SessionMiddleware:
 
     def process_request(self, req: falcon.Request, resp: falcon.Response) -> None:
         """Called by Falcon before routing."""
-        del resp
         environ: WSGIEnvironment = req.env
+        answer = self.steps.answer_device(environ)
+        if answer is not None:
+            _send(resp, answer)
+            resp.complete = True
+            return
         if not self.steps.is_open(environ):
             environ[_STEPS_KEY] = self
         req.context.session = self.steps.open_session(environ)
@@ -90,11 +94,14 @@ class SessionMiddleware:
     def _answer_failure(
         self, environ: WSGIEnvironment, resp: falcon.Response, error: StoreError
     ) -> None:
-        answer = self.steps.answer_failure(environ, error)
-        resp.status = answer.status
-        resp.media = resp.text = resp.stream = None
-        resp.data = answer.body
-        _put(resp, answer.headers)
+        _send(resp, self.steps.answer_failure(environ, error))
+
+
+def _send(resp: falcon.Response, answer: Answer) -> None:
+    resp.status = answer.status
+    resp.media = resp.text = resp.stream = None
+    resp.data = answer.body
+    _put(resp, answer.headers)
 
 
 def _headers(resp: falcon.Response) -> list[Header]:

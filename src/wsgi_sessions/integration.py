@@ -98,6 +98,20 @@ class Integration(SessionMiddleware):
         state = state_of(session)
         return None if state is None else self._engine.token(state)
 
+    def answer_device(self, environ: WSGIEnvironment) -> Answer | None:
+        """The answer to a request of device binding's own, which the app doesn't see.
+
+        Ask before the session is opened.
+
+        Returns:
+            None for all others, and where there is no ``device_binding``.
+        """
+        if self._device_binding is None or self.is_open(environ):
+            return None
+        transport = self._enter(environ)
+        answer = None if transport is None else self._engine.answer_device(environ, transport)
+        return None if answer is None else Answer(answer.status, answer.headers, answer.body)
+
     def answer_failure(self, environ: WSGIEnvironment, error: StoreError) -> Answer:
         """The answer to a request whose session's store failed, as ``on_store_error`` makes it.
 

@@ -232,6 +232,9 @@ def session_tween_factory(
         environ = request.environ
         if steps.is_open(environ):
             return handler(request)  # whoever is further out answers for it
+        device = steps.answer_device(environ)
+        if device is not None:
+            return Response(device.body, device.status, device.headers)
         _open(steps, request)
         try:
             response = handler(request)

@@ -13,6 +13,7 @@ import pytest
 from werkzeug.test import Client
 
 import shop
+from device import Agent, read_offer
 
 sys.path.insert(0, str(shop.EXAMPLES))
 flask_app: Any = importlib.import_module("flask_app")
@@ -240,7 +241,36 @@ def test_a_secret_of_the_environment_is_used_and_not_kept(tmp_path: Path) -> Non
     assert not (tmp_path / "secret").exists()
 
 
-@pytest.mark.parametrize("name", ["SHOP_MODE", "SHOP_COOKIE"])
+def test_bound_to_a_device_the_pages_say_so(tmp_path: Path) -> None:
+    here = Shop(tmp_path, SHOP_BINDING="refuse", SHOP_COOKIE="host")
+    client = Client(here.app)
+    agent = Agent(here.app)
+
+    def fetch(path: str, form: dict[str, str] | None) -> tuple[int, Any, str]:
+        answer = client.open(
+            path,
+            base_url="https://localhost/",
+            method="GET" if form is None else "POST",
+            data=form,
+        )
+        for header in answer.headers.getlist("Secure-Session-Registration"):
+            agent.offer = read_offer(header)
+        return answer.status_code, answer.headers, answer.text
+
+    visitor = shop.Visitor(fetch)
+    visitor.get("/sign-in")
+    visitor.post("/sign-in", name="ada")
+    assert '<dd id="bound">no</dd>' in visitor.get("/session")
+    assert ">bound</mark>" not in visitor.get("/devices")
+
+    assert agent.register().status == 200
+    client.set_cookie(agent.second, agent.cookies[agent.second], secure=True)
+
+    assert re.search(r'<dd id="bound">since .* UTC, and proven</dd>', visitor.get("/session"))
+    assert ">bound</mark>" in visitor.get("/devices")
+
+
+@pytest.mark.parametrize("name", ["SHOP_MODE", "SHOP_COOKIE", "SHOP_BINDING"])
 def test_a_wrong_setting_says_what_is_allowed(name: str, tmp_path: Path) -> None:
     with pytest.raises(SystemExit, match=f"{name} is 'odd'; write one of"):
         Shop(tmp_path, **{name: "odd"})

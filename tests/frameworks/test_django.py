@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from django_site import Site, set_up, site
+from django_site import VIEWS, Site, set_up, site
 
 set_up()
 
@@ -29,7 +29,14 @@ from django.test import AsyncClient, Client, RequestFactory
 from django.utils import timezone
 from django.utils.safestring import SafeString, mark_safe
 
-from wsgi_sessions import Cookie, Lifetime, SessionMiddleware, TooManySessions, get_session
+from wsgi_sessions import (
+    Cookie,
+    DeviceBinding,
+    Lifetime,
+    SessionMiddleware,
+    TooManySessions,
+    get_session,
+)
 from wsgi_sessions.django import SessionMiddleware as DjangoMiddleware
 from wsgi_sessions.django import SessionStore, sessions
 from wsgi_sessions.django.management.commands.clearsessions import Command
@@ -596,8 +603,6 @@ def test_in_the_cookie_itself_sessions_work_too() -> None:
 
 
 def test_async_views_use_the_a_methods(shop: Site) -> None:
-    from django_site import VIEWS
-
     async def write(request: Any) -> str:
         session = request.session
         await session.aset("a", 1)
@@ -772,3 +777,20 @@ def test_a_slower_write_does_not_undo_a_sign_out(shop: Site, ada: User) -> None:
 
     assert response.status_code == 200 and "sessionid" not in response.cookies
     assert dict(client.session) == {}
+
+
+# Sessions that are bound to a device
+
+
+def test_device_bindings_own_requests_never_reach_a_view(ada: User) -> None:
+    with site(device_binding=DeviceBinding()) as shop:
+        client = shop.client()
+        VIEWS[".well-known/device-binding/register"] = lambda r: "a view"
+
+        answer = client.post("/.well-known/device-binding/register", secure=True)
+        offer = shop.run(client, lambda r: login(r, ada), secure=True)
+        ended = shop.run(client, lambda r: logout(r), secure=True)
+
+    assert 400 <= answer.status_code < 500 and b"a view" not in answer.content
+    assert "Secure-Session-Registration" in offer
+    assert ended.cookies["sessionid"]["max-age"] == 0

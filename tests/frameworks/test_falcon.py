@@ -10,6 +10,7 @@ import falcon
 import pytest
 
 from wsgi import SECRET, Browser
+from wsgi_sessions import DeviceBinding
 from wsgi_sessions.errors import StoreError
 from wsgi_sessions.falcon import SessionMiddleware
 from wsgi_sessions.stores import MemoryStore
@@ -193,3 +194,13 @@ def test_inside_another_the_outer_one_answers_for_the_session() -> None:
 
     assert shop.kept(browser) == {"n": 1}
     assert [*inner.registry] == []
+
+
+def test_device_bindings_own_requests_never_reach_a_resource() -> None:
+    shop = Shop(device_binding=DeviceBinding())
+    shop.view = put
+    browser = Browser(shop.app, **{"wsgi.url_scheme": "https"})
+
+    response = browser.get("/.well-known/device-binding/register", REQUEST_METHOD="POST")
+
+    assert 400 <= response.code < 500 and browser.cookies == {}

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from wsgi import SECRET, environ
-from wsgi_sessions import Cookie, Session
+from wsgi_sessions import Cookie, DeviceBinding, Session
 from wsgi_sessions.errors import SessionCommitted, StoreError
 from wsgi_sessions.integration import Integration, SessionStream
 from wsgi_sessions.stores import MemoryStore
@@ -198,3 +198,16 @@ def test_a_stream_is_finished_once() -> None:
     stream.close()
 
     assert told == [False]
+
+
+def test_device_bindings_own_requests_are_told_from_the_apps() -> None:
+    steps = make(device_binding=DeviceBinding(), cookie=Cookie(path="/shop"))
+    route = {"REQUEST_METHOD": "POST", "wsgi.url_scheme": "https"}
+    bound = make(device_binding=DeviceBinding())
+
+    answer = bound.answer_device(environ("/.well-known/device-binding/register", **route))
+
+    assert answer is not None and answer.status.startswith("4")
+    assert bound.answer_device(environ("/", **route)) is None
+    assert make().answer_device(environ("/.well-known/device-binding/register", **route)) is None
+    assert steps.answer_device(environ("/elsewhere", **route)) is None

@@ -25,7 +25,7 @@ with warnings.catch_warnings():
     from zope.interface.verify import verifyObject
 
 from wsgi import SECRET, Browser
-from wsgi_sessions import ConfigurationError, Cookie, Lifetime
+from wsgi_sessions import ConfigurationError, Cookie, DeviceBinding, Lifetime
 from wsgi_sessions.pyramid import REGISTRY_KEY, PyramidSession, options_from
 from wsgi_sessions.stores import ClientSideStore, MemoryStore
 from wsgi_sessions.testing import FaultyStore
@@ -361,3 +361,12 @@ def test_a_wrong_setting_says_what_to_write(settings: dict[str, Any], message: s
 def test_without_a_secret_key_there_is_nothing() -> None:
     with pytest.raises(ConfigurationError, match=r"no wsgi_sessions\.secret_key"):
         options_from({})
+
+
+def test_device_bindings_own_requests_never_reach_a_view() -> None:
+    shop = Shop(device_binding=DeviceBinding())
+    browser = Browser(shop.app, **{"wsgi.url_scheme": "https"})
+
+    response = browser.get("/.well-known/device-binding/register", REQUEST_METHOD="POST")
+
+    assert 400 <= response.code < 500 and response.code != 404

@@ -20,7 +20,7 @@ from django.utils.deprecation import MiddlewareMixin
 
 from ..errors import ConfigurationError, StoreError
 from ..http.transport import Header
-from ..integration import Integration, SessionStream
+from ..integration import Answer, Integration, SessionStream
 from .engine import sessions
 from .session import DjangoSession
 
@@ -38,10 +38,13 @@ class SessionMiddleware(DjangosMiddleware):
         MiddlewareMixin.__init__(self, get_response)
         sessions()
 
-    def process_request(self, request: Any) -> None:
+    def process_request(self, request: Any) -> HttpResponse | None:
         """Called by Django before the view."""
         steps, environ = sessions(), request.META
         _complete(request)
+        device = steps.answer_device(environ)
+        if device is not None:
+            return _response(device)
         session = steps.open_session(environ)
         if not isinstance(session, DjangoSession):
             raise ConfigurationError(
@@ -50,6 +53,7 @@ class SessionMiddleware(DjangosMiddleware):
             )
         request.session = session
         request.wsgi_sessions = steps
+        return None
 
     def process_exception(self, request: Any, exception: Exception) -> HttpResponse | None:
         """Called by Django when a view raises."""
@@ -79,7 +83,7 @@ class SessionMiddleware(DjangosMiddleware):
             steps.discard_session(environ)
             raise
         if finished != given:
-            _put(response, finished, steps.cookie_name(environ), vary=session.accessed)
+            _put(response, finished, vary=session.accessed)
         if streaming:
             _watch(response, steps, environ)
         return response
@@ -107,10 +111,13 @@ def _complete(request: Any) -> None:
 
 
 def _failure(steps: Integration, request: Any, error: StoreError) -> HttpResponse:
-    answer = steps.answer_failure(request.META, error)
+    return _response(steps.answer_failure(request.META, error))
+
+
+def _response(answer: Answer) -> HttpResponse:
     code, _, reason = answer.status.partition(" ")
     response = HttpResponse(answer.body, status=int(code), reason=reason)
-    _put(response, answer.headers, steps.cookie_name(request.META), vary=True)
+    _put(response, answer.headers, vary=True)
     return response
 
 
@@ -120,26 +127,28 @@ def _headers(response: HttpResponse) -> list[Header]:
     return [*response.items(), *cookies]
 
 
-def _put(response: HttpResponse, headers: list[Header], name: str, *, vary: bool) -> None:
-    """Replace the headers of a response by what became of them."""
-    ours: str | None = None
-    kept: set[str] = set()
-    for header, value in headers:
-        lower = header.lower()
-        kept.add(lower)
-        if lower == "set-cookie":
-            if value.partition("=")[0] == name:
-                ours = value
-        elif lower != "vary" or vary:
+def _put(response: HttpResponse, headers: list[Header], *, vary: bool) -> None:
+    """Replace the headers of a response by what became of them.
+
+    Where ``vary`` is False and no cookie is set, the response's own Vary stays as it is.
+    """
+    given = {morsel.OutputString(): name for name, morsel in response.cookies.items()}
+    cookies = [value for header, value in headers if header.lower() == "set-cookie"]
+    for text, name in given.items():
+        if text not in cookies:
+            del response.cookies[name]
+    for value in cookies:
+        if value not in given:
+            name = value.partition("=")[0]
+            response.cookies[name] = _morsel(name, value)
+            vary = True
+    plain = {header: value for header, value in headers if header.lower() != "set-cookie"}
+    kept = {header.lower() for header in plain}
+    for header in [header for header, _ in response.items() if header.lower() not in kept]:
+        del response.headers[header]
+    for header, value in plain.items():
+        if vary or header.lower() != "vary":
             response.headers[header] = value
-    for header, _ in list(response.items()):
-        if header.lower() not in kept:
-            del response.headers[header]
-    if ours is not None:
-        response.cookies[name] = _morsel(name, ours)
-        response.headers["Vary"] = next(v for h, v in headers if h.lower() == "vary")
-    else:
-        response.cookies.pop(name, None)
 
 
 class _PartitionedMorsel(Morsel[str]):

@@ -114,7 +114,7 @@ class DjangoSession(Session, SessionBase):  # pyright: ignore[reportIncompatible
         if state.stored is None and state.base_notes.idle == math.inf:
             limits = default_limits()
             if limits is not None:
-                state.base_notes = state.first_notes._replace(**limits._asdict())
+                state.base_notes = state.base_notes._replace(**limits._asdict())
         return state
 
     def __getitem__(self, key: str) -> Any:
