@@ -17,6 +17,7 @@ from ..events import printable
 from ..record import Record, list_key
 from ..registry import SessionInfo, SessionRegistry
 from ..stores import Store
+from ..stores.file.existing import UnusableDirectory
 from ..stores.wrapper import StoreWrapper
 from .doctor import Finding, Severity, examine
 from .handles import find_key
@@ -218,7 +219,7 @@ def doctor(arguments: argparse.Namespace, printer: Printer) -> bool:
     """``doctor``: what is wrong with a store, and what to do about it."""
     try:
         findings = examine(open_store(arguments))
-    except StoreError as error:
+    except (StoreError, UnusableDirectory) as error:
         findings = [Finding("reachable", Severity.ERROR, str(error))]
     printer.print(
         [

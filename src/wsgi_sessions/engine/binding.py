@@ -4,7 +4,7 @@ What a proof is and what its absence means is device_binding's; here is where th
 A request calls in at three points: when its session was found (`Devices.judged`), before it is
 committed (`offers`), and when its headers are made (`headers`).
 
-Who writes the binding, and why nothing is lost. The key is put into the notes by the registration
+What writes the binding, and why nothing is lost. The key is put into the notes by the registration
 alone, and marked as confirmed by the first request that brings the second cookie; both are updates
 that hold only for the version that was read, so whatever else happens to the session at that time
 wins. A confirmation that loses is made up for by the next request. The time of an offer goes with

@@ -147,7 +147,7 @@ class Committer:
         return not settings.rotates or not is_due(notes.issued_at, settings.rotate_after, now)
 
     def check(self, state: SessionState) -> None:
-        """Raise what a commit now would raise because of the data alone; asks no store.
+        """Raise what a commit now would raise because of the data alone, without a store call.
 
         Raises:
             SessionTooLarge, TypeError: it can't be stored.
