@@ -7,7 +7,7 @@ import enum
 import math
 from collections import OrderedDict, UserString, namedtuple
 from collections.abc import Callable
-from datetime import UTC, date, datetime, timedelta, tzinfo
+from datetime import UTC, date, datetime, timedelta, timezone, tzinfo
 from decimal import Decimal
 from http import HTTPStatus
 from typing import Any
@@ -24,7 +24,7 @@ from markupsafe import Markup
 import flask_events
 from wsgi_sessions import ConfigurationError, Lifetime
 from wsgi_sessions.data.codec import CorruptField, UnstorableValue
-from wsgi_sessions.errors import SessionTooLarge
+from wsgi_sessions.errors import SessionTooLarge, StoreError
 from wsgi_sessions.flask import FlaskSession, FlaskSessions, MarkupCodec
 from wsgi_sessions.stores import MemoryStore
 from wsgi_sessions.testing import FakeClock, FaultyStore, session_of
