@@ -1,4 +1,7 @@
-"""Time left, and an end that is noticed: python time_left.py, then open http://localhost:8000/.
+"""Time left, and an end that is noticed. Start it, then open http://localhost:8000/:
+
+    export SECRET_KEY=$(python -m wsgi_sessions secret)
+    python time_left.py
 
 Sign in, and leave the page alone: sessions live for three minutes here. It warns two minutes
 before the end, offers to stay signed in, and goes to the sign-in page when the session has ended.
@@ -91,8 +94,7 @@ def app(environ, start_response):
 
 application = SessionMiddleware(
     app,
-    # For real: from the environment, and made by `python -m wsgi_sessions secret`.
-    secret_key="w1XJk9mQ2vRb7TzP4sLd8uYf3hCn6aGe0oKiVxB5qNt",
+    secret_key=os.environ["SECRET_KEY"],  # python -m wsgi_sessions secret prints a good one
     store=os.environ.get("STORE_URL", "memory://"),
     lifetime=Lifetime(idle=180, absolute=8 * 3600),
     passive=lambda environ: environ["PATH_INFO"] in ("/left", "/events"),

@@ -8,6 +8,7 @@ from typing import Any
 
 from device import Agent
 from wsgi_sessions import Cookie, DeviceBinding, Lifetime, Session, SessionEvent, SessionMiddleware
+from wsgi_sessions.crypto.session_id import new_id
 from wsgi_sessions.stores import MemoryStore
 from wsgi_sessions.testing import FakeClock, FaultyStore
 
@@ -22,6 +23,7 @@ def shown(session: Session) -> dict[str, Any]:
         "session": None if session.is_new else session.handle,
         "owner": session.owner,
         "bound": session.device_bound,
+        "since": session.device_bound_at and session.device_bound_at.timestamp(),
         "proven": session.is_proven,
         "fresh": session.is_fresh(within=10**6),
         "data": dict(session),
@@ -52,6 +54,8 @@ class BoundApp:
         self.status = "200 OK"
         self.headers: list[tuple[str, str]] = []
         """What the app adds to every answer."""
+        self.ids: list[str] = []
+        """Of the next sessions, where a test wants certain ones."""
         self.clock = FakeClock(1_800_000_000.0)
         self.store = FaultyStore(MemoryStore())
         self.events: list[SessionEvent] = []
@@ -66,6 +70,7 @@ class BoundApp:
                 "store": self.store,
                 "clock": self.clock,
                 "on_event": self.events.append,
+                "id_factory": lambda: self.ids.pop(0) if self.ids else new_id(),
                 # A page that is only read writes nothing at all.
                 "touch_interval": 10**6,
                 "lifetime": Lifetime(idle=30 * 86_400, absolute=30 * 86_400),
@@ -83,14 +88,13 @@ class BoundApp:
         sent = {name: value for name, value in environ.items() if name.startswith("HTTP_")}
         entry = {"method": environ["REQUEST_METHOD"], "path": environ["PATH_INFO"], **sent}
         entry["length"] = environ.get("CONTENT_LENGTH")
-        self.log.append(entry)
 
         def start(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
             entry.update(status=status, headers=headers)
             return start_response(status, headers, *([exc_info] if exc_info else []))
 
         body = b"".join(self.middleware(environ, start))
-        entry["body"] = body.decode()
+        self.log.append({**entry, "body": body.decode()})
         return [body]
 
     def signed_in(self, algorithm: str = "ES256", **environ: Any) -> Agent:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import inspect
 import os
 import re
 import socket
@@ -12,6 +13,7 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from http.cookiejar import CookieJar
 from pathlib import Path
 
@@ -19,6 +21,7 @@ import pytest
 
 import ports
 import wsgi_sessions
+from wsgi_sessions import Cookie, Lifetime, SessionMiddleware
 
 ROOT = Path(__file__).parent.parent
 SOURCES = Path(wsgi_sessions.__file__).parent.parent
@@ -138,3 +141,48 @@ def test_the_readme_says_what_was_measured() -> None:
     ours, _, beaker, flask_session, django, *_ = benchmark(r"### Redis\n\n", "read, 100 B")
     read = table_row(readme, "one read from Redis, CPU time")
     assert read == [f"{cost} µs" for cost in (ours, flask_session, beaker, django)]
+
+
+def options_on_the_page(heading: str) -> dict[str, str]:
+    """Options and their defaults, as docs/options.md has them in a section's table."""
+    text = (ROOT / "docs" / "options.md").read_text("utf-8")
+    (section,) = re.findall(rf"^{heading}\n(.*?)(?=^## |\Z)", text, re.MULTILINE | re.DOTALL)
+    rows = re.findall(r"^\| `(\w+)` \| .*? \| (.*?) \| .* \|$", section, re.MULTILINE)
+    return dict(rows)
+
+
+def said(default: object) -> str:
+    match default:
+        case inspect.Parameter.empty:
+            return "required"
+        case Lifetime():
+            return "`Lifetime(idle=timedelta(days=1), absolute=timedelta(days=30))`"
+        case timedelta():
+            return f"`timedelta(days={default.days})`"
+        case str():
+            return f'`"{default}"`'
+        case tuple() if default:
+            return f"`{default!r}`".replace("'", '"')
+        case _:
+            return f"`{default!r}`"
+
+
+@pytest.mark.parametrize(
+    ("heading", "described"),
+    [
+        ("# Every option, and when to set it", SessionMiddleware),
+        ("## Cookie", Cookie),
+        ("## Lifetime", Lifetime),
+    ],
+)
+def test_the_page_has_every_option_with_its_default(heading: str, described: type) -> None:
+    parameters = inspect.signature(described.__init__).parameters.values()
+    options = {each.name: each.default for each in parameters if each.name not in ("self", "app")}
+    page = options_on_the_page(heading)
+
+    assert page.keys() == options.keys()
+    for name, default in options.items():
+        if default == Cookie():
+            assert page[name] == "`Cookie()`"
+        else:
+            assert page[name].partition(":")[0] == said(default).partition(":")[0], name

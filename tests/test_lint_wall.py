@@ -33,7 +33,7 @@ device_binding carry_over
 http proxies
 cookie lifetime stores
 events crypto data
-_options
+_options advice
 record
 errors
 """

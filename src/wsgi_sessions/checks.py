@@ -34,12 +34,12 @@ def check_environ_key(key: object) -> str:
     return key
 
 
-def check_store(store: object) -> tuple[Any, bool]:
-    """The store, from a Store, a URL or None; and whether it is the stand-in for none."""
+def check_store(store: object) -> Any:
+    """The store, from a Store, a URL or None."""
     if store is None:
-        return MemoryStore(), True
+        return MemoryStore()
     if isinstance(store, str):
-        return store_from_url(store), False
+        return store_from_url(store)
     missing = [
         name
         for name in sorted(Store.__abstractmethods__)
@@ -51,7 +51,7 @@ def check_store(store: object) -> tuple[Any, bool]:
             " FileStore('var/sessions'), or a URL, such as 'redis://localhost'"
             + (f" (it lacks {', '.join(missing)})" if 0 < len(missing) < 5 else "")
         )
-    return store, False
+    return store
 
 
 def check_codec(codec: Codec | None) -> Codec:

@@ -128,10 +128,11 @@ class EventSink:
         owner: str | None = None,
         client_ip: str | None = None,
         detail: str = "",
+        quiet: bool = False,
     ) -> None:
-        """Tell listeners and log of an event."""
+        """Tell listeners and log of an event; ``quiet``: the listeners alone."""
         level = _LEVELS[kind]
-        logged = logger.isEnabledFor(level)
+        logged = not quiet and logger.isEnabledFor(level)
         if not logged and not self._listeners:
             return
         now = self._clock()

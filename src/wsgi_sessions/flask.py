@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from flask import Flask, Request, Response
     from jinja2 import Environment
 
+    from .engine import SessionState
+
 __all__ = [
     "EXTENSION",
     "FlaskSession",
@@ -283,9 +285,8 @@ class _FlaskMiddleware(SessionMiddleware):
 
     def drop(self, session: FlaskSession) -> None:
         """Give up what the app has changed since the last commit."""
-        state = state_of(session)
-        if state is not None:
-            state.drop(self._settings.codec)
+        # Whoever changed something has touched it.
+        cast("SessionState", state_of(session)).drop(self._settings.codec)
 
     def commit_unanswered(self, session: FlaskSession, phase: Phase) -> None:
         """Save what can be saved without a cookie, because no response will carry one."""

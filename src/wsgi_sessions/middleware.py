@@ -13,6 +13,7 @@ from datetime import timedelta
 from functools import lru_cache
 from typing import TYPE_CHECKING, Literal
 
+from . import advice
 from ._options import check_flag, checked_options, seconds
 from .checks import (
     DEFAULT_KEY,
@@ -53,7 +54,7 @@ from .proxies import (
 from .proxies.advice import PROXY_FIX_KEY, ProxyAdvice
 from .registry import SessionRegistry
 from .session import Phase, Session, enter_phase, is_over, state_of, transport_of
-from .stores import ClientSideStore, Store
+from .stores import ClientSideStore, MemoryStore, Store
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
@@ -172,7 +173,9 @@ class SessionMiddleware:
         secrets = check_secrets(secret_key)
         self.app = app
         self._environ_key = check_environ_key(environ_key)
-        self.store, self._warn_processes = check_store(store)
+        self.store = check_store(store)
+        self._no_store = store is None
+        self._warn_processes = isinstance(self.store, MemoryStore)
         if not isinstance(lifetime, Lifetime):  # pyright: ignore[reportUnnecessaryIsInstance] # what was given may be anything
             raise ConfigurationError(
                 f"SessionMiddleware: lifetime is {lifetime!r}; write"
@@ -427,12 +430,8 @@ class SessionMiddleware:
 
     def _explain_processes(self) -> None:
         self._warn_processes = False
-        self._events.explain(
-            "several-processes",
-            "No store was given, so each of the server's processes keeps sessions of its own, and"
-            " users will lose theirs from one request to the next. Give a store that the processes"
-            " share, such as store='file:///var/lib/app/sessions' or store='redis://localhost'.",
-        )
+        text = advice.NO_STORE if self._no_store else advice.MEMORY_STORE
+        self._events.explain("several-processes", text, per_process=True)
 
     def _on_store_notice(self, kind: str, key: str, detail: str) -> None:
         if kind == "evicted":

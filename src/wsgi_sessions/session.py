@@ -261,6 +261,12 @@ class Session(MutableMapping[str, Any]):
         return self._open().standing.bound
 
     @property
+    def device_bound_at(self) -> datetime | None:
+        """Since when it is bound; None: it isn't. Aware, UTC."""
+        at = self._open().bound_at
+        return None if at is None else _datetime(at)
+
+    @property
     def is_proven(self) -> bool:
         """Whether it is bound, and this request comes from that device, for all that can be told.
 
@@ -324,7 +330,7 @@ class Session(MutableMapping[str, Any]):
         if not isinstance(lifetime, Lifetime):  # pyright: ignore[reportUnnecessaryIsInstance] # what was given may be anything
             raise TypeError(f"lifetime is of type {type(lifetime).__name__}; write a Lifetime")
         state = self._writable()
-        state.ask_notes(idle=lifetime.idle_seconds, absolute=lifetime.absolute_seconds)
+        self._engine.set_lifetime(state, lifetime)
 
     # What it does
 

@@ -239,10 +239,12 @@ class TestTheLifeOfABinding:
     @pytest.mark.parametrize("algorithm", ["ES256", "RS256"])
     def test_it_is_bound_proven_refreshed_and_ended(self, site: BoundApp, algorithm: str) -> None:
         agent = site.signed_in(algorithm)
-        assert not agent.request("/page").json["bound"]
+        page = agent.request("/page").json
+        assert (page["bound"], page["since"]) == (False, None)
         assert agent.register().status == 200
         page = agent.request("/page").json
         assert (page["bound"], page["proven"], page["owner"]) == (True, True, "ada")
+        assert page["since"] == site.clock.now
         site.clock.advance(640)
         assert agent.request("/page").json["session"] is None
         assert agent.refresh().status == 403

@@ -438,11 +438,15 @@ class TestClientSide:
 
         assert site.run(browser, read).text == "{'a': 1, 'b': 2}"
 
-
     def test_a_reload_doesnt_bring_back_what_was_destroyed(self) -> None:
         site, browser = self.site()
 
-        assert site.run(browser, lambda s: (s.destroy(), s.reload(), dict(s))[2]).text == "{}"
+        def work(session: Session) -> str:
+            session.destroy()
+            session.reload()
+            return repr(dict(session))
+
+        assert site.run(browser, work).text == "{}"
         assert browser.cookies == {}
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 import shop
+from wsgi import SECRET
 
 SERVERS = {
     "wsgiref": ("-c", "import time_left; time_left.serve({port})"),
@@ -26,7 +27,7 @@ SERVERS = {
 def port(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[int]:
     store = f"file://{tmp_path}/sessions"
     command = SERVERS[request.param]
-    with shop.running(*command, CHECK_SECONDS="0.1", STORE_URL=store) as base:
+    with shop.running(*command, CHECK_SECONDS="0.1", STORE_URL=store, SECRET_KEY=SECRET) as base:
         yield int(base.rpartition(":")[2])
 
 

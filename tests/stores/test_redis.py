@@ -19,8 +19,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 import servers
-from effort import ROUNDS
-from effort import effort
+from effort import ROUNDS, effort
 from records import NOW, a_key, a_record
 from resp import HANG_UP, Forwarder, ScriptedServer
 from wsgi_sessions import StoreError

@@ -20,7 +20,7 @@ from ..stores import Store
 from ..stores.wrapper import StoreWrapper
 from .doctor import Finding, Severity, examine
 from .handles import find_key
-from .opening import OpenedStore, open_store, opened
+from .opening import OpenedStore, open_store, opened, store_url
 from .printing import LONGEST, Printer, count_of_sessions, plain, relative, table
 from .progress import shown
 
@@ -203,14 +203,13 @@ def new_secret(draw: Callable[[], str] = _random_key) -> str:
 
 
 def schema(arguments: argparse.Namespace, printer: Printer) -> bool:
-    """``schema``: the DDL of a SQL database's table; the database isn't asked."""
-    if arguments.store is None:
-        raise ConfigurationError("no store was named; add --store postgresql://user@host/db")
+    """``schema``: the DDL of a SQL database's table. Connects to nothing."""
+    url = store_url(arguments)
     try:
         from ..stores.sql import schema_for  # noqa: PLC0415 # only this command needs SQLAlchemy
     except ModuleNotFoundError as error:
         raise ConfigurationError(str(error)) from None
-    ddl = schema_for(arguments.store)
+    ddl = schema_for(url)
     printer.print({"schema": ddl}, ddl.rstrip("\n"))
     return True
 

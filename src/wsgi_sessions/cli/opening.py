@@ -12,7 +12,6 @@ from ..errors import ConfigurationError
 from ..record import Record
 from ..stores import Store, store_from_url
 from ..stores.encrypted import KEY_BYTES, EncryptedStore, check_keys, is_sealed
-from ..stores.url import file_path
 from .printing import Failure
 
 _HEX = re.compile(r"[0-9a-fA-F]{64}")
@@ -73,35 +72,36 @@ def opened(arguments: argparse.Namespace) -> OpenedStore:
 
 
 def open_store(arguments: argparse.Namespace) -> Store:
-    """The store that the command line names, if it is there: none is made.
-
-    The command line closes it when the command is done.
+    """The store of the command line, if it is there: none is made. `main` closes it.
 
     Raises:
         ConfigurationError: no store can be meant.
         StoreError: there is none.
     """
-    arguments.opened = store = _store_of(arguments.store)
+    url = store_url(arguments)
+    if url.lower().startswith("memory:"):
+        raise ConfigurationError(
+            "a memory store lives inside its own process, so there is nothing to look at here;"
+            " name one that is elsewhere, such as file:///path/to/sessions or redis://host"
+        )
+    arguments.opened = store_from_url(url, create=False)
+    store: Store = arguments.opened
     return store
 
 
-def _store_of(url: str | None) -> Store:
+def store_url(arguments: argparse.Namespace) -> str:
+    """The URL of the command line.
+
+    Raises:
+        ConfigurationError: there is none.
+    """
+    url: str | None = arguments.store
     if not url:
         raise ConfigurationError(
-            "no store was named; add --store file:///path/to/sessions or --store redis://host, or"
-            " set WSGI_SESSIONS_STORE"
+            "no store was named; add --store with file:///path/to/sessions, redis://host or"
+            " postgresql://user@host/db, or set WSGI_SESSIONS_STORE"
         )
-    scheme, found, _ = url.partition("://")
-    if scheme.lower().startswith("memory"):
-        raise ConfigurationError(
-            "a memory store lives inside its own process, so there is nothing to look at here;"
-            " name a file:// or redis:// store"
-        )
-    if found and scheme.lower() == "file":
-        from ..stores.file.existing import ExistingFiles  # noqa: PLC0415 # only for these
-
-        return ExistingFiles(file_path(url))
-    return store_from_url(url, create=False)
+    return url
 
 
 def read_keys(path: str) -> tuple[bytes, ...]:

@@ -103,6 +103,8 @@ class Standing(NamedTuple):
 
 
 UNBOUND = Standing(bound=False, proven=False, missing=False, confirm=False)
+PROVEN = Standing(bound=True, proven=True, missing=False, confirm=False)
+ARRIVED = Standing(bound=True, proven=True, missing=False, confirm=True)
 
 
 def judge(binding: Binding | None, *, proven: bool, now: float, grace: float) -> Standing:
@@ -117,7 +119,7 @@ def judge(binding: Binding | None, *, proven: bool, now: float, grace: float) ->
     if binding is None:
         return UNBOUND
     if proven:
-        return Standing(bound=True, proven=True, missing=False, confirm=binding.pending)
+        return ARRIVED if binding.pending else PROVEN
     if binding.pending:
         return UNBOUND
     missing = not is_young(binding, now, grace)

@@ -86,7 +86,7 @@ class Devices:
             if when_missing == "refuse":
                 # A login or `destroy` in this request ends it.
                 return Presented(passed_over=(stored,), standing=REFUSED)
-        return presented._replace(stored=stored, standing=standing)
+        return Presented(stored, presented.stale_token, presented.passed_over, standing)
 
     def _confirmed(self, request: Request, stored: Stored, device: DeviceNotes) -> Stored:
         """The session once its binding is known to have arrived; where that can't be written now,
@@ -108,8 +108,8 @@ class Devices:
     def offers(self, state: SessionState, response: Response) -> bool:
         """Whether this response should offer to bind the session; asks for the time to be noted."""
         request, stored = state.request, state.stored
-        device, owner = request.device, state.owner
-        if device is None or owner is None or not request.secure:
+        device = request.device
+        if device is None or state.standing.bound or state.owner is None or not request.secure:
             return False
         if response.failed or response.public or response.headers_sent:
             return False
@@ -136,7 +136,8 @@ class Devices:
         """The headers of a response: the one of the token, if any, and those for the device."""
         made = () if token is None else (token,)
         device = state.request.device
-        if device is None or response.headers_sent:
+        to_do = offers or token is not None or state.standing.missing
+        if device is None or not to_do or response.headers_sent:
             return made
         binder, now = device.binder, self._settings.clock()
         ends = token is not None and state.cookie is CookieStep.EXPIRE
@@ -144,9 +145,13 @@ class Devices:
         if ends or (useless and not response.public):
             # While the browser has a cookie of that name it sees no need to refresh.
             made = (*made, binder.expire_cookie())
-        noted_or_free = state.intent.offered_at is None
-        state.ask(offered_at=None)
-        if not offers or state.stored is None or state.gone or not noted_or_free:
+        if not offers:
+            return made
+        if state.intent.offered_at is not None:
+            # It could not be noted.
+            state.ask(offered_at=None)
+            return made
+        if state.stored is None or state.gone:
             return made
         header = binder.offer(state.stored.id.key, now=now, script_name=device.script_name)
         if header is not None:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from ..crypto.session_id import SessionID
-from ..data.notes import Former, Notes, dump_notes
+from ..data.notes import NO_EXTRAS, Former, Notes, dump_notes
 from ..device_binding.binding import with_offer
 from ..errors import SessionTooLarge
 from ..record import UNCHANGED, Changes, Record, apply_changes
@@ -127,9 +127,10 @@ def _issued(notes: Notes, session_id: SessionID, work: Work, *, former: Former |
 
 def first_notes(work: Work, session_id: SessionID) -> Notes:
     """The notes of a new session."""
-    notes, offered_at = work.first_notes._replace(**work.intent.notes), work.intent.offered_at
-    if offered_at is not None:
-        notes = notes._replace(binding=with_offer(notes.binding, offered_at))
+    # One that takes the place of another has a handle of its own, so the binding isn't its.
+    offered_at = work.intent.offered_at
+    binding = NO_EXTRAS if offered_at is None else with_offer(NO_EXTRAS, offered_at)
+    notes = work.first_notes._replace(**work.intent.notes, binding=binding)
     if work.label is not None:
         notes = notes._replace(label=work.label)
     return _issued(notes, session_id, work, former=None)

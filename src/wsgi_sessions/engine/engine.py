@@ -17,6 +17,7 @@ from ..device_binding.transport import BoundTransport
 from ..errors import StoreError, TooManySessions
 from ..events import printable
 from ..http.transport import Environ, Header, Transport
+from ..lifetime import Lifetime
 from ..proxies import CLIENT_KEY, Client
 from .binding import Devices
 from .committing import Committer, Response
@@ -31,6 +32,7 @@ from .transaction import Transactions
 from .writing import StoreWriter, Writer
 
 T = TypeVar("T")
+_DEFAULT = Lifetime()
 IsPassive = Callable[[Environ], bool]
 
 
@@ -84,6 +86,7 @@ class Engine:
             environ.get("HTTP_USER_AGENT"),
             environ.get("HTTP_X_FORWARDED_PROTO"),
             self._is_passive is not None and self._is_passive(environ),
+            set(),
             (
                 transport.evidence(environ)
                 if self._devices is not None and isinstance(transport, BoundTransport)
@@ -320,6 +323,23 @@ class Engine:
             return None
         route = route_of(transport.binder, environ)
         return None if route is None else self._devices.answer(route, environ, transport)
+
+    def set_lifetime(self, state: SessionState, lifetime: Lifetime) -> None:
+        """Give the session limits of its own; they are capped by the settings' whenever asked."""
+        idle, absolute = lifetime.idle_seconds, lifetime.absolute_seconds
+        limits = self._settings.limits
+        for name, asked, cap in (
+            ("idle", idle, limits.idle),
+            ("absolute", absolute, limits.absolute),
+        ):
+            # A Lifetime's default was hardly asked for.
+            if asked > cap and getattr(lifetime, name) != getattr(_DEFAULT, name):
+                self._reports.capped_lifetime(name, asked, cap)
+        state.ask_notes(idle=idle, absolute=absolute)
+
+    def outage(self, state: SessionState | None, error: StoreError) -> None:
+        """Report a StoreError that the app didn't handle, unless it was reported already."""
+        self._reports.outage(None if state is None else state.request, error)
 
     def check(self, state: SessionState) -> None:
         """Raise what a commit would raise because of the data alone; see `Committer.check`."""

@@ -67,7 +67,7 @@ class Loader:
             if stored is not None:
                 live.append((stored, stored.id is not session_id, secret > 0))
         if not genuine:
-            self._reports.emit("bad_signature", request, detail=request.transport.name)
+            self._reports.bad_signature(request)
             return NOTHING
         return self._chosen(request, live if len(live) < 2 else _by_session(live))
 
@@ -105,7 +105,7 @@ class Loader:
             if stored is not None and not any(one.id.id == session_id.id for one, _, _ in live):
                 live.append((stored, False, opened.old_secret))
         if not opened_any:
-            self._reports.emit("bad_signature", request, detail=request.transport.name)
+            self._reports.bad_signature(request)
         return self._chosen(request, live)
 
     def load(self, session_id: SessionID, request: Request, now: float) -> Stored | None:

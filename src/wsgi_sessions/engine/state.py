@@ -16,7 +16,7 @@ from ..crypto.session_id import SessionID
 from ..data.codec import Codec
 from ..data.fields import Fields
 from ..data.notes import MAX_LABEL_ENTRIES, MAX_LABEL_TEXT, Notes, is_label
-from ..device_binding.binding import UNBOUND, Standing
+from ..device_binding.binding import UNBOUND, Standing, load_device_notes
 from ..device_binding.transport import Evidence
 from ..errors import StoreError
 from ..http.transport import Transport
@@ -44,8 +44,10 @@ class Request(NamedTuple):
     user_agent: object
     forwarded_proto: object
     """The headers User-Agent and X-Forwarded-Proto as they came, or None."""
-    passive: bool = False
+    passive: bool
     """Whether the middleware's function says that this request doesn't count as use."""
+    logged: set[str]
+    """The kinds of events that were reported in this request."""
     device: Evidence | None = None
     """What it shows of its device; None where sessions aren't bound to devices."""
 
@@ -234,6 +236,14 @@ class SessionState:
         if self.intent.id is not None:
             return self.intent.id
         return None if self.stored is None else self.stored.id
+
+    @property
+    def bound_at(self) -> float | None:
+        """Since when the session is bound to its device; None: it isn't. UNIX seconds."""
+        if self.stored is None or not self.standing.bound:
+            return None
+        notes = load_device_notes(self.stored.notes.binding)
+        return None if notes is None or notes.binding is None else notes.binding.bound_at
 
     @property
     def deadline(self) -> float:
