@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Collection, Iterable, Sequence
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import TYPE_CHECKING, ClassVar, Literal
 
@@ -18,6 +18,7 @@ from .checks import (
     DEFAULT_KEY,
     LABEL_PARTS,
     check_callable,
+    check_carry_over,
     check_client_side,
     check_codec,
     check_count,
@@ -29,12 +30,13 @@ from .checks import (
 )
 from .client_side import ClientSeal
 from .cookie import Cookie, path_matches, wsgi_path
-from .crypto.session_id import IDFactory, Rotation, new_id
+from .crypto.session_id import Derivation, IDFactory, Rotation, new_id
 from .crypto.signing import Secrets, check_secrets
 from .data.codec import Codec
 from .engine import Engine, EngineSettings, Response
 from .engine.engine import IsPassive
 from .engine.owners import Limits
+from .engine.settings import CarryOver
 from .errors import ConfigurationError, StoreError
 from .events import EventSink, SessionEvent, as_listeners
 from .http.exchange import AnswerSettings, Exchange, ExcInfo, OnStoreError, answer_503
@@ -54,6 +56,8 @@ from .stores import ClientSideStore, Store
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+
+    from .carry_over.source import Source
 
 _COOKIE = Cookie()
 _LIFETIME = Lifetime()
@@ -98,6 +102,8 @@ class SessionMiddleware:
             clients that have no cookies.
         encryption_keys: keys of 32 bytes each, newest first; what the store keeps is encrypted.
         encryption_migrate: True: plain records are still read, and encrypted at the next write.
+        carry_over: other systems whose live sessions are kept when their browsers come: a list of
+            sources from `wsgi_sessions.carry_over`.
         passive: tells of an environ whether that request doesn't count as use: polling, prefetch,
             background work.
         on_event: called with every SessionEvent; one function or a list of them.
@@ -140,6 +146,7 @@ class SessionMiddleware:
         token_header: str | None = None,
         encryption_keys: Sequence[bytes] = (),
         encryption_migrate: bool = False,
+        carry_over: Sequence[Source] = (),
         passive: IsPassive | None = None,
         on_event: Listener | Sequence[Listener] | None = None,
         on_store_error: OnStoreError | None = None,
@@ -188,7 +195,8 @@ class SessionMiddleware:
             else seconds("SessionMiddleware", "rotate_after", rotate_after)
         )
         if seal is not None:
-            check_client_side(rotate_after, max_per_owner, encryption_keys)
+            check_client_side(rotate_after, max_per_owner, encryption_keys, carry_over)
+        sources = self._sources = check_carry_over(carry_over)
         working_store = sealed(self.store, encryption_keys, migrate=encryption_migrate)
         if hasattr(working_store, "subscribe"):
             working_store.subscribe(self._on_store_notice)
@@ -215,7 +223,9 @@ class SessionMiddleware:
             label=check_label(label),
             save_uninitialized=save_uninitialized,
             rolling=rolling,
+            carry_over=CarryOver(sources, Derivation(secrets)) if sources else None,
         )
+        self._explain_sources_over()
         self._engine = Engine(self._settings, passive)
         self.registry = SessionRegistry(
             working_store, clock=own_clock, limits=limits, events=self._events
@@ -380,6 +390,16 @@ class SessionMiddleware:
             " share, such as store='file:///var/lib/app/sessions' or store='redis://localhost'.",
         )
 
+    def _explain_sources_over(self) -> None:
+        now = self._settings.clock()
+        over = [source.name for source in self._sources if source.is_over(now)]
+        if over:
+            self._events.explain(
+                "carry-over-ended",
+                f"Nothing is carried over from {', '.join(over)} any more, as until has passed;"
+                " take it out of carry_over, and delete what is left of the old sessions.",
+            )
+
     def _on_store_notice(self, kind: str, key: str, detail: str) -> None:
         if kind == "evicted":
             self._events.emit("destroyed", handle=key, detail=f"evicted: {detail}")
@@ -414,6 +434,7 @@ class SessionMiddleware:
             "save_uninitialized": str(settings.save_uninitialized),
             "rolling": str(settings.rolling),
             "save_on_error": str(self._answers.save_on_error),
+            "carry_over": ", ".join(map(_described, self._sources)) or "nothing",
             "codec": type(settings.codec).__name__,
             "environ_key": repr(self._environ_key),
         }
@@ -450,6 +471,14 @@ class _Site:
     def covers(self, environ: WSGIEnvironment) -> bool:
         path = environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", "")
         return path_matches(self._path, path)
+
+
+def _described(source: Source) -> str:
+    end = "without end"
+    if source.until is not None:
+        end = f"until {datetime.fromtimestamp(source.until, UTC):%Y-%m-%d %H:%M} UTC"
+    old = "deletes" if source.delete_old else "keeps"
+    return f"{source.name} (cookie {source.cookie!r}, {end}, {old} the old session)"
 
 
 def _now() -> float:

@@ -10,16 +10,20 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..crypto.session_id import SessionID
 from ..data.codec import Codec
 from ..data.fields import Fields
 from ..data.notes import MAX_LABEL_ENTRIES, MAX_LABEL_TEXT, Notes, is_label
 from ..errors import StoreError
+from ..events import printable
 from ..http.transport import Transport
 from ..record import UNCHANGED, Record, Unchanged
 from .decisions import CookieStep
+
+if TYPE_CHECKING:
+    from ..carry_over.source import Source
 
 NO_NOTES: Mapping[str, Any] = MappingProxyType({})
 NO_FIELDS: Mapping[str, bytes] = MappingProxyType({})
@@ -41,6 +45,8 @@ class Request(NamedTuple):
     """The headers User-Agent and X-Forwarded-Proto as they came, or None."""
     passive: bool = False
     """Whether the middleware's function says that this request doesn't count as use."""
+    old_cookies: str = ""
+    """The Cookie header, where cookies of another system's sessions are looked for in it."""
 
     def __repr__(self) -> str:
         # A token is as good as a password.
@@ -86,6 +92,7 @@ class SessionState:
 
     __slots__ = (
         "base_notes",
+        "carried_from",
         "cookie",
         "error",
         "fields",
@@ -113,6 +120,8 @@ class SessionState:
     """What the client has to be told of the commits so far."""
     stale_token: bool
     """Whether the token that the client sent should be replaced."""
+    carried_from: Source | None
+    """The source of the old cookie that led to the session, if one did."""
 
     def __init__(self, request: Request) -> None:
         self.request = request
@@ -120,6 +129,7 @@ class SessionState:
         self.error = None
         self.intent = NO_INTENT
         self.passed_over = ()
+        self.carried_from = None
 
     def begin(self, now: float, codec: Codec, passed_over: tuple[Stored, ...] = ()) -> None:
         """Start with no session; what the client has to be told stays."""
@@ -213,6 +223,16 @@ class SessionState:
     def deadline(self) -> float:
         """When the stored session ends; ``inf`` where there is none. UNIX seconds."""
         return math.inf if self.stored is None else self.stored.deadline
+
+
+def label_of(request: Request, parts: frozenset[str]) -> dict[str, str]:
+    """What is noted of the client when a session gets an owner."""
+    known = {"ip": request.client_ip, "user_agent": request.user_agent}
+    return {
+        name: printable(text, MAX_LABEL_TEXT)
+        for name, text in known.items()
+        if name in parts and isinstance(text, str)
+    }
 
 
 def checked_label(label: dict[str, str]) -> dict[str, str]:

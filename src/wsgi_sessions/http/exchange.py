@@ -48,11 +48,11 @@ class Exchange:
         "_exc_info",
         "_file",
         "_headers",
+        "_own",
         "_session",
         "_settings",
         "_start",
         "_status",
-        "_token",
         "_transport",
         "_write",
     )
@@ -71,7 +71,7 @@ class Exchange:
         self._session = session
         self._transport = transport
         self._status: str | None = None
-        self._token: Header | None = None
+        self._own: tuple[Header, ...] = ()
         self._begun = False
         self._file: object = None
         file_wrapper = environ.get("wsgi.file_wrapper")
@@ -160,7 +160,7 @@ class Exchange:
                 headers_sent=status[:1] == "2" and is_websocket(self._environ),
                 final=phase is Phase.OVER,
             )
-            self._token = engine.commit(state, response)
+            self._own = engine.commit(state, response)
         enter_phase(self._session, phase)
         self._begun = True
         finished = list(headers) if state is None else self._marked(headers)
@@ -179,7 +179,7 @@ class Exchange:
     def _marked(self, headers: Sequence[Header]) -> list[Header]:
         """The headers of a response whose session was used."""
         settings = self._settings
-        finished = finish(headers, settings.vary, self._transport.name, self._token)
+        finished = finish(headers, settings.vary, self._transport.name, self._own)
         if finished.foreign_cookies:
             settings.events.explain(
                 "foreign-cookie",
@@ -238,9 +238,9 @@ class Exchange:
         self._begun = True
         state = state_of(self._session)
         enter_phase(self._session, Phase.OVER)
-        self._token = None
+        self._own = ()
         if state is not None:
-            self._token = self._settings.engine.commit(state, Response(failed=True))
+            self._own = self._settings.engine.commit(state, Response(failed=True))
 
         def start(
             status: str, headers: list[Header], exc_info: ExcInfo | None = None

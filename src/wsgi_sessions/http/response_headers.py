@@ -33,7 +33,7 @@ class Finished(NamedTuple):
 
 
 def finish(
-    headers: Sequence[Header], vary: Sequence[str], cookie_name: str, token: Header | None
+    headers: Sequence[Header], vary: Sequence[str], cookie_name: str, own: Sequence[Header]
 ) -> Finished:
     """The headers for a response whose session was used.
 
@@ -42,7 +42,7 @@ def finish(
         vary: names of the request headers that the session depends on.
         cookie_name: a Set-Cookie of this name that the app added itself is dropped, as one
             response has at most one of a name (RFC 6265bis section 4.1.1).
-        token: the header that sets or ends our token, if this response does.
+        own: ours, which are for this client alone: that which sets or ends the token, above all.
     """
     # Names are told apart by their lengths first: most responses have none that matters here.
     lengths = [len(name) for name, _ in headers]
@@ -51,9 +51,9 @@ def finish(
     if 10 in lengths:
         kept = [header for header in headers if not _sets_cookie(header, cookie_name)]
     foreign = len(headers) - len(kept)
-    if token is not None:
+    if own:
         kept, was_public = _not_stored(kept)
-        kept.append(token)
+        kept.extend(own)
     if 4 in lengths:
         kept = _merged_vary(kept, vary)
     else:
