@@ -58,7 +58,8 @@ def ranked(live: list[LiveSession], key: str, now: float) -> list[LiveSession]:
     """The most recently used first. A use in the future was noted by a clock since set back."""
 
     def rank(session: LiveSession) -> tuple[bool, float, bool, str]:
-        used_at = session.record.used_at
+        # A session that was just carried over was used, though that isn't noted yet.
+        used_at = max(session.record.used_at, session.notes.issued_at)
         return used_at <= now, used_at, session.key == key, session.key
 
     return sorted(live, key=rank, reverse=True)
