@@ -438,7 +438,6 @@ class TestClientSide:
 
         assert site.run(browser, read).text == "{'a': 1, 'b': 2}"
 
-
     def test_a_reload_doesnt_bring_back_what_was_destroyed(self) -> None:
         site, browser = self.site()
 

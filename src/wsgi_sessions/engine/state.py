@@ -144,6 +144,7 @@ class SessionState:
 
     def adopt(self, stored: Stored, codec: Codec, *, stale_token: bool) -> None:
         """Start from a session that was loaded."""
+        self.error = None
         self.stored = stored
         self.base_notes = stored.notes
         self.intent = self._intent_left()
