@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..crypto.session_id import SessionID
 from ..errors import StoreError, TooManySessions
-from ..http.transport import Environ, Header, HeaderTransport, Transport
+from ..http.transport import CookieTransport, Environ, Header, Transport
 from ..proxies import CLIENT_KEY, Client
 from .committing import Committer, Response
 from .decisions import CookieStep
@@ -107,7 +107,7 @@ class Engine:
 
     def _old_cookies(self, environ: Environ, transport: Transport) -> str:
         # A client that sends the token in a header doesn't mean its cookies.
-        if self._carrier is None or isinstance(transport, HeaderTransport):
+        if self._carrier is None or not isinstance(transport, CookieTransport):
             return ""
         header = environ.get("HTTP_COOKIE")
         return header if isinstance(header, str) else ""
@@ -295,7 +295,12 @@ class Engine:
         token = self._committer.commit(state, response)
         headers = () if token is None else (token,)
         source, transport = state.carried_from, state.request.transport
-        if source is None or not source.delete_old or response.headers_sent:
+        if (
+            source is None
+            or not source.delete_old
+            or response.headers_sent
+            or not isinstance(transport, CookieTransport)
+        ):
             return headers
         return headers + transport.expire_other(source.cookie, secure=state.request.secure)
 

@@ -52,10 +52,6 @@ class Transport(Protocol):
         """The header that takes the token back."""
         ...
 
-    def expire_other(self, name: str, *, secure: bool) -> tuple[Header, ...]:
-        """What takes another system's cookie back, if its path and domain are those of ours."""
-        ...
-
 
 class CookieTransport:
     """Tokens in a cookie."""
@@ -86,6 +82,7 @@ class CookieTransport:
         return "Set-Cookie", self._writer.expire(secure=secure)
 
     def expire_other(self, name: str, *, secure: bool) -> tuple[Header, ...]:
+        """What takes another system's cookie back, if its path and domain are those of ours."""
         if name == self.name:
             return ()
         return (("Set-Cookie", _writer_of(self.cookie, name).expire(secure=secure)),)
@@ -116,9 +113,6 @@ class HeaderTransport:
 
     def expire(self, *, secure: bool) -> Header:
         return self.name, ""
-
-    def expire_other(self, name: str, *, secure: bool) -> tuple[Header, ...]:
-        return ()
 
 
 @lru_cache(maxsize=64)
