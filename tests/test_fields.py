@@ -348,7 +348,6 @@ class TestRebase:
         assert dict(fields) == {"b": 2}
         assert fields.changes() == NOTHING
 
-
     def test_what_another_request_wrote_is_seen(self) -> None:
         fields = fields_of(mine=[1], theirs=[1], gone=1, untouched=[1])
         assert dict(fields)["theirs"] == [1]
