@@ -6,6 +6,7 @@ It never prints a session ID, because no store knows one, and prints values only
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
 import secrets
 import sys
@@ -17,9 +18,10 @@ from pathlib import Path
 from typing import Any, TextIO, cast
 
 from .data.codec import CorruptField, JSONCodec
-from .doctor import Finding, Severity, examine
+from .doctor import Finding, Severity, examine, examine_carry_over
 from .errors import ConfigurationError, StoreError
 from .events import printable
+from .middleware import SessionMiddleware
 from .registry import SessionInfo, SessionRegistry
 from .stores import Store, store_from_url
 
@@ -104,7 +106,12 @@ def _parser() -> argparse.ArgumentParser:
     carry_over.add_argument("--timeout", type=float, metavar="SECONDS", help="Beaker's")
     carry_over.add_argument("--prefix", help="of the keys, where it isn't the usual one")
     carry_over.add_argument("--owner", metavar="FIELD", help="the field that holds the user")
-    command("doctor", _doctor, "Check a store for what goes wrong in practice.")
+    doctor = command("doctor", _doctor, "Check a store for what goes wrong in practice.")
+    doctor.add_argument(
+        "--app", metavar="MODULE:NAME",
+        help="the SessionMiddleware, or the Flask app: its store is checked, and what it carries"
+        " over",
+    )  # fmt: skip
     return parser
 
 
@@ -240,13 +247,45 @@ def _schema(arguments: argparse.Namespace, out: TextIO) -> int:
 
 
 def _doctor(arguments: argparse.Namespace, out: TextIO) -> int:
-    findings = examine(_store(arguments))
+    if arguments.app is None:
+        findings = examine(_store(arguments))
+    else:
+        middleware = _middleware(arguments.app)
+        findings = examine(middleware.store)
+        findings += examine_carry_over(middleware.carry_over, time.time())
     if arguments.json:
         _print_json([_finding(finding) for finding in findings], out)
     else:
         for finding in findings:
             print(f"{finding.severity.value:<7} {printable(finding.text, _LONGEST)}", file=out)
     return FAILED if any(found.severity is Severity.ERROR for found in findings) else DONE
+
+
+def _middleware(text: str) -> SessionMiddleware:
+    """What ``MODULE:NAME`` names; the module is looked for here first, as servers do.
+
+    Raises:
+        ConfigurationError: it names no SessionMiddleware.
+    """
+    module, _, name = text.partition(":")
+    sys.path.insert(0, "")
+    try:
+        found: Any = importlib.import_module(module)
+        for part in name.split("."):
+            found = getattr(found, part)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ConfigurationError(
+            f"--app names {text!r}, which can't be found ({error}); write the module and the name"
+            " in it, such as shop:application"
+        ) from None
+    finally:
+        sys.path.remove("")
+    found = getattr(found, "extensions", {}).get("wsgi_sessions", found)
+    if not isinstance(found, SessionMiddleware):
+        raise ConfigurationError(
+            f"--app names a {type(found).__name__}; name the SessionMiddleware, or the Flask app"
+        )
+    return found
 
 
 def _carry_over(arguments: argparse.Namespace, out: TextIO) -> int:

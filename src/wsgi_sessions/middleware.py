@@ -121,6 +121,8 @@ class SessionMiddleware:
     """The store as it was given."""
     registry: SessionRegistry
     """The sessions in it, by owner and by handle."""
+    carry_over: tuple[Source, ...]
+    """Whose sessions are carried over."""
 
     def __init__(  # noqa: C901 # a checklist of options, one after the other
         self,
@@ -196,7 +198,7 @@ class SessionMiddleware:
         )
         if seal is not None:
             check_client_side(rotate_after, max_per_owner, encryption_keys, carry_over)
-        sources = self._sources = check_carry_over(carry_over)
+        sources = self.carry_over = check_carry_over(carry_over)
         working_store = sealed(self.store, encryption_keys, migrate=encryption_migrate)
         if hasattr(working_store, "subscribe"):
             working_store.subscribe(self._on_store_notice)
@@ -392,7 +394,7 @@ class SessionMiddleware:
 
     def _explain_sources_over(self) -> None:
         now = self._settings.clock()
-        over = [source.name for source in self._sources if source.is_over(now)]
+        over = [source.name for source in self.carry_over if source.is_over(now)]
         if over:
             self._events.explain(
                 "carry-over-ended",
@@ -434,7 +436,7 @@ class SessionMiddleware:
             "save_uninitialized": str(settings.save_uninitialized),
             "rolling": str(settings.rolling),
             "save_on_error": str(self._answers.save_on_error),
-            "carry_over": ", ".join(map(_described, self._sources)) or "nothing",
+            "carry_over": ", ".join(map(_described, self.carry_over)) or "nothing",
             "codec": type(settings.codec).__name__,
             "environ_key": repr(self._environ_key),
         }

@@ -135,9 +135,7 @@ def _answers(port: int) -> bool:
 @pytest.fixture(params=["beaker", "flask-session", "django", "express"])
 def shops(request: pytest.FixtureRequest, tmp_path: Path) -> Shops:
     system: str = request.param
-    why = old.missing("node" if system == "express" else "python")
-    if why is not None:
-        missing("carry-over", why)
+    request.getfixturevalue("old_node" if system == "express" else "old_python")
     if shutil.which("nginx") is None:
         missing("proxies", "there is no nginx")
     store = tmp_path / "old"
