@@ -1,5 +1,7 @@
 """Sphinx configuration: Markdown pages, the reference from docstrings, nothing from the network."""
 
+from sphinx.ext.napoleon import GoogleDocstring
+
 project = "wsgi-sessions"
 author = "The wsgi-sessions authors"
 project_copyright = "2026, the wsgi-sessions authors"
@@ -16,3 +18,27 @@ nitpicky = False
 default_role = "code"
 html_static_path = ["_static"]
 html_css_files = ["tables.css"]
+
+
+# Napoleon takes what stands before a colon in the first line of an attribute's or a property's
+# docstring for its type. Ours are prose there, so they are formatted like a method's.
+_PROSE = {"attribute", "data", "property"}
+_written: dict[str, list[str]] = {}
+
+
+def _remember(app, what, name, obj, options, lines):
+    if what in _PROSE:
+        _written[name] = list(lines)
+
+
+def _format_as_prose(app, what, name, obj, options, lines):
+    if name in _written:
+        docstring = GoogleDocstring(
+            _written.pop(name), app.config, app, "method", name, obj, options
+        )
+        lines[:] = docstring.lines()
+
+
+def setup(app):
+    app.connect("autodoc-process-docstring", _remember, priority=400)
+    app.connect("autodoc-process-docstring", _format_as_prose, priority=600)  # napoleon's is 500

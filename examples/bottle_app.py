@@ -4,7 +4,7 @@ import os
 
 from bottle import Bottle, redirect, request, run, template
 
-from wsgi_sessions import SessionMiddleware, get_session
+from wsgi_sessions.bottle import SessionPlugin
 
 PAGE = """
 <!doctype html><title>Notes</title>
@@ -16,23 +16,21 @@ PAGE = """
 <form method="post"><input name="note" required> <button>Note</button></form>
 """
 
-bottle = Bottle(catchall=False)  # so that errors, as of the store, reach the middleware
+app = Bottle()
+sessions = app.install(SessionPlugin(secret_key=os.urandom(32)))
 
 
-@bottle.get("/")
+@app.get("/")
 def show():
-    return template(PAGE, notes=get_session(request.environ).get("notes", []))
+    return template(PAGE, notes=request.session.get("notes", []))
 
 
-@bottle.post("/")
+@app.post("/")
 def add():
-    session = get_session(request.environ)
     # A change inside a value is noticed by itself.
-    session.setdefault("notes", []).append(request.forms.getunicode("note"))
+    request.session.setdefault("notes", []).append(request.forms.getunicode("note"))
     redirect("/")  # the note is saved before the browser comes back
 
-
-app = SessionMiddleware(bottle, secret_key=os.urandom(32))
 
 if __name__ == "__main__":
     run(app, port=8000)

@@ -5,14 +5,7 @@ from wsgiref.simple_server import make_server
 
 import falcon
 
-from wsgi_sessions import SessionMiddleware, StoreError, get_session
-
-
-class Sessions:
-    """Puts the session where resources look for it."""
-
-    def process_request(self, req, resp):
-        req.context.session = get_session(req.env)
+from wsgi_sessions.falcon import SessionMiddleware
 
 
 class Cart:
@@ -35,15 +28,9 @@ def add(data, item):
     return cart
 
 
-def pass_on(req, resp, error, params):
-    raise error  # SessionMiddleware answers 503; Falcon would make a 500 of it
-
-
-api = falcon.App(middleware=[Sessions()])
-api.add_route("/cart", Cart())
-api.add_error_handler(StoreError, pass_on)
-
-app = SessionMiddleware(api, secret_key=os.urandom(32))
+sessions = SessionMiddleware(secret_key=os.urandom(32))
+app = falcon.App(middleware=[sessions])
+app.add_route("/cart", Cart())
 
 if __name__ == "__main__":
     make_server("localhost", 8000, app).serve_forever()

@@ -9,7 +9,7 @@ from wsgi_sessions.flask import FlaskSessions, session  # flask.session, with it
 PAGE = """
 <!doctype html><title>Counter</title>
 {% for message in get_flashed_messages() %}<p><em>{{ message }}</em></p>{% endfor %}
-<p>{{ session.owner or "Somebody" }}, visit number {{ visits }}.</p>
+<p>{{ owner or "Somebody" }}, visit number {{ visits }}.</p>
 <form method="post" action="/login"><input name="name" required><button>Sign in</button></form>
 <form method="post" action="/logout"><button>Sign out</button></form>
 """
@@ -21,7 +21,8 @@ sessions = FlaskSessions(app, secret_key=os.urandom(32))
 
 @app.get("/")
 def index():
-    return render_template_string(PAGE, visits=session.increment("visits"))
+    visits = session.increment("visits")
+    return render_template_string(PAGE, owner=session.owner, visits=visits)
 
 
 @app.post("/login")

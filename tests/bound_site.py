@@ -68,7 +68,7 @@ class Sessions:
 
 
 class BoundSite:
-    """A WSGI app: /login, /page, /offer, /logout and the two routes.
+    """A WSGI app: /login, /page and the two routes.
 
     Its session cookie is the handle itself: who holds it is not the point here.
     """
@@ -84,23 +84,15 @@ class BoundSite:
         self.binder = Binder(self.settings, self.cookie, (SECRET,))
         self.sessions = Sessions()
         self.clock = clock
-        self.handles: list[str] = []
-        """Of the next sessions, where a test wants them in an order."""
-        self.log: list[dict[str, Any]] = []
-        """Every request with its headers, and what was answered."""
 
     def begin(self, owner: str | None = "ada") -> str:
         """A session, and its handle."""
-        handle = self.handles.pop(0) if self.handles else secrets.token_hex(32)
+        handle = secrets.token_hex(32)
         self.sessions.stored[handle] = Stored(owner)
         return handle
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         status, headers, body = self.respond(environ)
-        sent = {name: value for name, value in environ.items() if name.startswith("HTTP_")}
-        request = {"method": environ["REQUEST_METHOD"], "path": environ["PATH_INFO"], **sent}
-        request["length"] = environ.get("CONTENT_LENGTH")
-        self.log.append({**request, "status": status, "headers": headers, "body": body.decode()})
         start_response(status, headers)
         return [body]
 
@@ -114,14 +106,6 @@ class BoundSite:
             return given.status, given.headers, given.body
         if environ["PATH_INFO"] == "/login":
             return self._login(environ, now)
-        if environ["PATH_INFO"] == "/offer":
-            again = self.binder.offer(handles[0], now=now, script_name="")
-            assert again is not None
-            return "200 OK", [("Content-Type", "text/html"), again], b"once more"
-        if environ["PATH_INFO"] == "/logout":
-            for handle in handles:
-                self.sessions.stored.pop(handle, None)
-            return "200 OK", [("Content-Type", "text/html"), self.binder.expire_cookie()], b"bye"
         return self._page(environ, handles, now)
 
     def _login(
@@ -160,7 +144,4 @@ class BoundSite:
                 grace=self.binder.grace,
             ),
         }
-        headers = [("Content-Type", "text/html")]
-        if standing.missing and self.binder.is_sent(environ.get("HTTP_COOKIE")):
-            headers.append(self.binder.expire_cookie())
-        return "200 OK", headers, json.dumps(shown).encode()
+        return "200 OK", [("Content-Type", "text/html")], json.dumps(shown).encode()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import multiprocessing
+import sys
 from collections.abc import Callable
 from typing import ParamSpec
 
@@ -17,7 +18,11 @@ def in_a_process_of_its_own(test: Callable[P, object]) -> Callable[P, None]:
 
     @functools.wraps(test)
     def run(*args: P.args, **kwargs: P.kwargs) -> None:
-        process = multiprocessing.get_context("fork").Process(target=test, args=args, kwargs=kwargs)
+        def run_test() -> None:
+            forget_django_settings()
+            test(*args, **kwargs)
+
+        process = multiprocessing.get_context("fork").Process(target=run_test)
         process.start()
         process.join(_PATIENCE)
         process.kill()
@@ -25,3 +30,10 @@ def in_a_process_of_its_own(test: Callable[P, object]) -> Callable[P, None]:
         assert process.exitcode == 0, "it failed in its own process: see stderr"
 
     return run
+
+
+def forget_django_settings() -> None:
+    """Let Django be set up anew, though the process that was forked had set it up."""
+    conf = sys.modules.get("django.conf")
+    if conf is not None:
+        conf.settings._wrapped = conf.empty

@@ -96,13 +96,13 @@ def walk(visitor: Visitor) -> None:
     assert "for the first time" in visitor.get()
     visitor.post("/cart/teapot")
     assert "Brown teapot: in your cart" in visitor.page
-    assert 'id="visits">2<' in visitor.page
+    assert "for the first time" in visitor.page  # what a form answers is no visit
     visitor.post("/cart/teapot")
     visitor.post("/cart/cup")
     assert visitor.in_cart == 3
     before = visitor.get("/session") and visitor.handle
     visitor.sign_in("Ada")
-    assert (visitor.owner, visitor.in_cart) == ("ada", 3)
+    assert (visitor.owner, visitor.in_cart) == ("Ada", 3)
     after = visitor.get("/session") and visitor.handle
     assert before and before == after
     assert "€112.00" in visitor.get("/cart")

@@ -20,7 +20,6 @@ from wsgi_sessions import (
 )
 from wsgi_sessions.proxies import resolve_client
 from wsgi_sessions.record import Changes
-from wsgi_sessions.engine.decisions import GRACE
 from wsgi_sessions.stores import ClientSideStore, MemoryStore
 from wsgi_sessions.testing import FaultyStore
 

@@ -19,11 +19,11 @@ from wsgi_sessions import (
     SessionTooLarge,
     UnsupportedByStore,
 )
+from wsgi_sessions import client_side as client
+from wsgi_sessions.client_side import ClientSeal
 from wsgi_sessions.cookie import MAX_BYTES
 from wsgi_sessions.record import Changes, Record
-from wsgi_sessions import client_side as client
 from wsgi_sessions.stores import ClientSideStore
-from wsgi_sessions.client_side import ClientSeal
 from wsgi_sessions.testing import FakeClock
 
 

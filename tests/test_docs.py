@@ -8,15 +8,20 @@ import html
 import logging
 import re
 import shlex
+import sys
 import tomllib
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from werkzeug.test import Client
 
+import decision_table
+import test_decisions
 from benchmarks import scale_simulation
 from wsgi_sessions import cli, events
 from wsgi_sessions.proxies import ProxyProbe
+from wsgi_sessions.stores import FileStore
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -37,11 +42,39 @@ def blocks(page: Path) -> list[tuple[int, str]]:
 def test_the_pages_python_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("SECRET_KEY", "a key for the documentation's examples, and not for more")
-    namespace: dict[str, object] = {"__name__": "page"}
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "app", raising=False)  # another page's
+    monkeypatch.setenv("OLD_SECRET_KEY", "another key for the documentation's examples alone")
+    # A module, as some frameworks look for the one that calls them.
+    page_module = ModuleType("page")
+    monkeypatch.setitem(sys.modules, "page", page_module)
 
     for line, code in blocks(page):
+        named = re.match(r"# (\w+\.py)\n", code)
+        if named:
+            (tmp_path / named[1]).write_text(code, "utf-8")
         # Lines count as in the page, so that a traceback points into it.
-        exec(compile("\n" * line + code, str(page), "exec"), namespace)
+        exec(compile("\n" * line + code, str(page), "exec"), vars(page_module))
+
+
+_KEY = re.compile(r"""(?:secret_key=|SECRET(?:_KEY)?"?\]? ?[=:] |secrets?=)\[?["']([^"']*)["']""")
+
+
+def keys_printed(text: str) -> list[str]:
+    """Secret keys that a page has as they are, long enough to be used."""
+    return [key for key in _KEY.findall(text) if len(key) >= 32]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_pages_take_the_key_from_the_environment(page: Path) -> None:
+    assert keys_printed(page.read_text("utf-8")) == []
+
+
+def test_a_key_on_a_page_is_noticed() -> None:
+    key = "x" * 32
+
+    for text in (f'secret_key="{key}"', f'config["SECRET_KEY"] = "{key}"', f"SECRET = '{key}'"):
+        assert keys_printed(text) == [key]
 
 
 def test_the_pages_links_lead_somewhere() -> None:
@@ -125,9 +158,13 @@ def figures(heading: str, row: str) -> list[float]:
 
 
 def test_the_combinations_of_facts_are_as_many_as_the_page_says() -> None:
-    import test_lifecycle
+    assert f"all {len(test_decisions.EVERY_CASE):,} combinations" in prose("explanation.md")
 
-    assert f"all {len(test_lifecycle.EVERY_CASE):,} combinations" in prose("explanation.md")
+
+def test_the_table_of_decisions_is_the_one_that_the_code_makes() -> None:
+    assert decision_table.PAGE.read_text("utf-8") == decision_table.page(), (
+        "run tests/decision_table.py"
+    )
 
 
 def test_an_untouched_request_costs_what_the_page_says() -> None:
@@ -179,15 +216,15 @@ def test_the_page_on_events_has_every_kind_and_its_level() -> None:
     assert levels_on_the_page() == levels
 
 
-def test_the_reference_names_every_command() -> None:
+def test_the_page_on_the_command_line_names_every_command() -> None:
     (commands,) = (
         action
-        for action in cli._parser()._actions
+        for action in cli.parser._parser()._actions
         if isinstance(action, argparse._SubParsersAction)
     )
-    text = (ROOT / "docs" / "reference.md").read_text("utf-8")
+    text = (ROOT / "docs" / "command-line.md").read_text("utf-8")
 
-    assert set(re.findall(r"^\| `([a-z-]+)[ A-Z]*` \|", text, re.MULTILINE)) == set(
+    assert set(re.findall(r"^\| `([a-z][a-z-]*)[ A-Z]*` \|", text, re.MULTILINE)) == set(
         commands.choices
     )
 
@@ -230,4 +267,5 @@ def test_the_commands_for_devices_can_be_given(
             "--store",
             "redis://localhost",
         ]
+        FileStore(tmp_path)
         assert cli.main(["--store", f"file://{tmp_path}", *rest]) == 0, capsys.readouterr().err

@@ -167,7 +167,7 @@ def test_who_writes_the_store_cant_change_the_owner(owner: str | None, forged: s
     site, browser = started(store)
     if owner is not None:
         site.run(browser, lambda s: s.login(owner))
-    (key,) = (key for key in store.keys() if owner is None or key != list_key(owner))
+    (key,) = (key for key in list(store.keys()) if owner is None or key != list_key(owner))
     record = store.load(key)
     assert record is not None
 

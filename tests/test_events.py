@@ -34,6 +34,8 @@ LEVELS = {
     "expired": "DEBUG",
     "carried_over": "INFO",
     "revoked": "INFO",
+    "device_bound": "INFO",
+    "unproven": "INFO",
     "old_secret": "INFO",
     "unknown_id": "INFO",
     "write_after_end": "INFO",

@@ -19,12 +19,13 @@ PACKAGE = Path(wsgi_sessions.__file__).parent
 LAYERS = """
 __main__
 cli testing
-flask
+flask django pyramid bottle falcon
 flask_settings
 __init__
+integration
 middleware
 http.exchange checks
-registry doctor
+registry
 session
 engine
 client_side
@@ -32,7 +33,7 @@ device_binding carry_over
 http proxies
 cookie lifetime stores
 events crypto data
-_options
+_options advice
 record
 errors
 """

@@ -72,7 +72,7 @@ def test_what_only_cdns_heed_is_dropped_with_a_word_if_it_let_them_keep_the_resp
 
 
 def test_vary_is_added_beside_another_header_with_as_short_a_name() -> None:
-    finished = finish([("ETag", '"x"')], ["Cookie"], "session", [])
+    finished = finish([("ETag", '"x"')], ["Cookie"], "session", ())
 
     assert finished.headers == [("ETag", '"x"'), ("Vary", "Cookie")]
 

@@ -26,6 +26,10 @@ class _Server(ThreadingMixIn, WSGIServer):
 
 
 class _Handler(WSGIRequestHandler):
+    def get_environ(self) -> dict[str, Any]:
+        # By this wsgiref tells wsgi.url_scheme.
+        return {**super().get_environ(), "HTTPS": "on"}
+
     def log_message(self, format: str, *args: Any) -> None:
         pass
 

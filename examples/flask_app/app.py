@@ -96,6 +96,7 @@ def for_every_page() -> dict[str, Any]:
         "message": session.pop("message", None),
         "in_cart": sum(session.get("cart", {}).values()),
         "mode": current_app.config["MODE"],
+        "warns": session.owner is not None and request.endpoint != "shop.sign_in_form",
     }
 
 
@@ -104,14 +105,15 @@ def say(message: str) -> None:
     the_session()["message"] = message
 
 
-def to(page: str) -> Response:
-    return redirect(url_for(f"shop.{page}"), 303)
+def to(page: str, place: str | None = None) -> Response:
+    return redirect(url_for(f"shop.{page}", _anchor=place), 303)
 
 
 @shop.get("/")
 def index() -> str:
     session = the_session()
-    session["visits"] = session.get("visits", 0) + 1
+    if "message" not in session:  # else it is the answer to a form, and no visit of its own
+        session["visits"] = session.get("visits", 0) + 1
     return render_template("index.html", products=CATALOGUE.values())
 
 
@@ -132,7 +134,7 @@ def put_in_cart(slug: str) -> Response:
     if "count" not in request.form:
         items[slug] = min(items.get(slug, 0) + 1, MAX_COUNT)
         say(f"{product.name}: in your cart.")
-        return to("index")
+        return to("index", slug)
     count = request.form.get("count", type=int)
     if count is None or not 0 <= count <= MAX_COUNT:
         abort(400, f"The count must be a number from 0 to {MAX_COUNT}.")
@@ -159,13 +161,16 @@ def sign_in_form() -> str:
 
 @shop.post("/sign-in")
 def sign_in() -> Response:
-    name = request.form.get("name", "").strip().lower()
+    name = request.form.get("name", "").strip()
     if not 1 <= len(name) <= 40:
         abort(400, "The name must have 1 to 40 characters.")
     # A real shop checks a password here. Then: a new ID, and only what may stay is kept.
     session = the_session()
-    session.login(name, keep=("cart", "visits"))
+    before = session.id
+    session.login(name.casefold(), keep=("cart", "visits"))
     session.persistent = "remember" in request.form
+    session["name"] = name  # as it was typed; the owner is what identifies the user
+    session["new_id"] = {"before": before[-4:], "after": session.id[-4:]}
     say(f"Welcome, {name}!")
     return to("index")
 
@@ -174,6 +179,22 @@ def sign_in() -> Response:
 def sign_out() -> Response:
     the_session().destroy()  # gone on the server, at once
     return to("index")
+
+
+# The script static/time-left.js warns before the session ends. Asking mustn't keep it alive.
+
+
+@shop.get("/session/left")
+def left() -> dict[str, Any]:
+    session = the_session()
+    session.passive = True
+    return {"signed_in": session.owner is not None, "seconds": session.time_left.total_seconds()}
+
+
+@shop.post("/session/stay")
+def stay() -> tuple[str, int]:
+    the_session().touch()
+    return "", 204
 
 
 # Where you're signed in
@@ -224,12 +245,20 @@ def about_session() -> str:
         "session.html",
         store=type(sessions().store).__name__,
         cookie=current_app.config["SITE_COOKIE"],
+        sent=shortened(request.cookies.get(current_app.config["SITE_COOKIE"].name, "")),
+        # The forms' token is a secret like the cookie.
+        fields={name: value for name, value in the_session().items() if name != "csrf"},
         hops=current_app.config["HOPS"],
         ip=client.ip,
         secure=request.is_secure,
         problems=", ".join(client.problems),
         settings=sessions().describe(),
     )
+
+
+def shortened(token: str) -> str:
+    """Enough of a cookie's value to see that it is the same, or another."""
+    return f"{token[:6]}…{token[-6:]}, {len(token)} characters" if token else ""
 
 
 # For clients without pages

@@ -6,7 +6,11 @@ SHOP_MODE        where the data lives: server (default), client (encrypted in th
 SHOP_COOKIE      plain (default), host (a __Host- cookie: HTTPS only), embedded (for a shop in an
                  iframe of another site: HTTPS only)
 STORE_URL        such as redis://localhost; default: files in SHOP_VAR
+SHOP_BINDING     off (default), refuse or flag: sessions are bound to the device, in browsers that
+                 can, and what happens where its proof is missing (HTTPS only; for sessions on the
+                 server, with a cookie that isn't embedded)
 TRUSTED_PROXIES  how many proxies stand in front; default 0; /proxy helps to find out
+SHOP_IDLE        seconds until an unused session ends; default two weeks; 150 shows the warning
 SECRET_KEY       signs the cookies; default: made once and kept in SHOP_VAR
 SHOP_VAR         directory for what is kept; default: var/ beside this file
 """
@@ -20,10 +24,15 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from wsgi_sessions import Cookie, Lifetime
+from wsgi_sessions import Cookie, DeviceBinding, Lifetime
 from wsgi_sessions.stores import ClientSideStore, FileStore
 
 MODES = ("server", "client", "signed", "sealed", "header")
+BINDINGS = {
+    "off": None,
+    "refuse": DeviceBinding(exclude=("/static/",)),
+    "flag": DeviceBinding(exclude=("/static/",), when_missing="flag"),
+}
 TOKEN_HEADER = "X-Session-Token"
 COOKIES = {
     "plain": Cookie("shop"),
@@ -39,8 +48,12 @@ def options(environ: Mapping[str, str]) -> dict[str, Any]:
     chosen: dict[str, Any] = {
         "secret_key": secret,
         "cookie": COOKIES[_one_of(environ, "SHOP_COOKIE", COOKIES)],
-        "lifetime": Lifetime(idle=timedelta(days=14), absolute=timedelta(days=90)),
+        "lifetime": Lifetime(
+            idle=float(environ.get("SHOP_IDLE") or timedelta(days=14).total_seconds()),
+            absolute=timedelta(days=90),
+        ),
         "trusted_proxies": int(environ.get("TRUSTED_PROXIES", "0")),
+        "device_binding": BINDINGS[_one_of(environ, "SHOP_BINDING", BINDINGS)],
     }
     if mode in {"client", "signed"}:
         return chosen | {"store": ClientSideStore(encrypt=mode == "client")}

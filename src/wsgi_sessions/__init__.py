@@ -10,6 +10,7 @@ tests in `wsgi_sessions.testing`.
 
 from .cookie import Cookie
 from .data.codec import JSONCodec
+from .device_binding import DeviceBinding
 from .errors import (
     ConfigurationError,
     SessionCommitted,
@@ -34,6 +35,7 @@ __all__ = [
     "Client",
     "ConfigurationError",
     "Cookie",
+    "DeviceBinding",
     "JSONCodec",
     "Lifetime",
     "Session",

@@ -9,6 +9,7 @@ from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 from .data.codec import Codec, JSONCodec
+from .device_binding import DeviceBinding
 from .errors import ConfigurationError
 from .stores import MemoryStore, Store, store_from_url
 from .stores.encrypted import EncryptedStore, check_keys
@@ -36,12 +37,12 @@ def check_environ_key(key: object) -> str:
     return key
 
 
-def check_store(store: object) -> tuple[Any, bool]:
-    """The store, from a Store, a URL or None; and whether it is the stand-in for none."""
+def check_store(store: object) -> Any:
+    """The store, from a Store, a URL or None."""
     if store is None:
-        return MemoryStore(), True
+        return MemoryStore()
     if isinstance(store, str):
-        return store_from_url(store), False
+        return store_from_url(store)
     missing = [
         name
         for name in sorted(Store.__abstractmethods__)
@@ -53,7 +54,7 @@ def check_store(store: object) -> tuple[Any, bool]:
             " FileStore('var/sessions'), or a URL, such as 'redis://localhost'"
             + (f" (it lacks {', '.join(missing)})" if 0 < len(missing) < 5 else "")
         )
-    return store, False
+    return store
 
 
 def check_codec(codec: Codec | None) -> Codec:
@@ -82,6 +83,16 @@ def check_when_full(value: object) -> bool:
             f"SessionMiddleware: when_full is {value!r}; write 'end_oldest' or 'refuse'"
         )
     return value == "refuse"
+
+
+def check_device_binding(value: object) -> DeviceBinding | None:
+    """``device_binding`` as given."""
+    if value is not None and not isinstance(value, DeviceBinding):
+        raise ConfigurationError(
+            f"SessionMiddleware: device_binding is {value!r}; write DeviceBinding(), with options"
+            " of its own, or None"
+        )
+    return value
 
 
 def check_label(label: object) -> frozenset[str]:

@@ -28,6 +28,8 @@ _LEVELS = {
     "expired": logging.DEBUG,
     "carried_over": logging.INFO,
     "revoked": logging.INFO,
+    "device_bound": logging.INFO,
+    "unproven": logging.INFO,
     "old_secret": logging.INFO,
     "unknown_id": logging.INFO,
     "write_after_end": logging.INFO,
@@ -128,10 +130,11 @@ class EventSink:
         owner: str | None = None,
         client_ip: str | None = None,
         detail: str = "",
+        quiet: bool = False,
     ) -> None:
-        """Tell listeners and log of an event."""
+        """Tell listeners and log of an event; ``quiet``: the listeners alone."""
         level = _LEVELS[kind]
-        logged = logger.isEnabledFor(level)
+        logged = not quiet and logger.isEnabledFor(level)
         if not logged and not self._listeners:
             return
         now = self._clock()

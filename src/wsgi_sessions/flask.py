@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from flask import Flask, Request, Response
     from jinja2 import Environment
 
+    from .engine import SessionState
+
 __all__ = [
     "EXTENSION",
     "FlaskSession",
@@ -190,7 +192,7 @@ class FlaskSessions:
         if "lifetime" not in self._options and "SESSION_LIFETIME" not in config:
             middleware.follow_lifetime(app)
         got_request_exception.connect(_remember_store_error, app)
-        app.log_exception = _without_store_errors(app.log_exception)  # type: ignore[method-assign] # Flask documents it for that
+        app.log_exception = _without_store_errors(app.log_exception)  # type: ignore[method-assign,assignment] # Flask documents it for that
         app.wsgi_app = middleware  # type: ignore[method-assign] # as Flask says to
         app.session_interface = _Interface(middleware, resend=refresh and "rolling" not in options)
         app.extensions[EXTENSION] = middleware
@@ -283,9 +285,8 @@ class _FlaskMiddleware(SessionMiddleware):
 
     def drop(self, session: FlaskSession) -> None:
         """Give up what the app has changed since the last commit."""
-        state = state_of(session)
-        if state is not None:
-            state.drop(self._settings.codec)
+        # Whoever changed something has touched it.
+        cast("SessionState", state_of(session)).drop(self._settings.codec)
 
     def commit_unanswered(self, session: FlaskSession, phase: Phase) -> None:
         """Save what can be saved without a cookie, because no response will carry one."""

@@ -11,6 +11,7 @@ from .cookie import Cookie
 from .crypto.signing import Secrets
 from .data.codec import Codec
 from .data.flask_values import MarkupCodec
+from .device_binding import DeviceBinding
 from .engine.engine import IsPassive
 from .errors import ConfigurationError
 from .http.exchange import OnStoreError
@@ -50,6 +51,7 @@ class Options(TypedDict, total=False):
     encryption_keys: Sequence[bytes]
     encryption_migrate: bool
     carry_over: Sequence[Source]
+    device_binding: DeviceBinding | None
     passive: IsPassive | None
     on_event: Listener | Sequence[Listener] | None
     on_store_error: OnStoreError | None

@@ -11,8 +11,9 @@ import time
 from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Literal
 
+from . import advice
 from ._options import check_flag, checked_options, seconds
 from .checks import (
     DEFAULT_KEY,
@@ -22,6 +23,7 @@ from .checks import (
     check_client_side,
     check_codec,
     check_count,
+    check_device_binding,
     check_environ_key,
     check_label,
     check_store,
@@ -33,6 +35,8 @@ from .cookie import Cookie, path_matches, wsgi_path
 from .crypto.session_id import Derivation, IDFactory, Rotation, new_id
 from .crypto.signing import Secrets, check_secrets
 from .data.codec import Codec
+from .device_binding import Binder, DeviceBinding, check_with
+from .device_binding.transport import BoundTransport
 from .engine import Engine, EngineSettings, Response
 from .engine.engine import IsPassive
 from .engine.owners import Limits
@@ -52,7 +56,7 @@ from .proxies import (
 from .proxies.advice import PROXY_FIX_KEY, ProxyAdvice
 from .registry import SessionRegistry
 from .session import Phase, Session, enter_phase, is_over, state_of, transport_of
-from .stores import ClientSideStore, Store
+from .stores import ClientSideStore, MemoryStore, Store
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
@@ -106,6 +110,8 @@ class SessionMiddleware:
             sources from `wsgi_sessions.carry_over`.
         passive: tells of an environ whether that request doesn't count as use: polling, prefetch,
             background work.
+        device_binding: DeviceBinding(…): sessions are bound to the user's device, in browsers that
+            can do so.
         on_event: called with every SessionEvent; one function or a list of them.
         on_store_error: answers when the store fails and the app doesn't handle it: called with
             environ, start_response and the StoreError, returns the body. None answers 503.
@@ -115,7 +121,9 @@ class SessionMiddleware:
         ConfigurationError: if any of this is wrong.
     """
 
-    _session_class: ClassVar[type[Session]] = Session
+    _session_class: type[Session] = Session
+    _any_path: bool = False
+    """Whether there is a session on paths that the cookie's doesn't cover, too."""
 
     store: Store
     """The store as it was given."""
@@ -150,6 +158,7 @@ class SessionMiddleware:
         encryption_migrate: bool = False,
         carry_over: Sequence[Source] = (),
         passive: IsPassive | None = None,
+        device_binding: DeviceBinding | None = None,
         on_event: Listener | Sequence[Listener] | None = None,
         on_store_error: OnStoreError | None = None,
         environ_key: str = DEFAULT_KEY,
@@ -173,7 +182,9 @@ class SessionMiddleware:
         secrets = check_secrets(secret_key)
         self.app = app
         self._environ_key = check_environ_key(environ_key)
-        self.store, self._warn_processes = check_store(store)
+        self.store = check_store(store)
+        self._no_store = store is None
+        self._warn_processes = isinstance(self.store, MemoryStore)
         if not isinstance(lifetime, Lifetime):  # pyright: ignore[reportUnnecessaryIsInstance] # what was given may be anything
             raise ConfigurationError(
                 f"SessionMiddleware: lifetime is {lifetime!r}; write"
@@ -226,14 +237,18 @@ class SessionMiddleware:
             save_uninitialized=save_uninitialized,
             rolling=rolling,
             carry_over=CarryOver(sources, Derivation(secrets)) if sources else None,
+            binds_devices=device_binding is not None,
         )
-        self._explain_sources_over()
         self._engine = Engine(self._settings, passive)
         self.registry = SessionRegistry(
             working_store, clock=own_clock, limits=limits, events=self._events
         )
         self._secret_count = len(secrets)
         header = check_header_name(token_header)
+        self._device_binding = check_device_binding(device_binding)
+        if device_binding is not None:
+            chosen = cookie if isinstance(cookie, Cookie) else None
+            check_with(client_side=seal is not None, token_header=header, cookie=chosen)
         self._header_transport = None if header is None else HeaderTransport(header, secrets)
         self._answers = AnswerSettings(
             engine=self._engine,
@@ -245,7 +260,7 @@ class SessionMiddleware:
         self._cookie = cookie
         self._choose: Callable[[Cookie], _Site] | None = None
         if isinstance(cookie, Cookie):
-            self._site = _Site(cookie, secrets)
+            self._site = _Site(cookie, secrets, device_binding)
             if self._resolves and cookie.secure == "auto" and not self._proxies.proto:
                 self._events.explain(
                     "proto-untrusted",
@@ -257,7 +272,7 @@ class SessionMiddleware:
 
             @lru_cache(maxsize=256)
             def choose(chosen: Cookie) -> _Site:
-                return _Site(chosen, secrets)
+                return _Site(chosen, secrets, device_binding)
 
             self._choose = choose
         else:
@@ -276,6 +291,11 @@ class SessionMiddleware:
         transport = self._enter(environ)
         if transport is None:
             return self.app(environ, start_response)
+        if self._device_binding is not None:
+            answer = self._engine.answer_device(environ, transport)
+            if answer is not None:
+                start_response(answer.status, answer.headers)
+                return [answer.body]
         session = environ[key] = self._session_class(self._engine, environ, transport)
         exchange = Exchange(self._answers, environ, start_response, session, transport)
         try:
@@ -308,9 +328,21 @@ class SessionMiddleware:
         return session
 
     def commit_session(
-        self, environ: WSGIEnvironment, *, status: str = "200 OK", headers: Sequence[Header] = ()
+        self,
+        environ: WSGIEnvironment,
+        *,
+        status: str = "200 OK",
+        headers: Sequence[Header] = (),
+        streaming: bool = False,
     ) -> list[Header]:
         """Commit what `open_session` opened, as a response of this status would.
+
+        Args:
+            environ: the one that was given to `open_session`.
+            status: of the response; that of a failed one keeps nothing.
+            headers: of the response.
+            streaming: True: the app goes on to use the session while the body is sent, and
+                `finish_session` commits what it changes then.
 
         Returns:
             ``headers`` and what the session adds to them: Set-Cookie, Vary, Cache-Control.
@@ -331,8 +363,26 @@ class SessionMiddleware:
 
         exchange = Exchange(self._answers, environ, start_response, session, transport_of(session))
         exchange.start_response(status, list(headers))
-        exchange.begin(Phase.OVER)
+        exchange.begin(Phase.STREAMING if streaming else Phase.OVER)
         return finished
+
+    def finish_session(self, environ: WSGIEnvironment, *, failed: bool = False) -> None:
+        """Commit what a stream changed after `commit_session` with ``streaming=True``.
+
+        Args:
+            environ: the one that was given to `open_session`.
+            failed: whether the stream broke off with an exception; then nothing of it is kept.
+
+        Raises:
+            LookupError: no session was opened.
+            StoreError: the store can't keep it.
+        """
+        session = get_session(environ, self._environ_key)
+        state = state_of(session)
+        enter_phase(session, Phase.OVER)
+        if state is not None:
+            kept = self._answers.save_on_error or not failed
+            self._engine.commit(state, Response(failed=not kept, headers_sent=True))
 
     def discard_session(self, environ: WSGIEnvironment) -> None:
         """Give up what `open_session` opened: nothing of it is kept but what was saved already.
@@ -364,16 +414,22 @@ class SessionMiddleware:
                 self._proxy_advice.look(environ, client)
         if self._warn_processes and environ.get("wsgi.multiprocess"):
             self._explain_processes()
-        site = self._site if self._choose is None else self._choose(self._chosen_cookie(environ))
+        site = self._site_for(environ)
         transport: Transport = site.transport
         header = self._header_transport
         if header is not None and header.environ_key in environ:
             transport = header
         elif not (
-            site.everywhere or site.covers(environ) or self._engine.is_presented(environ, transport)
+            self._any_path
+            or site.everywhere
+            or site.covers(environ)
+            or self._engine.is_presented(environ, transport)
         ):
             return None
         return transport
+
+    def _site_for(self, environ: WSGIEnvironment) -> _Site:
+        return self._site if self._choose is None else self._choose(self._chosen_cookie(environ))
 
     def _chosen_cookie(self, environ: WSGIEnvironment) -> Cookie:
         cookie = self._cookie(environ) if callable(self._cookie) else self._cookie
@@ -385,22 +441,8 @@ class SessionMiddleware:
 
     def _explain_processes(self) -> None:
         self._warn_processes = False
-        self._events.explain(
-            "several-processes",
-            "No store was given, so each of the server's processes keeps sessions of its own, and"
-            " users will lose theirs from one request to the next. Give a store that the processes"
-            " share, such as store='file:///var/lib/app/sessions' or store='redis://localhost'.",
-        )
-
-    def _explain_sources_over(self) -> None:
-        now = self._settings.clock()
-        over = [source.name for source in self.carry_over if source.is_over(now)]
-        if over:
-            self._events.explain(
-                "carry-over-ended",
-                f"Nothing is carried over from {', '.join(over)} any more, as until has passed;"
-                " take it out of carry_over, and delete what is left of the old sessions.",
-            )
+        text = advice.NO_STORE if self._no_store else advice.MEMORY_STORE
+        self._events.explain("several-processes", text, per_process=True)
 
     def _on_store_notice(self, kind: str, key: str, detail: str) -> None:
         if kind == "evicted":
@@ -420,6 +462,7 @@ class SessionMiddleware:
                 "never" if math.isinf(settings.rotate_after) else f"{settings.rotate_after:g} s"
             ),
             "trusted_proxies": repr(self._proxies),
+            "device_binding": "no" if self._device_binding is None else repr(self._device_binding),
             "token_header": repr(
                 None if self._header_transport is None else self._header_transport.name
             ),
@@ -465,8 +508,14 @@ class _Site:
 
     __slots__ = ("_path", "everywhere", "transport")
 
-    def __init__(self, cookie: Cookie, secrets: tuple[bytes, ...]) -> None:
-        self.transport = CookieTransport(cookie, secrets)
+    def __init__(
+        self, cookie: Cookie, secrets: tuple[bytes, ...], binding: DeviceBinding | None
+    ) -> None:
+        self.transport: CookieTransport = (
+            CookieTransport(cookie, secrets)
+            if binding is None
+            else BoundTransport(cookie, secrets, Binder(binding, cookie, secrets))
+        )
         self.everywhere = cookie.path == "/"
         self._path = wsgi_path(cookie.path)
 

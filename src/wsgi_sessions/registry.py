@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from .device_binding.binding import is_bound
 from .engine.owners import Limits, LiveSession, OwnerLists, is_readable, live_session
 from .events import EventSink
 from .record import is_key
@@ -31,6 +32,8 @@ class SessionInfo:
     authenticated_at: datetime | None
     label: Mapping[str, str]
     owner: str | None
+    device_bound: bool = False
+    """Whether it is bound to the device that it was begun on (see DeviceBinding)."""
 
 
 class SessionRegistry:
@@ -165,4 +168,5 @@ def _info(session: LiveSession) -> SessionInfo:
         ),
         label=dict(notes.label),
         owner=record.owner,
+        device_bound=is_bound(notes.binding),
     )

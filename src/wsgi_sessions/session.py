@@ -243,14 +243,36 @@ class Session(MutableMapping[str, Any]):
 
     def is_fresh(self, within: timedelta | float) -> bool:
         """Whether the last ``login`` was less than ``within`` (timedelta or seconds) ago; never
-        where the time noted lies in the future.
+        where the time noted lies in the future, nor where the proof of the device is missing.
 
         For asking for the password again before something dangerous (ASVS 5.0, 7.5.3).
         """
         limit = seconds("is_fresh", "within", within)
-        at = self._open().notes.authenticated_at
+        state = self._open()
+        at = state.notes.authenticated_at
+        if state.standing.bound and state.standing.missing:
+            return False
         # A login in the future was noted by a clock that has been set back since.
         return at is not None and 0 <= self._engine.now() - at < limit
+
+    @property
+    def device_bound(self) -> bool:
+        """Whether the session is bound to the device that it was begun on (see DeviceBinding)."""
+        return self._open().standing.bound
+
+    @property
+    def device_bound_at(self) -> datetime | None:
+        """Since when it is bound; None: it isn't. Aware, UTC."""
+        at = self._open().bound_at
+        return None if at is None else _datetime(at)
+
+    @property
+    def is_proven(self) -> bool:
+        """Whether it is bound, and this request comes from that device, for all that can be told.
+
+        A False says little where the session isn't bound: most browsers can't bind one.
+        """
+        return self._open().standing.proven
 
     @property
     def owner(self) -> str | None:
@@ -308,7 +330,7 @@ class Session(MutableMapping[str, Any]):
         if not isinstance(lifetime, Lifetime):  # pyright: ignore[reportUnnecessaryIsInstance] # what was given may be anything
             raise TypeError(f"lifetime is of type {type(lifetime).__name__}; write a Lifetime")
         state = self._writable()
-        state.ask_notes(idle=lifetime.idle_seconds, absolute=lifetime.absolute_seconds)
+        self._engine.set_lifetime(state, lifetime)
 
     # What it does
 
@@ -358,10 +380,14 @@ class Session(MutableMapping[str, Any]):
         """
         self._engine.destroy(self._state or self._begin())
 
-    def save(self) -> None:
+    def save(self, *, keep_empty: bool = False) -> None:
         """Commit the changes now: before a redirect to another host, or in a long stream.
 
         They stand whatever happens later in this request.
+
+        Args:
+            keep_empty: True: it is stored although it holds nothing, and then stays so; for
+                frameworks that hand out a session's key before anything was put in.
 
         Raises:
             SessionEnded: if another request ended the session meanwhile.
@@ -369,8 +395,10 @@ class Session(MutableMapping[str, Any]):
             SessionCommitted: if this needs a cookie, and the headers went out.
         """
         state = self._open()
-        if self.modified:
+        if self.modified or (keep_empty and state.stored is None):
             state = self._writable()
+        if keep_empty:
+            state.ask(keep_empty=True)
         self._engine.save(state, headers_sent=self._phase is not Phase.OPEN)
 
     def reload(self) -> None:
@@ -500,6 +528,11 @@ def state_of(session: Session) -> SessionState | None:
 def is_over(session: object) -> bool:
     """Whether this is a session whose response is complete."""
     return isinstance(session, Session) and session._phase is Phase.OVER  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] # a side door
+
+
+def is_streaming(session: object) -> bool:
+    """Whether this is a session whose response's headers went out, and whose body didn't yet."""
+    return isinstance(session, Session) and session._phase is Phase.STREAMING  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] # a side door
 
 
 def transport_of(session: Session) -> Transport:

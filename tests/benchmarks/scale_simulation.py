@@ -33,8 +33,8 @@ NODE_CPU = 0.6
 class Costs:
     """What was measured on a single node, with sessions of 200 bytes with an owner."""
 
-    session_bytes: float = 1_222.0
-    """Memory of one session in Redis, its share of the owner index included."""
+    session_bytes: float = 1_099.0
+    """Memory of one session in Redis, its share of its owner's list included."""
     read_us: float = 15.0
     """CPU of the server for one read."""
     write_us: float = 40.0

@@ -83,22 +83,24 @@ def stored(contender: Contender, count: int) -> float:
 
 def fill(contender: Contender, count: int, *, expires_in: float, owner: str | None = None) -> None:
     """Put sessions into our store, as a request would have left them."""
+    from wsgi_sessions.crypto.session_id import SessionID, new_id
     from wsgi_sessions.data.notes import Notes, dump_notes
+    from wsgi_sessions.engine.owners import Limits, OwnerLists
     from wsgi_sessions.record import Record
-    from records import key_of
-from wsgi_sessions.crypto.session_id import new_id
 
     store = contender.parts["store"]
     codec = contender.parts["middleware"]._settings.codec
     now = time.time()
+    owners = OwnerLists(store, Limits(absolute=expires_in), lambda: now)
     fields = {name: codec.encode(value) for name, value in payload(SIZE, 1).items()}
     for number in range(count):
         user = None if owner is None else f"{owner}{number}"
-        notes = dump_notes(Notes(now, now, now + number / count))
-        key = key_of(new_id())
+        session_id = SessionID(new_id())
+        notes = dump_notes(Notes(now, now, now + number / count, session_id.hash))
+        key = session_id.key
         if user is not None:
-            store.add_owned(user, key, now + expires_in)
-        store.insert(key, Record(fields, notes, now, now + expires_in, 1, user))
+            owners.enter(user, key, until=now + expires_in, epoch=0)
+        store.insert(key, Record(fields, notes, now, now + expires_in, owner=user))
 
 
 def expiry(contender: Contender, count: int) -> tuple[float, float, float]:

@@ -19,6 +19,7 @@ from carry_over import golden
 from carry_over.golden import Place
 from wsgi_sessions import cli
 from wsgi_sessions.carry_over.survey import source_from_text, survey
+from wsgi_sessions.cli import progress
 from wsgi_sessions.errors import ConfigurationError
 
 ID = "0123456789abcdef"
@@ -173,7 +174,7 @@ def test_a_bar_on_a_terminal(store: str) -> None:
 
 def test_the_bar_is_drawn_a_few_times_a_second() -> None:
     terminal = io.StringIO()
-    bar: Any = cli.Bar(terminal, 1000)
+    bar: Any = progress.Bar(terminal, 1000)
 
     for done in range(1, 1001):
         bar.show(done)

@@ -441,7 +441,12 @@ class TestClientSide:
     def test_a_reload_doesnt_bring_back_what_was_destroyed(self) -> None:
         site, browser = self.site()
 
-        assert site.run(browser, lambda s: (s.destroy(), s.reload(), dict(s))[2]).text == "{}"
+        def work(session: Session) -> str:
+            session.destroy()
+            session.reload()
+            return repr(dict(session))
+
+        assert site.run(browser, work).text == "{}"
         assert browser.cookies == {}
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import pytest
+
 from acts import put, read
 from wsgi import SECRET, Site, call, environ
 from wsgi_sessions import Cookie, SessionMiddleware, StoreError

@@ -13,6 +13,7 @@ import pytest
 from werkzeug.test import Client
 
 import shop
+from device import Agent, read_offer
 
 sys.path.insert(0, str(shop.EXAMPLES))
 flask_app: Any = importlib.import_module("flask_app")
@@ -240,7 +241,36 @@ def test_a_secret_of_the_environment_is_used_and_not_kept(tmp_path: Path) -> Non
     assert not (tmp_path / "secret").exists()
 
 
-@pytest.mark.parametrize("name", ["SHOP_MODE", "SHOP_COOKIE"])
+def test_bound_to_a_device_the_pages_say_so(tmp_path: Path) -> None:
+    here = Shop(tmp_path, SHOP_BINDING="refuse", SHOP_COOKIE="host")
+    client = Client(here.app)
+    agent = Agent(here.app)
+
+    def fetch(path: str, form: dict[str, str] | None) -> tuple[int, Any, str]:
+        answer = client.open(
+            path,
+            base_url="https://localhost/",
+            method="GET" if form is None else "POST",
+            data=form,
+        )
+        for header in answer.headers.getlist("Secure-Session-Registration"):
+            agent.offer = read_offer(header)
+        return answer.status_code, answer.headers, answer.text
+
+    visitor = shop.Visitor(fetch)
+    visitor.get("/sign-in")
+    visitor.post("/sign-in", name="ada")
+    assert '<dd id="bound">no</dd>' in visitor.get("/session")
+    assert ">bound</mark>" not in visitor.get("/devices")
+
+    assert agent.register().status == 200
+    client.set_cookie(agent.second, agent.cookies[agent.second], secure=True)
+
+    assert re.search(r'<dd id="bound">since .* UTC, and proven</dd>', visitor.get("/session"))
+    assert ">bound</mark>" in visitor.get("/devices")
+
+
+@pytest.mark.parametrize("name", ["SHOP_MODE", "SHOP_COOKIE", "SHOP_BINDING"])
 def test_a_wrong_setting_says_what_is_allowed(name: str, tmp_path: Path) -> None:
     with pytest.raises(SystemExit, match=f"{name} is 'odd'; write one of"):
         Shop(tmp_path, **{name: "odd"})
@@ -275,3 +305,69 @@ def test_the_session_page_shows_the_client_as_the_proxies_tell(
 
 def test_the_proxy_probe_is_mounted(server_side: Shop) -> None:
     assert "Proxy probe" in server_side.visitor().get("/proxy/")
+
+
+def test_a_name_keeps_its_capitals_and_is_one_user_however_it_is_written(server_side: Shop) -> None:
+    one, other = server_side.visitor(), server_side.visitor()
+    one.sign_in("Ada Lovelace")
+    other.sign_in("ADA LOVELACE")
+
+    assert one.owner == "Ada Lovelace"
+    assert "Welcome, Ada Lovelace!" in one.page
+    assert one.get("/devices").count('class="what"') == 2
+
+
+def test_the_session_page_shows_what_is_in_the_session_and_what_sign_in_changed(
+    server_side: Shop,
+) -> None:
+    visitor = server_side.visitor()
+    visitor.get("/")
+    visitor.post("/cart/cup")
+    assert "died" not in visitor.get("/session")
+    visitor.sign_in("Ada")
+
+    page = visitor.get("/session")
+
+    assert '<dt><code>cart</code></dt><dd><code>{"cup": 1}</code></dd>' in page
+    assert "<code>csrf</code>" not in page
+    assert re.search(r"<code>shop=\S{6}…\S{6}, \d+ characters</code>", page)
+    assert re.search(r"ended in <code>…\S{4}</code> died, and one that ends in <code>…\S{4}<", page)
+
+
+def test_a_first_visit_to_the_session_page_has_no_cookie_to_show(server_side: Shop) -> None:
+    assert "Nothing yet" in server_side.visitor().get("/session")
+
+
+def test_putting_something_into_the_cart_keeps_the_place_on_the_page(tmp_path: Path) -> None:
+    client = Client(Shop(tmp_path).app)
+    token = re.search(r'name="csrf" value="([^"]+)"', client.get("/").text)
+    assert token is not None
+
+    answer = client.post("/cart/cup", data={"csrf": token[1]})
+
+    assert answer.headers["Location"] == "/#cup"
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_asking_for_the_time_left_is_no_use(mode: str, tmp_path: Path) -> None:
+    client = Client(Shop(tmp_path, SHOP_MODE=mode, SHOP_IDLE="100").app)
+    page = client.get("/sign-in").text
+    token = re.search(r'name="csrf" value="([^"]+)"', page)
+    assert token is not None
+    assert client.get("/session/left").json["signed_in"] is False
+    client.post("/sign-in", data={"csrf": token[1], "name": "ada"})
+
+    first, second = client.get("/session/left"), client.get("/session/left")
+
+    assert "Set-Cookie" not in second.headers
+    assert first.json["signed_in"] is True
+    assert second.json["seconds"] < first.json["seconds"] <= 100
+    assert 'data-left="/session/left"' in client.get("/").text
+    token = re.search(r'name="csrf" value="([^"]+)"', client.get("/").text)
+    assert token is not None
+    assert client.post("/session/stay", data={"csrf": token[1]}).status_code == 204
+    assert client.get("/session/left").json["seconds"] > second.json["seconds"]
+
+
+def test_nobody_is_warned_who_is_not_signed_in(server_side: Shop) -> None:
+    assert "time-left.js" not in server_side.visitor().get("/")

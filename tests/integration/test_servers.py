@@ -33,6 +33,7 @@ pytestmark = pytest.mark.slow
 HERE = Path(__file__).parent
 APP = "served:application"
 BIND = "127.0.0.1:{port}"
+_OWN_PATH = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path]
 PATIENCE = 1200
 """How many turns of 50 ms a server has to come up, and how many requests to see a late change."""
 
@@ -188,7 +189,7 @@ def started(
     environment = {
         **os.environ,
         "STORE": store_url,
-        "PYTHONPATH": os.pathsep.join(map(str, (path, HERE))),
+        "PYTHONPATH": os.pathsep.join([str(path), str(HERE), *_OWN_PATH]),
         "PYTHONDONTWRITEBYTECODE": "1",
     }
     with log.open("wb") as output:

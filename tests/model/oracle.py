@@ -283,8 +283,6 @@ class Oracle:
         return record is not None and record.expires_at > self.world.clock.now
 
     def _entries(self, owner: str, others: list[str]) -> int:
-        if hasattr(self.world.raw, "owned_by"):
-            return len(self.world.raw.owned_by(owner))
         if len(self.owners()) > 1:
             return 0
         records = [self.world.raw.load(key) for key in others]

@@ -122,7 +122,7 @@ class Watch:
         self.oracle.stranded = True
         if fault.answer_lost:
             self.lost_now = True
-            self.lost_write = self.lost_write or operation not in ("load", "owned_by", "generation")
+            self.lost_write = self.lost_write or operation != "load"
 
     # Steps
 

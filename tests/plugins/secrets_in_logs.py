@@ -15,10 +15,10 @@ from typing import Any
 import pytest
 
 import wsgi_sessions.middleware
+from wsgi_sessions.client_side import ClientSeal
+from wsgi_sessions.crypto.signing import TokenSigner, check_secrets
 from wsgi_sessions.data.codec import JSONCodec
 from wsgi_sessions.record import is_key
-from wsgi_sessions.crypto.signing import TokenSigner, check_secrets
-from wsgi_sessions.client_side import ClientSeal
 
 _GRAM = 8
 """Characters: a value that is shorter could stand in a log by chance."""

@@ -9,7 +9,7 @@ AGAINST: dict[str, str] = {
     "CA-4": "A response that read the session gets Vary: Cookie, which keeps shared caches right."
     " Whether a page may be kept at all is for the app to say; a response with our Set-Cookie is"
     " no-store.",
-    "LG-2": "The handle, a SHA-256 of the ID, is the public name of a session on purpose: one name"
+    "LG-2": "The handle, a SHA-256 of one half of the ID, is the public name of a session on purpose: one name"
     " in logs, lists and the command line, from which the ID can't be found.",
     "BN-1": "Sessions aren't bound to an address or a browser: both change for honest users (mobile"
     " networks, updates), and a thief can copy them. They are noted in session.label, to be shown"
@@ -26,6 +26,8 @@ AGAINST: dict[str, str] = {
 DIFFERENT: dict[str, str] = {
     "ID-7": "A header of the app's choice can carry the token instead (token_header), for clients"
     " without cookies; it is off by default, and never a query string or body.",
+    "ID-9": "The key is the SHA-256 of the first 128 bits of the ID, which stay for the session's life."
+    " The record holds the SHA-256 of the whole ID, which is compared in constant time.",
     "CK-7": "Max-Age is cut to 400 days, as browsers do.",
     "CK-13": "One pair of double quotes around a value is taken off (RFC 6265 section 4.1.1), because"
     " Java's CookieManager sends it so. What stands in it isn't decoded.",
@@ -56,7 +58,7 @@ DIFFERENT: dict[str, str] = {
     "US-1": "The handle is the store key, and public by design: it can't be turned into an ID.",
     "US-2": "revoke(handle) takes any handle. An app that lets users end sessions by handle looks it"
     " up in registry.sessions(owner) first.",
-    "US-3": "The index never lists too little, so ending all of a user needs no check at each load.",
+    "US-3": "An owner's list never holds too little, so ending all of a user needs no check at each load.",
     "US-9": "session.persistent keeps the cookie as long as the session lives, which the absolute"
     " limit bounds. A remember-me token of its own is out of scope; the page says so.",
     "DOS-2": "One lifetime for all by default. An app gives anonymous sessions a shorter one with"

@@ -241,6 +241,14 @@ PUBLISHED = [
     "your-secret-key-here" * 2,
     "",
     "a" * 31,
+    # Once printed in our own documentation.
+    "w1XJk9mQ2vRb7TzP4sLd8uYf3hCn6aGe0oKiVxB5qNt",
+    "t5NqB9xViK0oEgA6nCh3fYu8dLs4PzT7bRv2Qm9kJX1w",
+    "read me from the environment, 32 bytes or more",
+    "the newest secret, of 32 bytes or more",
+    "just one secret, of 32 bytes or more",
+    "an older one, which still verifies",
+    "a key for tests, of 32 bytes or more",
 ]
 
 

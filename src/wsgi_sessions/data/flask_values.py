@@ -85,7 +85,7 @@ def _worded(value: Any, depth: int = 0) -> Any:
     if depth > MAX_DEPTH:
         raise UnstorableValue(f"nested more than {MAX_DEPTH} levels deep, or within itself")
     if isinstance(value, dict):
-        return _worded_dict(cast("dict[Any, Any]", value), depth)
+        return _worded_dict(value, depth)
     if isinstance(value, (list, tuple)):
         kind = list if isinstance(value, list) else tuple
         return kind(_worded(item, depth + 1) for item in cast("list[Any]", value))

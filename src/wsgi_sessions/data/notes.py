@@ -145,7 +145,7 @@ def _former(raw: bytes, at: int) -> tuple[Former, int]:
 
 def _with_extra(notes: Notes, raw: bytes) -> Notes:
     try:
-        extra = json.loads(raw)
+        extra = json.loads(raw.decode("ascii"))
     except (ValueError, RecursionError):
         raise CorruptNotes("damaged") from None
     if not isinstance(extra, dict):

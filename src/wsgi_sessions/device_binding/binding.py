@@ -78,6 +78,17 @@ def load_device_notes(kept: Mapping[str, Any]) -> DeviceNotes | None:
     return DeviceNotes(binding, offered_at)
 
 
+def with_offer(kept: Mapping[str, Any], offered_at: float) -> dict[str, Any]:
+    """What is kept once an offer was made; a binding that is there stays. UNIX seconds."""
+    return {**kept, "offered_at": offered_at}
+
+
+def is_bound(kept: Mapping[str, Any]) -> bool:
+    """Whether what is kept of a session binds it to a device, as `judge` would without a proof."""
+    notes = load_device_notes(kept) if kept else None
+    return notes is not None and notes.binding is not None and not notes.binding.pending
+
+
 class Standing(NamedTuple):
     """How one request of a session stands towards its binding."""
 
@@ -92,6 +103,8 @@ class Standing(NamedTuple):
 
 
 UNBOUND = Standing(bound=False, proven=False, missing=False, confirm=False)
+PROVEN = Standing(bound=True, proven=True, missing=False, confirm=False)
+ARRIVED = Standing(bound=True, proven=True, missing=False, confirm=True)
 
 
 def judge(binding: Binding | None, *, proven: bool, now: float, grace: float) -> Standing:
@@ -106,7 +119,7 @@ def judge(binding: Binding | None, *, proven: bool, now: float, grace: float) ->
     if binding is None:
         return UNBOUND
     if proven:
-        return Standing(bound=True, proven=True, missing=False, confirm=binding.pending)
+        return ARRIVED if binding.pending else PROVEN
     if binding.pending:
         return UNBOUND
     missing = not is_young(binding, now, grace)

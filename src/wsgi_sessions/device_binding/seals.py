@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import hmac
 import re
-from base64 import urlsafe_b64decode, urlsafe_b64encode
+from base64 import urlsafe_b64encode
+from binascii import a2b_base64
 from typing import NamedTuple
 
 from ..crypto.signing import derive_key
@@ -17,6 +18,8 @@ from ..crypto.signing import derive_key
 # without padding or spare bits, so each seal has one spelling.
 _HANDLE, _TIME = 32, 5
 _BODY = _HANDLE + _TIME
+# What urlsafe_b64decode does, in half the time; requests of bound sessions come through here.
+_STANDARD = bytes.maketrans(b"-_", b"+/")
 _FORM = re.compile(r"[A-Za-z0-9_-]{92}")
 
 
@@ -50,7 +53,7 @@ class Seal:
         """What this text seals; None if it is anything else. Any text is safe to ask about."""
         if _FORM.fullmatch(text) is None:
             return None
-        raw = urlsafe_b64decode(text)
+        raw = a2b_base64(text.encode("ascii").translate(_STANDARD))
         body, signature = raw[:_BODY], raw[_BODY:]
         for key in self._keys:
             if hmac.compare_digest(hmac.digest(key, body, "sha256"), signature):

@@ -115,6 +115,10 @@ class Carrier:
         self._loader = loader
         self._owners = owners
         self._reports = reports
+        now = settings.clock()
+        over = [source.name for source in carry_over.sources if source.is_over(now)]
+        if over:
+            reports.sources_over(over)
 
     def find(self, request: Request, now: float) -> Presented:
         """The live session that an old cookie of this request leads to.

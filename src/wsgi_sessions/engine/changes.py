@@ -9,13 +9,14 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from ..crypto.session_id import SessionID
-from ..data.notes import Former, Notes, dump_notes
+from ..data.notes import NO_EXTRAS, Former, Notes, dump_notes
+from ..device_binding.binding import with_offer
 from ..errors import SessionTooLarge
 from ..record import UNCHANGED, Changes, Record, apply_changes
 from .decisions import GRACE, Result, StoreStep, in_grace
 from .loading import is_present
 from .settings import EngineSettings
-from .state import Intent, Request, Stored
+from .state import NO_SCHEME, Intent, Request, Stored
 
 
 class Work(NamedTuple):
@@ -97,6 +98,8 @@ def _notes_on(
     notes, now, intent = base.notes, work.now, work.intent
     if intent.notes:
         notes = notes._replace(**intent.notes)
+    if intent.offered_at is not None:
+        notes = notes._replace(binding=with_offer(notes.binding, intent.offered_at))
     if work.label is not None:
         notes = notes._replace(label=work.label)
     if listed_until != notes.listed_until:
@@ -117,17 +120,30 @@ def _notes_on(
 
 
 def _issued(notes: Notes, session_id: SessionID, work: Work, *, former: Former | None) -> Notes:
-    return notes._replace(
-        id_hash=session_id.hash, issued_at=work.now, secure=work.request.secure, former=former
-    )
+    request = work.request
+    secure = notes.secure if request.scheme == NO_SCHEME else request.secure
+    return notes._replace(id_hash=session_id.hash, issued_at=work.now, secure=secure, former=former)
 
 
 def first_notes(work: Work, session_id: SessionID) -> Notes:
     """The notes of a new session."""
-    notes = work.first_notes._replace(**work.intent.notes)
+    # One that takes the place of another has a handle of its own, so the binding isn't its.
+    offered_at = work.intent.offered_at
+    binding = NO_EXTRAS if offered_at is None else with_offer(NO_EXTRAS, offered_at)
+    notes = work.first_notes._replace(**work.intent.notes, binding=binding)
     if work.label is not None:
         notes = notes._replace(label=work.label)
     return _issued(notes, session_id, work, former=None)
+
+
+def successor_notes(notes: Notes, now: float) -> Notes:
+    """The notes that a session begins with which takes the place of one that was ended.
+
+    Lifetime and persistence stay, as with every new ID; it is another session in all else.
+    """
+    return Notes(
+        now, now, now, persistent=notes.persistent, idle=notes.idle, absolute=notes.absolute
+    )
 
 
 def first_stored(

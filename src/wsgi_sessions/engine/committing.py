@@ -13,7 +13,7 @@ from ..data.fields import NO_FIELD_CHANGES, FieldChanges
 from ..errors import SessionConflict, SessionEnded, StoreError
 from ..http.transport import Header
 from ..record import UNCHANGED, Changes, Record
-from .changes import Outcome, Work, check_size
+from .changes import Outcome, Work, check_size, successor_notes
 from .decisions import (
     CookieStep,
     Facts,
@@ -129,7 +129,8 @@ class Committer:
         if state.cookie is not CookieStep.LEAVE:
             return False
         if stored is None:
-            return state.empty and not settings.save_uninitialized
+            kept = settings.save_uninitialized or state.intent.keep_empty
+            return state.empty and not kept
         if (
             state.intent is not NO_INTENT
             or state.stale_token
@@ -178,7 +179,10 @@ class Committer:
             stored is not None,
             pending is not NO_FIELD_CHANGES or bool(intent.notes) or state.label_changed,
             empty := state.empty,
-            empty and stored is not None and held_something(stored.record),
+            empty
+            and stored is not None
+            and held_something(stored.record)
+            and not intent.keep_empty,
             stored is not None and intent.id is not None,
             stored is not None and self._touch_due(stored, state, now, passive=passive),
             stored is not None and self._rotation_due(stored, now),
@@ -190,7 +194,7 @@ class Committer:
             not response.public,
             response.headers_sent,
             transport.deliverable(secure=secure),
-            settings.save_uninitialized,
+            settings.save_uninitialized or intent.keep_empty,
             failed,
             settings.seal is not None,
         )
@@ -206,8 +210,11 @@ class Committer:
         return changed and not state.passive
 
     def _touch_due(self, stored: Stored, state: SessionState, now: float, *, passive: bool) -> bool:
-        if state.intent.touch or passive:
-            return state.intent.touch
+        intent = state.intent
+        if intent.touch or intent.offered_at is not None:
+            return True
+        if passive:
+            return False
         return self._settings.touch_due(stored.record, stored.notes, now)
 
     def _rotation_due(self, stored: Stored, now: float) -> bool:
@@ -232,8 +239,9 @@ class Committer:
             return Result.NOTHING
         if state.passed_over and state.intent.owner is not UNCHANGED:
             self.end_passed_over(state)
-        label = checked_label(state.label) if state.label_changed else None
-        intent = state.intent
+        intent, stored = state.intent, state.stored
+        noted = state.label_changed or intent.login
+        label = checked_label(state.label) if noted else None
         if facts.headers_sent and facts.new_id:
             # Data is kept without the new ID that can't be handed out.
             intent = intent._replace(id=None, keep=None)
@@ -241,7 +249,7 @@ class Committer:
             step,
             state.request,
             intent,
-            state.base_notes,
+            state.base_notes if stored is None else successor_notes(stored.notes, now),
             pending.set,
             pending.delete,
             label,
@@ -249,7 +257,7 @@ class Committer:
             facts.passive,
             now,
         )
-        outcome = self._outcome(work, state.stored, optional=not (facts.changed or facts.new_id))
+        outcome = self._outcome(work, stored, optional=not (facts.changed or facts.new_id))
         self._go_on(state, outcome, pending, response)
         state.cookie = told(state.cookie, cookie_step(facts, step, outcome.result), outcome.result)
         return outcome.result
@@ -271,6 +279,8 @@ class Committer:
         """The one place where an outcome becomes what the request knows."""
         if outcome.result is Result.DELETED:
             state.begin(self._settings.clock(), self._settings.codec)
+        elif outcome.result in (Result.GONE, Result.REVOKED):
+            state.gone = True
         elif outcome.stored is not None:
             state.after(outcome.stored)
             if not response.final:
@@ -349,17 +359,18 @@ class Committer:
         if stored is None or (step is CookieStep.RENEW and response.public):
             return None
         return request.transport.set(
-            self._token(stored, request.transport.purpose, state),
+            self.token_of(stored, state),
             secure=request.secure,
             max_age=max(0, int(stored.deadline - now)) if stored.notes.persistent else None,
             now=now,
         )
 
-    def _token(self, stored: Stored, purpose: str, state: SessionState) -> str:
-        seal = self._settings.seal
+    def token_of(self, stored: Stored, state: SessionState) -> str:
+        """What leads the client to a session that is stored."""
+        seal, transport = self._settings.seal, state.request.transport
         if seal is not None:
-            return seal.seal(stored.id.id, stored.record, purpose)
-        return state.request.transport.signer.sign(stored.id.id)
+            return seal.seal(stored.id.id, stored.record, transport.purpose)
+        return transport.signer.sign(stored.id.id)
 
     def _explain_insecure(self, state: SessionState, facts: Facts) -> None:
         wanted = facts._replace(deliverable=True)

@@ -10,9 +10,14 @@ from collections.abc import Callable, MutableMapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..crypto.session_id import SessionID
+from ..device_binding import Answer, route_of
+from ..device_binding.binding import UNBOUND
+from ..device_binding.transport import BoundTransport
 from ..errors import StoreError, TooManySessions
 from ..http.transport import CookieTransport, Environ, Header, Transport
+from ..lifetime import Lifetime
 from ..proxies import CLIENT_KEY, Client
+from .binding import Devices
 from .committing import Committer, Response
 from .decisions import CookieStep
 from .loading import NOTHING, Loader, Presented
@@ -20,7 +25,7 @@ from .owners import OwnerLists
 from .reports import Reports
 from .sealed import SealedWriter
 from .settings import EngineSettings
-from .state import Request, SessionState, Stored, label_of
+from .state import NO_SCHEME, Request, SessionState, Stored, label_of
 from .transaction import Transactions
 from .writing import StoreWriter, Writer
 
@@ -28,6 +33,7 @@ if TYPE_CHECKING:
     from .carrying import Carrier
 
 T = TypeVar("T")
+_DEFAULT = Lifetime()
 IsPassive = Callable[[Environ], bool]
 
 
@@ -54,6 +60,7 @@ class Engine:
             writer = SealedWriter(settings, settings.seal, self._reports)
         self._committer = Committer(settings, writer, self._owners, self._reports)
         self._transactions = Transactions(settings, self._loader, self._committer)
+        self._devices = Devices(settings, self._reports) if settings.binds_devices else None
 
     @property
     def in_token(self) -> bool:
@@ -76,13 +83,19 @@ class Engine:
         request = Request(
             transport,
             sent.values,
-            scheme == "https",
+            scheme in ("https", NO_SCHEME),
             scheme,
             client.ip if isinstance(client, Client) else None,
             environ.get("HTTP_USER_AGENT"),
             environ.get("HTTP_X_FORWARDED_PROTO"),
             self._is_passive is not None and self._is_passive(environ),
-            old_cookies=self._old_cookies(environ, transport),
+            set(),
+            (
+                transport.evidence(environ)
+                if self._devices is not None and isinstance(transport, BoundTransport)
+                else None
+            ),
+            self._old_cookies(environ, transport),
         )
         settings = self._settings
         now = settings.clock()
@@ -97,10 +110,12 @@ class Engine:
             return state
         if presented.stored is not None:
             self._adopt(state, presented, presented.stored)
+            state.standing = presented.standing
             if sent.after_comma:
                 self._reports.after_comma()
             return state
         state.begin(now, settings.codec, presented.passed_over)
+        state.standing = presented.standing
         if sent.beyond is not None:
             self._reports.emit("cookie_not_found", request, detail=sent.beyond)
         return state
@@ -114,9 +129,11 @@ class Engine:
 
     def _find(self, request: Request, now: float) -> Presented:
         presented = self._loader.find(request, now)
-        if self._carrier is None or presented.stored is not None or presented.passed_over:
+        if self._carrier is not None and presented.stored is None and not presented.passed_over:
+            presented = self._carrier.find(request, now)
+        if self._devices is None:
             return presented
-        return self._carrier.find(request, now)
+        return self._devices.judged(request, presented, now)
 
     def _adopt(self, state: SessionState, presented: Presented, stored: Stored) -> None:
         state.adopt(stored, self._settings.codec, stale_token=presented.stale_token)
@@ -147,12 +164,14 @@ class Engine:
         else:
             again = self._loader.reload(stored, None, now)
             moved = again is not None and again.id.id != stored.id.id
-            presented = Presented(again, state.stale_token or moved)
+            standing = UNBOUND if again is None else state.standing
+            presented = Presented(again, state.stale_token or moved, standing=standing)
         self._committer.give_back_place(state)
         if presented.stored is None:
             state.begin(now, self._settings.codec, presented.passed_over)
         else:
             self._adopt(state, presented, presented.stored)
+        state.standing = presented.standing
 
     # What a session is
 
@@ -163,6 +182,16 @@ class Engine:
             known = self._settings.ids.new()
             state.ask(id=known)
         return known
+
+    def token(self, state: SessionState) -> str | None:
+        """What leads the client to this session; None: it isn't stored.
+
+        After a `regenerate` that isn't committed yet, that is the token which the commit sets.
+        """
+        stored = state.stored
+        if stored is None:
+            return None
+        return self._committer.token_of(stored._replace(id=state.known_id or stored.id), state)
 
     def limits(self, state: SessionState) -> tuple[float, float]:
         """The idle and the absolute limit in force, in seconds."""
@@ -232,6 +261,7 @@ class Engine:
             state.label = {}
         state.ask(owner=owner, login=state.intent.login or login, reserved=reserved)
         if login:
+            state.logged_in = True
             state.ask_notes(started_at=now, authenticated_at=now)
         if owner is not None:
             state.label.update(label_of(state.request, self._settings.label))
@@ -292,8 +322,7 @@ class Engine:
 
     def commit(self, state: SessionState, response: Response) -> tuple[Header, ...]:
         """Do what the response asks for, and return its headers; see `Committer.commit`."""
-        token = self._committer.commit(state, response)
-        headers = () if token is None else (token,)
+        headers = self._committed(state, response)
         source, transport = state.carried_from, state.request.transport
         if (
             source is None
@@ -303,6 +332,41 @@ class Engine:
         ):
             return headers
         return headers + transport.expire_other(source.cookie, secure=state.request.secure)
+
+    def _committed(self, state: SessionState, response: Response) -> tuple[Header, ...]:
+        devices = self._devices
+        if devices is None:
+            token = self._committer.commit(state, response)
+            return () if token is None else (token,)
+        offers = devices.offers(state, response)
+        token = self._committer.commit(state, response)
+        return devices.headers(state, response, token, offers=offers)
+
+    def answer_device(self, environ: Environ, transport: Transport) -> Answer | None:
+        """The answer to a request that the browser makes by itself to bind its session, or to
+        prove it; None: the request is the app's.
+        """
+        if self._devices is None or not isinstance(transport, BoundTransport):
+            return None
+        route = route_of(transport.binder, environ)
+        return None if route is None else self._devices.answer(route, environ, transport)
+
+    def set_lifetime(self, state: SessionState, lifetime: Lifetime) -> None:
+        """Give the session limits of its own; they are capped by the settings' whenever asked."""
+        idle, absolute = lifetime.idle_seconds, lifetime.absolute_seconds
+        limits = self._settings.limits
+        for name, asked, cap in (
+            ("idle", idle, limits.idle),
+            ("absolute", absolute, limits.absolute),
+        ):
+            # A Lifetime's default was hardly asked for.
+            if asked > cap and getattr(lifetime, name) != getattr(_DEFAULT, name):
+                self._reports.capped_lifetime(name, asked, cap)
+        state.ask_notes(idle=idle, absolute=absolute)
+
+    def outage(self, state: SessionState | None, error: StoreError) -> None:
+        """Report a StoreError that the app didn't handle, unless it was reported already."""
+        self._reports.outage(None if state is None else state.request, error)
 
     def check(self, state: SessionState) -> None:
         """Raise what a commit would raise because of the data alone; see `Committer.check`."""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from ..crypto.session_id import SessionID
 from ..data.notes import CorruptNotes, Notes, load_notes
+from ..device_binding.binding import UNBOUND, Standing
 from ..http.transport import Transport
 from ..record import Record
 from .decisions import GRACE, death_at, in_grace
@@ -31,7 +32,9 @@ class Presented(NamedTuple):
     stale_token: bool = False
     """Whether the client's token should be replaced."""
     passed_over: tuple[Stored, ...] = ()
-    """Live sessions that can't be used: several at once."""
+    """Live sessions that can't be used: several at once, or one that isn't proven."""
+    standing: Standing = UNBOUND
+    """How the request stands towards the device that the session is bound to."""
     carried_from: Source | None = None
     """The source of an old cookie that led here instead of a token."""
 
@@ -69,7 +72,7 @@ class Loader:
             if stored is not None:
                 live.append((stored, stored.id is not session_id, secret > 0))
         if not genuine:
-            self._reports.emit("bad_signature", request, detail=request.transport.name)
+            self._reports.bad_signature(request)
             return NOTHING
         return self._chosen(request, live if len(live) < 2 else _by_session(live))
 
@@ -107,7 +110,7 @@ class Loader:
             if stored is not None and not any(one.id.id == session_id.id for one, _, _ in live):
                 live.append((stored, False, opened.old_secret))
         if not opened_any:
-            self._reports.emit("bad_signature", request, detail=request.transport.name)
+            self._reports.bad_signature(request)
         return self._chosen(request, live)
 
     def load(self, session_id: SessionID, request: Request, now: float) -> Stored | None:

@@ -5,8 +5,16 @@ Nothing is decided here.
 
 from __future__ import annotations
 
+from .. import advice
+from ..errors import StoreError
 from ..events import EventSink, printable
 from .state import Request, Stored
+
+_LOOKS: dict[advice.Look, str] = {
+    "another secret": "signed with another secret",
+    "cut short": "cut short",
+    "not ours": "not a token of ours",
+}
 
 
 class Reports:
@@ -31,12 +39,44 @@ class Reports:
         owner: str | None = None,
         detail: str = "",
     ) -> None:
-        """Tell of an event; handle and owner are those of ``stored`` if not given."""
+        """Tell of an event; handle and owner are those of ``stored`` if not given.
+
+        An outage fails one call after the other, so one line of it per request is enough.
+        """
+        quiet = kind == "store_error" and kind in request.logged
+        request.logged.add(kind)
         if stored is not None:
             handle = handle or stored.id.key
             owner = owner or stored.record.owner
         self._events.emit(
-            kind, handle=handle, owner=owner, client_ip=request.client_ip, detail=detail
+            kind,
+            handle=handle,
+            owner=owner,
+            client_ip=request.client_ip,
+            detail=detail,
+            quiet=quiet,
+        )
+
+    def outage(self, request: Request | None, error: StoreError) -> None:
+        """A StoreError that nobody handled, unless this request has told of one already."""
+        detail = f"{error.operation or 'store'}: {error}"
+        if request is None:
+            self._events.emit("store_error", detail=detail)
+        elif "store_error" not in request.logged:
+            self.emit("store_error", request, detail=detail)
+
+    def bad_signature(self, request: Request) -> None:
+        """None of the tokens could be verified."""
+        name, look = request.transport.name, advice.look_of(request.tokens)
+        self.emit("bad_signature", request, detail=f"{name}: {_LOOKS[look]}")
+        self._events.explain(
+            f"bad-signature-{look}", advice.bad_signature(look, name), per_process=True
+        )
+
+    def capped_lifetime(self, limit: str, asked: float, cap: float) -> None:
+        """A session was given a longer lifetime than it can have."""
+        self._events.explain(
+            f"lifetime-{limit}", advice.capped_lifetime(limit, asked, cap), per_process=True
         )
 
     def insecure_replay(self, request: Request, handle: str) -> None:
@@ -83,4 +123,12 @@ class Reports:
             "A session was first used after the response's headers went out, so Vary: Cookie is"
             " missing from it and a shared cache may keep it. Read the session before the body's"
             " first chunk.",
+        )
+
+    def sources_over(self, systems: list[str]) -> None:
+        """Some of ``carry_over`` are asked for nothing any more."""
+        self._events.explain(
+            "carry-over-ended",
+            f"Nothing is carried over from {', '.join(systems)} any more, as until has passed; take"
+            " it out of carry_over, and delete what is left of the old sessions.",
         )

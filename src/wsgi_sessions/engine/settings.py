@@ -52,6 +52,8 @@ class EngineSettings(NamedTuple):
     rolling: bool
     carry_over: CarryOver | None = None
     """Whose sessions are carried over; None: nobody's."""
+    binds_devices: bool = False
+    """Whether sessions are bound to devices, so that every transport is a BoundTransport."""
 
     def deadline_of(self, record: Record, notes: Notes, now: float) -> float:
         """When this record ends under the limits in force today. UNIX seconds."""

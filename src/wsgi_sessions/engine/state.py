@@ -16,6 +16,8 @@ from ..crypto.session_id import SessionID
 from ..data.codec import Codec
 from ..data.fields import Fields
 from ..data.notes import MAX_LABEL_ENTRIES, MAX_LABEL_TEXT, Notes, is_label
+from ..device_binding.binding import UNBOUND, Standing, load_device_notes
+from ..device_binding.transport import Evidence
 from ..errors import StoreError
 from ..events import printable
 from ..http.transport import Transport
@@ -25,6 +27,9 @@ from .decisions import CookieStep
 if TYPE_CHECKING:
     from ..carry_over.source import Source
 
+NO_SCHEME = "none"
+"""The scheme of what is no request: a session that is opened by its token alone. It may be one that
+was begun on a secure connection, and what begins so may go on over any."""
 NO_NOTES: Mapping[str, Any] = MappingProxyType({})
 NO_FIELDS: Mapping[str, bytes] = MappingProxyType({})
 
@@ -43,8 +48,12 @@ class Request(NamedTuple):
     user_agent: object
     forwarded_proto: object
     """The headers User-Agent and X-Forwarded-Proto as they came, or None."""
-    passive: bool = False
+    passive: bool
     """Whether the middleware's function says that this request doesn't count as use."""
+    logged: set[str]
+    """The kinds of events that were reported in this request."""
+    device: Evidence | None = None
+    """What it shows of its device; None where sessions aren't bound to devices."""
     old_cookies: str = ""
     """The Cookie header, where cookies of another system's sessions are looked for in it."""
 
@@ -82,6 +91,10 @@ class Intent(NamedTuple):
     passive: bool | None = None
     reserved: str | None = None
     """The owner in whose list a login holds a place already (``when_full="refuse"``)."""
+    offered_at: float | None = None
+    """When the response offers to bind the session, to be noted. UNIX seconds."""
+    keep_empty: bool = False
+    """Whether it is to be stored although it holds nothing."""
 
 
 NO_INTENT = Intent()
@@ -96,11 +109,14 @@ class SessionState:
         "cookie",
         "error",
         "fields",
+        "gone",
         "intent",
         "label",
+        "logged_in",
         "passed_over",
         "request",
         "stale_token",
+        "standing",
         "stored",
     )
 
@@ -122,6 +138,12 @@ class SessionState:
     """Whether the token that the client sent should be replaced."""
     carried_from: Source | None
     """The source of the old cookie that led to the session, if one did."""
+    gone: bool
+    """Whether another request was found to have ended the session."""
+    standing: Standing
+    """How this request stands towards the device that the session is bound to."""
+    logged_in: bool
+    """Whether ``login()`` was called in this request, saved or not."""
 
     def __init__(self, request: Request) -> None:
         self.request = request
@@ -130,6 +152,9 @@ class SessionState:
         self.intent = NO_INTENT
         self.passed_over = ()
         self.carried_from = None
+        self.gone = False
+        self.standing = UNBOUND
+        self.logged_in = False
 
     def begin(self, now: float, codec: Codec, passed_over: tuple[Stored, ...] = ()) -> None:
         """Start with no session; what the client has to be told stays."""
@@ -140,7 +165,8 @@ class SessionState:
         self.intent = self._intent_left()
         self.fields = Fields(NO_FIELDS, codec)
         self.label = {}
-        self.stale_token = False
+        self.stale_token = self.gone = False
+        self.standing = UNBOUND
 
     def adopt(self, stored: Stored, codec: Codec, *, stale_token: bool) -> None:
         """Start from a session that was loaded."""
@@ -176,6 +202,8 @@ class SessionState:
 
     def after(self, stored: Stored, *, keep_intent: bool = False) -> None:
         """Go on from what the store has now: everything that was asked for is done."""
+        if self.stored is None or self.stored.id.key != stored.id.key:
+            self.standing = self.standing._replace(bound=False, proven=False)
         self.stored = stored
         self.base_notes = stored.notes
         self.label = dict(stored.notes.label)
@@ -219,6 +247,14 @@ class SessionState:
         if self.intent.id is not None:
             return self.intent.id
         return None if self.stored is None else self.stored.id
+
+    @property
+    def bound_at(self) -> float | None:
+        """Since when the session is bound to its device; None: it isn't. UNIX seconds."""
+        if self.stored is None or not self.standing.bound:
+            return None
+        notes = load_device_notes(self.stored.notes.binding)
+        return None if notes is None or notes.binding is None else notes.binding.bound_at
 
     @property
     def deadline(self) -> float:

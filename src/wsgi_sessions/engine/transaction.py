@@ -114,6 +114,7 @@ class Transactions:
             state.cookie = told(state.cookie, CookieStep.RENEW, Result.WRITTEN)
 
     def _ended(self, state: SessionState) -> SessionEnded:
+        state.gone = True
         state.cookie = told(state.cookie, CookieStep.LEAVE, Result.GONE)
         return SessionEnded("another request ended this session meanwhile")
 

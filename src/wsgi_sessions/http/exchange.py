@@ -237,6 +237,7 @@ class Exchange:
             raise error
         self._begun = True
         state = state_of(self._session)
+        self._settings.engine.outage(state, error)
         enter_phase(self._session, Phase.OVER)
         self._own = ()
         if state is not None:

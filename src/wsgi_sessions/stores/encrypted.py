@@ -251,8 +251,13 @@ class _SealedFields(Mapping[str, bytes]):
         return len(self._fields) - sum(name in self._fields for name in _OURS)
 
 
+def is_sealed(record: Record) -> bool:
+    """Whether a record, as it is kept, was encrypted by an `EncryptedStore`."""
+    return record.notes.startswith(_MARK)
+
+
 def _is_plain(record: Record) -> bool:
-    return not record.notes.startswith(_MARK)
+    return not is_sealed(record)
 
 
 def _answer(record: Record, changes: Changes, if_epoch: int | None) -> UpdateResult:

@@ -25,19 +25,20 @@ def store_from_url(url: str, *, create: bool = True) -> Store:
 
     Args:
         url: as above.
-        create: False: a database's table, or SQLite file, that is missing is an error; for whoever
-            only looks. The other stores make nothing before they are written to.
+        create: False: a directory, a SQLite file or a database's table that is missing is a
+            StoreError; for whoever only looks. Redis needs nothing made.
 
     Raises:
         ConfigurationError: the URL names no store. The message never shows the URL, which may
             hold a password.
+        StoreError: with ``create=False``, what it names isn't there.
     """
     scheme, found, rest = _text(url).partition("://")
     match scheme.lower() if found else None:
         case "memory":
             return _memory(rest)
         case "file":
-            return _file(rest)
+            return _file(url, create=create)
         case "redis" | "rediss" | "unix":
             from .redis import RedisStore  # noqa: PLC0415 # an app pays only for its own store
 
@@ -76,10 +77,19 @@ def _sql(url: str, *, create: bool) -> Store:
     raise ConfigurationError(problem)
 
 
-def _file(rest: str) -> Store:
-    from .file import FileStore  # noqa: PLC0415 # an app pays only for its own store
+def _file(url: str, *, create: bool) -> Store:
+    path = _file_path(url)
+    if create:
+        from .file import FileStore  # noqa: PLC0415 # an app pays only for its own store
 
-    parts = urlsplit("file://" + rest)
+        return FileStore(path)
+    from .file.existing import ExistingFiles  # noqa: PLC0415 # as above
+
+    return ExistingFiles(path)
+
+
+def _file_path(url: str) -> str:
+    parts = urlsplit("file" + url[url.index("://") :])
     if parts.query or parts.fragment:
         raise ConfigurationError(
             "a file:// URL takes a path and nothing else; write ? as %3F and # as %23, or use"
@@ -90,4 +100,4 @@ def _file(rest: str) -> Store:
             "a file:// URL needs an absolute path, with three slashes: file:///var/lib/app/sessions;"
             " for a relative one use FileStore(path)"
         )
-    return FileStore(unquote(parts.path))
+    return unquote(parts.path)

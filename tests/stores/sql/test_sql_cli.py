@@ -36,7 +36,7 @@ def test_only_a_database_has_a_schema(
     monkeypatch.delenv("WSGI_SESSIONS_STORE", raising=False)
 
     assert run("schema")[0] == USAGE
-    assert "add --store postgresql://" in capsys.readouterr().err
+    assert "or postgresql://user@host/db" in capsys.readouterr().err
     assert run("--store", "file:///x", "schema")[0] == USAGE
     assert "write postgresql://" in capsys.readouterr().err
     monkeypatch.setitem(sys.modules, "wsgi_sessions.stores.sql", None)

@@ -41,11 +41,13 @@ _HUGE = 1 << 63
 
 
 class StoreClientContract(StoreUnderTest):
-    """What depends on the client library; for further clients of a store that passes in full::
+    """What depends on the client library.
 
-    class TestMyStoreWithAnotherDriver(StoreClientContract):
-        def make_store(self) -> Store:
-            return MyStore(driver="another")
+    For further clients of a store that passes in full::
+
+        class TestMyStoreWithAnotherDriver(StoreClientContract):
+            def make_store(self) -> Store:
+                return MyStore(driver="another")
     """
 
     # There and back

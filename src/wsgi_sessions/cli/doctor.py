@@ -11,20 +11,22 @@ import shutil
 import stat
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .errors import StoreError
-from .stores import FileStore, RedisStore, Store
+from ..errors import StoreError
+from ..record import is_key
+from ..stores import FileStore, RedisStore, Store
 
 if TYPE_CHECKING:
-    from .carry_over.source import Source
+    from ..carry_over.source import Source
 
 _FREE_BYTES = 100 * 1024 * 1024
 _CLOCK_SECONDS = 5.0
+_OVERDUE_SECONDS = 3600.0
 _OLDEST_REDIS = (6, 2)
 _OLDEST_VALKEY = (7, 2)
 
@@ -103,11 +105,17 @@ def _examine_database(looks: Iterable[tuple[str, str, str]]) -> list[Finding]:
 
 def _examine_directory(path: Path) -> Iterator[Finding]:
     wrong = 0
+    deadlines: list[float] = []
     for folder, _, names in os.walk(path):
         for entry in [Path(folder), *(Path(folder, name) for name in names)]:
-            mode = entry.lstat().st_mode
-            allowed = 0o700 if stat.S_ISDIR(mode) else 0o600
-            wrong += bool(stat.S_IMODE(mode) & ~allowed)
+            try:
+                found = entry.lstat()
+            except FileNotFoundError:  # requests go on meanwhile
+                continue
+            allowed = 0o700 if stat.S_ISDIR(found.st_mode) else 0o600
+            wrong += bool(stat.S_IMODE(found.st_mode) & ~allowed)
+            if is_key(entry.name):
+                deadlines.append(found.st_mtime)
     if wrong:
         yield Finding(
             "permissions",
@@ -116,6 +124,7 @@ def _examine_directory(path: Path) -> Iterator[Finding]:
         )
     else:
         yield Finding("permissions", Severity.OK, "nobody else can read or write the files")
+    yield overdue(deadlines, time.time())
     free = shutil.disk_usage(path).free
     if free < _FREE_BYTES:
         yield Finding(
@@ -123,6 +132,29 @@ def _examine_directory(path: Path) -> Iterator[Finding]:
         )
     else:
         yield Finding("space", Severity.OK, f"{free // 2**20} MiB are free")
+
+
+def overdue(deadlines: Collection[float], now: float) -> Finding:
+    """Whether expired records pile up.
+
+    Writes take a few of them away, so some are always there; but where few requests write, they
+    stay, and if they outnumber the live ones, too.
+
+    Args:
+        deadlines: of all records. UNIX seconds.
+        now: UNIX seconds.
+    """
+    expired = sum(deadline <= now for deadline in deadlines)
+    long_ago = sum(deadline <= now - _OVERDUE_SECONDS for deadline in deadlines)
+    if not long_ago and 2 * expired <= len(deadlines):
+        return Finding("overdue", Severity.OK, f"{expired} expired records await their removal")
+    return Finding(
+        "overdue",
+        Severity.WARNING,
+        f"{expired} of {len(deadlines)} records have expired and nobody has purged them,"
+        f" {long_ago} of them for more than an hour; run `wsgi-sessions --store URL purge` now and"
+        " once a day, from cron or a systemd timer",
+    )
 
 
 def _examine_redis(store: RedisStore) -> Iterator[Finding]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,8 +12,9 @@ import pytest
 
 import servers
 from resp import ScriptedServer
-from wsgi_sessions import doctor
-from wsgi_sessions.doctor import Finding, Severity
+from wsgi_sessions.cli import doctor
+from wsgi_sessions.cli.doctor import Finding, Severity
+from wsgi_sessions.record import Record
 from wsgi_sessions.stores import FileStore, MemoryStore, RedisStore, Store
 
 OK, WARNING, ERROR = Severity.OK, Severity.WARNING, Severity.ERROR
@@ -137,3 +140,35 @@ def test_a_directory_with_little_space(tmp_path: Path, monkeypatch: pytest.Monke
 
     assert findings["space"].severity is WARNING
     assert findings["permissions"].severity is OK
+
+
+def test_expired_sessions_that_nobody_purges(tmp_path: Path) -> None:
+    store = FileStore(tmp_path / "sessions")
+    now = time.time()
+    store.insert("a" * 64, Record({}, b"", now, now + 1000))
+    assert found(store)["overdue"].severity is OK
+
+    store.insert("b" * 64, Record({}, b"", now - 9000, now - 8000))
+
+    finding = found(store)["overdue"]
+    assert finding.severity is WARNING
+    assert "1 of 2 records have expired" in finding.text
+    assert "purge" in finding.text
+
+
+def test_expired_sessions_that_outnumber_the_live_ones() -> None:
+    now = 1_000_000.0
+
+    assert doctor.overdue([now + 1, now - 1], now).severity is OK
+    assert doctor.overdue([now + 1, now - 1, now - 1], now).severity is WARNING
+    assert doctor.overdue([], now).severity is OK
+
+
+def test_a_file_that_goes_while_the_doctor_looks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = FileStore(tmp_path / "sessions")
+    seen: list[tuple[str, list[str], list[str]]] = [(str(store.path), [], ["gone"])]
+    monkeypatch.setattr(os, "walk", lambda path: seen)
+
+    assert found(store)["permissions"].severity is OK

@@ -1,0 +1,68 @@
+"""What the log says once: what is probably wrong, and what to set. Texts and guesses, no acting.
+
+What requests show of proxies has a module of its own, `proxies.advice`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Literal
+
+NO_STORE = (
+    "No store was given, so each of the server's processes keeps sessions of its own, and users"
+    " will lose theirs from one request to the next. Give a store that the processes share, such as"
+    " store='file:///var/lib/app/sessions' or store='redis://localhost'."
+)
+MEMORY_STORE = (
+    "The store keeps sessions in memory (MemoryStore, memory://), and the server runs several"
+    " processes, each with sessions of its own, so users will lose theirs from one request to the"
+    " next. Give a store that the processes share, such as store='file:///var/lib/app/sessions' or"
+    " store='redis://localhost', or run one process."
+)
+
+Look = Literal["another secret", "cut short", "not ours"]
+
+_OURS = re.compile(r"[A-Za-z0-9_-]{43}\.[A-Za-z0-9_-]{43}|[es]1\.[A-Za-z0-9_.-]+")
+_CUT = re.compile(r"[A-Za-z0-9_-]{43}\.[A-Za-z0-9_-]{0,42}")
+
+
+def look_of(tokens: Sequence[str]) -> Look:
+    """What tokens that couldn't be verified look like. A guess: anybody can send anything."""
+    if any(map(_OURS.fullmatch, tokens)):
+        return "another secret"
+    return "cut short" if any(map(_CUT.fullmatch, tokens)) else "not ours"
+
+
+def bad_signature(look: Look, name: str) -> str:
+    """What to do about a cookie or header of this name that couldn't be verified."""
+    return _BAD_SIGNATURE[look].format(name=repr(name))
+
+
+_BAD_SIGNATURE: dict[Look, str] = {
+    "another secret": (
+        "A token in {name} has the form of ours, but was signed with another secret. Probably the"
+        " secret key differs between processes, machines or restarts (one made at the start, such"
+        " as os.urandom(32), is new each time), or was changed: give all of them the same, and put"
+        " the former one behind it, secret_key=[new, old]. If another app on this host has"
+        " wsgi-sessions, too, give one of the two another Cookie(name=…)."
+    ),
+    "cut short": (
+        "A token in {name} was cut short on its way. Look for what limits or rewrites cookies: a"
+        " client that keeps only so many characters, a proxy, a firewall."
+    ),
+    "not ours": (
+        "A value in {name} isn't a token of ours. Probably another app on this host or a parent"
+        " domain sets a cookie of the same name, or one that ran here before did (Flask's own"
+        " session does, as 'session'): give ours another Cookie(name=…)."
+    ),
+}
+
+
+def capped_lifetime(limit: str, asked: float, cap: float) -> str:
+    """A session asked for more time than the middleware gives any of them. Seconds."""
+    return (
+        f"session.lifetime asked for {limit}={asked:g} seconds, but the middleware's lifetime has"
+        f" {limit}={cap:g}, and no session lives longer than that. Give the middleware the longest"
+        f" one, lifetime=Lifetime({limit}={asked:g}), and shorten it where that is wanted."
+    )

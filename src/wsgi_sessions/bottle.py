@@ -1,0 +1,117 @@
+"""Bottle: a plugin that puts our sessions into ``request.session``.
+
+The plugin wraps the app's ``wsgi`` in a SessionMiddleware, so that hooks, error pages and streams
+have the session too, and notes a StoreError that Bottle is about to make a page of. Nothing else in
+this package imports Bottle.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any, cast
+
+from .checks import DEFAULT_KEY
+from .errors import ConfigurationError, StoreError
+from .http.exchange import close
+from .middleware import SessionMiddleware
+from .registry import SessionRegistry
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+
+# Untyped: what is used of it is written down here.
+from bottle import request  # pyright: ignore[reportMissingTypeStubs, reportUnknownVariableType]
+
+_ERROR_KEY = "wsgi_sessions.bottle.store_error"
+_REQUEST_KEY = "bottle.request.ext.session"
+"""Where Bottle keeps what is assigned to ``request.session``."""
+
+
+class SessionPlugin:
+    """Gives a Bottle app sessions: ``app.install(SessionPlugin(secret_key=…, store=…))``.
+
+    Args:
+        **options: those of SessionMiddleware.
+
+    Raises:
+        ConfigurationError: if any of this is wrong.
+    """
+
+    name = "wsgi_sessions"
+    api = 2
+
+    def __init__(self, **options: Any) -> None:
+        self._key: str = options.get("environ_key", DEFAULT_KEY)
+        self._app: Any = None
+        self._wrapped: Callable[..., Any] = _not_installed
+        self.middleware = SessionMiddleware(self._call, **options)
+        """The SessionMiddleware that does the work."""
+
+    @property
+    def registry(self) -> SessionRegistry:
+        """The sessions by owner and by handle, for "your devices" and "sign out everywhere"."""
+        return self.middleware.registry
+
+    def setup(self, app: Any) -> None:
+        """Called by Bottle when the plugin is installed.
+
+        Raises:
+            ConfigurationError: it is installed already, or another SessionPlugin is.
+        """
+        if self._app is not None or "wsgi" in vars(app):
+            raise ConfigurationError(
+                "SessionPlugin: the app has its sessions already; install one plugin, once"
+            )
+        self._app, self._wrapped = app, app.wsgi
+        # Hooks and error pages run outside of what a plugin is applied to.
+        app.wsgi = self.middleware
+
+    def close(self) -> None:
+        """Called by Bottle when the plugin is uninstalled."""
+        if self._app is not None:
+            del self._app.wsgi
+            self._app, self._wrapped = None, _not_installed
+
+    def apply(self, callback: Callable[..., Any], route: object) -> Callable[..., Any]:
+        """Called by Bottle for each route."""
+        del route
+
+        @functools.wraps(callback)
+        def call(*args: Any, **options: Any) -> Any:
+            environ = cast("WSGIEnvironment", request.environ)
+            if self._key not in environ and environ["bottle.app"] is not self._app:
+                raise RuntimeError(
+                    "there is no session: the route was mounted or merged into an app that has no"
+                    " SessionPlugin; install it on the app that is served"
+                )
+            try:
+                return callback(*args, **options)
+            except StoreError as error:
+                environ[_ERROR_KEY] = error
+                raise
+
+        return call
+
+    def _call(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        """Bottle's part of a request; what it made of a StoreError goes on to the middleware."""
+        session = environ.get(self._key)
+        if session is not None:
+            environ[_REQUEST_KEY] = session
+        failed = False
+
+        def start(status: str, headers: list[tuple[str, str]], exc_info: Any = None, /) -> Any:
+            nonlocal failed
+            failed = status[:3] == "500"
+            return start_response(status, headers, exc_info)
+
+        body = cast("WSGIApplication", self._wrapped)(environ, start)
+        error = environ.pop(_ERROR_KEY, None)
+        if failed and error is not None:
+            close(body)
+            raise cast("StoreError", error)
+        return body
+
+
+def _not_installed(*args: object) -> Any:
+    raise TypeError("this SessionPlugin isn't installed; call app.install(plugin)")

@@ -1,0 +1,71 @@
+"""What commands print: text for people, or JSON. Text of others is made harmless for terminals."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+from datetime import datetime
+from typing import Any, TextIO
+
+from ..registry import SessionInfo
+
+LONGEST = 2000
+"""Characters of a text for people."""
+
+
+class Failure(Exception):
+    """A command can't be done; the text says why, and what to do."""
+
+
+class Printer:
+    """Prints what came out of a command.
+
+    Args:
+        out: where to.
+        as_json: whether programs will read it.
+    """
+
+    def __init__(self, out: TextIO, as_json: bool) -> None:
+        self._out = out
+        self.as_json = as_json
+
+    def print(self, facts: object, text: str) -> None:
+        """The facts for a program, or the text for a person."""
+        if self.as_json:
+            text = json.dumps(facts, ensure_ascii=True)
+        self._out.write(text + "\n")
+
+
+def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Columns under their heads."""
+    lines = [heads, *rows]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(heads))]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+        for line in lines
+    )
+
+
+def plain(info: SessionInfo) -> dict[str, Any]:
+    """The same with times as ISO 8601."""
+    return {
+        name: value.isoformat() if isinstance(value, datetime) else value
+        for name, value in asdict(info).items()
+    }
+
+
+def count_of_sessions(count: int) -> str:
+    """Such as "3 sessions"."""
+    return "1 session" if count == 1 else f"{count} sessions"
+
+
+def relative(at: datetime, now: datetime) -> str:
+    """Such as "3 min ago" or "in 2 h"."""
+    seconds = (at - now).total_seconds()
+    number, unit = abs(seconds), "s"
+    for size, name in ((86400, "d"), (3600, "h"), (60, "min")):
+        if number >= size:
+            number, unit = number / size, name
+            break
+    return f"in {number:.0f} {unit}" if seconds > 0 else f"{number:.0f} {unit} ago"

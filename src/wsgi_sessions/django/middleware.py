@@ -1,0 +1,212 @@
+"""The middleware that stands where Django's stood, for sync and async views alike.
+
+It takes the steps of an Integration: open when the request comes, commit when the response is made,
+finish when its stream ends. Whatever Django made of a store's failure is answered with 503.
+"""
+
+# Django has no types of its own.
+# pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false
+# pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from http.cookies import Morsel
+from typing import Any
+
+from django.contrib.sessions.middleware import SessionMiddleware as DjangosMiddleware
+from django.http import FileResponse, HttpResponse
+from django.utils.deprecation import MiddlewareMixin
+
+from ..errors import ConfigurationError, StoreError
+from ..http.transport import Header
+from ..integration import Answer, Integration, SessionStream
+from .engine import sessions
+from .session import DjangoSession
+
+
+class SessionMiddleware(DjangosMiddleware):
+    """Gives each request its session: in ``MIDDLEWARE``, where Django's own stood.
+
+    Of Django's, so that the admin's checks find it.
+
+    Raises:
+        ConfigurationError: a setting is wrong.
+    """
+
+    def __init__(self, get_response: Any) -> None:
+        MiddlewareMixin.__init__(self, get_response)
+        sessions()
+
+    def process_request(self, request: Any) -> HttpResponse | None:
+        """Called by Django before the view."""
+        steps, environ = sessions(), request.META
+        _complete(request)
+        device = steps.answer_device(environ)
+        if device is not None:
+            return _response(device)
+        session = steps.open_session(environ)
+        if not isinstance(session, DjangoSession):
+            raise ConfigurationError(
+                "the Django app is inside another SessionMiddleware of the same environ_key; leave"
+                " that one out, or give WSGI_SESSIONS an environ_key and a cookie name of its own"
+            )
+        request.session = session
+        request.wsgi_sessions = steps
+        return None
+
+    def process_exception(self, request: Any, exception: Exception) -> HttpResponse | None:
+        """Called by Django when a view raises."""
+        if isinstance(exception, StoreError) and _is_ours(request):
+            return _failure(request.wsgi_sessions, request, exception)
+        return None
+
+    def process_response(self, request: Any, response: HttpResponse) -> HttpResponse:
+        """Called by Django with the response, whoever made it."""
+        if not _is_ours(request):
+            return response
+        steps: Integration = request.wsgi_sessions
+        environ, session = request.META, request.session
+        streaming = response.streaming and not isinstance(response, FileResponse)
+        given = _headers(response)
+        try:
+            finished = steps.commit_session(
+                environ,
+                status=f"{response.status_code} {response.reason_phrase}",
+                headers=given,
+                streaming=streaming,
+            )
+        except StoreError as error:
+            response.close()
+            return _failure(steps, request, error)
+        except BaseException:
+            steps.discard_session(environ)
+            raise
+        if finished != given:
+            _put(response, finished, vary=session.accessed)
+        if streaming:
+            _watch(response, steps, environ)
+        return response
+
+
+def _is_ours(request: Any) -> bool:
+    """Whether the request's session is one that we opened, and not committed yet."""
+    steps: Integration | None = getattr(request, "wsgi_sessions", None)
+    return steps is not None and steps.is_open(request.META)
+
+
+def _complete(request: Any) -> None:
+    """Put into the environ what Django knows of the request, and a session needs to."""
+    environ = request.META
+    if environ.get("wsgi.url_scheme") != request.scheme:
+        # SECURE_PROXY_SSL_HEADER; under ASGI there is no environ at all.
+        environ["wsgi.url_scheme"] = request.scheme
+    cookies = vars(request).get("COOKIES")
+    if cookies:
+        # A request made by hand may have its cookies there alone.
+        name = sessions().cookie_name(environ)
+        token = cookies.get(name)
+        if token and token not in environ.get("HTTP_COOKIE", ""):
+            environ["HTTP_COOKIE"] = f"{name}={token}"
+
+
+def _failure(steps: Integration, request: Any, error: StoreError) -> HttpResponse:
+    return _response(steps.answer_failure(request.META, error))
+
+
+def _response(answer: Answer) -> HttpResponse:
+    code, _, reason = answer.status.partition(" ")
+    response = HttpResponse(answer.body, status=int(code), reason=reason)
+    _put(response, answer.headers, vary=True)
+    return response
+
+
+def _headers(response: HttpResponse) -> list[Header]:
+    """All headers of the response, cookies included."""
+    cookies = [("Set-Cookie", morsel.OutputString()) for morsel in response.cookies.values()]
+    return [*response.items(), *cookies]
+
+
+def _put(response: HttpResponse, headers: list[Header], *, vary: bool) -> None:
+    """Replace the headers of a response by what became of them.
+
+    Where ``vary`` is False and no cookie is set, the response's own Vary stays as it is.
+    """
+    given = {morsel.OutputString(): name for name, morsel in response.cookies.items()}
+    cookies = [value for header, value in headers if header.lower() == "set-cookie"]
+    for text, name in given.items():
+        if text not in cookies:
+            del response.cookies[name]
+    for value in cookies:
+        if value not in given:
+            name = value.partition("=")[0]
+            response.cookies[name] = _morsel(name, value)
+            vary = True
+    plain = {header: value for header, value in headers if header.lower() != "set-cookie"}
+    kept = {header.lower() for header in plain}
+    for header in [header for header, _ in response.items() if header.lower() not in kept]:
+        del response.headers[header]
+    for header, value in plain.items():
+        if vary or header.lower() != "vary":
+            response.headers[header] = value
+
+
+class _PartitionedMorsel(Morsel[str]):
+    """A cookie with an attribute that Python knows from 3.14 on."""
+
+    def OutputString(self, attrs: Any = None) -> str:  # noqa: N802 # as the standard library's
+        return f"{super().OutputString(attrs)}; Partitioned"
+
+
+def _morsel(name: str, header: str) -> Morsel[str]:
+    """A Set-Cookie header as Django keeps it, so that test clients and other middleware see it."""
+    pair, *attributes = header.split("; ")
+    parts: dict[str, str] = {}
+    for attribute in attributes:
+        key, _, text = attribute.partition("=")
+        parts[key] = text
+    morsel: Morsel[str] = _PartitionedMorsel() if "Partitioned" in parts else Morsel()
+    value = pair.partition("=")[2]
+    morsel.set(name, value, value)
+    for attribute, text in parts.items():
+        if attribute == "Max-Age":
+            morsel["max-age"] = int(text)
+        elif attribute != "Partitioned":
+            morsel[attribute] = text or True
+    return morsel
+
+
+class _AsyncStream:
+    """SessionStream for a stream that is iterated asynchronously."""
+
+    def __init__(self, body: AsyncIterator[Any], stream: SessionStream) -> None:
+        self._body = body
+        self._stream = stream
+
+    def __aiter__(self) -> AsyncIterator[Any]:
+        return self
+
+    async def __anext__(self) -> Any:
+        try:
+            return await anext(self._body)
+        except StopAsyncIteration:
+            raise
+        except BaseException:
+            self._stream.break_off()
+            raise
+
+    def close(self) -> None:
+        self._stream.close()
+
+
+def _watch(response: Any, steps: Integration, environ: dict[str, Any]) -> None:
+    """Finish the session when the response's stream is closed."""
+
+    def finish(failed: bool) -> None:
+        steps.finish_session(environ, failed=failed)
+
+    content = response.streaming_content
+    if response.is_async:
+        response.streaming_content = _AsyncStream(aiter(content), SessionStream((), finish))
+    else:
+        response.streaming_content = SessionStream(content, finish)

@@ -1,0 +1,50 @@
+"""Django's users as owners: who logs in is whom the session belongs to."""
+
+# Django has no types of its own.
+# pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false
+# pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib.auth.signals import user_logged_in
+
+from ..errors import TooManySessions
+from .session import DjangoSession
+
+
+def connect() -> None:
+    """Have logins heard."""
+    user_logged_in.connect(file_under_user, dispatch_uid="wsgi_sessions")
+
+
+def file_under_user(sender: Any, request: Any, user: Any, **options: Any) -> None:
+    """Receives ``user_logged_in``: the session's owner is ``str(user.pk)``.
+
+    Raises:
+        TooManySessions: see ``max_per_owner``; then nobody is logged in.
+    """
+    del sender, options
+    session = getattr(request, "session", None)
+    if not isinstance(session, DjangoSession) or user.pk is None:
+        return
+    try:
+        session.login(str(user.pk))
+    except TooManySessions:
+        _undo_login(request, session)
+        raise
+
+
+def _undo_login(request: Any, session: DjangoSession) -> None:
+    # Django wrote down who it is before it told anyone.
+    from django.contrib.auth import (  # noqa: PLC0415 # needs the apps to be there
+        BACKEND_SESSION_KEY,
+        HASH_SESSION_KEY,
+        SESSION_KEY,
+    )
+    from django.contrib.auth.models import AnonymousUser  # noqa: PLC0415 # see above
+
+    for key in (SESSION_KEY, BACKEND_SESSION_KEY, HASH_SESSION_KEY):
+        session.pop(key, None)
+    request.user = AnonymousUser()

@@ -1,0 +1,121 @@
+"""Falcon: a middleware component that puts our sessions into ``req.context.session``.
+
+It goes into ``falcon.App(middleware=[…])`` and takes the steps of an Integration: open when the
+request comes, commit when the response is made, finish when its stream ends. Errors stay Falcon's,
+except that of a store. Nothing else in this package imports Falcon.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, cast
+
+import falcon
+
+from .errors import StoreError
+from .http.transport import Header
+from .integration import Answer, Integration, SessionStream
+from .registry import SessionRegistry
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIEnvironment
+
+_STEPS_KEY = "wsgi_sessions.falcon"
+"""Which component opened the request's session, and so answers for it."""
+
+
+class SessionMiddleware:
+    """Gives a Falcon app sessions: ``falcon.App(middleware=[SessionMiddleware(secret_key=…)])``.
+
+    Let it be the first of the middleware, so that the others find the session and what they change
+    in it is kept.
+
+    Args:
+        **options: those of ``wsgi_sessions.SessionMiddleware``.
+
+    Raises:
+        ConfigurationError: if any of this is wrong.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        self.steps = Integration(any_path=True, **options)
+        """The Integration that does the work, for ``session_of`` and for jobs."""
+
+    @property
+    def registry(self) -> SessionRegistry:
+        """The sessions by owner and by handle, for "your devices" and "sign out everywhere"."""
+        return self.steps.registry
+
+    def process_request(self, req: falcon.Request, resp: falcon.Response) -> None:
+        """Called by Falcon before routing."""
+        environ: WSGIEnvironment = req.env
+        answer = self.steps.answer_device(environ)
+        if answer is not None:
+            _send(resp, answer)
+            resp.complete = True
+            return
+        if not self.steps.is_open(environ):
+            environ[_STEPS_KEY] = self
+        req.context.session = self.steps.open_session(environ)
+
+    def process_response(
+        self, req: falcon.Request, resp: falcon.Response, resource: object, req_succeeded: bool
+    ) -> None:
+        """Called by Falcon after the resource, whether it succeeded or not."""
+        del resource, req_succeeded
+        environ: WSGIEnvironment = req.env
+        if environ.get(_STEPS_KEY) is not self or not self.steps.is_open(environ):
+            return
+        given = _headers(resp)
+        stream = resp.stream
+        # What has read() may be sent by the server itself, which must see the file.
+        streaming = stream is not None and not hasattr(stream, "read")
+        try:
+            finished = self.steps.commit_session(
+                environ,
+                status=falcon.code_to_http_status(resp.status),
+                headers=given,
+                streaming=streaming,
+            )
+        except StoreError as error:
+            self._answer_failure(environ, resp, error)
+            return
+        except BaseException:
+            self.steps.discard_session(environ)
+            raise
+        if finished != given:
+            _put(resp, finished)
+        if streaming:
+            resp.stream = SessionStream(
+                cast("Iterable[bytes]", stream),
+                lambda failed: self.steps.finish_session(environ, failed=failed),
+            )
+
+    def _answer_failure(
+        self, environ: WSGIEnvironment, resp: falcon.Response, error: StoreError
+    ) -> None:
+        _send(resp, self.steps.answer_failure(environ, error))
+
+
+def _send(resp: falcon.Response, answer: Answer) -> None:
+    resp.status = answer.status
+    resp.media = resp.text = resp.stream = None
+    resp.data = answer.body
+    _put(resp, answer.headers)
+
+
+def _headers(resp: falcon.Response) -> list[Header]:
+    """All headers of the response so far, cookies included."""
+    return resp._wsgi_headers()  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] # cookies are readable in no other way
+
+
+def _put(resp: falcon.Response, headers: list[Header]) -> None:
+    """Replace all headers of the response, cookies included."""
+    cookies = [value for name, value in headers if name.lower() == "set-cookie"]
+    plain = [(name, value) for name, value in headers if name.lower() != "set-cookie"]
+    for name in resp.headers:
+        resp.delete_header(name)
+    resp.set_headers(plain)
+    resp._cookies = resp._extra_headers = None  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] # they come anew
+    for value in cookies:
+        resp.append_header("Set-Cookie", value)

@@ -1,0 +1,188 @@
+"""Integration: sessions for a framework that has a request cycle of its own.
+
+A SessionMiddleware whose steps are taken one by one: open when the request comes, commit before
+the response's headers go out, finish when its stream ends. Our own modules for frameworks stand on
+it, and so can others; docs/writing-an-integration.md shows how. It knows no framework.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
+
+from .engine import Engine
+from .engine.state import NO_SCHEME
+from .errors import StoreError
+from .http.exchange import Exchange, ExcInfo, close
+from .http.transport import Environ, Header, Transport
+from .middleware import SessionMiddleware
+from .session import Session, is_over, is_streaming, state_of, transport_of
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIEnvironment
+
+
+class Answer(NamedTuple):
+    """A whole response, for the framework to send as it sends its own."""
+
+    status: str
+    """Such as ``"503 Service Unavailable"``."""
+    headers: list[Header]
+    body: bytes
+
+
+class Integration(SessionMiddleware):
+    """The steps of a request's session, for a framework to take.
+
+    Args:
+        session_class: what ``open_session`` makes: a subclass of `Session` with what the framework
+            expects of one.
+        any_path: True: there is a session on every path, whatever the cookie's.
+        **options: those of SessionMiddleware.
+
+    Raises:
+        ConfigurationError: if any of this is wrong.
+    """
+
+    def __init__(
+        self, session_class: type[Session] = Session, *, any_path: bool = False, **options: Any
+    ) -> None:
+        super().__init__(_no_app, **options)
+        self._session_class = session_class
+        self._any_path = any_path
+
+    def is_open(self, environ: WSGIEnvironment) -> bool:
+        """Whether this environ has a session whose response isn't complete yet.
+
+        Someone further out answers for it then, and will commit it.
+        """
+        session = environ.get(self._environ_key)
+        return session is not None and not is_over(session)
+
+    def is_streaming(self, environ: WSGIEnvironment) -> bool:
+        """Whether the session was committed with ``streaming=True`` and isn't finished yet."""
+        return is_streaming(environ.get(self._environ_key))
+
+    def cookie_name(self, environ: WSGIEnvironment) -> str:
+        """The name of the session cookie on this request."""
+        return self._site_for(environ).transport.name
+
+    def open_token(self, token: str | None) -> Session:
+        """Open the session of a token without a request, and so without a scheme.
+
+        Commit it with ``session.save()``; no response is needed, and none is told.
+
+        Args:
+            token: a cookie's value, or what `token_of` gave; None, or one that leads nowhere, gives
+                a new session.
+        """
+        return self._session_class(*self.parts_of(token))
+
+    def parts_of(self, token: str | None) -> tuple[Engine, Environ, Transport]:
+        """What a Session of this token is made of, for a class that calls ``Session.__init__``."""
+        environ: WSGIEnvironment = {"wsgi.url_scheme": NO_SCHEME, "PATH_INFO": "/"}
+        transport = self._site_for(environ).transport
+        if token is not None:
+            environ["HTTP_COOKIE"] = f"{transport.name}={token}"
+        return self._engine, environ, transport
+
+    def token_of(self, session: Session) -> str | None:
+        """What leads a client to this session: its cookie's value. As secret as the ID.
+
+        Returns:
+            None as long as the session isn't stored; ``session.save(keep_empty=True)`` stores it.
+        """
+        # Loads it, as any access does.
+        if session.is_new:
+            return None
+        state = state_of(session)
+        return None if state is None else self._engine.token(state)
+
+    def answer_device(self, environ: WSGIEnvironment) -> Answer | None:
+        """The answer to a request of device binding's own, which the app doesn't see.
+
+        Ask before the session is opened.
+
+        Returns:
+            None for all others, and where there is no ``device_binding``.
+        """
+        if self._device_binding is None or self.is_open(environ):
+            return None
+        transport = self._enter(environ)
+        answer = None if transport is None else self._engine.answer_device(environ, transport)
+        return None if answer is None else Answer(answer.status, answer.headers, answer.body)
+
+    def answer_failure(self, environ: WSGIEnvironment, error: StoreError) -> Answer:
+        """The answer to a request whose session's store failed, as ``on_store_error`` makes it.
+
+        The session is given up: nothing of it is kept but what was saved already.
+        """
+        session: Session = environ[self._environ_key]
+        told: list[tuple[str, list[Header]]] = []
+
+        def start_response(
+            status: str, headers: list[Header], exc_info: ExcInfo | None = None, /
+        ) -> Callable[[bytes], object]:
+            del exc_info
+            told.append((status, headers))
+            return written.append
+
+        written: list[bytes] = []
+        exchange = Exchange(self._answers, environ, start_response, session, transport_of(session))
+        body = exchange.unavailable(error)
+        try:
+            written.extend(body)
+        finally:
+            close(body)
+        status, headers = told[-1]
+        return Answer(status, headers, b"".join(written))
+
+
+class SessionStream:
+    """A response's stream, at whose end the session is finished.
+
+    Args:
+        body: the app's iterable.
+        finish: called once, when the stream is closed, with whether it broke off with an exception.
+    """
+
+    def __init__(self, body: Iterable[Any], finish: Callable[[bool], object]) -> None:
+        self._body = body
+        self._iterator: Iterator[Any] | None = None
+        self._finish = finish
+        self._failed = self._closed = False
+
+    def __iter__(self) -> Iterator[Any]:
+        return self
+
+    def __next__(self) -> Any:
+        try:
+            if self._iterator is None:
+                self._iterator = iter(self._body)
+            return next(self._iterator)
+        except StopIteration:
+            raise
+        except BaseException:
+            self.break_off()
+            raise
+
+    def break_off(self) -> None:
+        """Note that the stream broke off with an exception."""
+        self._failed = True
+
+    def close(self) -> None:
+        """Close the app's iterable, then finish the session."""
+        if self._closed:
+            return
+        self._closed = True
+        try:
+            close(self._body)
+        finally:
+            self._finish(self._failed)
+
+
+def _no_app(environ: WSGIEnvironment, start_response: StartResponse) -> NoReturn:
+    raise TypeError(
+        "an Integration wraps no WSGI app; call its open_session and commit_session, or use"
+        " SessionMiddleware"
+    )

@@ -1,0 +1,289 @@
+"""Pyramid: ``config.include("wsgi_sessions.pyramid")`` makes ``request.session`` ours.
+
+Options are settings that begin with ``wsgi_sessions.``, as text from an .ini file or as objects. A
+tween opens the session first and sees to it that it is committed last; a request that no tween sees
+(a subrequest, say) opens its session at first use. Nothing else in this package imports Pyramid.
+"""
+
+# Pyramid has no types of its own.
+# pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false
+# pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false
+
+from __future__ import annotations
+
+import inspect
+import secrets
+from collections.abc import Callable, Mapping
+from dataclasses import fields
+from typing import TYPE_CHECKING, Any, cast
+
+from pyramid.interfaces import ISession
+from pyramid.response import FileResponse, Response
+from pyramid.tweens import INGRESS
+from zope.interface import implementer
+
+from ._options import closest
+from .cookie import Cookie
+from .errors import ConfigurationError, StoreError
+from .http.exchange import close
+from .integration import Integration, SessionStream
+from .lifetime import Lifetime
+from .middleware import SessionMiddleware
+from .session import Session
+
+if TYPE_CHECKING:
+    from pyramid.config import Configurator
+    from pyramid.registry import Registry
+    from pyramid.request import Request
+
+PREFIX = "wsgi_sessions."
+REGISTRY_KEY = "wsgi_sessions"
+"""Under which key of the application registry the Integration stands."""
+_CSRF_KEY = "_csrft_"
+"""Pyramid's own name, which ``SessionCSRFStoragePolicy`` has as its default, too."""
+
+
+@implementer(ISession)  # pyright: ignore[reportUntypedClassDecorator] # zope.interface has no types
+class PyramidSession(Session):
+    """A Session that also has what Pyramid expects of one."""
+
+    @property
+    def created(self) -> int:
+        """When the session was created. UNIX seconds."""
+        return int(self.created_at.timestamp())
+
+    @property
+    def new(self) -> bool:
+        """Pyramid's name for `is_new`: it has not been stored yet."""
+        return self.is_new
+
+    def invalidate(self) -> None:
+        """Pyramid's name for `destroy`: what is written afterwards begins a new session."""
+        self.destroy()
+
+    def changed(self) -> None:
+        """Does nothing: changes inside values are noticed by themselves."""
+
+    def flash(self, msg: Any, queue: str = "", allow_duplicate: bool = True) -> None:
+        """Keep a message until it is popped."""
+        messages = self.setdefault(f"_f_{queue}", [])
+        if allow_duplicate or msg not in messages:
+            messages.append(msg)
+
+    def pop_flash(self, queue: str = "") -> list[Any]:
+        """Remove and return the messages of a queue; of concurrent requests only one gets them."""
+        key = f"_f_{queue}"
+        if key not in self:
+            return []
+        if self._engine.in_token or self.is_new or self.modified:
+            # A take() commits what is pending, too, which is for the end of the request to do.
+            return cast("list[Any]", self.pop(key))
+        return cast("list[Any]", self.take(key, []))
+
+    def peek_flash(self, queue: str = "") -> list[Any]:
+        """The messages of a queue, which stay."""
+        return cast("list[Any]", self.get(f"_f_{queue}", []))
+
+    def new_csrf_token(self) -> str:
+        """A new CSRF token for this session."""
+        token = self[_CSRF_KEY] = secrets.token_hex(32)
+        return token
+
+    def get_csrf_token(self) -> str:
+        """The CSRF token of this session; a new one if there is none."""
+        token = self.get(_CSRF_KEY)
+        return self.new_csrf_token() if token is None else cast("str", token)
+
+
+def includeme(config: Configurator) -> None:
+    """Called by ``config.include("wsgi_sessions.pyramid")``.
+
+    Raises:
+        ConfigurationError: a setting is wrong, or there is no secret key.
+    """
+    registry: Any = config.registry
+    options = options_from(registry.settings, config.maybe_dotted)
+    steps = Integration(PyramidSession, any_path=True, **options)
+    registry[REGISTRY_KEY] = steps
+    config.set_session_factory(_Factory(steps))
+    # Outermost, so that whatever the other tweens change in the session is kept.
+    config.add_tween(f"{__name__}.session_tween_factory", under=INGRESS)
+
+
+def options_from(
+    settings: Mapping[str, Any], resolve: Callable[[Any], Any] = lambda name: name
+) -> dict[str, Any]:
+    """The options of SessionMiddleware that stand in an app's settings.
+
+    Args:
+        settings: all settings of the app.
+        resolve: turns the dotted name of an object into the object.
+
+    Raises:
+        ConfigurationError: for names that mean nothing, and text that can't be read.
+    """
+    found = {
+        name.removeprefix(PREFIX): value
+        for name, value in settings.items()
+        if name.startswith(PREFIX)
+    }
+    options: dict[str, Any] = {}
+    for whole, parts_of in (("cookie", Cookie), ("lifetime", Lifetime)):
+        parts = {
+            name.partition(".")[2]: _read(name, found.pop(name))
+            for name in list(found)
+            if name.startswith(f"{whole}.")
+        }
+        if not parts:
+            continue
+        if whole in found:
+            raise ConfigurationError(
+                f"settings: there is {PREFIX}{whole} and {PREFIX}{whole}.{next(iter(parts))};"
+                " write one or the other"
+            )
+        _check_names(f"{whole}.", parts, [field.name for field in fields(parts_of)])
+        options[whole] = parts_of(**parts)
+    _check_names("", found, [*_allowed()])
+    for name, value in found.items():
+        options[name] = resolve(value) if name in _DOTTED else _read(name, value)
+    if "secret_key" not in options:
+        raise ConfigurationError(
+            f"settings: there is no {PREFIX}secret_key; write one (make it with"
+            " `python -m wsgi_sessions secret`)"
+        )
+    return options
+
+
+_FLAGS = frozenset(
+    {"save_uninitialized", "rolling", "save_on_error", "encryption_migrate"}
+    | {"cookie.httponly", "cookie.partitioned", "cookie.persistent", "cookie.secure"}
+)
+_NUMBERS = frozenset(
+    {"trusted_proxies", "touch_interval", "rotate_after", "max_bytes", "max_per_owner"}
+    | {"lifetime.idle", "lifetime.absolute"}
+)
+_DOTTED = frozenset({"id_factory", "clock", "codec", "on_event", "on_store_error", "passive"})
+_NONE = frozenset({"none", ""})
+
+
+def _allowed() -> list[str]:
+    names = inspect.signature(SessionMiddleware.__init__).parameters
+    return [name for name in names if name not in ("self", "app")]
+
+
+def _check_names(where: str, given: Mapping[str, Any], allowed: list[str]) -> None:
+    for name in given:
+        if name not in allowed:
+            near = closest(name, allowed)
+            hint = f"write {PREFIX}{where}{near}" if near else f"there are {', '.join(allowed)}"
+            raise ConfigurationError(f"settings: there is no {PREFIX}{where}{name}; {hint}")
+
+
+def _read(name: str, value: Any) -> Any:
+    """The value of an option; text as an .ini file has it means what it says."""
+    if not isinstance(value, str):
+        return value
+    text = value.strip()
+    if name in _FLAGS:
+        flag = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
+        # Where it is none, the option itself says what is allowed: cookie.secure may be "auto".
+        return flag.get(text.lower(), text)
+    if name in _NUMBERS:
+        return None if text.lower() in _NONE else _number(name, text)
+    if name == "label":
+        return None if text.lower() in _NONE else text.replace(",", " ").split()
+    if name == "secret_key":
+        lines = text.splitlines()
+        return [line.strip() for line in lines] if len(lines) > 1 else text
+    if name in ("cookie.domain", "store", "token_header") and text.lower() in _NONE:
+        return None
+    return text
+
+
+def _number(name: str, text: str) -> int | float:
+    try:
+        return int(text) if text.isdigit() else float(text)
+    except ValueError:
+        raise ConfigurationError(f"settings: {PREFIX}{name} is {text!r}; write a number") from None
+
+
+class _Factory:
+    """Pyramid's session factory."""
+
+    def __init__(self, steps: Integration) -> None:
+        self._steps = steps
+
+    def __call__(self, request: Request) -> PyramidSession:
+        steps = self._steps
+        if not steps.is_open(request.environ):
+            # No tween of ours has seen this request.
+            _open(steps, request)
+            request.add_response_callback(_commit)
+        return cast("PyramidSession", steps.open_session(request.environ))
+
+
+def session_tween_factory(
+    handler: Callable[[Request], Response], registry: Registry
+) -> Callable[[Request], Response]:
+    """Makes the tween that opens each request's session and has it committed."""
+    steps = cast("Integration", registry[REGISTRY_KEY])
+
+    def session_tween(request: Request) -> Response:
+        environ = request.environ
+        if steps.is_open(environ):
+            return handler(request)  # whoever is further out answers for it
+        device = steps.answer_device(environ)
+        if device is not None:
+            return Response(device.body, device.status, device.headers)
+        _open(steps, request)
+        try:
+            response = handler(request)
+        except StoreError as error:
+            answer = steps.answer_failure(environ, error)
+            return Response(answer.body, answer.status, answer.headers)
+        # After the callbacks of the app, which may use the session.
+        request.add_response_callback(_commit)
+        return response
+
+    return session_tween
+
+
+def _open(steps: Integration, request: Request) -> None:
+    steps.open_session(request.environ)
+    # Where an exception ends the request, nothing commits it.
+    request.add_finished_callback(_discard)
+
+
+def _steps_of(request: Request) -> Integration:
+    return cast("Integration", request.registry[REGISTRY_KEY])
+
+
+def _discard(request: Request) -> None:
+    steps = _steps_of(request)
+    if steps.is_open(request.environ) and not steps.is_streaming(request.environ):
+        steps.discard_session(request.environ)
+
+
+def _commit(request: Request, response: Response) -> None:
+    """A response callback: commits the session, and puts into the response what that takes."""
+    steps, environ = _steps_of(request), request.environ
+    body = response.app_iter
+    streaming = not isinstance(body, (list, tuple)) and not isinstance(response, FileResponse)
+    failure = getattr(request, "exception", None)
+    try:
+        if isinstance(failure, StoreError) and response.status_code == 500:
+            raise failure
+        finished = steps.commit_session(
+            environ, status=response.status, headers=response.headerlist, streaming=streaming
+        )
+    except StoreError as error:
+        close(body)
+        answer = steps.answer_failure(environ, error)
+        response.status, response.headerlist = answer.status, answer.headers
+        response.body = answer.body
+        return
+    response.headerlist = finished
+    if streaming:
+        response.app_iter = SessionStream(
+            body, lambda failed: steps.finish_session(environ, failed=failed)
+        )

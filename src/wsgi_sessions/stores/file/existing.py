@@ -1,0 +1,56 @@
+"""A FileStore as the command line sees it: one that is there already, and stays as it is.
+
+Making a FileStore makes its directory, and reading a damaged file moves it out of the way. Whoever
+only looks must do neither.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ...errors import StoreError
+from ...record import Record
+from .directory import Damaged
+from .formats import decode
+from .root import MARKER
+from .store import FileStore
+
+_READINGS = 3
+"""A file that is being touched can look damaged once, hardly twice."""
+
+
+class ExistingFiles(FileStore):
+    """The sessions in a directory that an app has made.
+
+    Args:
+        path: the directory.
+
+    Raises:
+        StoreError: there is none, or no FileStore has ever been there.
+        ConfigurationError: as for FileStore.
+    """
+
+    def __init__(self, path: str) -> None:
+        directory = Path(path)
+        if not directory.is_symlink():  # FileStore has better words for that
+            if not directory.is_dir():
+                raise StoreError(f"there is no directory {path}", operation="open")
+            if not (directory / MARKER).exists():
+                raise StoreError(
+                    f"{path} is not the directory of a FileStore: the file {MARKER}, which one"
+                    " makes at its start, isn't there",
+                    operation="open",
+                )
+        super().__init__(path)
+
+    def _load_locked(self, key: str) -> Record | None:
+        detail = ""
+        for _ in range(_READINGS):
+            try:
+                return decode(self._sessions.read(key))
+            except FileNotFoundError:
+                return None
+            except Damaged as error:
+                detail = f"{error}; left as it is"
+        self._notify("corrupt_record", key, detail)
+        return None

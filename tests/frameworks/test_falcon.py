@@ -1,0 +1,206 @@
+"""Falcon's middleware: req.context.session, Falcon's own errors, streams, 503s."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import falcon
+import pytest
+
+from wsgi import SECRET, Browser
+from wsgi_sessions import DeviceBinding
+from wsgi_sessions.errors import StoreError
+from wsgi_sessions.falcon import SessionMiddleware
+from wsgi_sessions.stores import MemoryStore
+from wsgi_sessions.testing import FaultyStore
+
+ERRORS = {"wsgi.errors": io.StringIO()}
+View = Callable[[Any, Any], Any]
+
+
+class Shop:
+    def __init__(self, *more: Any, **options: Any) -> None:
+        self.store = FaultyStore(MemoryStore())
+        self.sessions = SessionMiddleware(secret_key=SECRET, store=self.store, **options)
+        self.app = falcon.App(middleware=[self.sessions, *more])
+        self.app.add_sink(self._serve)
+        self.view: View = lambda req, resp: None
+
+    def _serve(self, req: Any, resp: Any, **options: Any) -> None:
+        self.view(req, resp)
+
+    def run(self, browser: Browser, view: View, **extra: Any) -> Any:
+        self.view = view
+        return browser.get("/", **{**ERRORS, **extra})
+
+    def kept(self, browser: Browser) -> dict[str, Any]:
+        return dict(self.sessions.steps.open_token(browser.cookies.get("session")))
+
+
+def put(req: Any, resp: Any) -> None:
+    req.context.session["n"] = req.context.session.get("n", 0) + 1
+    resp.text = "kept"
+
+
+@pytest.fixture
+def shop() -> Shop:
+    return Shop()
+
+
+@pytest.fixture
+def browser(shop: Shop) -> Browser:
+    return Browser(shop.app)
+
+
+def test_a_session_goes_on_from_request_to_request(shop: Shop, browser: Browser) -> None:
+    first = shop.run(browser, put)
+    shop.run(browser, put)
+
+    assert first.get("Vary") == "Cookie" and first.text == "kept"
+    assert shop.kept(browser) == {"n": 2}
+
+
+def test_an_untouched_session_costs_nothing(shop: Shop, browser: Browser) -> None:
+    response = shop.run(browser, lambda req, resp: None)
+
+    assert response.set_cookie is None and response.get("Vary") is None
+    assert not shop.store.calls
+
+
+def test_the_apps_own_headers_and_cookies_stay(shop: Shop, browser: Browser) -> None:
+    def view(req: Any, resp: Any) -> None:
+        put(req, resp)
+        resp.set_cookie("theme", "dark", secure=False)
+        resp.append_header("Set-Cookie", "raw=1")
+        resp.set_header("X-Shop", "1")
+
+    response = shop.run(browser, view)
+
+    names = [value.partition("=")[0] for value in response.all("Set-Cookie")]
+    assert sorted(names) == ["raw", "session", "theme"]
+    assert response.get("X-Shop") == "1"
+
+
+def test_an_app_that_unsets_the_cookie_signs_out(shop: Shop, browser: Browser) -> None:
+    shop.run(browser, put)
+
+    def view(req: Any, resp: Any) -> None:
+        req.context.session.get("n")
+        resp.unset_cookie("session")
+
+    shop.run(browser, view)
+
+    assert browser.cookies == {}
+
+
+def test_errors_are_falcons_and_keep_nothing(shop: Shop, browser: Browser) -> None:
+    shop.run(browser, put)
+
+    def view(req: Any, resp: Any) -> None:
+        put(req, resp)
+        raise falcon.HTTPInternalServerError(title="ours")
+
+    response = shop.run(browser, view)
+
+    assert response.code == 500 and '"ours"' in response.text
+    assert shop.kept(browser) == {"n": 1}
+
+
+def test_a_value_that_turns_bad_in_place_is_falcons_500(shop: Shop, browser: Browser) -> None:
+    def view(req: Any, resp: Any) -> None:
+        req.context.session["bad"] = []
+        req.context.session["bad"].append(object())
+
+    assert shop.run(browser, view).code == 500
+    assert browser.cookies == {}
+
+
+def test_a_stream_goes_on_with_the_session(shop: Shop, browser: Browser) -> None:
+    def view(req: Any, resp: Any) -> None:
+        session = req.context.session
+        session["before"] = 1
+
+        def body() -> Iterator[bytes]:
+            yield b"a"
+            session["within"] = 2
+
+        resp.stream = body()
+
+    assert shop.run(browser, view).body == b"a"
+    assert shop.kept(browser) == {"before": 1, "within": 2}
+
+
+def test_a_stream_that_breaks_off_keeps_what_came_before(shop: Shop, browser: Browser) -> None:
+    def view(req: Any, resp: Any) -> None:
+        session = req.context.session
+        session["before"] = 1
+
+        def body() -> Iterator[bytes]:
+            session["within"] = 2
+            yield b"a"
+            raise ZeroDivisionError
+
+        resp.stream = body()
+
+    with pytest.raises(ZeroDivisionError):
+        shop.run(browser, view)
+    # The answer was lost with its cookie, but what stands is known to the store.
+    (info,) = [shop.sessions.registry.get(handle) for handle in shop.sessions.registry]
+    assert info is not None
+    record = shop.store.load(info.handle)
+    assert record is not None and [*record.fields] == ["before"]
+
+
+def test_a_file_is_left_to_falcon(shop: Shop, browser: Browser) -> None:
+    def view(req: Any, resp: Any) -> None:
+        put(req, resp)
+        resp.text = None
+        resp.stream = io.BytesIO(b"file")
+
+    assert shop.run(browser, view).body == b"file"
+    assert shop.kept(browser) == {"n": 1}
+
+
+@pytest.mark.parametrize("operation", ["load", "update"])
+def test_w1_a_failed_store_is_a_503(shop: Shop, browser: Browser, operation: str) -> None:
+    shop.run(browser, put)
+    shop.store.fail(operation)
+
+    response = shop.run(browser, put)
+
+    assert response.code == 503 and response.get("Retry-After") == "5"
+    assert "temporarily" in response.text and browser.cookies
+
+
+def test_an_app_that_handles_the_failure_answers_itself(shop: Shop, browser: Browser) -> None:
+    def later(req: Any, resp: Any, error: Any, params: Any) -> None:
+        resp.text = "later"
+
+    shop.app.add_error_handler(StoreError, later)
+    shop.run(browser, put)
+    shop.store.fail("load")
+
+    assert shop.run(browser, put).text == "later"
+
+
+def test_inside_another_the_outer_one_answers_for_the_session() -> None:
+    inner = SessionMiddleware(secret_key=SECRET, store=MemoryStore())
+    shop = Shop(inner)
+    browser = Browser(shop.app)
+
+    shop.run(browser, put)
+
+    assert shop.kept(browser) == {"n": 1}
+    assert [*inner.registry] == []
+
+
+def test_device_bindings_own_requests_never_reach_a_resource() -> None:
+    shop = Shop(device_binding=DeviceBinding())
+    shop.view = put
+    browser = Browser(shop.app, **{"wsgi.url_scheme": "https"})
+
+    response = browser.get("/.well-known/device-binding/register", REQUEST_METHOD="POST")
+
+    assert 400 <= response.code < 500 and browser.cookies == {}

@@ -1,0 +1,210 @@
+"""Flask-Login on sessions of ours: no extra line, and the session is filed under its user."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from flask import Flask, session
+from flask.sessions import SessionMixin
+from flask.testing import FlaskClient
+from flask_login import (
+    LoginManager,
+    UserMixin,
+    confirm_login,
+    current_user,
+    login_user,
+    logout_user,
+)
+
+from wsgi_sessions.errors import TooManySessions
+from wsgi_sessions.flask import FlaskSessions
+from wsgi_sessions.stores import MemoryStore
+from wsgi_sessions.testing import FakeClock
+
+SECRET = "a secret of at least thirty-two bytes, for tests"
+
+
+class User(UserMixin):  # type: ignore[misc] # Flask-Login has no types
+    def __init__(self, name: str) -> None:
+        self.id = name
+
+
+class ManagedSession(dict[str, Any], SessionMixin):
+    pass
+
+
+def make(**options: Any) -> tuple[Flask, FlaskSessions, FakeClock]:
+    app = Flask(__name__)
+    app.config.update(SECRET_KEY=SECRET, TESTING=True)
+    clock = FakeClock(1_800_000_000.0)
+    # In this order, or in the other: Flask-Login is found at the first request.
+    sessions = FlaskSessions(app, store=MemoryStore(), clock=clock, **options)
+    LoginManager(app).user_loader(User)
+    steps: dict[str, Callable[[], Any]] = {
+        "login": lambda: login_user(User("ada")),
+        "remember": lambda: login_user(User("ada"), remember=True),
+        "logout": logout_user,
+        "clear": lambda: session.clear(),
+        "confirm": confirm_login,
+        "who": lambda: current_user.get_id(),
+        "fresh": lambda: session.is_fresh(60),  # type: ignore[attr-defined] # ours
+        "put": lambda: session.update(a=1),
+        "own-name": lambda: (session.login("user:ada"), login_user(User("ada"))),  # type: ignore[attr-defined] # ours
+        "own-name-after": lambda: (login_user(User("ada")), session.login("user:ada")),  # type: ignore[attr-defined] # ours
+        "refused": refused,
+    }
+    for name, step in steps.items():
+        app.add_url_rule(f"/{name}", name, lambda step=step: str(step()))
+    return app, sessions, clock
+
+
+def refused() -> str:
+    with pytest.raises(TooManySessions):
+        login_user(User("ada"))
+    return str("_user_id" in session)
+
+
+def token(client: FlaskClient) -> str:
+    cookie = client.get_cookie("session")
+    assert cookie is not None
+    return cookie.value
+
+
+@pytest.fixture
+def made() -> tuple[Flask, FlaskSessions, FakeClock]:
+    return make()
+
+
+def test_signing_in_files_the_session_and_gives_it_a_new_id(made: Any) -> None:
+    app, sessions, _ = made
+    client = app.test_client()
+    client.get("/put")
+    planted = token(client)
+
+    client.get("/login")
+
+    assert token(client) != planted
+    assert [info.label["ip"] for info in sessions.registry.sessions("ada")] == ["127.0.0.1"]
+    assert client.get("/fresh").text == "True"
+    assert sessions.registry.revoke_all("ada") == 1
+    assert client.get("/who").text == "None"
+
+
+@pytest.mark.parametrize("leave", ["logout", "clear"])
+def test_signing_out_takes_it_off_the_users_list(made: Any, leave: str) -> None:
+    app, sessions, _ = made
+    client = app.test_client()
+    client.get("/login")
+    before = token(client)
+
+    client.get(f"/{leave}")
+    client.get("/put")
+
+    assert sessions.registry.count("ada") == 0
+    assert token(client) != before
+    assert client.get("/who").text == "None"
+
+
+def test_signing_out_without_having_signed_in_is_fine(made: Any) -> None:
+    app, sessions, _ = made
+    client = app.test_client()
+    client.get("/put")
+
+    assert client.get("/logout").status_code == 200
+    assert list(sessions.registry) != []
+
+
+def test_who_comes_back_by_the_remember_cookie_is_filed_but_has_not_signed_in(made: Any) -> None:
+    app, sessions, clock = made
+    client = app.test_client()
+    client.get("/remember")
+    client.delete_cookie("session")
+    clock.advance(100)
+
+    assert client.get("/who").text == "ada"
+    assert sessions.registry.count("ada") == 2
+    assert client.get("/fresh").text == "False"
+    client.get("/confirm")
+    assert client.get("/fresh").text == "True"
+
+
+def test_a_browser_that_changed_is_taken_off_the_list() -> None:
+    app, sessions, _ = make()
+    app.config["SESSION_PROTECTION"] = "strong"
+    client = app.test_client()
+    client.get("/login", headers={"User-Agent": "one"})
+
+    assert client.get("/who", headers={"User-Agent": "two"}).text == "None"
+    assert sessions.registry.count("ada") == 0
+
+
+@pytest.mark.parametrize("login", ["own-name", "own-name-after"])
+def test_an_owner_that_the_app_names_itself_stays(made: Any, login: str) -> None:
+    app, sessions, _ = made
+    client = app.test_client()
+    client.get(f"/{login}")
+
+    assert (sessions.registry.count("ada"), sessions.registry.count("user:ada")) == (0, 1)
+    assert client.get("/who").text == "ada"
+
+
+def test_a_login_that_is_refused_signs_nobody_in() -> None:
+    app, _, _ = make(max_per_owner=1, when_full="refuse")
+    app.test_client().get("/login")
+    second = app.test_client()
+
+    assert second.get("/refused").text == "False"
+    assert second.get("/who").text == "None"
+
+
+def test_a_user_whose_cookie_is_of_an_owner_already_keeps_that_owner(made: Any) -> None:
+    app, sessions, _ = made
+    app.add_url_rule("/own", "own", lambda: (session.login("other"), "-")[1])  # type: ignore[attr-defined] # ours
+    client = app.test_client()
+    client.get("/remember")
+    client.delete_cookie("session")
+    client.get("/own")
+
+    assert client.get("/who").text == "ada"
+    assert sessions.registry.count("other") == 1
+
+
+def test_a_session_of_another_kind_is_left_alone(made: Any) -> None:
+    app, sessions, _ = made
+    app.test_client().get("/put")  # Flask-Login was found
+    from flask.globals import request_ctx
+
+    with app.test_request_context():
+        assert current_user.get_id() is None
+        request_ctx._session = ManagedSession()  # as Flask-SocketIO does
+        login_user(User("ada"))
+        logout_user()
+        from flask_login import user_loaded_from_cookie
+
+        user_loaded_from_cookie.send(app)
+
+    assert sessions.registry.count("ada") == 0
+
+
+def test_a_login_manager_of_somebody_else_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    import sys
+
+    app, _, _ = make()
+    monkeypatch.setitem(sys.modules, "flask_login", None)
+
+    assert app.test_client().get("/put").status_code == 200
+
+
+def test_signals_without_a_user_change_nothing(made: Any) -> None:
+    app, sessions, _ = made
+    from flask_login import user_loaded_from_cookie, user_logged_in
+
+    client = app.test_client()
+    app.add_url_rule(
+        "/send", "send", lambda: str(user_logged_in.send(app) and user_loaded_from_cookie.send(app))
+    )
+    client.get("/send")
+
+    assert list(sessions.registry) == []

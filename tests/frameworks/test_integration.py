@@ -1,0 +1,213 @@
+"""The steps that an integration takes, without any framework."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from wsgi import SECRET, environ
+from wsgi_sessions import Cookie, DeviceBinding, Session
+from wsgi_sessions.errors import SessionCommitted, StoreError
+from wsgi_sessions.integration import Integration, SessionStream
+from wsgi_sessions.stores import MemoryStore
+from wsgi_sessions.testing import FaultyStore
+
+
+class OwnSession(Session):
+    pass
+
+
+def make(**options: Any) -> Integration:
+    return Integration(OwnSession, secret_key=SECRET, store=MemoryStore(), **options)
+
+
+def token_in(headers: list[tuple[str, str]]) -> str:
+    (value,) = [value for name, value in headers if name == "Set-Cookie"]
+    return value.partition(";")[0].partition("=")[2]
+
+
+def test_it_wraps_no_app() -> None:
+    with pytest.raises(TypeError, match="wraps no WSGI app"):
+        make()(environ(), lambda *args: None)  # type: ignore[arg-type] # never called
+
+
+def test_open_commit_and_open_again() -> None:
+    steps, made = make(), environ()
+    session = steps.open_session(made)
+    assert isinstance(session, OwnSession) and steps.is_open(made)
+    session["a"] = 1
+
+    token = token_in(steps.commit_session(made))
+
+    assert not steps.is_open(made)
+    again = environ(cookie=f"session={token}")
+    assert dict(steps.open_session(again) or {}) == {"a": 1}
+
+
+def test_any_path_has_a_session() -> None:
+    cookie = Cookie(path="/shop")
+
+    assert make(cookie=cookie).open_session(environ("/")) is None
+    assert make(cookie=cookie, any_path=True).open_session(environ("/")) is not None
+
+
+def test_a_token_is_known_once_the_session_is_stored() -> None:
+    steps = make()
+    session = steps.open_token(None)
+    assert steps.token_of(session) is None
+
+    session.save(keep_empty=True)
+
+    token = steps.token_of(session)
+    assert token is not None
+    found = steps.open_token(token)
+    assert not found.is_new and not found
+    session.regenerate()
+    session.save()
+    assert steps.token_of(session) not in (None, token)
+    assert steps.open_token(token).is_new
+
+
+def test_a_session_that_is_to_stay_though_empty_stays() -> None:
+    steps = make()
+    session = steps.open_token(None)
+    session["a"] = 1
+    session.save()
+    session.clear()
+    session.save(keep_empty=True)
+
+    again = environ(cookie=f"session={steps.token_of(session)}")
+    opened = steps.open_session(again)
+    assert opened is not None and not opened.is_new and not opened
+    steps.commit_session(again)
+    assert not steps.open_token(steps.token_of(session)).is_new
+
+
+def test_an_empty_session_is_not_begun_after_the_headers() -> None:
+    steps, made = make(), environ()
+    session = steps.open_session(made)
+    assert session is not None
+    steps.commit_session(made, streaming=True)
+
+    with pytest.raises(SessionCommitted):
+        session.save(keep_empty=True)
+
+
+def test_what_has_no_scheme_may_go_on_over_any() -> None:
+    steps = make()
+    session = steps.open_token(None)
+    session["a"] = 1
+    session.save()
+    header = f"session={steps.token_of(session)}"
+
+    for scheme in ("http", "https"):
+        opened = steps.open_session(environ(cookie=header, **{"wsgi.url_scheme": scheme}))
+        assert opened is not None and opened["a"] == 1
+
+
+def test_what_was_begun_over_https_stays_secure_without_a_scheme() -> None:
+    steps = make()
+    made = environ(**{"wsgi.url_scheme": "https"})
+    session = steps.open_session(made)
+    assert session is not None
+    session["a"] = 1
+    opened = steps.open_token(token_in(steps.commit_session(made)))
+    assert opened["a"] == 1
+    opened.regenerate()
+    opened.save()
+
+    replay = steps.open_session(environ(cookie=f"session={steps.token_of(opened)}"))
+
+    assert replay is not None and not replay
+
+
+@pytest.mark.parametrize(("failed", "kept"), [(False, {"a": 1, "b": 2}), (True, {"a": 1})])
+def test_what_a_stream_changes_is_kept_unless_it_failed(failed: bool, kept: dict[str, int]) -> None:
+    steps, made = make(), environ()
+    session = steps.open_session(made)
+    assert session is not None
+    session["a"] = 1
+    token = token_in(steps.commit_session(made, streaming=True))
+    assert steps.is_streaming(made)
+
+    session["b"] = 2
+    steps.finish_session(made, failed=failed)
+
+    assert not steps.is_streaming(made) and not steps.is_open(made)
+    assert dict(steps.open_token(token)) == kept
+
+
+def test_with_save_on_error_a_broken_stream_keeps_its_changes() -> None:
+    steps, made = make(save_on_error=True), environ()
+    session = steps.open_session(made)
+    assert session is not None
+    session["a"] = 1
+    token = token_in(steps.commit_session(made, streaming=True))
+
+    session["b"] = 2
+    steps.finish_session(made, failed=True)
+
+    assert dict(steps.open_token(token)) == {"a": 1, "b": 2}
+
+
+def test_an_untouched_stream_is_finished_without_a_word() -> None:
+    steps, made = make(), environ()
+    steps.open_session(made)
+    steps.commit_session(made, streaming=True)
+
+    steps.finish_session(made)
+
+    assert not steps.is_open(made)
+
+
+def test_a_failure_is_answered_as_on_store_error_says() -> None:
+    def later(made: Any, start_response: Any, error: StoreError) -> Any:
+        start_response("503 Later", [("Retry-After", "9")])(b"in ")
+        yield b"a moment"
+
+    store = FaultyStore(MemoryStore())
+    steps = Integration(secret_key=SECRET, store=store, on_store_error=later)
+    made = environ(cookie=f"session={_stored(steps)}")
+    session = steps.open_session(made)
+    store.fail("load")
+    assert session is not None
+    with pytest.raises(StoreError) as raised:
+        session.get("a")
+
+    answer = steps.answer_failure(made, raised.value)
+
+    assert answer.status == "503 Later" and answer.body == b"in a moment"
+    assert ("Retry-After", "9") in answer.headers and ("Vary", "Cookie") in answer.headers
+    assert not steps.is_open(made)
+
+
+def _stored(steps: Integration) -> str | None:
+    session = steps.open_token(None)
+    session["a"] = 1
+    session.save()
+    return steps.token_of(session)
+
+
+def test_a_stream_is_finished_once() -> None:
+    told: list[bool] = []
+    stream = SessionStream(iter([1, 2]), told.append)
+
+    assert list(stream) == [1, 2]
+    stream.close()
+    stream.close()
+
+    assert told == [False]
+
+
+def test_device_bindings_own_requests_are_told_from_the_apps() -> None:
+    steps = make(device_binding=DeviceBinding(), cookie=Cookie(path="/shop"))
+    route = {"REQUEST_METHOD": "POST", "wsgi.url_scheme": "https"}
+    bound = make(device_binding=DeviceBinding())
+
+    answer = bound.answer_device(environ("/.well-known/device-binding/register", **route))
+
+    assert answer is not None and answer.status.startswith("4")
+    assert bound.answer_device(environ("/", **route)) is None
+    assert make().answer_device(environ("/.well-known/device-binding/register", **route)) is None
+    assert steps.answer_device(environ("/elsewhere", **route)) is None

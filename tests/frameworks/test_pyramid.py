@@ -1,0 +1,372 @@
+"""Pyramid: an ISession of ours, settings as text, tweens and callbacks, streams, 503s."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore", DeprecationWarning)  # WebOb imports cgi
+    from pyramid.config import Configurator
+    from pyramid.csrf import (
+        CookieCSRFStoragePolicy,
+        LegacySessionCSRFStoragePolicy,
+        SessionCSRFStoragePolicy,
+        get_csrf_token,
+        new_csrf_token,
+    )
+    from pyramid.interfaces import ISession
+    from pyramid.request import Request
+    from pyramid.response import FileResponse, Response
+    from zope.interface.verify import verifyObject
+
+from wsgi import SECRET, Browser
+from wsgi_sessions import ConfigurationError, Cookie, DeviceBinding, Lifetime
+from wsgi_sessions.pyramid import REGISTRY_KEY, PyramidSession, options_from
+from wsgi_sessions.stores import ClientSideStore, MemoryStore
+from wsgi_sessions.testing import FaultyStore
+
+View = Callable[[Any], Any]
+
+
+class Shop:
+    def __init__(self, setup: Callable[[Any], None] = lambda config: None, **settings: Any) -> None:
+        self.store = FaultyStore(MemoryStore())
+        given = {"secret_key": SECRET, "store": self.store, **settings}
+        config = Configurator(
+            settings={f"wsgi_sessions.{name}": value for name, value in given.items()}
+        )
+        config.include("wsgi_sessions.pyramid")
+        config.add_route("run", "/run")
+        config.add_view(self._serve, route_name="run")
+        setup(config)
+        self.app = config.make_wsgi_app()
+        self.steps = self.app.registry[REGISTRY_KEY]
+        self.view: View = lambda request: "-"
+
+    def _serve(self, request: Any) -> Any:
+        made = self.view(request)
+        return made if isinstance(made, Response) else Response(str(made))
+
+    def run(self, browser: Browser, view: View) -> Any:
+        self.view = view
+        return browser.get("/run")
+
+    def kept(self, browser: Browser) -> dict[str, Any]:
+        return dict(self.steps.open_token(browser.cookies.get("session")))
+
+
+@pytest.fixture
+def shop() -> Shop:
+    return Shop()
+
+
+@pytest.fixture
+def browser(shop: Shop) -> Browser:
+    return Browser(shop.app)
+
+
+def put(request: Any) -> str:
+    request.session["n"] = request.session.get("n", 0) + 1
+    return "kept"
+
+
+# Requests
+
+
+def test_a_session_goes_on_from_request_to_request(shop: Shop, browser: Browser) -> None:
+    assert shop.run(browser, put).get("Vary") == "Cookie"
+    shop.run(browser, put)
+
+    assert shop.kept(browser) == {"n": 2}
+
+
+def test_an_untouched_session_costs_nothing(shop: Shop, browser: Browser) -> None:
+    response = shop.run(browser, lambda request: "-")
+
+    assert response.set_cookie is None and response.get("Vary") is None
+    assert not shop.store.calls
+
+
+def test_an_exception_keeps_nothing(shop: Shop, browser: Browser) -> None:
+    shop.run(browser, put)
+
+    with pytest.raises(ZeroDivisionError):
+        shop.run(browser, lambda request: [put(request), 1 / 0])
+
+    assert shop.kept(browser) == {"n": 1}
+
+
+def test_what_callbacks_of_the_app_change_is_kept(shop: Shop, browser: Browser) -> None:
+    def view(request: Any) -> str:
+        request.add_response_callback(lambda request, response: put(request))
+        return "-"
+
+    shop.run(browser, view)
+
+    assert shop.kept(browser) == {"n": 1}
+
+
+def test_a_stream_goes_on_with_the_session(shop: Shop, browser: Browser) -> None:
+    def view(request: Any) -> Any:
+        session = request.session
+        session["before"] = 1
+
+        def body() -> Iterator[bytes]:
+            yield b"a"
+            session["within"] = 2
+
+        return Response(app_iter=body())
+
+    assert shop.run(browser, view).body == b"a"
+    assert shop.kept(browser) == {"before": 1, "within": 2}
+
+
+def test_a_file_is_left_to_the_server(shop: Shop, browser: Browser, tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"file")
+
+    def view(request: Any) -> Any:
+        put(request)
+        return FileResponse(str(path), request=request)
+
+    assert shop.run(browser, view).body == b"file"
+    assert shop.kept(browser) == {"n": 1}
+
+
+def test_a_subrequest_with_the_environ_of_its_own_has_a_session_of_its_own(
+    shop: Shop, browser: Browser
+) -> None:
+    def outer(request: Any) -> str:
+        put(request)
+        shop.view = lambda request: [put(request), put(request)]
+        inner = request.invoke_subrequest(Request.blank("/run"), use_tweens=False)
+        return str(inner.headers["Set-Cookie"])
+
+    response = shop.run(browser, outer)
+
+    assert response.text.startswith("session=") and response.text != response.set_cookie
+    assert shop.kept(browser) == {"n": 1}
+
+
+def test_a_subrequest_with_our_environ_shares_our_session(shop: Shop, browser: Browser) -> None:
+    def outer(request: Any) -> str:
+        put(request)
+        shop.view = put
+        inner = request.invoke_subrequest(Request(dict(request.environ)), use_tweens=True)
+        return str("Set-Cookie" in inner.headers)
+
+    assert shop.run(browser, outer).text == "False"
+    assert shop.kept(browser) == {"n": 2}
+
+
+# A store that fails
+
+
+@pytest.mark.parametrize("handler", [False, True])
+@pytest.mark.parametrize("case", ["load", "update", "save"])
+def test_w1_a_failed_store_is_a_503(handler: bool, case: str) -> None:
+    def setup(config: Any) -> None:
+        if handler:
+            config.add_exception_view(
+                lambda error, request: Response("oops", status=500), context=Exception
+            )
+
+    shop = Shop(setup)
+    browser = Browser(shop.app)
+    shop.run(browser, put)
+    shop.store.fail("load" if case == "load" else "update")
+
+    def view(request: Any) -> str:
+        put(request)
+        if case == "save":
+            request.session.save()
+        return "-"
+
+    response = shop.run(browser, view)
+
+    assert response.code == 503 and response.get("Retry-After") == "5"
+    assert browser.cookies
+
+
+def test_another_exception_views_500_stays(shop: Shop) -> None:
+    def setup(config: Any) -> None:
+        config.add_exception_view(
+            lambda error, request: Response("oops", status=500), context=Exception
+        )
+
+    shop = Shop(setup)
+
+    assert shop.run(Browser(shop.app), lambda request: 1 / 0).text == "oops"
+
+
+# ISession
+
+
+def opened(shop: Shop) -> PyramidSession:
+    session = shop.steps.open_session(Request.blank("/").environ)
+    assert isinstance(session, PyramidSession)
+    return session
+
+
+def test_it_is_an_isession(shop: Shop) -> None:
+    session = opened(shop)
+
+    verifyObject(ISession, session)
+    assert session.new and isinstance(session.created, int)
+    session.changed()
+
+
+def test_invalidate_begins_a_new_session(shop: Shop, browser: Browser) -> None:
+    shop.run(browser, put)
+    before = browser.cookies["session"]
+
+    def view(request: Any) -> str:
+        assert not request.session.new
+        request.session.invalidate()
+        assert request.session.new and not request.session
+        return put(request)
+
+    shop.run(browser, view)
+
+    assert browser.cookies["session"] != before and shop.kept(browser) == {"n": 1}
+
+
+def test_flash_messages_wait_in_queues(shop: Shop) -> None:
+    session = opened(shop)
+
+    session.flash("a")
+    session.flash("a", allow_duplicate=False)
+    session.flash("a")
+    session.flash("b", "other")
+
+    assert session.peek_flash() == ["a", "a"] and session.peek_flash("none") == []
+    assert session.pop_flash() == ["a", "a"] and session.pop_flash() == []
+    assert session.pop_flash("other") == ["b"]
+
+
+def test_of_two_requests_one_gets_the_message(shop: Shop, browser: Browser) -> None:
+    shop.run(browser, lambda request: request.session.flash("once"))
+    twin = Browser(shop.app)
+    twin.cookies = dict(browser.cookies)
+
+    def slow(request: Any) -> Any:
+        request.session.peek_flash()
+        assert shop.run(twin, lambda request: request.session.pop_flash()).text == "['once']"
+        return request.session.pop_flash()
+
+    assert shop.run(browser, slow).text == "[]"
+
+
+def test_in_the_cookie_itself_flash_works_too() -> None:
+    shop = Shop(store=ClientSideStore())
+    browser = Browser(shop.app)
+    shop.run(browser, lambda request: request.session.flash("x"))
+
+    assert shop.run(browser, lambda request: request.session.pop_flash()).text == "['x']"
+
+
+@pytest.mark.parametrize(
+    "policy", [SessionCSRFStoragePolicy, LegacySessionCSRFStoragePolicy, CookieCSRFStoragePolicy]
+)
+def test_csrf_tokens_last_until_they_are_renewed(policy: Any) -> None:
+    shop = Shop(lambda config: config.set_csrf_storage_policy(policy()))
+    browser = Browser(shop.app)
+
+    first = shop.run(browser, get_csrf_token).text
+    assert shop.run(browser, get_csrf_token).text == first
+    renewed = shop.run(browser, new_csrf_token).text
+
+    assert renewed != first and shop.run(browser, get_csrf_token).text == renewed
+
+
+# Settings
+
+
+def read(**settings: Any) -> dict[str, Any]:
+    return options_from(
+        {
+            "wsgi_sessions.secret_key": SECRET,
+            **{f"wsgi_sessions.{name.replace('__', '.')}": v for name, v in settings.items()},
+            "other.thing": "1",
+        }
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "value"),
+    [
+        ("rolling", "true", True),
+        ("rolling", "Off", False),
+        ("trusted_proxies", "2", 2),
+        ("touch_interval", "0.5", 0.5),
+        ("rotate_after", "none", None),
+        ("max_per_owner", "5", 5),
+        ("label", "ip, user_agent", ["ip", "user_agent"]),
+        ("label", "none", None),
+        ("store", "memory://", "memory://"),
+        ("store", " none ", None),
+        ("when_full", "refuse", "refuse"),
+        ("secret_key", f"\n{SECRET}\n {SECRET}x", [SECRET, f"{SECRET}x"]),
+        ("trusted_proxies", 3, 3),
+    ],
+)
+def test_text_means_what_it_says(name: str, text: Any, value: Any) -> None:
+    assert read(**{name: text})[name] == value
+
+
+def test_the_parts_of_a_cookie_and_a_lifetime_have_names_of_their_own() -> None:
+    options = read(
+        cookie__name="sid",
+        cookie__secure="auto",
+        cookie__domain="none",
+        cookie__persistent="yes",
+        lifetime__idle="3600",
+        lifetime__absolute="none",
+    )
+
+    assert options["cookie"] == Cookie("sid", persistent=True)
+    assert options["lifetime"] == Lifetime(idle=3600, absolute=None)
+
+
+def test_a_dotted_name_is_the_object() -> None:
+    options = options_from(
+        {"wsgi_sessions.secret_key": SECRET, "wsgi_sessions.clock": "time.time"},
+        lambda name: f"<{name}>",
+    )
+
+    assert options["clock"] == "<time.time>"
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"stroe": "x"}, "there is no wsgi_sessions.stroe; write wsgi_sessions.store"),
+        ({"zzz": "x"}, "there are secret_key"),
+        ({"cookie__nme": "x"}, "write wsgi_sessions.cookie.name"),
+        ({"cookie": Cookie(), "cookie__name": "x"}, "write one or the other"),
+        ({"max_bytes": "many"}, "write a number"),
+        ({"cookie__secure": "perhaps"}, "write True, False or 'auto'"),
+    ],
+)
+def test_a_wrong_setting_says_what_to_write(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigurationError, match=message):
+        read(**settings)
+
+
+def test_without_a_secret_key_there_is_nothing() -> None:
+    with pytest.raises(ConfigurationError, match=r"no wsgi_sessions\.secret_key"):
+        options_from({})
+
+
+def test_device_bindings_own_requests_never_reach_a_view() -> None:
+    shop = Shop(device_binding=DeviceBinding())
+    browser = Browser(shop.app, **{"wsgi.url_scheme": "https"})
+
+    response = browser.get("/.well-known/device-binding/register", REQUEST_METHOD="POST")
+
+    assert 400 <= response.code < 500 and response.code != 404
