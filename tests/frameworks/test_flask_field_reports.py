@@ -7,7 +7,7 @@ import enum
 import math
 from collections import OrderedDict, UserString, namedtuple
 from collections.abc import Callable
-from datetime import UTC, date, datetime, timedelta, timezone, tzinfo
+from datetime import UTC, date, datetime, timedelta, tzinfo
 from decimal import Decimal
 from http import HTTPStatus
 from typing import Any

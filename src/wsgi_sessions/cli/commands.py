@@ -19,7 +19,8 @@ from ..registry import SessionInfo, SessionRegistry
 from ..stores import Store
 from ..stores.file.existing import UnusableDirectory
 from ..stores.wrapper import StoreWrapper
-from .doctor import Finding, Severity, examine
+from .apps import middleware_of
+from .doctor import Finding, Severity, examine, examine_carry_over
 from .handles import find_key
 from .opening import OpenedStore, open_store, opened, store_url
 from .printing import LONGEST, Printer, count_of_sessions, plain, relative, table
@@ -217,10 +218,13 @@ def schema(arguments: argparse.Namespace, printer: Printer) -> bool:
 
 def doctor(arguments: argparse.Namespace, printer: Printer) -> bool:
     """``doctor``: what is wrong with a store, and what to do about it."""
+    app = None if arguments.app is None else middleware_of(arguments.app)
     try:
-        findings = examine(open_store(arguments))
+        findings = examine(open_store(arguments) if app is None else app.store)
     except (StoreError, UnusableDirectory) as error:
         findings = [Finding("reachable", Severity.ERROR, str(error))]
+    if app is not None:
+        findings += examine_carry_over(app.carry_over, time.time())
     printer.print(
         [
             {"severity": found.severity.value, "check": found.check, "text": found.text}

@@ -40,7 +40,7 @@ from .decisions import Result, StoreStep
 from .loading import Loader, is_present
 from .owners import Entry, OwnerLists
 from .reports import Reports
-from .room import make_room
+from .room import keep_to_limit
 from .settings import EngineSettings
 from .state import Request, Stored
 
@@ -266,19 +266,15 @@ class StoreWriter:
             self._owners.enter(owner, after.id.key, until=until, epoch=epoch)
 
     def _confirm(self, request: Request, owner: str, after: Stored) -> bool:
-        key, limit = after.id.key, self._settings.max_per_owner
+        key = after.id.key
         present = self._owners.confirmed(owner, key)
         if present is None:
             self._store.delete(key)
             self._unlist(request, owner, key)
             self._reports.emit("revoked", request, after, detail="while it was being written")
             return False
-        if limit is None or self._settings.refuse_when_full or len(present.entries) <= limit:
-            return True
-        for ended in make_room(self._owners, owner, present, key, limit, self._settings.clock()):
-            self._reports.emit(
-                "revoked", request, handle=ended, owner=owner, detail="max_per_owner"
-            )
+        settings, reports = self._settings, self._reports
+        keep_to_limit(self._owners, settings, reports, request, owner, present, key)
         return True
 
     def _unlist(
