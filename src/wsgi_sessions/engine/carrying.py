@@ -22,10 +22,10 @@ from there. A request that is so slow that the session was carried over, used an
 its steps 1 and 2 inserts it anew, under another ID; in step 4 it finds a tombstone that names
 the former one, and takes its own away. Should it die before that, what it leaves leads nowhere:
 neither the old cookie nor the token that was signed out fits. Nor do late writes of requests that
-have loaded the former one get into it, as each attempt has an epoch by chance. Signing out, losing the record in any
-other way, ``login``, ``regenerate`` and a rotation need do nothing here: the tombstone stays, and
-what it names is gone. `revoke_all` ends a session that is being carried over as it ends a login
-under way. Old sessions that weren't carried over yet are out of its reach.
+have loaded the former one get into it, as each attempt has an epoch by chance. Signing out, losing
+the record in any other way, ``login``, ``regenerate`` and a rotation need do nothing here: the
+tombstone stays, and what it names is gone. `revoke_all` ends a session that is being carried over
+as it ends a login under way. Old sessions that weren't carried over yet are out of its reach.
 
 A tombstone lasts as long as the old cookie may lead to anything: as long as its source is asked
 (``until``), and in any case as long as the old session could live. Where there is no ``until``, it
