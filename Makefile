@@ -73,7 +73,8 @@ carry-over-worlds: venv ## Install the session systems that sessions are carried
 
 MINIMUM := .venv-minimum
 MINIMUM_TESTS := $(filter-out $(addprefix tests/test_,benchmarks.py docs.py probe.py \
-	interleavings.py),$(wildcard tests/test_*.py)) tests/frameworks/test_flask.py \
+	interleavings.py),$(wildcard tests/test_*.py)) $(addprefix tests/frameworks/test_,flask.py \
+	bottle.py falcon.py django.py django_gains.py django_settings.py integration.py) \
 	$(addprefix tests/stores/test_,memory.py redis.py url.py)
 
 $(MINIMUM)/.installed: pyproject.toml tests/minimum.py

@@ -17,6 +17,9 @@ def test_each_dependency_and_each_extras_has_a_lowest_version() -> None:
         "fast",
         "crypto",
         "carry-over",
+        "sql",
+        "postgresql",
+        "mysql",
     }
     assert len(names) == len(minimum.requirements())
 

@@ -260,7 +260,7 @@ class SessionMiddleware:
         self._cookie = cookie
         self._choose: Callable[[Cookie], _Site] | None = None
         if isinstance(cookie, Cookie):
-            self._site = _Site(cookie, secrets, device_binding)
+            self._site = _Site(cookie, secrets, device_binding, self._environ_key)
             if self._resolves and cookie.secure == "auto" and not self._proxies.proto:
                 self._events.explain(
                     "proto-untrusted",
@@ -272,7 +272,7 @@ class SessionMiddleware:
 
             @lru_cache(maxsize=256)
             def choose(chosen: Cookie) -> _Site:
-                return _Site(chosen, secrets, device_binding)
+                return _Site(chosen, secrets, device_binding, self._environ_key)
 
             self._choose = choose
         else:
@@ -426,6 +426,8 @@ class SessionMiddleware:
             or self._engine.is_presented(environ, transport)
         ):
             return None
+        if self._device_binding is not None and isinstance(transport, BoundTransport):
+            transport.enter(environ)
         return transport
 
     def _site_for(self, environ: WSGIEnvironment) -> _Site:
@@ -509,13 +511,18 @@ class _Site:
     __slots__ = ("_path", "everywhere", "transport")
 
     def __init__(
-        self, cookie: Cookie, secrets: tuple[bytes, ...], binding: DeviceBinding | None
+        self,
+        cookie: Cookie,
+        secrets: tuple[bytes, ...],
+        binding: DeviceBinding | None,
+        environ_key: str,
     ) -> None:
-        self.transport: CookieTransport = (
-            CookieTransport(cookie, secrets)
-            if binding is None
-            else BoundTransport(cookie, secrets, Binder(binding, cookie, secrets))
-        )
+        self.transport: CookieTransport
+        if binding is None:
+            self.transport = CookieTransport(cookie, secrets)
+        else:
+            binder = Binder(binding, cookie, secrets)
+            self.transport = BoundTransport(cookie, secrets, binder, f"{environ_key}.script_name")
         self.everywhere = cookie.path == "/"
         self._path = wsgi_path(cookie.path)
 

@@ -361,6 +361,19 @@ def test_a_directory_that_is_not_there_is_an_error_and_is_not_made(
     assert not missing.parent.exists()
 
 
+def test_a_directory_that_others_can_write_to_is_an_error_that_the_doctor_finds(
+    site: Site, shell: Shell, tmp_path: Path
+) -> None:
+    (tmp_path / "sessions").chmod(0o777)
+
+    status, text = shell.run("doctor")
+
+    assert status == 1
+    assert "error" in text
+    assert "open for others to write to (mode 0777)" in text
+    assert shell.run("list")[0] == 2
+
+
 def test_a_directory_of_something_else_stays_as_it_is(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -17,6 +17,7 @@ from ..events import printable
 from ..record import Record, list_key
 from ..registry import SessionInfo, SessionRegistry
 from ..stores import Store
+from ..stores.file.existing import UnusableDirectory
 from ..stores.wrapper import StoreWrapper
 from .apps import middleware_of
 from .doctor import Finding, Severity, examine, examine_carry_over
@@ -220,7 +221,7 @@ def doctor(arguments: argparse.Namespace, printer: Printer) -> bool:
     app = None if arguments.app is None else middleware_of(arguments.app)
     try:
         findings = examine(open_store(arguments) if app is None else app.store)
-    except StoreError as error:
+    except (StoreError, UnusableDirectory) as error:
         findings = [Finding("reachable", Severity.ERROR, str(error))]
     if app is not None:
         findings += examine_carry_over(app.carry_over, time.time())

@@ -6,6 +6,7 @@ The state is assigned once, after the store has answered; if a step raises, noth
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from ..data.codec import CorruptField
@@ -146,20 +147,17 @@ class Committer:
         return not settings.rotates or not is_due(notes.issued_at, settings.rotate_after, now)
 
     def check(self, state: SessionState) -> None:
-        """Raise what a commit now would raise because of the data alone; asks no store.
+        """Raise what a commit now would raise because of the data alone, without a store call.
 
         Raises:
             SessionTooLarge, TypeError: it can't be stored.
         """
         if state.error is not None:
             return
-        try:
-            pending = state.fields.changes()
-        except CorruptField:
-            return  # for the commit to report
+        pending = state.fields.changes()
         if state.label_changed:
             checked_label(state.label)
-        base = {} if state.stored is None else state.stored.record.fields
+        base: Mapping[str, bytes] = {} if state.stored is None else state.stored.record.fields
         check_size(base, Changes(pending.set, pending.delete), self._settings.max_bytes)
 
     def facts_of(
@@ -240,8 +238,8 @@ class Committer:
         if state.passed_over and state.intent.owner is not UNCHANGED:
             self.end_passed_over(state)
         intent, stored = state.intent, state.stored
-        noted = state.label_changed or intent.login
-        label = checked_label(state.label) if noted else None
+        whole_label = checked_label(state.label)
+        label = whole_label if state.label_changed else None
         if facts.headers_sent and facts.new_id:
             # Data is kept without the new ID that can't be handed out.
             intent = intent._replace(id=None, keep=None)
@@ -253,6 +251,7 @@ class Committer:
             pending.set,
             pending.delete,
             label,
+            whole_label,
             facts.renewal or facts.attributes_changed,
             facts.passive,
             now,

@@ -280,6 +280,7 @@ class Engine:
             until=started_at + self._settings.limits.absolute,
             epoch=0 if stored is None else stored.record.epoch + 1,
             limit=limit,
+            leaving=[passed.id.key for passed in state.passed_over],
         )
         if others is not None:
             raise TooManySessions(

@@ -169,9 +169,24 @@ class OwnerLists:
         self._known[at] = None
 
     def enter_if_free(
-        self, owner: str, key: str, *, until: float, epoch: int, limit: int
+        self,
+        owner: str,
+        key: str,
+        *,
+        until: float,
+        epoch: int,
+        limit: int,
+        leaving: Collection[str] = (),
     ) -> int | None:
         """Enter a session if fewer than ``limit`` others hold a place.
+
+        Args:
+            owner: whose list.
+            key: which session.
+            until: when it ends at the latest. UNIX seconds.
+            epoch: of the record that it is entered for.
+            limit: how many sessions there may be.
+            leaving: keys of sessions that are ended with this login, and take no place.
 
         Returns:
             None if it was entered, else how many others there are.
@@ -190,6 +205,7 @@ class OwnerLists:
                 holders = {live.key for live in listing.live}
                 holders.update(listing.pending, listing.unreadable)
                 holders.discard(key)
+                holders.difference_update(leaving)
                 if len(holders) >= limit:
                     return len(holders)
                 changes = Changes(

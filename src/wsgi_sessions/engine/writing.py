@@ -18,6 +18,7 @@ record has the hash of that very ID.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Protocol
 
 from ..crypto.session_id import SessionID
@@ -254,7 +255,15 @@ class StoreWriter:
             return self._confirm(request, owner, after)
         except StoreError as error:
             self._reports.emit("store_error", request, after, detail=f"after a login: {error}")
+            self._enter_again(owner, after)
             return True
+
+    def _enter_again(self, owner: str, after: Stored) -> None:
+        """A login that stands is listed, whatever became of the entry that couldn't be looked at."""
+        until, epoch = after.notes.listed_until, after.record.epoch
+        # While the store fails, the entry is most likely as it was: it is the check that failed.
+        with suppress(StoreError):
+            self._owners.enter(owner, after.id.key, until=until, epoch=epoch)
 
     def _confirm(self, request: Request, owner: str, after: Stored) -> bool:
         key = after.id.key
