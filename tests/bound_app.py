@@ -80,7 +80,8 @@ class BoundApp:
 
     def _app(self, environ: dict[str, Any], start_response: Any) -> list[bytes]:
         session = environ["wsgi_sessions.session"]
-        result = self.routes.get(environ["PATH_INFO"], shown)(session)
+        handler: Handler = self.routes.get(environ["PATH_INFO"], shown)
+        result = handler(session)
         start_response(self.status, [("Content-Type", "text/html"), *self.headers])
         return [json.dumps(result).encode()]
 

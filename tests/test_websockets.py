@@ -33,7 +33,7 @@ def hold(
     middleware = site.middleware
     inner, middleware.app = middleware.app, app
     try:
-        list(middleware(given, lambda status, headers, exc_info=None: begun.append(headers)))  # type: ignore[func-returns-value] # what it writes
+        list(middleware(given, lambda status, headers, exc_info=None: begun.append(headers)))  # type: ignore[arg-type] # nothing is to be written
     except (StopIteration, RuntimeError):
         pass
     finally:

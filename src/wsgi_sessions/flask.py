@@ -242,7 +242,8 @@ class _FlaskMiddleware(SessionMiddleware):
         if _is_overridden(app, "permanent_session_lifetime"):
             self._lifetime_now = lambda: app.permanent_session_lifetime
         else:
-            self._lifetime_now = lambda: app.config.get(LIFETIME)
+            config: dict[str, Any] = app.config
+            self._lifetime_now = lambda: config.get(LIFETIME)
         self._lifetime_heard = self._lifetime_now()
 
     def hear_lifetime(self) -> None:

@@ -10,12 +10,14 @@ from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta, tzinfo
 from decimal import Decimal
 from http import HTTPStatus
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
+import flask
 import pytest
 from flask import Flask, render_template_string, session
-from flask.sessions import SecureCookieSession, TaggedJSONSerializer
+from flask.json.tag import TaggedJSONSerializer
+from flask.sessions import SecureCookieSession
 from flask.testing import FlaskClient
 from jinja2 import DictLoader
 from jinja2.sandbox import SandboxedEnvironment
@@ -110,6 +112,10 @@ class Moment(datetime):
     pass
 
 
+class Refused(enum.Enum):
+    A = 1
+
+
 class Color(enum.StrEnum):
     RED = "red"
 
@@ -140,6 +146,9 @@ class Zone(tzinfo):
         return timedelta(hours=2)
 
     def dst(self, when: datetime | None) -> None:
+        return None
+
+    def tzname(self, when: datetime | None) -> None:
         return None
 
 
@@ -233,7 +242,7 @@ def test_f1_what_comes_back_is_what_flasks_own_session_gives(value: Any) -> None
 
 @pytest.mark.parametrize(
     "value",
-    [object(), enum.Enum("E", "A")["A"], Markup, {(1, 2): 3}, Point],
+    [object(), Refused.A, Markup, {(1, 2): 3}, Point],
     ids=["object", "enum", "class", "key", "dataclass"],
 )
 def test_f1_what_flask_cannot_keep_is_refused_here_too(value: Any) -> None:
@@ -337,7 +346,7 @@ def test_f2_an_environment_of_the_apps_own_is_kept() -> None:
         jinja_environment = Careful  # type: ignore[assignment] # the app's choice
 
     app = App(__name__)
-    app.create_jinja_environment = lambda: app.jinja_environment()  # type: ignore[method-assign] # it takes other options
+    app.create_jinja_environment = lambda: app.jinja_environment()  # type: ignore[method-assign,assignment,return-value] # it takes other options
     made = app.jinja_env  # before FlaskSessions
     make_app(app)
 
@@ -526,7 +535,7 @@ def test_f5_a_lifetime_set_in_before_request_is_heard(
 
 def test_f5_a_lifetime_of_a_class_is_heard(clock: FakeClock) -> None:
     class App(Flask):
-        permanent_session_lifetime = timedelta(hours=1)  # type: ignore[assignment] # the app's choice
+        permanent_session_lifetime = timedelta(hours=1)
 
     app = make_app(App(__name__), clock=clock)
 
@@ -543,7 +552,8 @@ def test_f5_a_lifetime_that_was_given_to_us_stays(by: str) -> None:
     app.config.update(
         SECRET_KEY=SECRET, **({"SESSION_LIFETIME": lifetime} if by == "config" else {})
     )
-    FlaskSessions(app, store=MemoryStore(), **({"lifetime": lifetime} if by == "option" else {}))
+    options: dict[str, Any] = {"lifetime": lifetime} if by == "option" else {}
+    FlaskSessions(app, store=MemoryStore(), **options)
     app.permanent_session_lifetime = timedelta(days=1)
 
     run(app, app.test_client(), everything)
@@ -595,7 +605,7 @@ def test_f6_clear_in_a_stream_clears_the_data(app: Flask, client: FlaskClient) -
 
 def test_f7_a_secret_key_of_the_class_is_found() -> None:
     class App(Flask):
-        secret_key = SECRET  # type: ignore[assignment] # the app's choice
+        secret_key = SECRET
 
     app = App(__name__)
     FlaskSessions(app, store=MemoryStore())
@@ -633,7 +643,7 @@ def test_f8_settings_that_another_extension_left_are_an_error(name: str) -> None
 
 def test_f9_a_session_is_copied_and_merged_as_a_dict(app: Flask, client: FlaskClient) -> None:
     def merge() -> list[Any]:
-        global session
+        session: Any = flask.session
         session["a"] = 1
         copied = session.copy()
         copied["x"] = 1
@@ -643,7 +653,7 @@ def test_f9_a_session_is_copied_and_merged_as_a_dict(app: Flask, client: FlaskCl
         with pytest.raises(TypeError):
             session | [1]
         with pytest.raises(TypeError):
-            [1] | session
+            cast("Any", [1]) | session
         return results
 
     assert run(app, client, merge) == [{"a": 1, "x": 1}, {"a": 1, "b": 2}, {"a": 1, "b": 2}, dict]
@@ -770,7 +780,7 @@ def test_an_outage_is_one_line_in_the_log_of_each_request(
     store = FaultyStore(MemoryStore())
     FlaskSessions(app, store=store)
     app.add_url_rule("/all", "all", everything)
-    app.add_url_rule("/fail", "fail", lambda: 1 / 0)
+    app.add_url_rule("/fail", "fail", lambda: str(1 / 0))
     client = app.test_client()
     run(app, client, put("a", 1))
     store.fail("load")

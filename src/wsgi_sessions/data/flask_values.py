@@ -85,10 +85,10 @@ def _worded(value: Any, depth: int = 0) -> Any:
     if depth > MAX_DEPTH:
         raise UnstorableValue(f"nested more than {MAX_DEPTH} levels deep, or within itself")
     if isinstance(value, dict):
-        return _worded_dict(value, depth)
+        return _worded_dict(cast("dict[object, Any]", value), depth)
     if isinstance(value, (list, tuple)):
-        kind = list if isinstance(value, list) else tuple
-        return kind(_worded(item, depth + 1) for item in cast("list[Any]", value))
+        items = [_worded(item, depth + 1) for item in cast("list[Any]", value)]
+        return items if isinstance(value, list) else tuple(items)
     if callable(getattr(value, "__html__", None)) and not isinstance(value, (bytes, type)):
         return {_MARKUP: str(value.__html__())}
     for base, plain in _BASES:

@@ -38,7 +38,9 @@ class SessionMiddleware(DjangosMiddleware):
         MiddlewareMixin.__init__(self, get_response)
         sessions()
 
-    def process_request(self, request: Any) -> HttpResponse | None:
+    def process_request(  # pyright: ignore[reportIncompatibleMethodOverride] # Django takes both
+        self, request: Any
+    ) -> HttpResponse | None:
         """Called by Django before the view."""
         steps, environ = sessions(), request.META
         _complete(request)

@@ -6,6 +6,7 @@ The state is assigned once, after the store has answered; if a step raises, noth
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from ..data.codec import CorruptField
@@ -159,7 +160,7 @@ class Committer:
             return  # for the commit to report
         if state.label_changed:
             checked_label(state.label)
-        base = {} if state.stored is None else state.stored.record.fields
+        base: Mapping[str, bytes] = {} if state.stored is None else state.stored.record.fields
         check_size(base, Changes(pending.set, pending.delete), self._settings.max_bytes)
 
     def facts_of(
