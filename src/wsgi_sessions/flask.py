@@ -242,7 +242,7 @@ class _FlaskMiddleware(SessionMiddleware):
         if _is_overridden(app, "permanent_session_lifetime"):
             self._lifetime_now = lambda: app.permanent_session_lifetime
         else:
-            config: dict[str, Any] = app.config
+            config = cast("dict[str, Any]", app.config)
             self._lifetime_now = lambda: config.get(LIFETIME)
         self._lifetime_heard = self._lifetime_now()
 
