@@ -182,7 +182,7 @@ def only_reads(facts: Facts) -> bool:
         or facts.changed
         or facts.new_id
         or facts.touch_due
-        or facts.rotation_due
+        or (facts.rotation_due and not facts.passive)
         or facts.stale_token
         or facts.rolling
         or facts.attributes_changed
