@@ -551,6 +551,15 @@ def test_with_the_key_an_encrypted_store_is_like_any_other(encrypted: Encrypted)
     assert encrypted.run("revoke-all", "ada", with_key=True) == (0, "ended 1 session\n")
 
 
+def test_a_sealed_field_that_is_damaged(
+    encrypted: Encrypted, capsys: pytest.CaptureFixture[str]
+) -> None:
+    encrypted.plain.update(encrypted.handle, Changes(set={"secret": b"nonsense"}))
+
+    assert encrypted.run("show", encrypted.handle, with_key=True) == (1, "")
+    assert "a field can't be read" in capsys.readouterr().err
+
+
 def test_what_needs_no_key_works_without(encrypted: Encrypted) -> None:
     now = time.time()
     encrypted.plain.insert("b" * 64, Record({}, b"", now - 100, now - 50))

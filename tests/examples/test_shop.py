@@ -8,7 +8,7 @@ import re
 import stat
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from werkzeug.test import Client, TestResponse
@@ -397,6 +397,10 @@ def json_of(answer: TestResponse) -> Any:
 @pytest.mark.parametrize("mode", MODES)
 def test_asking_for_the_time_left_is_no_use(mode: str, tmp_path: Path) -> None:
     client = Client(Shop(tmp_path, SHOP_MODE=mode, SHOP_IDLE="100").app)
+
+    def left() -> dict[str, Any]:
+        return cast("dict[str, Any]", client.get("/session/left").json)
+
     page = client.get("/sign-in").text
     token = re.search(r'name="csrf" value="([^"]+)"', page)
     assert token is not None

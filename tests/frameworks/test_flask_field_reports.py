@@ -13,6 +13,7 @@ from http import HTTPStatus
 from typing import Any
 from uuid import UUID
 
+import flask
 import pytest
 from flask import Flask, render_template_string
 from flask.json.tag import TaggedJSONSerializer
@@ -115,6 +116,10 @@ class Raw(bytes):
 
 class Moment(datetime):
     pass
+
+
+class Refused(enum.Enum):
+    A = 1
 
 
 class Color(enum.StrEnum):
@@ -655,7 +660,7 @@ def test_f8_settings_that_another_extension_left_are_an_error(name: str) -> None
 
 def test_f9_a_session_is_copied_and_merged_as_a_dict(app: Flask, client: FlaskClient) -> None:
     def merge() -> list[Any]:
-        global session
+        session: Any = flask.session
         session["a"] = 1
         copied = session.copy()
         copied["x"] = 1

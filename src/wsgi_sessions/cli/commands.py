@@ -76,9 +76,13 @@ def show(arguments: argparse.Namespace, printer: Printer) -> bool:
     if info is None or record is None:
         raise StoreError("the record can't be read: it is damaged", operation="load")
     facts: dict[str, Any] = plain(info)
-    facts["fields"] = {name: len(record.fields[name]) for name in record.fields}
+    try:
+        fields = {name: record.fields[name] for name in record.fields}
+    except CorruptField:
+        raise StoreError("a field can't be read: it is damaged", operation="load") from None
+    facts["fields"] = {name: len(raw) for name, raw in fields.items()}
     if arguments.values:
-        facts["values"] = {name: _value(record.fields[name]) for name in record.fields}
+        facts["values"] = {name: _value(raw) for name, raw in fields.items()}
     printer.print([facts], "\n".join(_lines(facts)))
     return True
 

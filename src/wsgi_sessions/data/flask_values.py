@@ -91,6 +91,10 @@ def _worded(value: Any, depth: int = 0) -> Any:
         return items if isinstance(value, list) else tuple(items)
     if callable(getattr(value, "__html__", None)) and not isinstance(value, (bytes, type)):
         return {_MARKUP: str(value.__html__())}
+    return _worded_object(value, depth)
+
+
+def _worded_object(value: object, depth: int) -> Any:
     for base, plain in _BASES:
         if isinstance(value, base):
             return plain(value)

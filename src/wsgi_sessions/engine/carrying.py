@@ -21,10 +21,11 @@ or an outage between 2 and 4 leaves a session that nobody has seen yet; the next
 from there. A request that is so slow that the session was carried over, used and signed out between
 its steps 1 and 2 inserts it anew, under another ID; in step 4 it finds a tombstone that names
 the former one, and takes its own away. Should it die before that, what it leaves leads nowhere:
-neither the old cookie nor the token that was signed out fits. Signing out, losing the record in any
-other way, ``login``, ``regenerate`` and a rotation need do nothing here: the tombstone stays, and
-what it names is gone. `revoke_all` ends a session that is being carried over as it ends a login
-under way. Old sessions that weren't carried over yet are out of its reach.
+neither the old cookie nor the token that was signed out fits. Nor do late writes of requests that
+have loaded the former one get into it, as each attempt has an epoch by chance. Signing out, losing
+the record in any other way, ``login``, ``regenerate`` and a rotation need do nothing here: the
+tombstone stays, and what it names is gone. `revoke_all` ends a session that is being carried over
+as it ends a login under way. Old sessions that weren't carried over yet are out of its reach.
 
 A tombstone lasts as long as the old cookie may lead to anything: as long as its source is asked
 (``until``), and in any case as long as the old session could live. Where there is no ``until``, it
@@ -34,6 +35,7 @@ is as long as browsers keep a cookie, because the old app may still be prolongin
 from __future__ import annotations
 
 import hashlib
+import secrets
 import struct
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -55,6 +57,8 @@ from .state import NO_FIELDS, Request, Stored, label_of
 
 _TOMBSTONE = struct.Struct(">B32s32s")
 _FORMAT = 1
+_EPOCH_BITS = 30
+"""Leaves room for as many changes of privilege in a column of 32 bits."""
 
 
 class Tombstone(NamedTuple):
@@ -212,7 +216,7 @@ class Carrier:
     def _at(self, shown: SessionID) -> Stored | None:
         """The session that was carried over to this ID's key, if it has its ID of then."""
         record = self._store.load(shown.key)
-        if record is None or record.epoch:
+        if record is None:
             return None
         try:
             notes = load_notes(record.notes)
@@ -239,8 +243,8 @@ class Carrier:
             return None
         owner = stored.record.owner
         if owner is not None:
-            until = stored.notes.listed_until
-            self._owners.enter(owner, stored.id.key, until=until, epoch=0)
+            until, epoch = stored.notes.listed_until, stored.record.epoch
+            self._owners.enter(owner, stored.id.key, until=until, epoch=epoch)
         inserted = self._store.insert(stored.id.key, stored.record)
         if not inserted:
             there = self._at(old.ids[0])
@@ -281,7 +285,8 @@ class Carrier:
         # deadline of before is.
         interval = min(settings.touch_interval, settings.limits.idle / 10)
         used_at = now - max(0.0, interval - 1)
-        record = Record(encoded, dump_notes(notes), used_at, deadline, owner=found.owner)
+        epoch = secrets.randbits(_EPOCH_BITS)
+        record = Record(encoded, dump_notes(notes), used_at, deadline, 1, epoch, found.owner)
         return Stored(successor.id, record, notes, deadline)
 
     def _encoded(self, found: Found) -> dict[str, bytes] | LeftBehind:

@@ -29,7 +29,9 @@ async function main() {
     if (request.params.action !== "logout") return response.json(answer);
     kept.destroy(() => response.json([null, []]));
   });
-  app.listen(Number(process.env.PORT), "127.0.0.1");
+  const server = app.listen(Number(process.env.PORT), "127.0.0.1");
+  // As any shop that is replaced without an outage: what was begun is answered.
+  process.on("SIGTERM", () => server.close(() => process.exit(0)));
 }
 
 main().catch((error) => {
