@@ -230,6 +230,7 @@ def test_a_first_save_whose_answer_was_lost_is_completed_by_another() -> None:
     browser = site.browser()
 
     def work(session: Session) -> None:
+        assert session.id
         session["a"] = 1
         store.fail("insert", answer_lost=True)
         with pytest.raises(StoreError):
@@ -261,16 +262,15 @@ def test_a_transaction_on_a_new_session_that_cant_be_stored_changes_nothing() ->
     browser = site.browser()
 
     def work(session: Session) -> None:
-        session["a"] = 1
         store.fail("insert")
         with pytest.raises(StoreError):
             session.transaction(lambda fields: fields.update(a=5))
         store.recover()
-        assert session["a"] == 1
+        assert "a" not in session
 
     site.run(browser, work)
 
-    assert site.run(browser, read).text == "{'a': 1}"
+    assert site.run(browser, read).text == "{}"
 
 
 def test_a_transaction_of_a_passive_request_renews_nothing() -> None:
@@ -355,3 +355,17 @@ def test_a_session_that_wasnt_touched_is_discarded_without_a_trace() -> None:
     site.middleware.discard_session(made)
 
     assert len(list(site.store.keys())) == 1
+
+
+def test_a_transaction_whose_session_cant_be_kept_goes_on_from_its_fields_all_the_same() -> None:
+    site = Site(cookie=Cookie("session", secure=True))
+
+    def work(session: Session) -> str:
+        session["a"] = 1
+        session.transaction(lambda fields: fields.update(a=fields["a"] + 1))
+        return read(session)
+
+    response = site.run(site.browser(), work)
+
+    assert response.text == "{'a': 2}"
+    assert response.set_cookie is None
