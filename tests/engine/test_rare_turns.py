@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from acts import destroy, login, put, read, started, twin
+from acts import destroy, login, put, read, sending, started, twin
 from records import a_key
 from wsgi import Browser, Handler, Site, environ
 from wsgi_sessions import Cookie, Lifetime, Session, StoreError
@@ -369,3 +369,14 @@ def test_a_transaction_whose_session_cant_be_kept_goes_on_from_its_fields_all_th
 
     assert response.text == "{'a': 2}"
     assert response.set_cookie is None
+
+
+def test_a_cookie_that_a_server_joined_by_comma_is_found_and_explained(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    site, browser = started()
+
+    found = sending(site, f"other=1, session={browser.cookies['session']}")
+
+    assert site.run(found, read).text == "{'a': 1}"
+    assert "after a comma" in caplog.text

@@ -7,7 +7,6 @@ A step that raises has therefore changed nothing here. No store and no clock.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -255,11 +254,6 @@ class SessionState:
             return None
         notes = load_device_notes(self.stored.notes.binding)
         return None if notes is None or notes.binding is None else notes.binding.bound_at
-
-    @property
-    def deadline(self) -> float:
-        """When the stored session ends; ``inf`` where there is none. UNIX seconds."""
-        return math.inf if self.stored is None else self.stored.deadline
 
 
 def label_of(request: Request, parts: frozenset[str]) -> dict[str, str]:
