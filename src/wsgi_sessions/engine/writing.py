@@ -264,6 +264,7 @@ class StoreWriter:
             self._unlist(request, owner, key)
             self._reports.emit("revoked", request, after, detail="while it was being written")
             return False
+        self._owners.tidy(owner, present)
         if limit is None or self._settings.refuse_when_full or len(present.entries) <= limit:
             return True
         for ended in make_room(self._owners, owner, present, key, limit, self._settings.clock()):
