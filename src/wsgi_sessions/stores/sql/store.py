@@ -35,7 +35,7 @@ from .schema import DEFAULT_TABLE, check_name, ddl, has_table, missing, sessions
 from .statements import Shape, Statements
 from .urls import check_engine, engine_from_url, own_file, sqlite_path
 
-logger = logging.getLogger("wsgi_sessions")
+logger: logging.Logger = logging.getLogger("wsgi_sessions")
 
 CALLS_PER_TIDYING: Final = 50
 """After so many calls one looks for expired rows, …"""
