@@ -38,7 +38,7 @@ class SessionMiddleware:
     """
 
     def __init__(self, **options: Any) -> None:
-        self.steps = Integration(any_path=True, **options)
+        self.steps: Integration = Integration(any_path=True, **options)
         """The Integration that does the work, for ``session_of`` and for jobs."""
 
     @property
