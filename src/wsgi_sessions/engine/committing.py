@@ -318,14 +318,12 @@ class Committer:
         if ended:
             self._reports.emit("destroyed", state.request, stored)
         if owner is not None:
-            self.take_out(state, owner, key)
+            self._take_out(self._owners, state, owner, key)
 
-    def take_out(self, state: SessionState, owner: str, key: str) -> None:
-        """Take a session out of its owner's list; if that can't be done, whoever lists heals it."""
-        if self._owners is None:
-            return
+    def _take_out(self, owners: OwnerLists, state: SessionState, owner: str, key: str) -> None:
+        # If it can't be done, whoever lists heals it.
         try:
-            self._owners.take_out(owner, [key])
+            owners.take_out(owner, [key])
         except StoreError as error:
             self._reports.emit(
                 "store_error", state.request, handle=key, owner=owner, detail=f"take out: {error}"
@@ -334,7 +332,7 @@ class Committer:
     def give_back_place(self, state: SessionState) -> None:
         """Give back the place that a login holds in an owner's list without having come to be."""
         owner, session_id = state.intent.reserved, state.intent.id
-        if owner is None or session_id is None:
+        if self._owners is None or owner is None or session_id is None:
             return
         state.ask(reserved=None)
         try:
@@ -344,7 +342,7 @@ class Committer:
             return
         # The login may have come to be, though the answer to its write was lost.
         if record is None or record.owner != owner:
-            self.take_out(state, owner, session_id.key)
+            self._take_out(self._owners, state, owner, session_id.key)
 
     def _header(
         self, state: SessionState, facts: Facts, response: Response, now: float
