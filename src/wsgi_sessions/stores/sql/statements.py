@@ -59,7 +59,7 @@ class Statements:
         self._dialect = dialect
         self._fields = fields
         self.update: Callable[[Shape], Statement] = functools.lru_cache(maxsize=256)(self._update)
-        self.version = functools.lru_cache(maxsize=8)(self._version)
+        self.version: Callable[..., Statement] = functools.lru_cache(maxsize=8)(self._version)
         columns = table.c
         here = columns.key == sa.bindparam("at")
         limit = sa.bindparam("limit", type_=sa.Integer())
