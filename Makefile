@@ -133,7 +133,7 @@ package: venv ## Build the wheel, install it into a fresh environment, and try i
 	build/fresh/bin/python -m pip install --quiet dist/*.whl
 	build/fresh/bin/python -W error -c "import wsgi_sessions, wsgi_sessions.stores; print('wsgi-sessions', wsgi_sessions.__version__)"
 	build/fresh/bin/wsgi-sessions secret >/dev/null
-	build/fresh/bin/python -m pip install --quiet "$$(echo dist/*.whl)[redis,valkey,flask,django,pyramid,bottle,falcon,fast,crypto,postgresql,mysql,carry-over]" pyright
+	build/fresh/bin/python -m pip install --quiet "$$(echo dist/*.whl)[redis,valkey,flask,django,pyramid,bottle,falcon,fast,crypto,postgresql,mysql,carry-over]" pyright django-types
 	cd build/fresh && PATH="$$PWD/bin:$$PATH" bin/python -m pyright --verifytypes wsgi_sessions --ignoreexternal > types.txt || (cat types.txt; exit 1)
 	@grep score build/fresh/types.txt
 

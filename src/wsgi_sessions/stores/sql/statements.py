@@ -7,7 +7,7 @@ call more than the database does (measured on SQLite: 60 against 17 µs of CPU f
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -58,8 +58,8 @@ class Statements:
         self._table = table
         self._dialect = dialect
         self._fields = fields
-        self.update = functools.lru_cache(maxsize=256)(self._update)
-        self.version = functools.lru_cache(maxsize=8)(self._version)
+        self.update: Callable[[Shape], Statement] = functools.lru_cache(maxsize=256)(self._update)
+        self.version: Callable[..., Statement] = functools.lru_cache(maxsize=8)(self._version)
         columns = table.c
         here = columns.key == sa.bindparam("at")
         limit = sa.bindparam("limit", type_=sa.Integer())
