@@ -81,7 +81,7 @@ class SessionMiddleware:
     """
 
     def __init__(self, **options: Any) -> None:
-        self.steps = Integration(FalconSession, any_path=True, **options)
+        self.steps: Integration = Integration(FalconSession, any_path=True, **options)
         """The Integration that does the work, for ``session_of`` and for jobs."""
 
     @property

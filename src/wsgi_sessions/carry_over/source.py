@@ -80,13 +80,13 @@ class Source(ABC):
     """The system: for events, and for deriving new IDs. It never changes."""
 
     def __init__(self, options: Options, records: Records, prefix: str = "") -> None:
-        self.cookie = options.cookie
+        self.cookie: str = options.cookie
         """The name of the old cookie."""
-        self.owner = options.owner
+        self.owner: str | None = options.owner
         """The field that holds the user; None: there is none."""
-        self.until = options.until
+        self.until: float | None = options.until
         """UNIX seconds, after which nothing is carried over any more; None: no end."""
-        self.delete_old = options.delete_old
+        self.delete_old: bool = options.delete_old
         """Whether the old record goes, and the old cookie expires, once it was carried over."""
         self._records = records
         self._prefix = prefix

@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import enum
 import math
+import random
 import secrets
 import struct
 from collections.abc import Callable, Collection, Iterable, Mapping
@@ -45,6 +46,11 @@ _VERSION_BITS = 30
 _KNOWN_LISTS = 4096
 """Of how many lists a process remembers that it could read them: it saves a round trip."""
 
+
+_TIDY_EVERY = 16
+_TIDY_LOOKS = 32
+"""At every how many entries a login looks at how many. Twice as many, so that even with half of the
+entries alive as many go as come."""
 
 _LOOKS = 3
 """How often a record that is there but can't be read is looked at: one may be made or go while it
@@ -325,15 +331,31 @@ class OwnerLists:
         if present is None:
             return Listing([], [], [], [])
         listing = self.examine(owner, present, self._clock())
-        if listing.stale:
-            seen = present.entries
-            for key in listing.stale:
-                # A session that is over or being ended goes with its entry, so that none is ever
-                # alive, after a clock was set back, and not listed.
-                self.delete_if_owned(key, owner)
-            # An entry that was made anew meanwhile is another login's.
-            self.take_out(owner, listing.stale, unless=lambda key, entry: entry != seen[key])
+        self._heal(owner, present, listing)
         return listing
+
+    def tidy(self, owner: str, present: OwnerList) -> None:
+        """Take out some of what is over, of a list that has grown, for an owner whom nobody lists.
+
+        At every so many entries a few are looked at, picked at random: so a list has at most about
+        as many dead entries as live ones, and no login pays for all of them.
+        """
+        keys = sorted(present.entries)
+        if len(keys) % _TIDY_EVERY:
+            return
+        picked = random.sample(keys, min(_TIDY_LOOKS, len(keys)))
+        some = present._replace(entries={key: present.entries[key] for key in picked})
+        self._heal(owner, some, self.examine(owner, some, self._clock()))
+
+    def _heal(self, owner: str, seen: OwnerList, listing: Listing) -> None:
+        if not listing.stale:
+            return
+        for key in listing.stale:
+            # A session that is over or being ended goes with its entry, so that none is ever
+            # alive, after a clock was set back, and not listed.
+            self.delete_if_owned(key, owner)
+        # An entry that was made anew meanwhile is another login's.
+        self.take_out(owner, listing.stale, unless=lambda key, entry: entry != seen.entries[key])
 
     def delete_if_owned(self, key: str, owner: str) -> Record | None:
         """Delete a record that is still this owner's, or that can't be read.
@@ -361,7 +383,10 @@ class OwnerLists:
             record = self._store.load(at)
             if record is None or not record.is_owner_list:
                 continue
-            entries = _parse(record).entries
+            try:
+                entries = _parse(record).entries
+            except StoreError:
+                continue  # damage in one list, which whoever asks for it is told, keeps no other
             gone = {key for key, entry in entries.items() if self._is_dead(at, key, entry, now)}
             if gone:
                 dead[at] = gone

@@ -259,7 +259,7 @@ class StoreWriter:
             return True
 
     def _enter_again(self, owner: str, after: Stored) -> None:
-        """A login that stands is listed, whatever became of the entry that couldn't be looked at."""
+        """A login that stands is listed, whatever became of the entry that couldn't be checked."""
         until, epoch = after.notes.listed_until, after.record.epoch
         # While the store fails, the entry is most likely as it was: it is the check that failed.
         with suppress(StoreError):
@@ -273,6 +273,7 @@ class StoreWriter:
             self._unlist(request, owner, key)
             self._reports.emit("revoked", request, after, detail="while it was being written")
             return False
+        self._owners.tidy(owner, present)
         settings, reports = self._settings, self._reports
         keep_to_limit(self._owners, settings, reports, request, owner, present, key)
         return True

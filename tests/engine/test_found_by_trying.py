@@ -1,0 +1,50 @@
+"""What a tester found who tried one feature beside another. Each test failed before its fix."""
+
+from __future__ import annotations
+
+import pytest
+
+from acts import login, login_as
+from wsgi import Site
+from wsgi_sessions import Lifetime
+from wsgi_sessions.record import Changes, list_key
+
+
+@pytest.mark.parametrize(
+    "lifetime", [Lifetime(), Lifetime(86_400, None)], ids=["capped", "endless"]
+)
+def test_a_list_does_not_grow_with_logins_whose_sessions_expired_and_that_nobody_lists(
+    lifetime: Lifetime,
+) -> None:
+    site = Site(lifetime=lifetime)
+    staying = site.browser()
+    site.run(staying, login)
+    for _ in range(200):
+        site.clock.advance(20 * 3600)
+        site.run(staying, lambda session: session.owner)
+        site.run(site.browser(), login)
+        if lifetime.absolute is not None:
+            site.run(staying, login)
+    present = site.store.load(list_key("bob"))
+    assert present is not None
+    assert len(present.fields) <= 48
+    listed = {info.handle for info in site.middleware.registry.sessions("bob")}
+    assert len(listed) == 3  # the one that stays, today's and yesterday's
+    assert listed <= present.fields.keys()
+
+
+def test_a_purge_heals_the_lists_that_it_can_read_though_one_is_damaged() -> None:
+    site = Site()
+    site.run(site.browser(), login_as("damaged"))
+    browser = site.browser()
+    site.run(browser, login_as("healthy"))
+    site.run(site.browser(), login_as("healthy"))
+    site.store.update(list_key("damaged"), Changes({"x": b"not an entry"}))
+    gone = site.middleware.registry.sessions("healthy")[0].handle
+    site.store.delete(gone)
+    site.clock.advance(120)
+    site.middleware.registry.purge_expired()
+    healed = site.store.load(list_key("healthy"))
+    assert healed is not None
+    assert gone not in healed.fields
+    assert len(healed.fields) == 1
