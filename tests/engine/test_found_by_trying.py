@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from acts import login, login_as
-from wsgi import Site
-from wsgi_sessions import Lifetime
+from acts import login, login_as, started
+from wsgi import Handler, Site
+from wsgi_sessions import Lifetime, Session
 from wsgi_sessions.record import Changes, list_key
 
 
@@ -48,3 +48,37 @@ def test_a_purge_heals_the_lists_that_it_can_read_though_one_is_damaged() -> Non
     assert healed is not None
     assert gone not in healed.fields
     assert len(healed.fields) == 1
+
+
+@pytest.mark.parametrize(
+    "remove", [lambda s: s.clear(), lambda s: s.pop("a")], ids=["clear", "pop"]
+)
+@pytest.mark.parametrize(
+    "renew",
+    [
+        lambda s: s.login("u", keep=False),
+        lambda s: s.login("u", keep=["b"]),
+        lambda s: s.regenerate(keep=False),
+    ],
+    ids=["login", "login keeping another", "regenerate"],
+)
+@pytest.mark.parametrize("again", [False, True], ids=["once", "twice"])
+def test_a_field_set_to_what_it_was_is_kept_though_it_was_removed_before_the_new_id(
+    remove: Handler, renew: Handler, again: bool
+) -> None:
+    site, browser = started()
+
+    def work(session: Session) -> None:
+        remove(session)
+        renew(session)
+        session["a"] = 1
+        if again:
+            session.pop("a")
+            renew(session)
+            session["a"] = 1
+        assert dict(session) == {"a": 1}
+
+    site.run(browser, work)
+    seen: list[dict[str, object]] = []
+    site.run(browser, lambda session: seen.append(dict(session)))
+    assert seen == [{"a": 1}]

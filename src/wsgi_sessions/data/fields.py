@@ -109,10 +109,10 @@ class Fields(MutableMapping[str, Any]):
 
     def retain(self, keys: Collection[str]) -> None:
         """Remove all fields but these."""
-        dropped = frozenset(name for name in self if name not in keys)
-        for name in dropped:
+        for name in [name for name in self if name not in keys]:
             del self[name]
-        self._dropped |= dropped
+        # Those too that were removed before: the store has them still, and lets them go with these.
+        self._dropped |= self._removed.difference(keys)
 
     @property
     def changed(self) -> bool:
