@@ -214,7 +214,10 @@ class Session(MutableMapping[str, Any]):
             return not state.empty
         asked = state.intent
         return (
-            asked.id is not None or bool(asked.notes) or state.label_changed or state.fields.changed
+            asked.id is not None
+            or bool(asked.notes)
+            or state.label_changed
+            or self._engine.fields_changed(state)
         )
 
     @property

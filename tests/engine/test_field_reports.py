@@ -665,3 +665,50 @@ class TestLikeThem:
             raise ZeroDivisionError
 
         assert list(site.store.keys()) == []
+
+
+def test_e2_a_process_with_a_shorter_lifetime_leaves_the_others_listed(
+    options: dict[str, Any],
+) -> None:
+    long = Site(**options, lifetime=Lifetime(30 * DAY, 30 * DAY))
+    short = Site(**options, lifetime=Lifetime(3600, 3600), clock=long.clock)
+    first, second = long.browser(), short.browser()
+    long.run(first, login)
+    short.run(second, login)
+    long.clock.advance(2 * 3600)
+    long.middleware.registry.purge_expired()
+
+    assert long.run(first, whose).text == "42"
+    assert long.middleware.registry.revoke_all("42") == 1
+    assert long.run(first, whose).text == "None"
+
+
+def test_e13_a_damaged_field_that_is_overwritten_under_encryption() -> None:
+    store = MemoryStore()
+    site = Site(store=store, encryption_keys=[os.urandom(32)])
+    browser = site.browser()
+    site.run(browser, put(n=1, a=1))
+    (key,) = store.keys()
+    store.update(key, Changes(set={"n": b"damaged"}))
+
+    def work(session: Session) -> str:
+        session["n"] = 2
+        session.save()
+        return str(dict(session))
+
+    for ask in (
+        work,
+        overwritten_and(lambda s: s.modified),
+        overwritten_and(lambda s: s.expires_at),
+    ):
+        assert site.run(browser, ask).text == "{}"
+        assert site.kinds.pop() == "corrupt_record"
+
+
+def overwritten_and(ask: Any) -> Any:
+    def work(session: Session) -> str:
+        session["n"] = 2
+        ask(session)
+        return str(dict(session))
+
+    return work

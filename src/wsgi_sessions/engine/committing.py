@@ -204,8 +204,18 @@ class Committer:
             return True
         if self._touch_due(stored, state, now, passive=state.passive):
             return True
-        changed = bool(intent.notes) or state.label_changed or state.fields.changed
+        changed = bool(intent.notes) or state.label_changed or self.fields_changed(state)
         return changed and not state.passive
+
+    def fields_changed(self, state: SessionState) -> bool:
+        """Whether any field differs from what is stored; damage that this meets ends the session
+        for this request.
+        """
+        try:
+            return state.fields.changed
+        except CorruptField:
+            self.corrupted(state)
+            return False
 
     def _touch_due(self, stored: Stored, state: SessionState, now: float, *, passive: bool) -> bool:
         intent = state.intent

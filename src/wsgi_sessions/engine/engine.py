@@ -207,6 +207,10 @@ class Engine:
             return self._settings.next_deadline(state.notes, now)
         return stored.deadline
 
+    def fields_changed(self, state: SessionState) -> bool:
+        """Whether any field differs from what is stored; see `Committer.fields_changed`."""
+        return self._committer.fields_changed(state)
+
     def is_alive(self, state: SessionState) -> bool:
         """Whether the store still has the session, under the epoch that this request knows.
 

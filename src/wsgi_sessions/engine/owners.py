@@ -301,10 +301,11 @@ class OwnerLists:
         entry = None if present is None else present.entries.get(key)
         if present is None or entry is None or entry.ending:
             return None
-        if entry.until > present.expires_at:
-            # Entering is blind: a process with a shorter lifetime may have brought the end of the
-            # whole list forward meanwhile.
-            self._store.update(list_key(owner), Changes(expires_at=entry.until))
+        latest = max(each.until for each in present.entries.values())
+        if latest > present.expires_at:
+            # Entering is blind: a process with a shorter lifetime, this one perhaps, may have
+            # brought the end of the whole list forward.
+            self._store.update(list_key(owner), Changes(expires_at=latest))
         return present
 
     def examine(self, owner: str, present: OwnerList, now: float) -> Listing:
