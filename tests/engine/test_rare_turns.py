@@ -380,3 +380,30 @@ def test_a_cookie_that_a_server_joined_by_comma_is_found_and_explained(
 
     assert site.run(found, read).text == "{'a': 1}"
     assert "after a comma" in caplog.text
+
+
+def test_other_damage_than_a_fields_is_no_session_while_it_is_written() -> None:
+    """Notes that were damaged after they were loaded: the record isn't written over."""
+    store = FaultyStore(MemoryStore())
+    site = Site(store=store)
+    browser = site.browser()
+    site.run(browser, lambda s: s.update(a=1))
+    (key,) = store.keys()
+
+    def work(session: Any) -> None:
+        session["b"] = 2
+        store.store.update(key, Changes(notes=b"damaged"))
+        site.clock.advance(86_400)  # so that it is loaded again
+
+    response = site.run(browser, work)
+
+    assert response.set_cookie is None
+    assert "write_after_end" in site.kinds
+
+
+def test_changes_show_what_they_keep_and_no_value() -> None:
+    shown = repr(Changes(keep=frozenset({"b", "a"}), owner="x", epoch=2))
+
+    assert "keep ['a', 'b']" in shown
+    assert "owner='x'" in shown
+    assert "epoch=2" in shown
