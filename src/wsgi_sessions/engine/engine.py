@@ -260,6 +260,8 @@ class Engine:
             until=started_at + self._settings.limits.absolute,
             epoch=0 if stored is None else stored.record.epoch + 1,
             limit=limit,
+            # The commit that completes the login ends these.
+            leaving=[other.id.key for other in state.passed_over],
         )
         if others is not None:
             raise TooManySessions(

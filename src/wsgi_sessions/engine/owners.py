@@ -175,9 +175,16 @@ class OwnerLists:
         self._known[at] = None
 
     def enter_if_free(
-        self, owner: str, key: str, *, until: float, epoch: int, limit: int
+        self,
+        owner: str,
+        key: str,
+        *,
+        until: float,
+        epoch: int,
+        limit: int,
+        leaving: Collection[str],
     ) -> int | None:
-        """Enter a session if fewer than ``limit`` others hold a place.
+        """Enter a session if fewer than ``limit`` others hold a place, besides those ``leaving``.
 
         Returns:
             None if it was entered, else how many others there are.
@@ -195,7 +202,7 @@ class OwnerLists:
                 listing = self.examine(owner, present, now)
                 holders = {live.key for live in listing.live}
                 holders.update(listing.pending, listing.unreadable)
-                holders.discard(key)
+                holders.difference_update(leaving, [key])
                 if len(holders) >= limit:
                     return len(holders)
                 changes = Changes(
