@@ -80,7 +80,8 @@ class BoundApp:
 
     def _app(self, environ: dict[str, Any], start_response: Any) -> list[bytes]:
         session = environ["wsgi_sessions.session"]
-        result = self.routes.get(environ["PATH_INFO"], shown)(session)
+        work: Handler = self.routes.get(environ["PATH_INFO"]) or shown
+        result = work(session)
         start_response(self.status, [("Content-Type", "text/html"), *self.headers])
         return [json.dumps(result).encode()]
 

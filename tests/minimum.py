@@ -10,7 +10,7 @@ import tomllib
 from pathlib import Path
 
 PYPROJECT = Path(__file__).parent.parent / "pyproject.toml"
-_AT_LEAST = re.compile(r"([A-Za-z0-9_.-]+)>=([0-9.]+)")
+_AT_LEAST = re.compile(r"([A-Za-z0-9_.-]+(?:\[[a-z,]+\])?)>=([0-9.]+)")
 
 
 def lowest(requirement: str) -> str:
@@ -29,7 +29,8 @@ def requirements() -> list[str]:
     """The lowest version of each dependency and of each extra's."""
     project = tomllib.loads(PYPROJECT.read_text("utf-8"))["project"]
     extras = project["optional-dependencies"].values()
-    return [lowest(each) for group in (project["dependencies"], *extras) for each in group]
+    asked = [each for group in (project["dependencies"], *extras) for each in group]
+    return [lowest(each) for each in dict.fromkeys(asked)]  # two extras may need the same
 
 
 if __name__ == "__main__":

@@ -12,7 +12,8 @@ def missing(kind: str, why: str) -> NoReturn:
     """Skip the test; fail it where ``WSGI_SESSIONS_REQUIRE`` names this kind, as CI does.
 
     Args:
-        kind: ``"redis"``, ``"databases"``, ``"proxies"`` or ``"browser"``.
+        kind: ``"redis"``, ``"databases"``, ``"proxies"``, ``"browser"`` or
+            ``"sdists"``.
         why: what isn't there, and how it gets there.
     """
     if kind in os.environ.get("WSGI_SESSIONS_REQUIRE", "").split(","):

@@ -10,14 +10,13 @@ import pytest
 
 from acts import put, read, sending, started, token
 from wsgi import Site, call, environ
-from wsgi_sessions import Cookie, Lifetime, SessionMiddleware, advice
+from wsgi_sessions import Cookie, Lifetime, advice
 from wsgi_sessions.crypto.session_id import new_id
 from wsgi_sessions.errors import StoreError
 from wsgi_sessions.stores import ClientSideStore, FileStore, MemoryStore
 from wsgi_sessions.testing import FaultyStore
 
 ID, SIGNATURE = "a" * 43, "b" * 43
-SECRET = "a secret of at least thirty-two bytes, for tests"
 
 
 def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
@@ -48,11 +47,10 @@ def test_sessions_in_memory_under_several_processes_are_warned_of_once(
 ) -> None:
     for _ in range(2):
         given = store() if isinstance(store, type) else store
-        middleware = SessionMiddleware(
-            lambda e, s: s("200 OK", []) and [], secret_key=SECRET, store=given
-        )
+        site = Site(store=given)
+        site.routes["/"] = read
         for _ in range(2):
-            call(middleware, environ() | {"wsgi.multiprocess": True}, check=False)
+            call(site.middleware, environ() | {"wsgi.multiprocess": True}, check=False)
 
     (warning,) = warnings(caplog)
     assert warning.startswith(says)

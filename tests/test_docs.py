@@ -57,12 +57,13 @@ def test_the_pages_python_runs(page: Path, tmp_path: Path, monkeypatch: pytest.M
         exec(compile("\n" * line + code, str(page), "exec"), vars(page_module))
 
 
-_KEY = re.compile(r"""(?:secret_key=|SECRET(?:_KEY)?"?\]? ?[=:] |secrets?=)\[?["']([^"']*)["']""")
+_NAMED = r"""(?:secret_key|SECRET(?:_KEY)?)["']?\]?\s*[=:]\s*"""
+_KEY = re.compile(rf"""{_NAMED}(?:[\[(]?["']([^"']{{32,}})["']|([\w-]{{32,}})$)""", re.MULTILINE)
 
 
 def keys_printed(text: str) -> list[str]:
     """Secret keys that a page has as they are, long enough to be used."""
-    return [key for key in _KEY.findall(text) if len(key) >= 32]
+    return [quoted or bare for quoted, bare in _KEY.findall(text)]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
@@ -73,8 +74,16 @@ def test_pages_take_the_key_from_the_environment(page: Path) -> None:
 def test_a_key_on_a_page_is_noticed() -> None:
     key = "x" * 32
 
-    for text in (f'secret_key="{key}"', f'config["SECRET_KEY"] = "{key}"', f"SECRET = '{key}'"):
+    for text in (
+        f'secret_key="{key}"',
+        f'secret_key=["{key}"]',
+        f'config["SECRET_KEY"] = "{key}"',
+        f"SECRET = '{key}'",
+        f'"wsgi_sessions.secret_key": "{key}"',
+        f"wsgi_sessions.secret_key = {key}",
+    ):
         assert keys_printed(text) == [key]
+    assert keys_printed('secret_key=os.environ["SECRET_KEY"]') == []
 
 
 def test_the_pages_links_lead_somewhere() -> None:

@@ -32,6 +32,7 @@ LEVELS = {
     "rotated": "DEBUG",
     "destroyed": "DEBUG",
     "expired": "DEBUG",
+    "carried_over": "INFO",
     "revoked": "INFO",
     "device_bound": "INFO",
     "unproven": "INFO",
@@ -44,6 +45,7 @@ LEVELS = {
     "retired_id_used": "WARNING",
     "corrupt_record": "WARNING",
     "insecure": "WARNING",
+    "left_behind": "WARNING",
     "too_large": "WARNING",
     "store_error": "ERROR",
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import doctest
 import http.client
 import inspect
 import os
@@ -21,7 +22,8 @@ import pytest
 
 import ports
 import wsgi_sessions
-from wsgi_sessions import Cookie, Lifetime, SessionMiddleware
+from wsgi import Site
+from wsgi_sessions import Cookie, Lifetime, Session, SessionMiddleware, SessionRegistry
 
 ROOT = Path(__file__).parent.parent
 SOURCES = Path(wsgi_sessions.__file__).parent.parent
@@ -176,7 +178,7 @@ def said(default: object) -> str:
     ],
 )
 def test_the_page_has_every_option_with_its_default(heading: str, described: type) -> None:
-    parameters = inspect.signature(described.__init__).parameters.values()
+    parameters = inspect.signature(described).parameters.values()
     options = {each.name: each.default for each in parameters if each.name not in ("self", "app")}
     page = options_on_the_page(heading)
 
@@ -186,3 +188,32 @@ def test_the_page_has_every_option_with_its_default(heading: str, described: typ
             assert page[name] == "`Cookie()`"
         else:
             assert page[name].partition(":")[0] == said(default).partition(":")[0], name
+
+
+EXAMPLES = [
+    test
+    for described in (Session, SessionRegistry)
+    for test in doctest.DocTestFinder(recurse=True).find(described)
+    if test.examples
+]
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: example.name)
+def test_the_references_examples_are_true(example: doctest.DocTest) -> None:
+    site = Site()
+
+    def run(session: Session) -> str:
+        if example.name.startswith("SessionRegistry"):
+            session.login("ada")
+        example.globs.update(session=session, middleware=site.middleware)
+        lines: list[str] = []
+        runner = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS)
+        failed, tried = runner.run(example, out=lines.append)
+        assert failed == 0 < tried, "".join(lines)
+        return "true"
+
+    assert site.run(site.browser(), run).text == "true"
+
+
+def test_the_reference_has_examples() -> None:
+    assert len(EXAMPLES) >= 8

@@ -30,10 +30,14 @@ def hold(
         start_response(ending, [])
         return []
 
+    def start(status: str, headers: Any, exc_info: Any = None, /) -> Any:
+        begun.append(headers)
+        return bytes
+
     middleware = site.middleware
     inner, middleware.app = middleware.app, app
     try:
-        list(middleware(given, lambda status, headers, exc_info=None: begun.append(headers)))  # type: ignore[func-returns-value] # what it writes
+        list(middleware(given, start))
     except (StopIteration, RuntimeError):
         pass
     finally:

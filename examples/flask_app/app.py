@@ -12,6 +12,7 @@ from werkzeug.wrappers import Response
 
 from wsgi_sessions import Session, SessionMiddleware, UnsupportedByStore, get_session
 from wsgi_sessions.proxies import ProxyProbe
+from wsgi_sessions.proxies.probe import survey
 
 from .catalogue import CATALOGUE, MAX_COUNT, price, total
 from .settings import COOKIES, TOKEN_HEADER, mode_of, options
@@ -28,7 +29,7 @@ def make_app(environ: Mapping[str, str] | None = None) -> Flask:
     app.jinja_env.filters |= {"price": price, "ago": ago, "device": device}
     chosen = options(environ)
     # A demo shows it to everybody. For real: mount it while you set the proxies up, then remove it.
-    inner = DispatcherMiddleware(app.wsgi_app, {"/proxy": ProxyProbe()})
+    inner = DispatcherMiddleware(app.wsgi_app, {"/proxy/probe": ProxyProbe()})
     sessions = SessionMiddleware(inner, **chosen)
     app.wsgi_app = sessions  # type: ignore[method-assign] # the way that Flask documents
     app.config |= {
@@ -254,6 +255,16 @@ def about_session() -> str:
         problems=", ".join(client.problems),
         settings=sessions().describe(),
     )
+
+
+@shop.get("/proxy/")
+def proxy() -> str | dict[str, Any]:
+    found = survey(request.environ)
+    if request.args.get("format") == "json":
+        return found
+    # python -m flask_app has waitress pass on what proxies write, so this one isn't for us.
+    found["warnings"] = [text for text in found["warnings"] if not text.startswith("waitress ")]
+    return render_template("proxy.html", found=found, hops=current_app.config["HOPS"])
 
 
 def shortened(token: str) -> str:

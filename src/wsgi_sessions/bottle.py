@@ -45,7 +45,7 @@ class SessionPlugin:
         self._key: str = options.get("environ_key", DEFAULT_KEY)
         self._app: Any = None
         self._wrapped: Callable[..., Any] = _not_installed
-        self.middleware = SessionMiddleware(self._call, **options)
+        self.middleware: SessionMiddleware = SessionMiddleware(self._call, **options)
         """The SessionMiddleware that does the work."""
 
     @property

@@ -5,14 +5,17 @@ It runs once, when the middleware is made, and takes no part in any request.
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from typing import Any, cast
+from collections.abc import Collection, Sequence
+from typing import TYPE_CHECKING, Any, cast
 
 from .data.codec import Codec, JSONCodec
 from .device_binding import DeviceBinding
 from .errors import ConfigurationError
 from .stores import MemoryStore, Store, store_from_url
 from .stores.encrypted import EncryptedStore, check_keys
+
+if TYPE_CHECKING:
+    from .carry_over.source import Source
 
 DEFAULT_KEY = "wsgi_sessions.session"
 LABEL_PARTS = ("ip", "user_agent")
@@ -107,12 +110,31 @@ def check_label(label: object) -> frozenset[str]:
     return frozenset(cast("list[str]", given))
 
 
-def check_client_side(rotate_after: object, max_per_owner: object, keys: object) -> None:
+def check_carry_over(value: object) -> tuple[Source, ...]:
+    """``carry_over`` as given, as a tuple."""
+    given = tuple(cast("Sequence[object]", value)) if isinstance(value, (list, tuple)) else None
+    if given == ():
+        return ()
+    from .carry_over.source import Source  # noqa: PLC0415 # few apps need it
+
+    sources = tuple(source for source in given or () if isinstance(source, Source))
+    if given is None or len(sources) < len(given):
+        raise ConfigurationError(
+            f"SessionMiddleware: carry_over is {value!r}; write a list of sources from"
+            " wsgi_sessions.carry_over, such as [Beaker('redis://localhost', secret=…)]"
+        )
+    return sources
+
+
+def check_client_side(
+    rotate_after: object, max_per_owner: object, keys: object, sources: object
+) -> None:
     """What makes no sense without a store on the server is left out."""
     for name, value, instead in (
         ("rotate_after", rotate_after, "the cookie is new with every change anyway"),
         ("max_per_owner", max_per_owner, "the server can't count what clients hold"),
         ("encryption_keys", keys, "ClientSideStore encrypts by itself, under secret_key"),
+        ("carry_over", sources, "an old cookie would bring back what was signed out"),
     ):
         if value:
             raise ConfigurationError(

@@ -26,6 +26,7 @@ _LEVELS = {
     "rotated": logging.DEBUG,
     "destroyed": logging.DEBUG,
     "expired": logging.DEBUG,
+    "carried_over": logging.INFO,
     "revoked": logging.INFO,
     "device_bound": logging.INFO,
     "unproven": logging.INFO,
@@ -38,6 +39,7 @@ _LEVELS = {
     "retired_id_used": logging.WARNING,
     "corrupt_record": logging.WARNING,
     "insecure": logging.WARNING,
+    "left_behind": logging.WARNING,
     "too_large": logging.WARNING,
     "store_error": logging.ERROR,
 }

@@ -7,8 +7,9 @@ except that of a store. Nothing else in this package imports Falcon.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, cast
+from collections.abc import Callable, Generator, Iterable, MutableMapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import falcon
 
@@ -16,12 +17,54 @@ from .errors import StoreError
 from .http.transport import Header
 from .integration import Answer, Integration, SessionStream
 from .registry import SessionRegistry
+from .session import Session
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
 
+T = TypeVar("T")
 _STEPS_KEY = "wsgi_sessions.falcon"
 """Which component opened the request's session, and so answers for it."""
+
+
+class FalconSession(Session):
+    """A Session that remembers a failure of its store: Falcon tells no middleware of exceptions."""
+
+    failure: StoreError | None = None
+    """What the app may have let go on to Falcon, which then answers 500."""
+
+    @contextmanager
+    def _remembering(self) -> Generator[None, None, None]:
+        try:
+            yield
+        except StoreError as error:
+            self.failure = error
+            raise
+
+    def save(self, *, keep_empty: bool = False) -> None:
+        """As `Session.save`."""
+        with self._remembering():
+            super().save(keep_empty=keep_empty)
+
+    def destroy(self) -> None:
+        """As `Session.destroy`."""
+        with self._remembering():
+            super().destroy()
+
+    def reload(self) -> None:
+        """As `Session.reload`."""
+        with self._remembering():
+            super().reload()
+
+    def is_alive(self) -> bool:
+        """As `Session.is_alive`."""
+        with self._remembering():
+            return super().is_alive()
+
+    def transaction(self, fn: Callable[[MutableMapping[str, Any]], T]) -> T:
+        """As `Session.transaction`."""
+        with self._remembering():
+            return super().transaction(fn)
 
 
 class SessionMiddleware:
@@ -38,7 +81,7 @@ class SessionMiddleware:
     """
 
     def __init__(self, **options: Any) -> None:
-        self.steps = Integration(any_path=True, **options)
+        self.steps: Integration = Integration(FalconSession, any_path=True, **options)
         """The Integration that does the work, for ``session_of`` and for jobs."""
 
     @property
@@ -70,10 +113,15 @@ class SessionMiddleware:
         stream = resp.stream
         # What has read() may be sent by the server itself, which must see the file.
         streaming = stream is not None and not hasattr(stream, "read")
+        status = falcon.code_to_http_status(resp.status)
+        failure = getattr(req.context.session, "failure", None)
+        if failure is not None and status[:3] == "500":
+            self._answer_failure(environ, resp, failure)
+            return
         try:
             finished = self.steps.commit_session(
                 environ,
-                status=falcon.code_to_http_status(resp.status),
+                status=status,
                 headers=given,
                 streaming=streaming,
             )

@@ -192,7 +192,7 @@ class FlaskSessions:
         if "lifetime" not in self._options and "SESSION_LIFETIME" not in config:
             middleware.follow_lifetime(app)
         got_request_exception.connect(_remember_store_error, app)
-        app.log_exception = _without_store_errors(app.log_exception)  # type: ignore[method-assign,assignment] # Flask documents it for that
+        app.log_exception = _without_store_errors(app.log_exception)  # type: ignore[method-assign, assignment] # Flask documents it for that
         app.wsgi_app = middleware  # type: ignore[method-assign] # as Flask says to
         app.session_interface = _Interface(middleware, resend=refresh and "rolling" not in options)
         app.extensions[EXTENSION] = middleware
@@ -242,7 +242,8 @@ class _FlaskMiddleware(SessionMiddleware):
         if _is_overridden(app, "permanent_session_lifetime"):
             self._lifetime_now = lambda: app.permanent_session_lifetime
         else:
-            self._lifetime_now = lambda: app.config.get(LIFETIME)
+            config = cast("Mapping[str, Any]", app.config)
+            self._lifetime_now = lambda: config.get(LIFETIME)
         self._lifetime_heard = self._lifetime_now()
 
     def hear_lifetime(self) -> None:
@@ -480,6 +481,8 @@ def _signed_in(sender: Flask, **_: object) -> None:
         return  # the app has called session.login() itself, by whatever name
     try:
         session.login(str(user))
+    except ValueError:
+        session.regenerate()  # no owner can have such a name, but a new ID is due all the same
     except TooManySessions:
         for name in _OF_FLASK_LOGIN:
             session.pop(name, None)

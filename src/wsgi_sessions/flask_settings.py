@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import timedelta
-from typing import Any, Literal, TypedDict, cast
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, cast
 
 from ._options import closest
 from .cookie import Cookie
@@ -19,6 +19,9 @@ from .lifetime import Lifetime
 from .middleware import CookieChoice, Listener
 from .proxies import TrustedProxies
 from .stores.base import Store
+
+if TYPE_CHECKING:
+    from .carry_over.source import Source
 
 LIFETIME = "PERMANENT_SESSION_LIFETIME"
 _DEFAULT_ABSOLUTE = timedelta(days=30)
@@ -47,6 +50,7 @@ class Options(TypedDict, total=False):
     token_header: str | None
     encryption_keys: Sequence[bytes]
     encryption_migrate: bool
+    carry_over: Sequence[Source]
     device_binding: DeviceBinding | None
     passive: IsPassive | None
     on_event: Listener | Sequence[Listener] | None

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Collection, Iterable, Sequence
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import TYPE_CHECKING, Literal
 
@@ -19,6 +19,7 @@ from .checks import (
     DEFAULT_KEY,
     LABEL_PARTS,
     check_callable,
+    check_carry_over,
     check_client_side,
     check_codec,
     check_count,
@@ -31,7 +32,7 @@ from .checks import (
 )
 from .client_side import ClientSeal
 from .cookie import Cookie, path_matches, wsgi_path
-from .crypto.session_id import IDFactory, Rotation, new_id
+from .crypto.session_id import Derivation, IDFactory, Rotation, new_id
 from .crypto.signing import Secrets, check_secrets
 from .data.codec import Codec
 from .device_binding import Binder, DeviceBinding, check_with
@@ -39,6 +40,7 @@ from .device_binding.transport import BoundTransport
 from .engine import Engine, EngineSettings, Response
 from .engine.engine import IsPassive
 from .engine.owners import Limits
+from .engine.settings import CarryOver
 from .errors import ConfigurationError, StoreError
 from .events import EventSink, SessionEvent, as_listeners
 from .http.exchange import AnswerSettings, Exchange, ExcInfo, OnStoreError, answer_503
@@ -58,6 +60,8 @@ from .stores import ClientSideStore, MemoryStore, Store
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+
+    from .carry_over.source import Source
 
 _COOKIE = Cookie()
 _LIFETIME = Lifetime()
@@ -102,6 +106,8 @@ class SessionMiddleware:
             clients that have no cookies.
         encryption_keys: keys of 32 bytes each, newest first; what the store keeps is encrypted.
         encryption_migrate: True: plain records are still read, and encrypted at the next write.
+        carry_over: other systems whose live sessions are kept when their browsers come: a list of
+            sources from `wsgi_sessions.carry_over`.
         passive: tells of an environ whether that request doesn't count as use: polling, prefetch,
             background work.
         device_binding: DeviceBinding(…): sessions are bound to the user's device, in browsers that
@@ -123,6 +129,8 @@ class SessionMiddleware:
     """The store as it was given."""
     registry: SessionRegistry
     """The sessions in it, by owner and by handle."""
+    carry_over: tuple[Source, ...]
+    """Whose sessions are carried over."""
 
     def __init__(  # noqa: C901 # a checklist of options, one after the other
         self,
@@ -148,6 +156,7 @@ class SessionMiddleware:
         token_header: str | None = None,
         encryption_keys: Sequence[bytes] = (),
         encryption_migrate: bool = False,
+        carry_over: Sequence[Source] = (),
         passive: IsPassive | None = None,
         device_binding: DeviceBinding | None = None,
         on_event: Listener | Sequence[Listener] | None = None,
@@ -199,7 +208,8 @@ class SessionMiddleware:
             else seconds("SessionMiddleware", "rotate_after", rotate_after)
         )
         if seal is not None:
-            check_client_side(rotate_after, max_per_owner, encryption_keys)
+            check_client_side(rotate_after, max_per_owner, encryption_keys, carry_over)
+        sources = self.carry_over = check_carry_over(carry_over)
         working_store = sealed(self.store, encryption_keys, migrate=encryption_migrate)
         if hasattr(working_store, "subscribe"):
             working_store.subscribe(self._on_store_notice)
@@ -226,6 +236,7 @@ class SessionMiddleware:
             label=check_label(label),
             save_uninitialized=save_uninitialized,
             rolling=rolling,
+            carry_over=CarryOver(sources, Derivation(secrets)) if sources else None,
             binds_devices=device_binding is not None,
         )
         self._engine = Engine(self._settings, passive)
@@ -249,7 +260,7 @@ class SessionMiddleware:
         self._cookie = cookie
         self._choose: Callable[[Cookie], _Site] | None = None
         if isinstance(cookie, Cookie):
-            self._site = _Site(cookie, secrets, device_binding)
+            self._site = _Site(cookie, secrets, device_binding, self._environ_key)
             if self._resolves and cookie.secure == "auto" and not self._proxies.proto:
                 self._events.explain(
                     "proto-untrusted",
@@ -261,7 +272,7 @@ class SessionMiddleware:
 
             @lru_cache(maxsize=256)
             def choose(chosen: Cookie) -> _Site:
-                return _Site(chosen, secrets, device_binding)
+                return _Site(chosen, secrets, device_binding, self._environ_key)
 
             self._choose = choose
         else:
@@ -415,6 +426,8 @@ class SessionMiddleware:
             or self._engine.is_presented(environ, transport)
         ):
             return None
+        if self._device_binding is not None and isinstance(transport, BoundTransport):
+            transport.enter(environ)
         return transport
 
     def _site_for(self, environ: WSGIEnvironment) -> _Site:
@@ -468,6 +481,7 @@ class SessionMiddleware:
             "save_uninitialized": str(settings.save_uninitialized),
             "rolling": str(settings.rolling),
             "save_on_error": str(self._answers.save_on_error),
+            "carry_over": ", ".join(map(_described, self.carry_over)) or "nothing",
             "codec": type(settings.codec).__name__,
             "environ_key": repr(self._environ_key),
         }
@@ -497,19 +511,32 @@ class _Site:
     __slots__ = ("_path", "everywhere", "transport")
 
     def __init__(
-        self, cookie: Cookie, secrets: tuple[bytes, ...], binding: DeviceBinding | None
+        self,
+        cookie: Cookie,
+        secrets: tuple[bytes, ...],
+        binding: DeviceBinding | None,
+        environ_key: str,
     ) -> None:
-        self.transport: CookieTransport = (
-            CookieTransport(cookie, secrets)
-            if binding is None
-            else BoundTransport(cookie, secrets, Binder(binding, cookie, secrets))
-        )
+        self.transport: CookieTransport
+        if binding is None:
+            self.transport = CookieTransport(cookie, secrets)
+        else:
+            binder = Binder(binding, cookie, secrets)
+            self.transport = BoundTransport(cookie, secrets, binder, f"{environ_key}.script_name")
         self.everywhere = cookie.path == "/"
         self._path = wsgi_path(cookie.path)
 
     def covers(self, environ: WSGIEnvironment) -> bool:
         path = environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", "")
         return path_matches(self._path, path)
+
+
+def _described(source: Source) -> str:
+    end = "without end"
+    if source.until is not None:
+        end = f"until {datetime.fromtimestamp(source.until, UTC):%Y-%m-%d %H:%M} UTC"
+    old = "deletes" if source.delete_old else "keeps"
+    return f"{source.name} (cookie {source.cookie!r}, {end}, {old} the old session)"
 
 
 def _now() -> float:

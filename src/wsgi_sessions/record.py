@@ -30,7 +30,8 @@ UNCHANGED: Final[Literal[Unchanged.UNCHANGED]] = Unchanged.UNCHANGED
 
 
 LIST_OWNER: Final = ""
-"""Stands as ``owner`` of a record that lists an owner's sessions and is no session itself.
+"""Stands as ``owner`` of a record that lists an owner's sessions, or says where one went that was
+carried over, and isn't a session itself.
 
 No app's owner is empty, and stores can see it whatever else is encrypted: such a record doesn't
 count towards a limit of sessions, and goes only when it has expired or is deleted.
@@ -59,7 +60,7 @@ class Record:
 
     @property
     def is_owner_list(self) -> bool:
-        """Whether this lists an owner's sessions, and is no session itself."""
+        """Whether this lists an owner's sessions, and isn't a session itself."""
         return self.owner == LIST_OWNER
 
     def __repr__(self) -> str:

@@ -104,6 +104,10 @@ class SessionRegistry:
         A login that happens at the same time either comes after this, or is revoked by it. If it
         breaks off in the middle (StoreError), calling it again, or listing, finishes it.
 
+        Example:
+            >>> middleware.registry.revoke_all(session.owner, except_=session)
+            0
+
         Args:
             owner: the app's name for the user.
             except_: a Session, or a handle, to spare: "sign out everywhere else".

@@ -340,6 +340,10 @@ class Session(MutableMapping[str, Any]):
         For every change of privilege (ASVS 5.0, 7.2.4), so that an ID that someone else knew
         before is worth nothing after it.
 
+        Example:
+            >>> session.regenerate()
+            >>> session.regenerate(keep=["cart"])
+
         Args:
             keep: True keeps all data, False none, and neither owner nor label; an iterable keeps
                 those keys. Lifetime and persistence stay.
@@ -355,6 +359,11 @@ class Session(MutableMapping[str, Any]):
 
         Always ends in a live session: if another request ended the old one meanwhile, what this
         request set is carried into a fresh one.
+
+        Example:
+            >>> session.login("42", keep=["cart"])
+            >>> session.owner
+            '42'
 
         Args:
             owner: the app's name for the user: 1 to 256 characters.
@@ -374,6 +383,11 @@ class Session(MutableMapping[str, Any]):
 
         Whatever is written afterwards starts a fresh session under a new ID. In a stream, after
         the headers went out, the record is deleted all the same; the cookie left behind is dead.
+
+        Example:
+            >>> session.destroy()
+            >>> len(session), session.owner
+            (0, None)
 
         Raises:
             StoreError: if the store can't. The cookie expires even so.
@@ -442,6 +456,11 @@ class Session(MutableMapping[str, Any]):
         False once it was destroyed, revoked, expired, or given a new ID by a change of privilege in
         another request; and for one that was never stored. One round trip; doesn't count as use.
 
+        Example:
+            >>> def events():
+            ...     while session.is_alive():
+            ...         yield next_event()
+
         Raises:
             StoreError: the store can't answer.
         """
@@ -454,6 +473,14 @@ class Session(MutableMapping[str, Any]):
         ``fn`` is run again on what that one wrote, so it must do nothing but work on the mapping
         that it gets. It sees this request's own uncommitted changes too; only what it changes
         itself is committed.
+
+        Example:
+            >>> def buy(fields):
+            ...     fields["stock"] -= 1
+            ...     return fields["stock"]
+            >>> session["stock"] = 3
+            >>> session.transaction(buy)
+            2
 
         Returns:
             What ``fn`` returned.
@@ -471,6 +498,11 @@ class Session(MutableMapping[str, Any]):
 
         For what may be used once: an OAuth state, a nonce, a flash message. Gives ``default`` if
         the key isn't there, or the session was ended meanwhile.
+
+        Example:
+            >>> session["oauth_state"] = "x7f"
+            >>> session.take("oauth_state"), session.take("oauth_state")
+            ('x7f', None)
         """
         try:
             return self.transaction(lambda fields: fields.pop(key, default))
@@ -479,6 +511,10 @@ class Session(MutableMapping[str, Any]):
 
     def increment(self, key: str, by: float = 1) -> Any:
         """Add ``by`` to a number (0 if there is none), exactly; returns the new value.
+
+        Example:
+            >>> session.increment("downloads"), session.increment("downloads", by=2)
+            (1, 3)
 
         Raises:
             TypeError: if the key holds something other than a number.

@@ -18,7 +18,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from . import cost, extras, load, races, report, server, space, wire
+from . import cost, extras, races, report, server, space, wire
 
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / ".bench" / "results.json"
@@ -66,7 +66,6 @@ def _sections(redis: server.Server | None, *, quick: bool) -> dict[str, Any]:
         "options": lambda: extras.options(repetitions=repetitions),
         "imports": lambda: extras.import_times(repetitions=5 if quick else 15),
         "loaded": extras.loaded_modules,
-        "load": lambda: None if redis is None else load.measure(redis, seconds=1 if quick else 3),
     }
 
 

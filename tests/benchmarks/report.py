@@ -11,7 +11,7 @@ from typing import Any
 
 PACKAGES = (
     "wsgi-sessions", "werkzeug", "itsdangerous", "orjson", "Beaker", "Flask", "Flask-Session",
-    "cachelib", "msgspec", "Django", "redis", "hiredis", "cryptography", "gunicorn",
+    "cachelib", "msgspec", "Django", "redis", "hiredis", "cryptography",
 )  # fmt: skip
 OURS = "#0b6e4f"
 COLOURS = {
@@ -149,13 +149,6 @@ def document(results: Mapping[str, Any]) -> str:
         + (", ".join(results["loaded"]) or "neither redis, valkey, flask, django nor cryptography")
         + ".",
     ]
-    if results.get("load"):
-        parts += [
-            "## Over HTTP",
-            "gunicorn with 2 workers of 4 threads, 8 clients on loopback, sessions in Redis; client,"
-            " server and Redis share the machine's cores. Milliseconds of wall time.",
-            table(results["load"], "app, request"),
-        ]
     parts += ["## Versions", table(versions(), "package"), f"{results['machine']}."]
     return "\n\n".join(part.rstrip("\n") for part in parts) + "\n"
 

@@ -107,3 +107,17 @@ def test_a_record_that_is_cut_short_is_never_half_a_session(
         if kept.keys and length >= len(whole):
             break
         assert found is None or type(found) is LeftBehind
+
+
+@pytest.mark.parametrize("kept", KEPT, ids=lambda kept: kept.id)
+def test_a_cookie_tells_which_session_it_means_though_the_record_is_gone(
+    kept: Golden, place: Place, redis_server: servers.Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = kept.put_back(place, redis_server.client())
+    found = source.find(kept.cookie, kept.made_at)
+    assert type(found) is Found
+    source.delete(found.old_id)
+
+    assert source.identify(kept.cookie) == source.identify(f'"{kept.cookie}"') == found.old_id
+    nonsense = {source.identify(value) for value in NONSENSE if value != "0" * 32}
+    assert nonsense <= {None}, "only one that isn't signed can look like an ID"

@@ -361,6 +361,19 @@ def test_a_directory_that_is_not_there_is_an_error_and_is_not_made(
     assert not missing.parent.exists()
 
 
+def test_a_directory_that_others_can_write_to_is_an_error_that_the_doctor_finds(
+    site: Site, shell: Shell, tmp_path: Path
+) -> None:
+    (tmp_path / "sessions").chmod(0o777)
+
+    status, text = shell.run("doctor")
+
+    assert status == 1
+    assert "error" in text
+    assert "open for others to write to (mode 0777)" in text
+    assert shell.run("list")[0] == 2
+
+
 def test_a_directory_of_something_else_stays_as_it_is(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -536,6 +549,15 @@ def test_with_the_key_an_encrypted_store_is_like_any_other(encrypted: Encrypted)
     assert "secret: 8 bytes" in shown
     assert encrypted.run("list", "--owner", "ada", with_key=True)[1].count(encrypted.handle) == 1
     assert encrypted.run("revoke-all", "ada", with_key=True) == (0, "ended 1 session\n")
+
+
+def test_a_sealed_field_that_is_damaged(
+    encrypted: Encrypted, capsys: pytest.CaptureFixture[str]
+) -> None:
+    encrypted.plain.update(encrypted.handle, Changes(set={"secret": b"nonsense"}))
+
+    assert encrypted.run("show", encrypted.handle, with_key=True) == (1, "")
+    assert "a field can't be read" in capsys.readouterr().err
 
 
 def test_what_needs_no_key_works_without(encrypted: Encrypted) -> None:

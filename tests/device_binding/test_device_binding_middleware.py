@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from werkzeug.middleware.dispatcher import DispatcherMiddleware
 
 from bound_app import COOKIE, SECRET, BoundApp, shown
 from device import Agent, Device
@@ -461,6 +462,22 @@ class TestTheLifeOfABinding:
         assert agent.refresh().status == 403
         assert agent.refresh().status == 200
 
+    def test_a_mounted_app_is_offered_the_path_that_the_middleware_answers(
+        self, site: BoundApp
+    ) -> None:
+        def nothing_here(environ: dict[str, Any], start_response: Any) -> Any:
+            raise AssertionError(environ["PATH_INFO"])
+
+        # It moves a part of PATH_INFO to SCRIPT_NAME before the app opens its session.
+        site.middleware.app = DispatcherMiddleware(nothing_here, {"/shop": site._app})
+        agent = Agent(site)
+        agent.request("/shop/login")
+
+        assert agent.offer is not None
+        assert agent.offer.path == "/.well-known/device-binding/register"
+        assert agent.register().status == 200
+        assert agent.request("/shop/page").json["proven"]
+
     def test_cookies_chosen_by_request_are_bound_each_by_itself(self) -> None:
         cookies = {"a": Cookie("a", secure=True), "b": Cookie("b", secure=True)}
         site = BoundApp(cookie=lambda environ: cookies[environ["HTTP_HOST"]])  # type: ignore[arg-type] # or a function
@@ -587,6 +604,14 @@ class TestRefusing:
         assert site.middleware.registry.get(handle) is None
         assert (answer.header(OFFER) is not None) is (path != "/logout")
         assert ("__Host-s" in agent.cookies) is (path != "/logout")
+
+    def test_the_refused_one_takes_no_place_from_the_login_that_ends_it(self) -> None:
+        site = BoundApp(max_per_owner=1, when_full="refuse")
+        agent = without_second(site.bound())
+
+        assert agent.request("/login").status == 200
+        assert agent.request("/page").json["owner"] == "ada"
+        assert site.middleware.registry.count("ada") == 1
 
     def test_a_login_in_a_refused_request_is_fresh_and_can_be_bound(self, site: BoundApp) -> None:
         def login(session: Session) -> Any:
@@ -876,8 +901,9 @@ class TestRacing:
         site.routes["/meanwhile"] = registered_meanwhile
 
         # The first offer didn't count, so this request's own commit notes another.
-        agent.request("/meanwhile")
+        answer = agent.request("/meanwhile")
 
+        assert answer.header(OFFER) is None
         assert agent.request("/page").json["proven"]
 
     def test_a_sign_out_that_races_with_the_registration_wins(self, site: BoundApp) -> None:

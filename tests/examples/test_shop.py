@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import importlib
+import json
 import re
 import stat
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
-from werkzeug.test import Client
+from werkzeug.test import Client, TestResponse
 
 import shop
 from device import Agent, read_offer
@@ -304,7 +305,48 @@ def test_the_session_page_shows_the_client_as_the_proxies_tell(
 
 
 def test_the_proxy_probe_is_mounted(server_side: Shop) -> None:
-    assert "Proxy probe" in server_side.visitor().get("/proxy/")
+    assert "Proxy probe" in server_side.visitor().get("/proxy/probe/")
+
+
+@pytest.mark.parametrize(
+    ("hops", "forwarded", "says"),
+    [
+        ("0", {}, "<b>The shop is set up right:</b> <code>TRUSTED_PROXIES=0</code>"),
+        (
+            "0",
+            {"X-Forwarded-For": "203.0.113.7, 10.0.0.1", "X-Forwarded-Proto": "https"},
+            '<code id="advice">TRUSTED_PROXIES=2</code>; it is 0 now',
+        ),
+        (
+            "1",
+            {"X-Forwarded-For": "203.0.113.7", "X-Forwarded-Proto": "https"},
+            "<b>The shop is set up right:</b> <code>TRUSTED_PROXIES=1</code>",
+        ),
+        (
+            "0",
+            {"Forwarded": "for=203.0.113.7;proto=https"},
+            '<code id="advice">trusted_proxies=TrustedProxies(hops=1',
+        ),
+    ],
+)
+def test_the_page_on_proxies_gives_advice_that_is_true_for_the_shop(
+    hops: str, forwarded: dict[str, str], says: str, tmp_path: Path
+) -> None:
+    client = Client(Shop(tmp_path, TRUSTED_PROXIES=hops).app)
+
+    page = client.get(
+        "/proxy/",
+        headers=forwarded,
+        base_url="https://localhost",
+        environ_overrides={"SERVER_SOFTWARE": "waitress"},
+    ).text
+
+    assert says in page
+    assert ">Back to the shelf</a>" in page
+    assert "waitress" not in page
+    assert '<th scope="col">The client would be</th>' in page
+    answer = client.get("/proxy/?format=json", headers=forwarded)
+    assert json_of(answer)["received"].keys() >= {"wsgi.url_scheme"}
 
 
 def test_a_name_keeps_its_capitals_and_is_one_user_however_it_is_written(server_side: Shop) -> None:
@@ -348,25 +390,33 @@ def test_putting_something_into_the_cart_keeps_the_place_on_the_page(tmp_path: P
     assert answer.headers["Location"] == "/#cup"
 
 
+def json_of(answer: TestResponse) -> Any:
+    return json.loads(answer.text)
+
+
 @pytest.mark.parametrize("mode", MODES)
 def test_asking_for_the_time_left_is_no_use(mode: str, tmp_path: Path) -> None:
     client = Client(Shop(tmp_path, SHOP_MODE=mode, SHOP_IDLE="100").app)
+
+    def left() -> dict[str, Any]:
+        return cast("dict[str, Any]", client.get("/session/left").json)
+
     page = client.get("/sign-in").text
     token = re.search(r'name="csrf" value="([^"]+)"', page)
     assert token is not None
-    assert client.get("/session/left").json["signed_in"] is False
+    assert json_of(client.get("/session/left"))["signed_in"] is False
     client.post("/sign-in", data={"csrf": token[1], "name": "ada"})
 
     first, second = client.get("/session/left"), client.get("/session/left")
 
     assert "Set-Cookie" not in second.headers
-    assert first.json["signed_in"] is True
-    assert second.json["seconds"] < first.json["seconds"] <= 100
+    assert json_of(first)["signed_in"] is True
+    assert json_of(second)["seconds"] < json_of(first)["seconds"] <= 100
     assert 'data-left="/session/left"' in client.get("/").text
     token = re.search(r'name="csrf" value="([^"]+)"', client.get("/").text)
     assert token is not None
     assert client.post("/session/stay", data={"csrf": token[1]}).status_code == 204
-    assert client.get("/session/left").json["seconds"] > second.json["seconds"]
+    assert json_of(client.get("/session/left"))["seconds"] > json_of(second)["seconds"]
 
 
 def test_nobody_is_warned_who_is_not_signed_in(server_side: Shop) -> None:

@@ -488,6 +488,15 @@ def test_delete_without_a_key_ends_this_session(shop: Site) -> None:
     assert not SessionStore().exists(key)
 
 
+def test_a_stored_session_is_true_though_empty(shop: Site) -> None:
+    store = SessionStore()
+    assert not store
+
+    store.save()
+
+    assert store and not len(store)
+
+
 def test_encode_and_decode_are_djangos(shop: Site) -> None:
     store = SessionStore()
 

@@ -174,6 +174,47 @@ def test_w1_a_failed_store_is_a_503(shop: Shop, browser: Browser, operation: str
     assert "temporarily" in response.text and browser.cookies
 
 
+@pytest.mark.parametrize(
+    ("operation", "act"),
+    [
+        ("update", lambda session: [session.update(n=9), session.save()]),
+        ("update", lambda session: session.increment("n")),
+        ("delete", lambda session: session.destroy()),
+        ("load", lambda session: [session.get("n"), session.reload()]),
+        ("load", lambda session: [session.get("n"), session.is_alive()]),
+    ],
+    ids=["save", "increment", "destroy", "reload", "is_alive"],
+)
+def test_a_store_that_fails_in_the_middle_is_a_503(
+    shop: Shop, browser: Browser, operation: str, act: Callable[[Any], Any]
+) -> None:
+    shop.run(browser, put)
+
+    def view(req: Any, resp: Any) -> None:
+        req.context.session.get("n")
+        shop.store.fail(operation)
+        act(req.context.session)
+
+    response = shop.run(browser, view)
+
+    assert response.code == 503 and response.get("Retry-After") == "5"
+
+
+def test_what_a_resource_caught_is_its_own_affair(shop: Shop, browser: Browser) -> None:
+    shop.run(browser, put)
+    shop.store.fail("update")
+
+    def view(req: Any, resp: Any) -> None:
+        put(req, resp)
+        with pytest.raises(StoreError):
+            req.context.session.save()
+        req.context.session.reload()
+        assert req.context.session.is_alive()
+        resp.text = "later"
+
+    assert shop.run(browser, view).text == "later"
+
+
 def test_an_app_that_handles_the_failure_answers_itself(shop: Shop, browser: Browser) -> None:
     def later(req: Any, resp: Any, error: Any, params: Any) -> None:
         resp.text = "later"

@@ -159,6 +159,20 @@ def test_a_login_that_is_refused_signs_nobody_in() -> None:
     assert second.get("/who").text == "None"
 
 
+def test_a_user_whose_id_can_be_no_owner_signs_in_all_the_same(made: Any) -> None:
+    app, sessions, _ = made
+    app.add_url_rule("/long", "long", lambda: str(login_user(User("a" * 300))))
+    client = app.test_client()
+    client.get("/put")
+    planted = token(client)
+
+    client.get("/long")
+
+    assert client.get("/who").text == "a" * 300
+    assert token(client) != planted
+    assert [sessions.registry.get(handle).owner for handle in sessions.registry] == [None]
+
+
 def test_a_user_whose_cookie_is_of_an_owner_already_keeps_that_owner(made: Any) -> None:
     app, sessions, _ = made
     app.add_url_rule("/own", "own", lambda: (session.login("other"), "-")[1])  # type: ignore[attr-defined] # ours

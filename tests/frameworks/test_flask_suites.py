@@ -97,7 +97,7 @@ def python_for(name: str, suite: Suite) -> Path:
     wanted = ("pytest<9", "flask>=3.1", "itsdangerous", *own, *suite.needs)
     said = run(python, "-m", "pip", "install", "--quiet", *wanted)
     if "status 0" not in said:
-        missing("suites", f"the packages of {name} can't be installed: {said[-300:]}")
+        missing("sdists", f"the packages of {name} can't be installed: {said[-300:]}")
     return python
 
 
@@ -110,7 +110,7 @@ def source_of(name: str, suite: Suite) -> Path:
         address, tag = suite.sdist.split()
         said = run("git", "clone", "--quiet", "--depth", "1", "--branch", tag, address, place)
         if "status 0" not in said:
-            missing("suites", f"{address} can't be fetched: {said[-300:]}")
+            missing("sdists", f"{address} can't be fetched: {said[-300:]}")
         return place
     to = BUILD / name
     said = run(
@@ -118,7 +118,7 @@ def source_of(name: str, suite: Suite) -> Path:
         *("--no-binary", ":all:", "--dest", to, suite.sdist),
     )
     if "status 0" not in said:
-        missing("suites", f"its source can't be downloaded: {said[-300:]}")
+        missing("sdists", f"its source can't be downloaded: {said[-300:]}")
     (archive,) = to.glob("*.tar.gz")
     with tarfile.open(archive) as packed:
         packed.extractall(to / "unpacked", filter="data")

@@ -62,7 +62,7 @@ def test_the_cart_stays_and_the_id_changes_at_sign_in(plain: str, window: chromi
 
     window.sign_in(plain, "Ada")
 
-    assert window.text("#owner") == "ada"
+    assert window.text("#owner") == "Ada"
     assert window.text("#in-cart") == "2"
     assert window.cookies()["shop"]["value"] != before
 

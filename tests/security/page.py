@@ -65,8 +65,10 @@ def tables(against: dict[str, str], different: dict[str, str]) -> str:
 
 
 def _plain(text: str) -> str:
-    """The text as Markdown that says just this."""
-    return re.sub(r"([\\`*_<>|\[\]{}$~^#])", r"\\\1", text)
+    """The text as Markdown that says just this; what stands in stars is emphasized in it, too."""
+    text = text.translate({ord(mark): None for mark in "†‡"})  # the research's notes to itself
+    escaped = re.sub(r"([\\`*_<>|\[\]{}$~^#])", r"\\\1", text)
+    return re.sub(r"(?<!\w)\\\*(\w[^*]*\w)\\\*(?!\w)", r"*\1*", escaped)
 
 
 def page(against: dict[str, str], different: dict[str, str]) -> str:

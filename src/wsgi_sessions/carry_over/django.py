@@ -99,6 +99,14 @@ class Django(Source):
     def _verified(self, value: str) -> str | None:
         return value if _KEY.fullmatch(value) else None
 
+    def _identified(self, value: str) -> str | None:
+        if self._engine != "signed_cookies":
+            return super()._identified(value)
+        data = value.encode("utf-8", "surrogatepass")
+        if _unsigned(data, self._secrets, _IN_COOKIES) is None:
+            return None
+        return signatures.id_of(value.rpartition(":")[0])
+
     def _find(self, value: str, now: float) -> Found | None:
         if self._engine != "signed_cookies":
             return super()._find(value, now)

@@ -71,6 +71,10 @@ class FlaskCookie(Source):
         )
         return signed if good else None
 
+    def _identified(self, value: str) -> str | None:
+        signed = self._verified(value)
+        return None if signed is None else id_of(signed)
+
     def _find(self, value: str, now: float) -> Found | None:
         signed = self._verified(value)
         # A signature has one spelling here, and what it signs can't be changed: one cookie, one ID.

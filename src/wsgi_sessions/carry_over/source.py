@@ -80,13 +80,13 @@ class Source(ABC):
     """The system: for events, and for deriving new IDs. It never changes."""
 
     def __init__(self, options: Options, records: Records, prefix: str = "") -> None:
-        self.cookie = options.cookie
+        self.cookie: str = options.cookie
         """The name of the old cookie."""
-        self.owner = options.owner
+        self.owner: str | None = options.owner
         """The field that holds the user; None: there is none."""
-        self.until = options.until
+        self.until: float | None = options.until
         """UNIX seconds, after which nothing is carried over any more; None: no end."""
-        self.delete_old = options.delete_old
+        self.delete_old: bool = options.delete_old
         """Whether the old record goes, and the old cookie expires, once it was carried over."""
         self._records = records
         self._prefix = prefix
@@ -111,14 +111,18 @@ class Source(ABC):
         """
         if self.is_over(now):
             return None
-        value = cookie_value
-        if len(value) > 1 and value[0] == value[-1] == '"':
-            # Libraries that quote cookies mean the value within (RFC 6265 section 4.1.1).
-            value = value[1:-1]
         try:
-            return self._find(value, now)
+            return self._find(_within_quotes(cookie_value), now)
         except CannotKeep as error:
             return LeftBehind(str(error))
+
+    def identify(self, cookie_value: str) -> bytes | None:
+        """The ``old_id`` that `find` would give, whether or not there is such a session.
+
+        Asks no store. None: the cookie is a forgery, or none of this system's.
+        """
+        old_id = self._identified(_within_quotes(cookie_value))
+        return None if old_id is None else old_id.encode("utf-8")
 
     def delete(self, old_id: bytes) -> None:
         """Delete the old record, if there is one.
@@ -170,6 +174,10 @@ class Source(ABC):
                 return self._look(str(old_id), record, now)
         return None
 
+    def _identified(self, value: str) -> str | None:
+        """`identify` of the cookie's value without quotes."""
+        return self._verified(value)
+
     @abstractmethod
     def _verified(self, value: str) -> str | None:
         """The ID in a cookie's value, once signature and form were checked; None: it is none."""
@@ -189,6 +197,11 @@ class Source(ABC):
         Raises:
             CannotKeep: it is to be left behind.
         """
+
+
+def _within_quotes(value: str) -> str:
+    # Libraries that quote cookies mean the value within (RFC 6265 section 4.1.1).
+    return value[1:-1] if len(value) > 1 and value[0] == value[-1] == '"' else value
 
 
 def check_common(

@@ -17,8 +17,10 @@ from ..events import printable
 from ..record import Record, list_key
 from ..registry import SessionInfo, SessionRegistry
 from ..stores import Store
+from ..stores.file.existing import UnusableDirectory
 from ..stores.wrapper import StoreWrapper
-from .doctor import Finding, Severity, examine
+from .apps import middleware_of
+from .doctor import Finding, Severity, examine, examine_carry_over
 from .handles import find_key
 from .opening import OpenedStore, open_store, opened, store_url
 from .printing import LONGEST, Printer, count_of_sessions, plain, relative, table
@@ -74,9 +76,13 @@ def show(arguments: argparse.Namespace, printer: Printer) -> bool:
     if info is None or record is None:
         raise StoreError("the record can't be read: it is damaged", operation="load")
     facts: dict[str, Any] = plain(info)
-    facts["fields"] = {name: len(record.fields[name]) for name in record.fields}
+    try:
+        fields = {name: record.fields[name] for name in record.fields}
+    except CorruptField:
+        raise StoreError("a field can't be read: it is damaged", operation="load") from None
+    facts["fields"] = {name: len(raw) for name, raw in fields.items()}
     if arguments.values:
-        facts["values"] = {name: _value(record.fields[name]) for name in record.fields}
+        facts["values"] = {name: _value(raw) for name, raw in fields.items()}
     printer.print([facts], "\n".join(_lines(facts)))
     return True
 
@@ -216,10 +222,13 @@ def schema(arguments: argparse.Namespace, printer: Printer) -> bool:
 
 def doctor(arguments: argparse.Namespace, printer: Printer) -> bool:
     """``doctor``: what is wrong with a store, and what to do about it."""
+    app = None if arguments.app is None else middleware_of(arguments.app)
     try:
-        findings = examine(open_store(arguments))
-    except StoreError as error:
+        findings = examine(open_store(arguments) if app is None else app.store)
+    except (StoreError, UnusableDirectory) as error:
         findings = [Finding("reachable", Severity.ERROR, str(error))]
+    if app is not None:
+        findings += examine_carry_over(app.carry_over, time.time())
     printer.print(
         [
             {"severity": found.severity.value, "check": found.check, "text": found.text}

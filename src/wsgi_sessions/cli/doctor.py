@@ -13,11 +13,16 @@ import sys
 import time
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..errors import StoreError
 from ..record import is_key
 from ..stores import FileStore, RedisStore, Store
+
+if TYPE_CHECKING:
+    from ..carry_over.source import Source
 
 _FREE_BYTES = 100 * 1024 * 1024
 _CLOCK_SECONDS = 5.0
@@ -58,6 +63,35 @@ def examine(store: Store) -> list[Finding]:
     elif isinstance(store, RedisStore):
         findings += _examine_redis(store)
     return findings
+
+
+def examine_carry_over(sources: Iterable[Source], now: float) -> list[Finding]:
+    """What is to be done about sources of other systems' sessions.
+
+    Args:
+        sources: the middleware's.
+        now: UNIX seconds.
+    """
+    return [_examine_source(source, now) for source in sources]
+
+
+def _examine_source(source: Source, now: float) -> Finding:
+    if source.until is None:
+        return Finding(
+            "carry-over",
+            Severity.WARNING,
+            f"{source.name} is asked without end; set until to the day of the switch plus the"
+            " longest life of its sessions",
+        )
+    day = f"{datetime.fromtimestamp(source.until, UTC):%Y-%m-%d %H:%M} UTC"
+    if source.is_over(now):
+        return Finding(
+            "carry-over",
+            Severity.WARNING,
+            f"nothing comes over from {source.name} since {day}; take it out of carry_over, and"
+            " delete what is left of the old sessions",
+        )
+    return Finding("carry-over", Severity.OK, f"sessions of {source.name} come over until {day}")
 
 
 def _examine_database(looks: Iterable[tuple[str, str, str]]) -> list[Finding]:

@@ -28,7 +28,7 @@ class OpenedStore:
     def __init__(self, raw: Store, keys: tuple[bytes, ...]) -> None:
         self.raw = raw
         # What is not encrypted yet is read as well, because the app may be about to migrate.
-        self.store = EncryptedStore(raw, keys, migrate=True) if keys else raw
+        self.store: Store = EncryptedStore(raw, keys, migrate=True) if keys else raw
         """Records as the app sees them."""
         self._has_keys = bool(keys)
 

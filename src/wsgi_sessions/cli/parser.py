@@ -91,7 +91,12 @@ def _parser() -> argparse.ArgumentParser:
         "Look how many sessions of another system could be carried over.",
     )
     carry_over.add_options(survey)
-    command("doctor", commands.doctor, "Check a store for what goes wrong in practice.")
+    doctor = command("doctor", commands.doctor, "Check a store for what goes wrong in practice.")
+    doctor.add_argument(
+        "--app", metavar="MODULE:NAME",
+        help="the SessionMiddleware, or the Flask app: its store is checked, and what it carries"
+        " over",
+    )  # fmt: skip
     return parser
 
 

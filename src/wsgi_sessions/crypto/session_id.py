@@ -142,6 +142,22 @@ class Rotation:
         return None
 
 
+class Derivation:
+    """Derives IDs from those of another system, under the app's secrets, newest first."""
+
+    __slots__ = ("_keys",)
+
+    def __init__(self, secrets: tuple[bytes, ...]) -> None:
+        self._keys = tuple(derive_key(secret, "carry-over") for secret in secrets)
+
+    def ids_of(self, system: str, old_id: bytes) -> tuple[SessionID, ...]:
+        """What an old ID comes to under each secret, always the same."""
+        message = system.encode("utf-8") + b"\0" + old_id
+        return tuple(
+            SessionID(_base64url(hmac.digest(key, message, "sha256"))) for key in self._keys
+        )
+
+
 def _derive(key: bytes, former: SessionID, nonce: bytes) -> SessionID:
     digest = hmac.digest(key, nonce + former.id.encode("ascii"), "sha256")
     return former.with_verifier(digest[:VERIFIER_BYTES])

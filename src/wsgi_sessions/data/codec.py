@@ -164,7 +164,7 @@ def _written_fast(value: Any) -> bytes | None:
     try:
         written: bytes = _orjson.dumps(value, option=_STRICT)
     except TypeError:
-        return None  # a key that is no str, no valid text, a long int: `_text` finds out where
+        return None  # a key that isn't a str, invalid text, a long int: `_text` finds out where
     return None if b"~" in written and b'"~' in written else written
 
 
@@ -391,7 +391,7 @@ _WRITERS: dict[type, Callable[[Any, int], str]] = {
 
 def _without_text(value: Any) -> UnstorableValue:
     """Where the text is that isn't valid (lone surrogates can't be written as UTF-8)."""
-    reason = "a str with characters that are no valid text"
+    reason = "a str that can't be encoded as UTF-8"
     for step, item in _steps(value):
         try:
             JSONCodec().encode(item)

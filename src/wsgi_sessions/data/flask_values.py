@@ -85,18 +85,22 @@ def _worded(value: Any, depth: int = 0) -> Any:
     if depth > MAX_DEPTH:
         raise UnstorableValue(f"nested more than {MAX_DEPTH} levels deep, or within itself")
     if isinstance(value, dict):
-        return _worded_dict(value, depth)
+        return _worded_dict(value, depth)  # pyright: ignore[reportUnknownArgumentType] # any dict
     if isinstance(value, (list, tuple)):
-        kind = list if isinstance(value, list) else tuple
-        return kind(_worded(item, depth + 1) for item in cast("list[Any]", value))
+        items: list[Any] = [_worded(item, depth + 1) for item in value]  # pyright: ignore[reportUnknownVariableType] # any list
+        return items if isinstance(value, list) else tuple(items)
     if callable(getattr(value, "__html__", None)) and not isinstance(value, (bytes, type)):
         return {_MARKUP: str(value.__html__())}
+    return _worded_object(value, depth)
+
+
+def _worded_object(value: object, depth: int) -> Any:
     for base, plain in _BASES:
         if isinstance(value, base):
             return plain(value)
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return _worded(dataclasses.asdict(value), depth)
-    return value
+    return value  # pyright: ignore[reportUnknownVariableType] # any other
 
 
 def _worded_dict(value: dict[Any, Any], depth: int) -> dict[str, Any]:

@@ -49,7 +49,7 @@ class DeviceBinding:
             not the proof.
         initiators: hosts whose links and forms may make the browser refresh; ``"*"`` is any host,
             ``"*.example.com"`` those under it. Without, a link from another site arrives unproven.
-        when_missing: ``"refuse"``: a bound session without proof is no session for this request;
+        when_missing: ``"refuse"``: no session in this request for a bound one without proof;
             ``"flag"``: it is, and ``session.is_proven`` and ``is_fresh`` are False.
 
     Raises:

@@ -22,17 +22,32 @@ class Evidence(NamedTuple):
 
 
 class BoundTransport(CookieTransport):
-    """Tokens in a cookie, with the binder of its sessions."""
+    """Tokens in a cookie, with the binder of its sessions.
 
-    __slots__ = ("binder",)
+    Args:
+        cookie: the session cookie.
+        secrets: newest first.
+        binder: binds its sessions.
+        script_key: where the environ has SCRIPT_NAME as the middleware saw it; until a session is
+            opened, a dispatcher inside may have added the name of a mounted app to it.
+    """
 
-    def __init__(self, cookie: Cookie, secrets: tuple[bytes, ...], binder: Binder) -> None:
+    __slots__ = ("_script_key", "binder")
+
+    def __init__(
+        self, cookie: Cookie, secrets: tuple[bytes, ...], binder: Binder, script_key: str
+    ) -> None:
         super().__init__(cookie, secrets)
         self.binder: Binder = binder
+        self._script_key = script_key
+
+    def enter(self, environ: Environ) -> None:
+        """Note what the evidence will need."""
+        environ[self._script_key] = environ.get("SCRIPT_NAME", "")
 
     def evidence(self, environ: Environ) -> Evidence:
         """What there is to judge a session by; never holds the environ itself."""
-        site, script_name = environ.get("HTTP_SEC_FETCH_SITE"), environ.get("SCRIPT_NAME", "")
+        site, script_name = environ.get("HTTP_SEC_FETCH_SITE"), environ.get(self._script_key)
         return Evidence(
             self.binder,
             environ.get("HTTP_COOKIE"),

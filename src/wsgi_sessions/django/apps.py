@@ -1,4 +1,4 @@
-"""The Django app, whose one purpose is to bring system checks and a command."""
+"""The Django app: it has system checks looked at before the first request, and brings a command."""
 
 # Django has no types of its own.
 # pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false
@@ -7,9 +7,6 @@
 from __future__ import annotations
 
 from django.apps import AppConfig
-from django.core import checks
-
-from .checks import check_settings
 
 
 class WSGISessionsConfig(AppConfig):
@@ -18,7 +15,3 @@ class WSGISessionsConfig(AppConfig):
     name = "wsgi_sessions.django"
     label = "wsgi_sessions"
     verbose_name = "WSGI sessions"
-
-    def ready(self) -> None:
-        """Called by Django once all apps are there."""
-        checks.register(check_settings, checks.Tags.security)

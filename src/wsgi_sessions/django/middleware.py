@@ -38,7 +38,7 @@ class SessionMiddleware(DjangosMiddleware):
         MiddlewareMixin.__init__(self, get_response)
         sessions()
 
-    def process_request(self, request: Any) -> HttpResponse | None:
+    def process_request(self, request: Any) -> HttpResponse | None:  # pyright: ignore[reportIncompatibleMethodOverride] # it may answer by itself
         """Called by Django before the view."""
         steps, environ = sessions(), request.META
         _complete(request)

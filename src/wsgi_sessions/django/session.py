@@ -100,7 +100,11 @@ class DjangoSession(Session, SessionBase):  # pyright: ignore[reportIncompatible
 
     def is_empty(self) -> bool:
         """True when it isn't stored and holds nothing."""
-        return self.is_new and not self
+        return self.is_new and not len(self)
+
+    def __bool__(self) -> bool:
+        """As Django has it from 6.1 on: False where it isn't stored and holds nothing."""
+        return not self.is_empty()
 
     def has_key(self, key: str) -> bool:
         """Whether there is such a key."""

@@ -4,7 +4,7 @@ What a proof is and what its absence means is device_binding's; here is where th
 A request calls in at three points: when its session was found (`Devices.judged`), before it is
 committed (`offers`), and when its headers are made (`headers`).
 
-Who writes the binding, and why nothing is lost. The key is put into the notes by the registration
+What writes the binding, and why nothing is lost. The key is put into the notes by the registration
 alone, and marked as confirmed by the first request that brings the second cookie; both are updates
 that hold only for the version that was read, so whatever else happens to the session at that time
 wins. A confirmation that loses is made up for by the next request. The time of an offer goes with
@@ -31,8 +31,8 @@ from ..device_binding import (
     offer_is_due,
     read_request,
 )
-from ..device_binding.binding import counts
-from ..device_binding.transport import BoundTransport
+from ..device_binding.binding import counts, may_bind
+from ..device_binding.transport import BoundTransport, Evidence
 from ..errors import StoreError
 from ..http.transport import Environ, Header
 from ..proxies import CLIENT_KEY, Client
@@ -139,30 +139,34 @@ class Devices:
         to_do = offers or token is not None or state.standing.missing
         if device is None or not to_do or response.headers_sent:
             return made
-        binder, now = device.binder, self._settings.clock()
         ends = token is not None and state.cookie is CookieStep.EXPIRE
-        useless = state.standing.missing and binder.is_sent(device.cookies)
+        useless = state.standing.missing and device.binder.is_sent(device.cookies)
         if ends or (useless and not response.public):
             # While the browser has a cookie of that name it sees no need to refresh.
-            made = (*made, binder.expire_cookie())
-        if not offers:
-            return made
+            made = (*made, device.binder.expire_cookie())
+        offered = self._offer(state, device) if offers else None
+        return made if offered is None else (*made, offered)
+
+    def _offer(self, state: SessionState, device: Evidence) -> Header | None:
+        """The offer, after the commit; None if it came to nothing by that."""
         if state.intent.offered_at is not None:
             # It could not be noted.
             state.ask(offered_at=None)
-            return made
-        if state.stored is None or state.gone:
-            return made
-        header = binder.offer(state.stored.id.key, now=now, script_name=device.script_name)
-        if header is not None:
-            return (*made, header)
-        self._settings.events.explain(
-            "device-binding-path",
-            f"Sessions can't be bound here: the path {binder.settings.path!r} under"
-            f" {device.script_name!r} isn't covered by the cookie's path. Set DeviceBinding(path=…)"
-            " to one that is.",
-        )
-        return made
+            return None
+        stored, binder, now = state.stored, device.binder, self._settings.clock()
+        notes = None if stored is None or state.gone else load_device_notes(stored.notes.binding)
+        if stored is None or notes is None or not may_bind(notes.binding, now, binder.grace):
+            # It ended, or was bound, while this request was answered.
+            return None
+        header = binder.offer(stored.id.key, now=now, script_name=device.script_name)
+        if header is None:
+            self._settings.events.explain(
+                "device-binding-path",
+                f"Sessions can't be bound here: the path {binder.settings.path!r} under"
+                f" {device.script_name!r} isn't covered by the cookie's path. Set"
+                " DeviceBinding(path=…) to one that is.",
+            )
+        return header
 
     def answer(
         self,

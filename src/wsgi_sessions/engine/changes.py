@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from ..crypto.session_id import SessionID
-from ..data.notes import NO_EXTRAS, Former, Notes, dump_notes
+from ..data.notes import Former, Notes, dump_notes
 from ..device_binding.binding import with_offer
 from ..errors import SessionTooLarge
 from ..record import UNCHANGED, Changes, Record, apply_changes
@@ -31,6 +31,8 @@ class Work(NamedTuple):
     delete: frozenset[str]
     label: Mapping[str, str] | None
     """The label to note; None: as it was."""
+    whole_label: Mapping[str, str]
+    """The label that a session has which begins with this."""
     renewal: bool
     """Whether the client's token is to be sent anew, so that the present ID must be known."""
     passive: bool
@@ -127,12 +129,11 @@ def _issued(notes: Notes, session_id: SessionID, work: Work, *, former: Former |
 
 def first_notes(work: Work, session_id: SessionID) -> Notes:
     """The notes of a new session."""
-    # One that takes the place of another has a handle of its own, so the binding isn't its.
-    offered_at = work.intent.offered_at
-    binding = NO_EXTRAS if offered_at is None else with_offer(NO_EXTRAS, offered_at)
-    notes = work.first_notes._replace(**work.intent.notes, binding=binding)
-    if work.label is not None:
-        notes = notes._replace(label=work.label)
+    notes, offered_at = work.first_notes._replace(**work.intent.notes), work.intent.offered_at
+    if offered_at is not None:
+        notes = notes._replace(binding=with_offer(notes.binding, offered_at))
+    if work.whole_label:
+        notes = notes._replace(label=work.whole_label)
     return _issued(notes, session_id, work, former=None)
 
 

@@ -6,6 +6,7 @@ The state is assigned once, after the store has answered; if a step raises, noth
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from ..data.codec import CorruptField
@@ -146,20 +147,17 @@ class Committer:
         return not settings.rotates or not is_due(notes.issued_at, settings.rotate_after, now)
 
     def check(self, state: SessionState) -> None:
-        """Raise what a commit now would raise because of the data alone; asks no store.
+        """Raise what a commit now would raise because of the data alone, without a store call.
 
         Raises:
             SessionTooLarge, TypeError: it can't be stored.
         """
         if state.error is not None:
             return
-        try:
-            pending = state.fields.changes()
-        except CorruptField:
-            return  # for the commit to report
+        pending = state.fields.changes()
         if state.label_changed:
             checked_label(state.label)
-        base = {} if state.stored is None else state.stored.record.fields
+        base: Mapping[str, bytes] = {} if state.stored is None else state.stored.record.fields
         check_size(base, Changes(pending.set, pending.delete), self._settings.max_bytes)
 
     def facts_of(
@@ -240,8 +238,8 @@ class Committer:
         if state.passed_over and state.intent.owner is not UNCHANGED:
             self.end_passed_over(state)
         intent, stored = state.intent, state.stored
-        noted = state.label_changed or intent.login
-        label = checked_label(state.label) if noted else None
+        whole_label = checked_label(state.label)
+        label = whole_label if state.label_changed else None
         if facts.headers_sent and facts.new_id:
             # Data is kept without the new ID that can't be handed out.
             intent = intent._replace(id=None, keep=None)
@@ -253,6 +251,7 @@ class Committer:
             pending.set,
             pending.delete,
             label,
+            whole_label,
             facts.renewal or facts.attributes_changed,
             facts.passive,
             now,
@@ -319,14 +318,12 @@ class Committer:
         if ended:
             self._reports.emit("destroyed", state.request, stored)
         if owner is not None:
-            self.take_out(state, owner, key)
+            self._take_out(self._owners, state, owner, key)
 
-    def take_out(self, state: SessionState, owner: str, key: str) -> None:
-        """Take a session out of its owner's list; if that can't be done, whoever lists heals it."""
-        if self._owners is None:
-            return
+    def _take_out(self, owners: OwnerLists, state: SessionState, owner: str, key: str) -> None:
+        # If it can't be done, whoever lists heals it.
         try:
-            self._owners.take_out(owner, [key])
+            owners.take_out(owner, [key])
         except StoreError as error:
             self._reports.emit(
                 "store_error", state.request, handle=key, owner=owner, detail=f"take out: {error}"
@@ -335,7 +332,7 @@ class Committer:
     def give_back_place(self, state: SessionState) -> None:
         """Give back the place that a login holds in an owner's list without having come to be."""
         owner, session_id = state.intent.reserved, state.intent.id
-        if owner is None or session_id is None:
+        if self._owners is None or owner is None or session_id is None:
             return
         state.ask(reserved=None)
         try:
@@ -345,7 +342,7 @@ class Committer:
             return
         # The login may have come to be, though the answer to its write was lost.
         if record is None or record.owner != owner:
-            self.take_out(state, owner, session_id.key)
+            self._take_out(self._owners, state, owner, session_id.key)
 
     def _header(
         self, state: SessionState, facts: Facts, response: Response, now: float

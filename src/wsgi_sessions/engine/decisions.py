@@ -81,7 +81,8 @@ class Facts(NamedTuple):
     new_id: bool = False
     """``regenerate()``, ``login()`` or a change of owner asked for a new ID."""
     touch_due: bool = False
-    """The idle deadline is old enough to be renewed, or ``touch()`` asked for it."""
+    """The idle deadline is old enough to be renewed, ``touch()`` asked for it, or an offer to bind
+    the session to its device is to be noted."""
     rotation_due: bool = False
     """The ID is older than ``rotate_after``."""
     stale_token: bool = False
@@ -181,7 +182,7 @@ def only_reads(facts: Facts) -> bool:
         or facts.changed
         or facts.new_id
         or facts.touch_due
-        or facts.rotation_due
+        or (facts.rotation_due and not facts.passive)
         or facts.stale_token
         or facts.rolling
         or facts.attributes_changed

@@ -7,16 +7,14 @@ nothing of WSGI beyond the environ that a token is read from.
 from __future__ import annotations
 
 from collections.abc import Callable, MutableMapping
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..crypto.session_id import SessionID
-from ..data.notes import MAX_LABEL_TEXT
 from ..device_binding import Answer, route_of
 from ..device_binding.binding import UNBOUND
 from ..device_binding.transport import BoundTransport
 from ..errors import StoreError, TooManySessions
-from ..events import printable
-from ..http.transport import Environ, Header, Transport
+from ..http.transport import CookieTransport, Environ, Header, Transport
 from ..lifetime import Lifetime
 from ..proxies import CLIENT_KEY, Client
 from .binding import Devices
@@ -27,9 +25,12 @@ from .owners import OwnerLists
 from .reports import Reports
 from .sealed import SealedWriter
 from .settings import EngineSettings
-from .state import NO_SCHEME, Request, SessionState
+from .state import NO_SCHEME, Request, SessionState, Stored, label_of
 from .transaction import Transactions
 from .writing import StoreWriter, Writer
+
+if TYPE_CHECKING:
+    from .carrying import Carrier
 
 T = TypeVar("T")
 _DEFAULT = Lifetime()
@@ -49,10 +50,12 @@ class Engine:
         self._reports = Reports(settings.events)
         self._loader = Loader(settings, self._reports)
         self._owners: OwnerLists | None = None
+        self._carrier: Carrier | None = None
         writer: Writer
         if settings.seal is None:
             self._owners = OwnerLists(settings.store, settings.limits, settings.clock)
             writer = StoreWriter(settings, self._loader, self._owners, self._reports)
+            self._carrier = _carrier(settings, self._loader, self._owners, self._reports)
         else:
             writer = SealedWriter(settings, settings.seal, self._reports)
         self._committer = Committer(settings, writer, self._owners, self._reports)
@@ -92,35 +95,52 @@ class Engine:
                 if self._devices is not None and isinstance(transport, BoundTransport)
                 else None
             ),
+            self._old_cookies(environ, transport),
         )
         settings = self._settings
         now = settings.clock()
         state = SessionState(request)
         try:
-            stored, stale_token, passed_over, standing = self._find(request, now)
+            presented = self._find(request, now)
         except StoreError as error:
             state.begin(now, settings.codec)
             state.error = error
             detail = f"{error.operation or 'load'}: {error}"
             self._reports.emit("store_error", request, detail=detail)
             return state
-        if stored is not None:
-            state.adopt(stored, settings.codec, stale_token=stale_token)
-            state.standing = standing
+        if presented.stored is not None:
+            self._adopt(state, presented, presented.stored)
+            state.standing = presented.standing
             if sent.after_comma:
                 self._reports.after_comma()
             return state
-        state.begin(now, settings.codec, passed_over)
-        state.standing = standing
+        state.begin(now, settings.codec, presented.passed_over)
+        state.standing = presented.standing
         if sent.beyond is not None:
             self._reports.emit("cookie_not_found", request, detail=sent.beyond)
         return state
 
+    def _old_cookies(self, environ: Environ, transport: Transport) -> str:
+        # A client that sends the token in a header doesn't mean its cookies.
+        if self._carrier is None or not isinstance(transport, CookieTransport):
+            return ""
+        header = environ.get("HTTP_COOKIE")
+        return header if isinstance(header, str) else ""
+
     def _find(self, request: Request, now: float) -> Presented:
         presented = self._loader.find(request, now)
+        if self._carrier is not None and presented.stored is None and not presented.passed_over:
+            presented = self._carrier.find(request, now)
         if self._devices is None:
             return presented
         return self._devices.judged(request, presented, now)
+
+    def _adopt(self, state: SessionState, presented: Presented, stored: Stored) -> None:
+        state.adopt(stored, self._settings.codec, stale_token=presented.stale_token)
+        if presented.carried_from is not None:
+            state.carried_from = presented.carried_from
+            # Whatever else this response does: the client has no token for its session yet.
+            state.cookie = CookieStep.SET
 
     def is_presented(self, environ: Environ, transport: Transport) -> bool:
         """Whether a token of ours came with this request, whatever it leads to."""
@@ -150,7 +170,7 @@ class Engine:
         if presented.stored is None:
             state.begin(now, self._settings.codec, presented.passed_over)
         else:
-            state.adopt(presented.stored, self._settings.codec, stale_token=presented.stale_token)
+            self._adopt(state, presented, presented.stored)
         state.standing = presented.standing
 
     # What a session is
@@ -244,7 +264,7 @@ class Engine:
             state.logged_in = True
             state.ask_notes(started_at=now, authenticated_at=now)
         if owner is not None:
-            self._fill_label(state)
+            state.label.update(label_of(state.request, self._settings.label))
 
     def _reserve(self, state: SessionState, owner: str, started_at: float) -> str | None:
         """Hold a place in the owner's list for the login that comes with the commit."""
@@ -260,8 +280,7 @@ class Engine:
             until=started_at + self._settings.limits.absolute,
             epoch=0 if stored is None else stored.record.epoch + 1,
             limit=limit,
-            # The commit that completes the login ends these.
-            leaving=[other.id.key for other in state.passed_over],
+            leaving=[passed.id.key for passed in state.passed_over],
         )
         if others is not None:
             raise TooManySessions(
@@ -269,14 +288,6 @@ class Engine:
                 " them first (registry.sessions(owner), registry.revoke(handle))"
             )
         return owner
-
-    def _fill_label(self, state: SessionState) -> None:
-        for name, text in (
-            ("ip", state.request.client_ip),
-            ("user_agent", state.request.user_agent),
-        ):
-            if name in self._settings.label and isinstance(text, str):
-                state.label[name] = printable(text, MAX_LABEL_TEXT)
 
     def destroy(self, state: SessionState) -> None:
         """End the session now, and every other one that the client presented.
@@ -292,6 +303,9 @@ class Engine:
         targets = state.passed_over if stored is None else (stored, *state.passed_over)
         state.begin(self._settings.clock(), self._settings.codec, targets)
         self._committer.end_passed_over(state)
+        if self._carrier is not None:
+            for other in self._carrier.bury(state.request, self._settings.clock()):
+                self._committer.end(state, other)
 
     def save(self, state: SessionState, *, headers_sent: bool) -> None:
         """Commit now what a commit would write; see `Committer.save`."""
@@ -309,6 +323,18 @@ class Engine:
 
     def commit(self, state: SessionState, response: Response) -> tuple[Header, ...]:
         """Do what the response asks for, and return its headers; see `Committer.commit`."""
+        headers = self._committed(state, response)
+        source, transport = state.carried_from, state.request.transport
+        if (
+            source is None
+            or not source.delete_old
+            or response.headers_sent
+            or not isinstance(transport, CookieTransport)
+        ):
+            return headers
+        return headers + transport.expire_other(source.cookie, secure=state.request.secure)
+
+    def _committed(self, state: SessionState, response: Response) -> tuple[Header, ...]:
         devices = self._devices
         if devices is None:
             token = self._committer.commit(state, response)
@@ -354,3 +380,13 @@ class Engine:
     def late_access(self) -> None:
         """Say, once, that Vary could not be added to a response."""
         self._reports.late_access()
+
+
+def _carrier(
+    settings: EngineSettings, loader: Loader, owners: OwnerLists, reports: Reports
+) -> Carrier | None:
+    if settings.carry_over is None:
+        return None
+    from .carrying import Carrier  # noqa: PLC0415 # few apps need it, and the readers of old records
+
+    return Carrier(settings, settings.carry_over, loader, owners, reports)

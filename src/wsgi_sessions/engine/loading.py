@@ -8,7 +8,7 @@ one before it. Everything that doesn't is no session, and an event says why.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from ..crypto.session_id import SessionID
 from ..data.notes import CorruptNotes, Notes, load_notes
@@ -19,6 +19,9 @@ from .decisions import GRACE, death_at, in_grace
 from .reports import Reports
 from .settings import EngineSettings
 from .state import Request, Stored
+
+if TYPE_CHECKING:
+    from ..carry_over.source import Source
 
 
 class Presented(NamedTuple):
@@ -32,6 +35,8 @@ class Presented(NamedTuple):
     """Live sessions that can't be used: several at once, or one that isn't proven."""
     standing: Standing = UNBOUND
     """How the request stands towards the device that the session is bound to."""
+    carried_from: Source | None = None
+    """The source of an old cookie that led here instead of a token."""
 
 
 NOTHING = Presented()
@@ -101,7 +106,7 @@ class Loader:
                 continue
             opened_any = True
             session_id = SessionID(opened.session_id)
-            stored = self._judge(session_id, opened.record, request, now)
+            stored = self.judge(session_id, opened.record, request, now)
             if stored is not None and not any(one.id.id == session_id.id for one, _, _ in live):
                 live.append((stored, False, opened.old_secret))
         if not opened_any:
@@ -118,9 +123,9 @@ class Loader:
         if record is None or record.is_owner_list:
             self._reports.emit("unknown_id", request, handle=session_id.key)
             return None
-        return self._judge(session_id, record, request, now)
+        return self.judge(session_id, record, request, now)
 
-    def _judge(
+    def judge(
         self, session_id: SessionID, record: Record, request: Request, now: float
     ) -> Stored | None:
         """What this record is to someone who presents this ID."""

@@ -182,9 +182,17 @@ class OwnerLists:
         until: float,
         epoch: int,
         limit: int,
-        leaving: Collection[str],
+        leaving: Collection[str] = (),
     ) -> int | None:
-        """Enter a session if fewer than ``limit`` others hold a place, besides those ``leaving``.
+        """Enter a session if fewer than ``limit`` others hold a place.
+
+        Args:
+            owner: whose list.
+            key: which session.
+            until: when it ends at the latest. UNIX seconds.
+            epoch: of the record that it is entered for.
+            limit: how many sessions there may be.
+            leaving: keys of sessions that are ended with this login, and take no place.
 
         Returns:
             None if it was entered, else how many others there are.
@@ -202,7 +210,8 @@ class OwnerLists:
                 listing = self.examine(owner, present, now)
                 holders = {live.key for live in listing.live}
                 holders.update(listing.pending, listing.unreadable)
-                holders.difference_update(leaving, [key])
+                holders.discard(key)
+                holders.difference_update(leaving)
                 if len(holders) >= limit:
                     return len(holders)
                 changes = Changes(

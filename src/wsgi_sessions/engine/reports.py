@@ -124,3 +124,11 @@ class Reports:
             " missing from it and a shared cache may keep it. Read the session before the body's"
             " first chunk.",
         )
+
+    def sources_over(self, systems: list[str]) -> None:
+        """Some of ``carry_over`` are asked for nothing any more."""
+        self._events.explain(
+            "carry-over-ended",
+            f"Nothing is carried over from {', '.join(systems)} any more, as until has passed; take"
+            " it out of carry_over, and delete what is left of the old sessions.",
+        )

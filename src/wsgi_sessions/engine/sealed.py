@@ -6,6 +6,8 @@ here it is sealed once to see that it fits.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from ..client_side import ClientSeal
 from ..errors import SessionTooLarge
 from ..record import Changes
@@ -61,7 +63,7 @@ class SealedWriter:
 
     def _check(self, work: Work, base: Stored | None, changes: Changes, after: Stored) -> None:
         try:
-            fields = {} if base is None else base.record.fields
+            fields: Mapping[str, bytes] = {} if base is None else base.record.fields
             check_size(fields, changes, self._settings.max_bytes)
             self._seal.seal(after.id.id, after.record, work.request.transport.purpose)
         except SessionTooLarge as error:

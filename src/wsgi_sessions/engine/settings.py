@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from ..client_side import ClientSeal
-from ..crypto.session_id import IDFactory, Rotation
+from ..crypto.session_id import Derivation, IDFactory, Rotation
 from ..data.codec import Codec
 from ..data.notes import Notes
 from ..events import EventSink
@@ -14,6 +14,16 @@ from ..record import Record
 from ..stores.base import Store
 from .decisions import deadline_of, is_due, next_deadline
 from .owners import Limits
+
+if TYPE_CHECKING:
+    from ..carry_over.source import Source
+
+
+class CarryOver(NamedTuple):
+    """Other systems' sessions that are carried over."""
+
+    sources: tuple[Source, ...]
+    derivation: Derivation
 
 
 class EngineSettings(NamedTuple):
@@ -40,6 +50,8 @@ class EngineSettings(NamedTuple):
     label: frozenset[str]
     save_uninitialized: bool
     rolling: bool
+    carry_over: CarryOver | None = None
+    """Whose sessions are carried over; None: nobody's."""
     binds_devices: bool = False
     """Whether sessions are bound to devices, so that every transport is a BoundTransport."""
 

@@ -7,10 +7,9 @@ A step that raises has therefore changed nothing here. No store and no clock.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..crypto.session_id import SessionID
 from ..data.codec import Codec
@@ -19,9 +18,13 @@ from ..data.notes import MAX_LABEL_ENTRIES, MAX_LABEL_TEXT, Notes, is_label
 from ..device_binding.binding import UNBOUND, Standing, load_device_notes
 from ..device_binding.transport import Evidence
 from ..errors import StoreError
+from ..events import printable
 from ..http.transport import Transport
 from ..record import UNCHANGED, Record, Unchanged
 from .decisions import CookieStep
+
+if TYPE_CHECKING:
+    from ..carry_over.source import Source
 
 NO_SCHEME = "none"
 """The scheme of what is no request: a session that is opened by its token alone. It may be one that
@@ -50,6 +53,8 @@ class Request(NamedTuple):
     """The kinds of events that were reported in this request."""
     device: Evidence | None = None
     """What it shows of its device; None where sessions aren't bound to devices."""
+    old_cookies: str = ""
+    """The Cookie header, where cookies of another system's sessions are looked for in it."""
 
     def __repr__(self) -> str:
         # A token is as good as a password.
@@ -99,6 +104,7 @@ class SessionState:
 
     __slots__ = (
         "base_notes",
+        "carried_from",
         "cookie",
         "error",
         "fields",
@@ -129,6 +135,8 @@ class SessionState:
     """What the client has to be told of the commits so far."""
     stale_token: bool
     """Whether the token that the client sent should be replaced."""
+    carried_from: Source | None
+    """The source of the old cookie that led to the session, if one did."""
     gone: bool
     """Whether another request was found to have ended the session."""
     standing: Standing
@@ -142,6 +150,7 @@ class SessionState:
         self.error = None
         self.intent = NO_INTENT
         self.passed_over = ()
+        self.carried_from = None
         self.gone = False
         self.standing = UNBOUND
         self.logged_in = False
@@ -160,6 +169,7 @@ class SessionState:
 
     def adopt(self, stored: Stored, codec: Codec, *, stale_token: bool) -> None:
         """Start from a session that was loaded."""
+        self.error = None
         self.stored = stored
         self.base_notes = stored.notes
         self.intent = self._intent_left()
@@ -245,10 +255,15 @@ class SessionState:
         notes = load_device_notes(self.stored.notes.binding)
         return None if notes is None or notes.binding is None else notes.binding.bound_at
 
-    @property
-    def deadline(self) -> float:
-        """When the stored session ends; ``inf`` where there is none. UNIX seconds."""
-        return math.inf if self.stored is None else self.stored.deadline
+
+def label_of(request: Request, parts: frozenset[str]) -> dict[str, str]:
+    """What is noted of the client when a session gets an owner."""
+    known = {"ip": request.client_ip, "user_agent": request.user_agent}
+    return {
+        name: printable(text, MAX_LABEL_TEXT)
+        for name, text in known.items()
+        if name in parts and isinstance(text, str)
+    }
 
 
 def checked_label(label: dict[str, str]) -> dict[str, str]:

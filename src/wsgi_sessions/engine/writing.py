@@ -18,6 +18,7 @@ record has the hash of that very ID.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Protocol
 
 from ..crypto.session_id import SessionID
@@ -39,7 +40,7 @@ from .decisions import Result, StoreStep
 from .loading import Loader, is_present
 from .owners import Entry, OwnerLists
 from .reports import Reports
-from .room import make_room
+from .room import keep_to_limit
 from .settings import EngineSettings
 from .state import Request, Stored
 
@@ -254,10 +255,18 @@ class StoreWriter:
             return self._confirm(request, owner, after)
         except StoreError as error:
             self._reports.emit("store_error", request, after, detail=f"after a login: {error}")
+            self._enter_again(owner, after)
             return True
 
+    def _enter_again(self, owner: str, after: Stored) -> None:
+        """A login that stands is listed, whatever became of the entry that couldn't be checked."""
+        until, epoch = after.notes.listed_until, after.record.epoch
+        # While the store fails, the entry is most likely as it was: it is the check that failed.
+        with suppress(StoreError):
+            self._owners.enter(owner, after.id.key, until=until, epoch=epoch)
+
     def _confirm(self, request: Request, owner: str, after: Stored) -> bool:
-        key, limit = after.id.key, self._settings.max_per_owner
+        key = after.id.key
         present = self._owners.confirmed(owner, key)
         if present is None:
             self._store.delete(key)
@@ -265,12 +274,8 @@ class StoreWriter:
             self._reports.emit("revoked", request, after, detail="while it was being written")
             return False
         self._owners.tidy(owner, present)
-        if limit is None or self._settings.refuse_when_full or len(present.entries) <= limit:
-            return True
-        for ended in make_room(self._owners, owner, present, key, limit, self._settings.clock()):
-            self._reports.emit(
-                "revoked", request, handle=ended, owner=owner, detail="max_per_owner"
-            )
+        settings, reports = self._settings, self._reports
+        keep_to_limit(self._owners, settings, reports, request, owner, present, key)
         return True
 
     def _unlist(

@@ -8,6 +8,8 @@ Cache-Control) is headers'.
 from __future__ import annotations
 
 import re
+from dataclasses import replace
+from functools import lru_cache
 from typing import Protocol
 
 from ..cookie import Candidates, Cookie, CookieWriter, find_candidates
@@ -79,6 +81,12 @@ class CookieTransport:
     def expire(self, *, secure: bool) -> Header:
         return "Set-Cookie", self._writer.expire(secure=secure)
 
+    def expire_other(self, name: str, *, secure: bool) -> tuple[Header, ...]:
+        """What takes another system's cookie back, if its path and domain are those of ours."""
+        if name == self.name:
+            return ()
+        return (("Set-Cookie", _writer_of(self.cookie, name).expire(secure=secure)),)
+
 
 class HeaderTransport:
     """Tokens in a request and response header of the same name."""
@@ -105,6 +113,16 @@ class HeaderTransport:
 
     def expire(self, *, secure: bool) -> Header:
         return self.name, ""
+
+
+@lru_cache(maxsize=64)
+def _writer_of(cookie: Cookie, name: str) -> CookieWriter:
+    """Writes a cookie of another name that is otherwise as ours."""
+    try:
+        return CookieWriter(replace(cookie, name=name))
+    except ConfigurationError:
+        # Its prefix promises what ours doesn't.
+        return CookieWriter(Cookie(name, secure=True))
 
 
 def environ_key(name: str) -> str:

@@ -94,7 +94,9 @@ def session_of(
 
 def _middleware_of(given: object) -> SessionMiddleware:
     extensions = getattr(given, "extensions", None)
-    known = extensions.get("wsgi_sessions") if isinstance(extensions, dict) else given
+    known: object = given
+    if isinstance(extensions, dict):
+        known = cast("dict[str, object]", extensions).get("wsgi_sessions")
     if isinstance(known, SessionMiddleware):
         return known
     raise TypeError(

@@ -66,7 +66,7 @@ class Directory:
         self._flock = fcntl.flock
         self._lock, self._unlock = fcntl.LOCK_EX, fcntl.LOCK_UN
         self._no_wait = fcntl.LOCK_NB
-        self.root = Root(root, mode, lambda file: fcntl.flock(file, fcntl.LOCK_EX))
+        self.root: Root = Root(root, mode, lambda file: fcntl.flock(file, fcntl.LOCK_EX))
         self._base = self.root.path
         self._mode = mode
         self._durable = durable

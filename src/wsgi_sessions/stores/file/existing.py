@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ...errors import StoreError
+from ...errors import ConfigurationError, StoreError
 from ...record import Record
 from .directory import Damaged
 from .formats import decode
@@ -19,6 +19,10 @@ _READINGS = 3
 """A file that is being touched can look damaged once, hardly twice."""
 
 
+class UnusableDirectory(ConfigurationError):
+    """What the directory is like, not how it was named, keeps a FileStore from using it."""
+
+
 class ExistingFiles(FileStore):
     """The sessions in a directory that an app has made.
 
@@ -27,7 +31,7 @@ class ExistingFiles(FileStore):
 
     Raises:
         StoreError: there is none, or no FileStore has ever been there.
-        ConfigurationError: as for FileStore.
+        UnusableDirectory: where FileStore raises ConfigurationError.
     """
 
     def __init__(self, path: str) -> None:
@@ -41,7 +45,10 @@ class ExistingFiles(FileStore):
                     " makes at its start, isn't there",
                     operation="open",
                 )
-        super().__init__(path)
+        try:
+            super().__init__(path)
+        except ConfigurationError as error:
+            raise UnusableDirectory(str(error)) from error
 
     def _load_locked(self, key: str) -> Record | None:
         detail = ""

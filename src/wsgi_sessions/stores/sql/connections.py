@@ -58,7 +58,7 @@ class Database:
     def __init__(self, engine: sa.Engine, table: sa.Table) -> None:
         self.engine = engine
         self._table = table
-        self.name = engine.dialect.name
+        self.name: str = engine.dialect.name
         self._process = os.getpid()
         self._inherited: list[sa.Pool] = []
         # psycopg alone has both formats; bytes as text would be twice as long.

@@ -7,7 +7,7 @@ call more than the database does (measured on SQLite: 60 against 17 µs of CPU f
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,7 +22,7 @@ class Statement:
 
     def __init__(self, clause: sa.ClauseElement, dialect: sa.Dialect) -> None:
         compiled: Any = clause.compile(dialect=dialect)
-        self.sql = str(compiled)
+        self.sql: str = str(compiled)
         self._order: list[str] | None = compiled.positiontup if compiled.positional else None
         # What the dialect added, such as SQLite's OFFSET 0.
         self._own = {name: value for name, value in compiled.params.items() if value is not None}
@@ -58,38 +58,40 @@ class Statements:
         self._table = table
         self._dialect = dialect
         self._fields = fields
-        self.update = functools.lru_cache(maxsize=256)(self._update)
-        self.version = functools.lru_cache(maxsize=8)(self._version)
+        self.update: Callable[[Shape], Statement] = functools.lru_cache(maxsize=256)(self._update)
+        self.version: Callable[..., Statement] = functools.lru_cache(maxsize=8)(self._version)
         columns = table.c
         here = columns.key == sa.bindparam("at")
         limit = sa.bindparam("limit", type_=sa.Integer())
         due = columns.expires_at <= sa.bindparam("now")
         made = functools.partial(Statement, dialect=dialect)
 
-        self.load = made(sa.select(*list(columns)[1:]).where(here))
-        self.insert = made(self._insert())
-        self.delete = made(sa.delete(table).where(here))
-        self.delete_version = made(
+        self.load: Statement = made(sa.select(*list(columns)[1:]).where(here))
+        self.insert: Statement = made(self._insert())
+        self.delete: Statement = made(sa.delete(table).where(here))
+        self.delete_version: Statement = made(
             sa.delete(table).where(here, columns.version == sa.bindparam("if_version"))
         )
-        self.keys_after = made(
+        self.keys_after: Statement = made(
             sa.select(columns.key)
             .where(columns.key > sa.bindparam("at"))
             .order_by(columns.key)
             .limit(limit)
         )
-        self.delete_until = made(sa.delete(table).where(columns.key <= sa.bindparam("at")))
-        self.any_due = made(
+        self.delete_until: Statement = made(
+            sa.delete(table).where(columns.key <= sa.bindparam("at"))
+        )
+        self.any_due: Statement = made(
             # In order: else a plan for any time reads the table from its start, and finds nothing.
             sa.select(columns.expires_at)
             .where(due)
             .order_by(columns.expires_at)
             .limit(sa.literal_column("1"))
         )
-        self.count_due = made(sa.select(sa.func.count()).select_from(table).where(due))
+        self.count_due: Statement = made(sa.select(sa.func.count()).select_from(table).where(due))
         chosen = sa.select(columns.key).where(due).order_by(columns.expires_at).limit(limit)
-        self.lock_due = made(chosen.with_for_update(skip_locked=True))
-        self.delete_due = made(
+        self.lock_due: Statement = made(chosen.with_for_update(skip_locked=True))
+        self.delete_due: Statement = made(
             self._delete_due()
             if dialect.name == "postgresql"
             else sa.delete(table).where(columns.key.in_(chosen), due)

@@ -35,7 +35,7 @@ from .schema import DEFAULT_TABLE, check_name, ddl, has_table, missing, sessions
 from .statements import Shape, Statements
 from .urls import check_engine, engine_from_url, own_file, sqlite_path
 
-logger = logging.getLogger("wsgi_sessions")
+logger: logging.Logger = logging.getLogger("wsgi_sessions")
 
 CALLS_PER_TIDYING: Final = 50
 """After so many calls one looks for expired rows, …"""
@@ -78,14 +78,14 @@ class SQLStore(Store):
     ) -> None:
         super().__init__()
         check_flag("SQLStore", "create", create)
-        self.engine = check_engine(engine)
+        self.engine: sa.Engine = check_engine(engine)
         """The engine."""
         self.metadata = sa.MetaData()
-        self.table = sessions_table(check_name(table), self.metadata)
+        self.table: sa.Table = sessions_table(check_name(table), self.metadata)
         """The table, for whoever looks at it."""
         self._create = create
         self._is_prepared = False
-        self.database = Database(self.engine, self.table)
+        self.database: Database = Database(self.engine, self.table)
         """The connections, for whoever looks at the store."""
         self._format = _FORMATS[self.engine.dialect.name]()
         self._statements = Statements(self.table, self.engine.dialect, self._format)

@@ -1,0 +1,382 @@
+"""Turns that few requests take: the store fails, or another request is faster, at a bad moment."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+
+from acts import destroy, login, put, read, sending, started, twin
+from records import a_key
+from wsgi import Browser, Handler, Site, environ
+from wsgi_sessions import Cookie, Lifetime, Session, StoreError
+from wsgi_sessions.engine.owners import Limits, OwnerLists
+from wsgi_sessions.record import Changes, Record, UpdateResult, list_key
+from wsgi_sessions.stores import ClientSideStore, MemoryStore, Store
+from wsgi_sessions.stores.wrapper import StoreWrapper
+from wsgi_sessions.testing import FakeClock, FaultyStore
+
+
+def regenerate(session: Session) -> None:
+    session.regenerate()
+
+
+def begun_over_http(store: Store, work: Handler) -> tuple[Site, Browser]:
+    """A site that has come to want https, and a browser with a session from before."""
+    before = Site(store=store, cookie=Cookie("session", secure="auto"))
+    old = before.browser()
+    before.run(old, work)
+    site = Site(store=store, cookie=Cookie("session", secure=True))
+    browser = site.browser()
+    browser.cookies = dict(old.cookies)
+    return site, browser
+
+
+class Overtaken(StoreWrapper):
+    """A store in which another request is always faster."""
+
+    def insert(self, key: str, record: Record) -> bool:
+        return False
+
+    def update(
+        self,
+        key: str,
+        changes: Changes,
+        *,
+        if_epoch: int | None = None,
+        if_version: int | None = None,
+    ) -> UpdateResult:
+        return UpdateResult.CONFLICT
+
+    def delete(self, key: str, *, if_version: int | None = None) -> bool:
+        return False
+
+
+def lists_that_lose(owner: str, key: str) -> OwnerLists:
+    """Lists whose writes always lose, of an owner with this one session."""
+    store, clock = MemoryStore(), FakeClock()
+    OwnerLists(store, Limits(), clock).enter(owner, key, until=math.inf, epoch=0)
+    store.insert(key, Record({}, b"", clock(), clock() + 60, owner=owner))
+    return OwnerLists(Overtaken(store), Limits(), clock)
+
+
+def test_entering_a_list_that_others_always_change_first_fails_in_the_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("time.sleep", lambda seconds: None)
+    lists = lists_that_lose("bob", a_key())
+
+    with pytest.raises(StoreError, match="could not be written"):
+        lists.enter("bob", a_key(), until=math.inf, epoch=0)
+    with pytest.raises(StoreError, match="could not be written"):
+        lists.enter("eve", a_key(), until=math.inf, epoch=0)
+
+
+def test_holding_a_place_in_a_list_that_others_always_change_first_fails_in_the_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("time.sleep", lambda seconds: None)
+    lists = lists_that_lose("bob", a_key())
+
+    with pytest.raises(StoreError, match="could not be written"):
+        lists.enter_if_free("bob", a_key(), until=math.inf, epoch=0, limit=9, leaving=())
+
+
+def test_ending_a_session_that_others_always_change_first_fails_in_the_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("time.sleep", lambda seconds: None)
+    key = a_key()
+
+    with pytest.raises(StoreError, match="could not be ended"):
+        lists_that_lose("bob", key).delete_if_owned(key, "bob")
+
+
+def test_a_session_that_another_request_ended_first_isnt_reported_twice() -> None:
+    store = FaultyStore(MemoryStore())
+    site, browser = started(store=store)
+    store.before("delete", lambda key, **_: store.store.delete(key))
+
+    site.run(browser, destroy)
+
+    assert "destroyed" not in site.kinds
+    assert browser.cookies == {}
+
+
+def test_a_place_that_cant_be_given_back_is_reported_and_heals() -> None:
+    store = FaultyStore(MemoryStore())
+    site = Site(store=store, max_per_owner=1, when_full="refuse")
+    browser = site.browser()
+
+    def fail_after_login(session: Session) -> None:
+        session.login("bob")
+        store.fail("load")
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        site.run(browser, fail_after_login)
+    store.recover()
+
+    assert "store_error" in site.kinds
+    assert "give back" in str([event.detail for event in site.events])
+    assert list(site.middleware.registry.sessions("bob")) == []
+
+
+def test_data_that_is_kept_though_the_app_raised_stays_under_the_known_id() -> None:
+    site, browser = started(save_on_error=True)
+    (key,) = site.store.keys()
+
+    def work(session: Session) -> None:
+        session["b"] = 2
+        session.regenerate()
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        site.run(browser, work)
+
+    assert site.run(browser, read).text == "{'a': 1, 'b': 2}"
+    assert list(site.store.keys()) == [key]
+
+
+def test_the_end_of_a_session_that_gets_a_new_id_is_counted_from_now() -> None:
+    site, browser = started()
+    ends: list[Any] = []
+    site.clock.advance(30)
+
+    def work(session: Session) -> None:
+        ends.append(session.expires_at)
+        session.regenerate()
+        ends.append(session.expires_at)
+
+    site.run(browser, work)
+
+    assert (ends[1] - ends[0]).total_seconds() == 30
+
+
+def test_the_handle_of_no_session_revokes_nothing() -> None:
+    site = Site()
+    browser = site.browser()
+    site.run(browser, login)
+    registry = site.middleware.registry
+
+    assert not registry.revoke(list_key("bob"))
+    assert not registry.revoke("no handle")
+    (session,) = registry.sessions("bob")
+    site.clock.advance(10**8)
+    assert not registry.revoke(session.handle)
+
+
+def test_a_session_that_is_over_isnt_counted_as_revoked() -> None:
+    site = Site()
+    site.run(site.browser(), login)
+    site.clock.advance(10**8)
+
+    assert site.middleware.registry.revoke_all("bob") == 0
+
+
+def test_a_session_in_the_token_that_ended_while_the_app_worked_begins_anew_with_a_login() -> None:
+    site, browser = started(store=ClientSideStore())
+
+    def late(work: Any) -> Any:
+        def act(session: Session) -> None:
+            session.get("a")
+            site.clock.advance(10**8)
+            work(session)
+
+        return act
+
+    site.run(twin(browser), late(put(b=2)))
+    assert "write_after_end" in site.kinds
+    site.run(browser, late(login))
+    assert site.run(browser, lambda session: session.owner).text == "bob"
+
+
+def test_an_id_that_cant_be_replaced_over_http_ends_the_session() -> None:
+    site, browser = begun_over_http(MemoryStore(), login)
+
+    site.run(browser, regenerate)
+
+    assert list(site.middleware.registry) == []
+    assert "destroyed" in site.kinds
+
+
+def test_an_id_that_cant_be_replaced_over_http_may_be_ended_by_another_request_first() -> None:
+    store = FaultyStore(MemoryStore())
+    site, browser = begun_over_http(store, put(a=1))
+    store.before("delete", lambda key, **_: store.store.delete(key))
+
+    site.run(browser, regenerate)
+
+    assert "destroyed" not in site.kinds
+    assert list(store.keys()) == []
+
+
+def test_a_session_that_ended_is_gone_though_it_couldnt_be_taken_out_of_its_list() -> None:
+    store = FaultyStore(MemoryStore())
+    site, browser = begun_over_http(store, login)
+    store.after("delete", lambda *_, **__: store.fail("load"))
+
+    site.run(browser, regenerate)
+    store.recover()
+
+    assert "take out" in str([event.detail for event in site.events])
+    assert list(site.middleware.registry.sessions("bob")) == []
+
+
+def test_a_first_save_whose_answer_was_lost_is_completed_by_another() -> None:
+    store = FaultyStore(MemoryStore())
+    site = Site(store=store)
+    browser = site.browser()
+
+    def work(session: Session) -> None:
+        assert session.id
+        session["a"] = 1
+        store.fail("insert", answer_lost=True)
+        with pytest.raises(StoreError):
+            session.save()
+        store.recover()
+        session["b"] = 2
+
+    site.run(browser, work)
+
+    assert site.run(browser, read).text == "{'a': 1, 'b': 2}"
+
+
+def test_a_transaction_on_a_new_session_goes_on_from_its_fields() -> None:
+    site = Site()
+    browser = site.browser()
+
+    def work(session: Session) -> None:
+        session["a"] = 1
+        session.transaction(lambda fields: fields.update(a=fields["a"] + 1))
+
+    site.run(browser, work)
+
+    assert site.run(browser, read).text == "{'a': 2}"
+
+
+def test_a_transaction_on_a_new_session_that_cant_be_stored_changes_nothing() -> None:
+    store = FaultyStore(MemoryStore())
+    site = Site(store=store)
+    browser = site.browser()
+
+    def work(session: Session) -> None:
+        store.fail("insert")
+        with pytest.raises(StoreError):
+            session.transaction(lambda fields: fields.update(a=5))
+        store.recover()
+        assert "a" not in session
+
+    site.run(browser, work)
+
+    assert site.run(browser, read).text == "{}"
+
+
+def test_a_transaction_of_a_passive_request_renews_nothing() -> None:
+    site, browser = started(passive=lambda environ: True)
+    site.clock.advance(30)
+
+    site.run(browser, lambda session: session.increment("a"))
+
+    assert site.run(browser, read).text == "{'a': 2}"
+    (handle,) = site.middleware.registry
+    record = site.store.load(handle)
+    assert record is not None
+    assert record.used_at == site.clock() - 30
+
+
+def test_a_session_in_the_token_is_alive_until_its_deadline() -> None:
+    site, browser = started(store=ClientSideStore())
+
+    def work(session: Session) -> str:
+        before = session.is_alive()
+        site.clock.advance(10**8)
+        return f"{before} {session.is_alive()}"
+
+    assert site.run(browser, work).text == "True False"
+
+
+def test_mere_use_of_a_session_in_the_token_that_just_ended_isnt_reported_as_a_write() -> None:
+    site, browser = started(store=ClientSideStore())
+
+    def late(session: Session) -> None:
+        session.get("a")
+        site.clock.advance(10**8)
+
+    site.run(browser, late)
+
+    assert "write_after_end" not in site.kinds
+
+
+def test_a_new_session_ends_as_if_it_were_used_now() -> None:
+    site = Site(lifetime=Lifetime(idle=60, absolute=600))
+
+    text = site.run(site.browser(), lambda session: session.expires_at.timestamp()).text
+
+    assert float(text) == site.clock() + 60
+
+
+@pytest.mark.parametrize("damaged", [False, True])
+def test_a_session_whose_record_ends_or_is_damaged_meanwhile_isnt_alive(damaged: bool) -> None:
+    site, browser = started(store=MemoryStore())
+
+    def work(session: Session) -> str:
+        session.get("a")
+        if damaged:
+            site.store.update(session.handle, Changes(notes=b"\xff"))
+        else:
+            site.clock.advance(10**8)
+        return str(session.is_alive())
+
+    assert site.run(browser, work).text == "False"
+
+
+def test_another_login_of_one_request_gives_back_the_place_of_the_first() -> None:
+    site = Site(max_per_owner=1, when_full="refuse")
+    browser = site.browser()
+
+    def work(session: Session) -> None:
+        session.login("bob")
+        session.login("eve")
+
+    site.run(browser, work)
+
+    site.run(site.browser(), login)
+    assert len(list(site.middleware.registry.sessions("bob"))) == 1
+    assert len(list(site.middleware.registry.sessions("eve"))) == 1
+
+
+def test_a_session_that_wasnt_touched_is_discarded_without_a_trace() -> None:
+    site, browser = started(store=MemoryStore())
+    made = environ(cookie=f"session={browser.cookies['session']}")
+
+    site.middleware.open_session(made)
+    site.middleware.discard_session(made)
+
+    assert len(list(site.store.keys())) == 1
+
+
+def test_a_transaction_whose_session_cant_be_kept_goes_on_from_its_fields_all_the_same() -> None:
+    site = Site(cookie=Cookie("session", secure=True))
+
+    def work(session: Session) -> str:
+        session["a"] = 1
+        session.transaction(lambda fields: fields.update(a=fields["a"] + 1))
+        return read(session)
+
+    response = site.run(site.browser(), work)
+
+    assert response.text == "{'a': 2}"
+    assert response.set_cookie is None
+
+
+def test_a_cookie_that_a_server_joined_by_comma_is_found_and_explained(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    site, browser = started()
+
+    found = sending(site, f"other=1, session={browser.cookies['session']}")
+
+    assert site.run(found, read).text == "{'a': 1}"
+    assert "after a comma" in caplog.text
