@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from acts import login, login_as, started
+from acts import login, login_as, read, sending, started, token
 from wsgi import Handler, Site
 from wsgi_sessions import Lifetime, Session
 from wsgi_sessions.record import Changes, list_key
@@ -82,3 +82,14 @@ def test_a_field_set_to_what_it_was_is_kept_though_it_was_removed_before_the_new
     seen: list[dict[str, object]] = []
     site.run(browser, lambda session: seen.append(dict(session)))
     assert seen == [{"a": 1}]
+
+
+def test_a_login_takes_the_places_of_the_sessions_that_it_ends_even_where_all_are_taken() -> None:
+    site = Site(max_per_owner=2, when_full="refuse")
+    first, second = site.browser(), site.browser()
+    site.run(first, login)
+    site.run(second, login)
+    both = sending(site, f"session={token(first)}; session={token(second)}")
+    assert site.run(both, login).set_cookie is not None
+    assert len(site.middleware.registry.sessions("bob")) == 1
+    assert site.run(first, read).text == site.run(second, read).text == "{}"
