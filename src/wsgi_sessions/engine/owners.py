@@ -12,10 +12,11 @@ later: then it happened after. If it entered between the marking and the taking 
 longer marked, and stays.
 
 Entering is a blind write of one field: it needs no knowledge of the others. All that takes entries
-away goes by the list's version, so that an entry made meanwhile is never lost; and a list that is
-made anew begins with a version by chance, so that it is never taken for one that went before it. A
-list may hold too much, after a crash, but never too little. Only the store's own word that there is
-no record takes an entry away: a record that can't be read is not absent.
+away goes by the list's version, so that an entry made meanwhile is never lost, and looks once more
+whether the record has come after all. A list that is made anew begins with a version by chance, so
+that it is never taken for one that went before it. A list may hold too much, after a crash, but
+never too little. Only the store's own word that there is no record takes an entry away: a record
+that can't be read is not absent.
 """
 
 from __future__ import annotations
@@ -357,6 +358,23 @@ class OwnerLists:
             self.delete_if_owned(key, owner)
         # An entry that was made anew meanwhile is another login's.
         self.take_out(owner, listing.stale, unless=lambda key, entry: entry != seen.entries[key])
+        self._enter_latecomers(list_key(owner), listing.stale, seen.entries)
+
+    def _enter_latecomers(self, at: str, keys: Iterable[str], entries: Mapping[str, Entry]) -> None:
+        """Enter again what was taken out, if its record has come meanwhile.
+
+        A login may take longer than a minute, or a clock be set forward under it. If its record is
+        there by now, it is found here; if it comes later, the login finds its entry gone and ends
+        itself. An entry that is being ended stays out: that login is to end itself.
+        """
+        for key in keys:
+            entry = entries[key]
+            record = None if entry.ending else self._look(key)
+            if record is None or record is UNREADABLE:
+                continue
+            owner = record.owner
+            if owner and list_key(owner) == at:
+                self.enter(owner, key, until=entry.until, epoch=entry.epoch)
 
     def delete_if_owned(self, key: str, owner: str) -> Record | None:
         """Delete a record that is still this owner's, or that can't be read.
@@ -378,7 +396,7 @@ class OwnerLists:
 
     def heal_all(self) -> None:
         """Take out of every list what is over, for a purge. Reads every record once."""
-        dead: dict[str, set[str]] = {}
+        dead: dict[str, dict[str, Entry]] = {}
         now = self._clock()
         for at in self._store.keys():  # noqa: SIM118 # a store is not a mapping
             record = self._store.load(at)
@@ -388,11 +406,14 @@ class OwnerLists:
                 entries = _parse(record).entries
             except StoreError:
                 continue  # damage in one list, which whoever asks for it is told, keeps no other
-            gone = {key for key, entry in entries.items() if self._is_dead(at, key, entry, now)}
+            gone = {
+                key: entry for key, entry in entries.items() if self._is_dead(at, key, entry, now)
+            }
             if gone:
                 dead[at] = gone
-        for at, keys in dead.items():
-            self._drop(at, keys)
+        for at, gone in dead.items():
+            self._drop(at, gone)
+            self._enter_latecomers(at, gone, gone)
 
     def _is_dead(self, at: str, key: str, entry: Entry, now: float) -> bool:
         if _is_young(entry, now) and not entry.ending:
