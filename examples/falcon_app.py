@@ -13,9 +13,12 @@ class Cart:
         resp.media = req.context.session.get("cart", {})
 
     def on_post(self, req, resp):
-        media = req.get_media()
+        try:
+            item = str(req.get_media()["item"])
+        except (KeyError, TypeError):
+            raise falcon.HTTPMissingParam("item") from None
         # Two requests at the same time both count: the change is made on fresh data, as one step.
-        resp.media = req.context.session.transaction(lambda data: add(data, media["item"]))
+        resp.media = req.context.session.transaction(lambda data: add(data, item))
 
     def on_delete(self, req, resp):
         req.context.session.destroy()

@@ -233,6 +233,22 @@ def test_describe_and_repr_show_settings_without_secrets() -> None:
         assert hidden not in text + repr(middleware)
 
 
+@pytest.mark.parametrize(
+    ("lifetime", "shown"),
+    [
+        (Lifetime(idle=1209600.0, absolute=timedelta(days=90)), "idle 14 days, absolute 90 days"),
+        (Lifetime(idle=600, absolute=90000), "idle 0:10:00, absolute 1 day, 1:00:00"),
+        (Lifetime(idle=None, absolute=60), "idle none, absolute 0:01:00"),
+    ],
+)
+def test_describe_shows_both_limits_alike_however_they_were_given(
+    lifetime: Lifetime, shown: str
+) -> None:
+    text = SessionMiddleware(app, secret_key=SECRET, lifetime=lifetime).describe()
+
+    assert f"lifetime: {shown}\n" in text
+
+
 @pytest.mark.parametrize("made", ["", "short", "x" * 21, "x" * 87, "bad character!" * 3, 7, None])
 def test_an_id_factory_that_gives_no_id(made: Any) -> None:
     site = Site(id_factory=lambda: made)

@@ -58,6 +58,17 @@ class Lifetime:
         return math.inf if self.absolute is None else seconds("Lifetime", "absolute", self.absolute)
 
 
+def as_text(lifetime: Lifetime) -> str:
+    """Such as "idle 0:30:00, absolute 30 days", however the limits were given."""
+    return f"idle {_limit(lifetime.idle_seconds)}, absolute {_limit(lifetime.absolute_seconds)}"
+
+
+def _limit(seconds: float) -> str:
+    if math.isinf(seconds):
+        return "none"
+    return str(timedelta(seconds=seconds)).removesuffix(", 0:00:00")
+
+
 def from_seconds(idle: float, absolute: float) -> Lifetime:
     """The Lifetime of two limits in seconds, ``inf`` standing for "no such limit"."""
     return Lifetime(

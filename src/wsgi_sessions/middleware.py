@@ -45,7 +45,7 @@ from .errors import ConfigurationError, StoreError
 from .events import EventSink, SessionEvent, as_listeners
 from .http.exchange import AnswerSettings, Exchange, ExcInfo, OnStoreError, answer_503
 from .http.transport import CookieTransport, Header, HeaderTransport, Transport, check_header_name
-from .lifetime import Lifetime
+from .lifetime import Lifetime, as_text
 from .proxies import (
     CLIENT_KEY,
     TrustedProxies,
@@ -458,7 +458,7 @@ class SessionMiddleware:
         lines = {
             "store": repr(self.store),
             "cookie": repr(cookie) if isinstance(cookie, Cookie) else "chosen per request",
-            "lifetime": f"idle {self._lifetime.idle}, absolute {self._lifetime.absolute}",
+            "lifetime": as_text(self._lifetime),
             "touch_interval": f"{self._touch_interval:g} s",
             "rotate_after": (
                 "never" if math.isinf(settings.rotate_after) else f"{settings.rotate_after:g} s"

@@ -91,6 +91,13 @@ def test_json_goes_before_or_after_the_command(site: Site, shell: Shell) -> None
     }
 
 
+def test_show_counts_one_byte_as_one(site: Site, shell: Shell) -> None:
+    browser, handle = signed_in(site, "ada")
+    site.run(browser, lambda session: session.update(n=7))
+
+    assert "n: 1 byte\n" in shell.run("show", handle)[1]
+
+
 def test_show_prints_values_only_when_asked(site: Site, shell: Shell) -> None:
     browser, handle = signed_in(site, "ada")
 

@@ -106,7 +106,10 @@ def test_pyramid_flashes_once_and_demands_its_token() -> None:
 
 
 def falcon_call(client: Browser, method: str, item: str | None = None) -> Response:
-    body = b"" if item is None else b'{"item": "%s"}' % item.encode()
+    return falcon_send(client, method, b"" if item is None else b'{"item": "%s"}' % item.encode())
+
+
+def falcon_send(client: Browser, method: str, body: bytes) -> Response:
     extra: dict[str, Any] = {
         "REQUEST_METHOD": method,
         "CONTENT_TYPE": "application/json",
@@ -124,6 +127,14 @@ def test_falcon_keeps_a_cart() -> None:
         falcon_call(client, "POST", item)
     assert falcon_call(client, "GET").text == '{"tea": 2, "milk": 1}'
     falcon_call(client, "DELETE")
+    assert client.cookies == {}
+
+
+@pytest.mark.parametrize("body", [b"", b"{", b"{}", b"[]", b"7"])
+def test_falcon_refuses_what_names_no_item(body: bytes) -> None:
+    client = browser("falcon_app")
+
+    assert falcon_send(client, "POST", body).code == 400
     assert client.cookies == {}
 
 

@@ -574,7 +574,7 @@ def test_f5_a_lifetime_that_was_given_to_us_stays(by: str) -> None:
 
     run(app, app.test_client(), everything)
 
-    assert "lifetime: idle 600" in app.extensions["wsgi_sessions"].describe()
+    assert "lifetime: idle 0:10:00" in app.extensions["wsgi_sessions"].describe()
 
 
 def test_f5_a_lifetime_that_is_none_is_an_error_of_the_app(app: Flask, client: FlaskClient) -> None:

@@ -580,6 +580,10 @@ def in_one_shard(count: int) -> list[str]:
     return [next(found) for _ in range(count)]
 
 
+def test_it_is_shown_with_its_bound() -> None:
+    assert repr(MemoryStore(max_sessions=7)) == "MemoryStore(max_sessions=7)"
+
+
 def test_only_one_session_makes_room_for_one() -> None:
     store = MemoryStore(max_sessions=2)
     first, second, third = in_one_shard(3)

@@ -330,6 +330,14 @@ class TestWhatIsSaid:
             "the Redis server can't do this (ping): ResponseError: unknown command … 'x'"
         )
 
+    def test_a_server_that_cannot_be_reached_is_not_said_to_refuse(self) -> None:
+        error = redis.ConnectionError("Error 111 connecting to localhost:1. Connection refused.")
+
+        assert self.said(error) == (
+            "the Redis server doesn't answer (ping): ConnectionError: Error 111 connecting to"
+            " localhost:1. Connection refused."
+        )
+
     def test_no_more_than_200_characters_of_it(self) -> None:
         told = self.said(redis.ResponseError("no " * 100)).partition("ResponseError: ")[2]
 

@@ -23,12 +23,12 @@ from .apps import middleware_of
 from .doctor import Finding, Severity, examine, examine_carry_over
 from .handles import find_key
 from .opening import OpenedStore, open_store, opened, store_url
-from .printing import LONGEST, Printer, count_of_sessions, plain, relative, table
+from .printing import LONGEST, Printer, count_of_sessions, plain, relative, size, table
 from .progress import shown
 
 
 def list_sessions(arguments: argparse.Namespace, printer: Printer) -> bool:
-    """``list``: live sessions, latest use first."""
+    """``list``: live sessions, most recently used first."""
     place = opened(arguments)
     infos = _all(place) if arguments.owner is None else _of_owner(place, arguments.owner)
     infos.sort(key=lambda info: info.last_used_at, reverse=True)
@@ -91,9 +91,9 @@ def _lines(facts: dict[str, Any]) -> Iterator[str]:
     for name, value in facts.items():
         if isinstance(value, dict):
             yield f"{name}:"
-            unit = " bytes" if name == "fields" else ""
             for key, entry in cast("dict[str, Any]", value).items():
-                yield f"  {printable(key)}: {printable(str(entry), LONGEST)}{unit}"
+                text = size(entry) if name == "fields" else str(entry)
+                yield f"  {printable(key)}: {printable(text, LONGEST)}"
         else:
             yield f"{name}: {printable(str(value))}"
 

@@ -147,7 +147,7 @@ def overdue(deadlines: Collection[float], now: float) -> Finding:
     expired = sum(deadline <= now for deadline in deadlines)
     long_ago = sum(deadline <= now - _OVERDUE_SECONDS for deadline in deadlines)
     if not long_ago and 2 * expired <= len(deadlines):
-        return Finding("overdue", Severity.OK, f"{expired} expired records await their removal")
+        return Finding("overdue", Severity.OK, f"expired records waiting to be removed: {expired}")
     return Finding(
         "overdue",
         Severity.WARNING,

@@ -72,7 +72,9 @@ def _parser() -> argparse.ArgumentParser:
         one.set_defaults(run=run)
         return one
 
-    listing = command("list", commands.list_sessions, "List live sessions, latest use first.")
+    listing = command(
+        "list", commands.list_sessions, "List live sessions, most recently used first."
+    )
     listing.add_argument("--owner", help="only this owner's")
     show = command("show", commands.show, "Show one session.")
     show.add_argument("handle", metavar="HANDLE")
@@ -88,7 +90,7 @@ def _parser() -> argparse.ArgumentParser:
     survey = command(
         "carry-over",
         carry_over.carry_over,
-        "Look how many sessions of another system could be carried over.",
+        "Count the sessions of another system that could be carried over.",
     )
     carry_over.add_options(survey)
     doctor = command("doctor", commands.doctor, "Check a store for what goes wrong in practice.")
@@ -110,7 +112,7 @@ def _common_options() -> argparse.ArgumentParser:
         default=argparse.SUPPRESS,
         help="file:///path, redis://host:port/0, rediss://…, unix:///path, postgresql://…,"
         " mysql://…, mariadb://… or sqlite:////path.db;"
-        f" by default what the environment variable {STORE_VARIABLE} says",
+        f" by default the value of the environment variable {STORE_VARIABLE}",
     )
     common.add_argument(
         "--encryption-key-file",

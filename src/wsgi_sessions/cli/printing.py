@@ -60,6 +60,11 @@ def count_of_sessions(count: int) -> str:
     return "1 session" if count == 1 else f"{count} sessions"
 
 
+def size(count: int) -> str:
+    """Such as "12 bytes"."""
+    return "1 byte" if count == 1 else f"{count} bytes"
+
+
 def relative(at: datetime, now: datetime) -> str:
     """Such as "3 min ago" or "in 2 h"."""
     seconds = (at - now).total_seconds()

@@ -147,6 +147,9 @@ class MemoryStore(Store):
         self._reset()
         _stores.add(self)
 
+    def __repr__(self) -> str:
+        return f"MemoryStore(max_sessions={self._max_sessions})"
+
     def _reset(self) -> None:
         self._shards: defaultdict[int, _Shard] = defaultdict(_Shard)
         self._count = 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -93,6 +94,13 @@ def test_a_database_in_memory_is_refused(url: str) -> None:
         SQLStore(sa.create_engine(url, poolclass=sa.NullPool))
     with pytest.raises(ConfigurationError, match="memory is lost"):
         store_from_url(url)
+
+
+def test_it_is_shown_by_database_and_table_without_its_url(tmp_path: Path) -> None:
+    store = SQLStore.from_url(f"sqlite:///{tmp_path}/sessions.db", table="shop_sessions")
+
+    assert repr(store) == "SQLStore(sqlite, table='shop_sessions')"
+    store.close()
 
 
 @pytest.mark.parametrize("engine", [None, "sqlite:////x.db", object(), sa.MetaData()])

@@ -67,7 +67,7 @@ def test_many_overdue_rows_are_a_warning(store: SQLStore, monkeypatch: pytest.Mo
     store.insert(a_key(), overdue())
     many = found(store)["overdue"]
 
-    assert few == ("ok", "1 expired rows are still there, which requests take away")
+    assert few == ("ok", "expired rows waiting to be removed: 1")
     assert many[0] == "warning"
     assert many[1].startswith("2 expired rows are still there; requests")
     assert found(store, now=0.0)["overdue"][0] == "ok"

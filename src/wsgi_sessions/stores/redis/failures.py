@@ -51,6 +51,5 @@ def store_error(operation: str, error: Exception) -> StoreError:
         )
     # Some servers repeat what they were sent, values included.
     told = re.sub(r"[0-9a-f]{40,}", "…", str(error).partition(", with args")[0])[:200]
-    return StoreError(
-        f"the Redis server can't do this ({operation}): {kind}: {told}", operation=operation
-    )
+    what = "doesn't answer" if is_lost(error) else "can't do this"
+    return StoreError(f"the Redis server {what} ({operation}): {kind}: {told}", operation=operation)

@@ -104,7 +104,7 @@ def _overdue(rows: int) -> Found:
                 " and `wsgi-sessions --store URL purge` at once"
             ),
         )
-    return "overdue", "ok", f"{rows} expired rows are still there, which requests take away"
+    return "overdue", "ok", f"expired rows waiting to be removed: {rows}"
 
 
 def _server_clock(connection: sa.Connection) -> tuple[float, str]:

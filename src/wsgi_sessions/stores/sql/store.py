@@ -100,6 +100,9 @@ class SQLStore(Store):
             self.close()
             raise
 
+    def __repr__(self) -> str:
+        return f"SQLStore({self.engine.dialect.name}, table={self.table.fullname!r})"
+
     @classmethod
     def from_url(cls, url: str, *, table: str = DEFAULT_TABLE, create: bool = True) -> Self:
         """A store with an engine of its own, which waits for nothing longer than seconds.
