@@ -67,7 +67,9 @@ class SQLiteStore(Store):
             return self._idle.pop()
         except IndexError:
             # 30 seconds for other processes' transactions; ours begin where we say so.
-            db = sqlite3.connect(self._path, 30, 0, None, check_same_thread=False)
+            db = sqlite3.connect(
+                self._path, timeout=30, isolation_level=None, check_same_thread=False
+            )
             db.execute("PRAGMA foreign_keys = ON")
             return db
 

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from acts import destroy, login, put, read, sending, started, twin
+from acts import destroy, login, put, read, sending, started, token, twin
 from records import a_key
 from wsgi import Browser, Handler, Site, environ
-from wsgi_sessions import Cookie, Lifetime, Session, StoreError
+from wsgi_sessions import Cookie, Lifetime, Session, SessionEnded, StoreError
 from wsgi_sessions.engine.owners import Limits, OwnerLists
 from wsgi_sessions.record import Changes, Record, UpdateResult, list_key
 from wsgi_sessions.stores import ClientSideStore, MemoryStore, Store
@@ -232,6 +232,7 @@ def test_a_first_save_whose_answer_was_lost_is_completed_by_another() -> None:
     def work(session: Session) -> None:
         assert session.id
         session["a"] = 1
+        session.regenerate()
         store.fail("insert", answer_lost=True)
         with pytest.raises(StoreError):
             session.save()
@@ -407,3 +408,172 @@ def test_changes_show_what_they_keep_and_no_value() -> None:
     assert "keep ['a', 'b']" in shown
     assert "owner='x'" in shown
     assert "epoch=2" in shown
+
+
+def test_a_process_forgets_lists_that_it_knew_before_they_are_too_many(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("wsgi_sessions.engine.owners._KNOWN_LISTS", 1)
+    lists = OwnerLists(MemoryStore(), Limits(), FakeClock())
+
+    for owner in ("ada", "bob", "ada"):
+        lists.enter(owner, a_key(), until=math.inf, epoch=0)
+
+    assert len(found(lists, "ada")) == 2 and len(found(lists, "bob")) == 1
+
+
+def found(lists: OwnerLists, owner: str) -> list[str]:
+    seen = lists.read(owner)
+    return [] if seen is None else list(seen.entries)
+
+
+def test_taking_out_of_a_list_that_others_always_change_first_fails_in_the_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("time.sleep", lambda seconds: None)
+    store, first, second = MemoryStore(), a_key(), a_key()
+    for key in (first, second):
+        OwnerLists(store, Limits(), FakeClock()).enter("bob", key, until=math.inf, epoch=0)
+    lists = OwnerLists(Overtaken(store), Limits(), FakeClock())
+
+    for some in ([first], [first, second]):
+        with pytest.raises(StoreError, match="could not be written"):
+            lists.take_out("bob", some)
+
+
+def test_a_list_whose_end_was_brought_forward_is_put_back_by_the_login_that_sees_it() -> None:
+    store = MemoryStore()
+    lists = OwnerLists(store, Limits(), FakeClock())
+    key, until = a_key(), FakeClock()() + 900
+    lists.enter("bob", key, until=until, epoch=0)
+    store.update(list_key("bob"), Changes(expires_at=until - 600))
+
+    assert lists.confirmed("bob", key) is not None
+
+    listed = store.load(list_key("bob"))
+    assert listed is not None and listed.expires_at == until
+
+
+def test_a_new_id_whose_answer_was_lost_is_not_made_again() -> None:
+    store = FaultyStore(MemoryStore())
+    site, browser = started(store=store)
+
+    def work(session: Session) -> None:
+        session.regenerate()
+        session["b"] = 2
+        store.fail("update", answer_lost=True)
+        with pytest.raises(StoreError):
+            session.save()
+        store.recover()
+        session["c"] = 3
+
+    site.run(browser, work)
+
+    assert site.run(browser, read).text == "{'a': 1, 'b': 2, 'c': 3}"
+
+
+def test_of_two_tokens_of_one_session_the_present_one_counts_in_either_order() -> None:
+    site, browser = started(rotate_after=60)
+    former = token(browser)
+    site.clock.advance(61)
+    site.run(browser, read)
+    present = token(browser)
+    assert present != former
+
+    for header in (f"session={present}; session={former}", f"session={former}; session={present}"):
+        assert site.run(sending(site, header), read).text == "{'a': 1}"
+    assert "cookie_conflict" not in site.kinds
+
+
+@pytest.mark.parametrize("deleted", [True, False])
+def test_a_new_session_whose_record_isnt_its_own_any_more_gets_another_id(deleted: bool) -> None:
+    store = FaultyStore(MemoryStore())
+    site = Site(store=store)
+    browser = site.browser()
+    ids: list[str] = []
+
+    def meddle(key: str, record: Record) -> None:
+        ids.append(key)
+        if len(ids) == 2 and deleted:
+            store.store.delete(key)  # once it stood in the way of the second attempt
+        elif len(ids) == 2:
+            store.store.update(key, Changes(notes=b"damaged"))
+
+    def work(session: Session) -> None:
+        session["a"] = 1
+        session.regenerate()
+        store.fail("insert", answer_lost=True)
+        with pytest.raises(StoreError):
+            session.save()
+        store.recover()
+
+    store.after("insert", meddle)
+    site.run(browser, work)
+
+    assert site.run(browser, read).text == "{'a': 1}"
+    assert len(ids) == 3 and ids[0] == ids[1] != ids[2]
+
+
+def test_a_transaction_of_a_login_that_is_revoked_meanwhile_raises() -> None:
+    store = FaultyStore(MemoryStore())
+    site = Site(store=store)
+    browser = site.browser()
+
+    def revoke(key: str, record: Record) -> None:
+        if not record.is_owner_list:
+            site.middleware.registry.revoke_all("bob")
+
+    def work(session: Session) -> None:
+        session.login("bob")
+        store.after("insert", revoke)
+        with pytest.raises(SessionEnded):
+            session.transaction(lambda fields: fields.update(a=1))
+
+    site.run(browser, work)
+
+    assert list(site.middleware.registry.sessions("bob")) == []
+    assert site.run(browser, read).text == "{}"
+
+
+def test_healing_enters_a_record_again_that_came_while_its_entry_was_taken_out() -> None:
+    store = FaultyStore(MemoryStore())
+    site = Site(store=store, max_per_owner=5)
+    slow, late = a_key(), a_key()
+    lists = OwnerLists(store.store, Limits(), site.clock)
+    site.run(site.browser(), login)
+    for key in (slow, late):
+        lists.enter("bob", key, until=site.clock() + 9_000, epoch=0)
+    site.clock.advance(120)  # so that both count as never finished
+    record = Record({}, b"", site.clock(), site.clock() + 9_000, owner="bob")
+
+    def come(at: str, changes: Changes, **_: Any) -> None:
+        if at == list_key("bob") and changes.delete:
+            store.store.insert(slow, record)
+
+    store.before("update", come)
+    site.middleware.registry.purge_expired()
+
+    assert slow in found(lists, "bob") and late not in found(lists, "bob")
+
+
+def test_a_session_that_was_changed_before_its_own_request_knew_of_it_is_left() -> None:
+    store = FaultyStore(MemoryStore())
+    site = Site(store=store)
+    browser = site.browser()
+
+    def work(session: Session) -> None:
+        session["a"] = 1
+        session.regenerate()
+        store.fail("insert", answer_lost=True)
+        with pytest.raises(StoreError):
+            session.save()
+        store.recover()
+        change = Changes(set={"of": b"another"})
+        store.before("update", lambda key, *_, **__: store.store.update(key, change))
+
+    response = site.run(browser, work)
+
+    assert response.set_cookie is None
+    (key,) = store.keys()
+    record = store.load(key)
+    assert record is not None and "of" in record.fields

@@ -591,7 +591,7 @@ def test_flasks_names_are_understood(clock: FakeClock) -> None:
             partitioned=True,
         )
     )
-    assert options(app)["lifetime"] == "idle 3600, absolute 2592000.0"
+    assert options(app)["lifetime"] == "idle 1:00:00, absolute 30 days"
     assert "hops=2" in options(app)["trusted_proxies"]
     assert options(app)["max_per_owner"].startswith("3")
     assert "Memory" in options(app)["store"]
@@ -622,7 +622,7 @@ def test_explicit_arguments_win() -> None:
 
     assert "name='given'" in options(app)["cookie"]
     assert options(app)["max_bytes"] == "5000"
-    assert options(app)["lifetime"].startswith("idle 60,")
+    assert options(app)["lifetime"].startswith("idle 0:01:00,")
 
 
 def test_the_cookies_path_is_the_applications_root() -> None:

@@ -124,6 +124,17 @@ class TestTheMark:
 
         assert (tmp_path / "sessions" / MARKER).read_bytes() == mark
 
+    def test_whose_it_is_is_said_to_another_user(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        root = Root(tmp_path / "sessions", 0o600, lambda file: None)
+        mine = root.explain(PermissionError("not permitted"))
+        monkeypatch.setattr("os.geteuid", lambda: 54_321)
+
+        assert mine == "not permitted"
+        assert root.explain(OSError("disk full")) == "disk full"
+        assert "and this process runs as" in root.explain(PermissionError("not permitted"))
+
     def test_an_unfinished_one_is_finished(self, tmp_path: Path) -> None:
         """As a process leaves it that was killed right after making it."""
         FileStore(tmp_path / "sessions")

@@ -370,10 +370,8 @@ class OwnerLists:
         for key in keys:
             entry = entries[key]
             record = None if entry.ending else self._look(key)
-            if record is None or record is UNREADABLE:
-                continue
-            owner = record.owner
-            if owner and list_key(owner) == at:
+            owner = None if record is None or record is UNREADABLE else record.owner
+            if owner is not None and list_key(owner) == at:
                 self.enter(owner, key, until=entry.until, epoch=entry.epoch)
 
     def delete_if_owned(self, key: str, owner: str) -> Record | None:

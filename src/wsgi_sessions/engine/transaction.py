@@ -134,7 +134,6 @@ class Transactions:
         try:
             self._committer.save(state, headers_sent=headers_sent)
         except BaseException:
-            if state.stored is None:
-                state.fields = before
+            state.fields = before
             raise
         return result
