@@ -67,10 +67,8 @@ class SQLiteStore(Store):
             return self._idle.pop()
         except IndexError:
             # 30 seconds for other processes' transactions; ours begin where we say so.
-            db = sqlite3.connect(
-                self._path, timeout=30, isolation_level=None, check_same_thread=False
-            )
-            db.execute("PRAGMA foreign_keys = ON")
+            db = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False)
+            db.executescript("PRAGMA busy_timeout = 30000; PRAGMA foreign_keys = ON")
             return db
 
     def load(self, key: str) -> Record | None:
