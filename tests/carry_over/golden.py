@@ -245,6 +245,7 @@ def _make(name: str, era: str, redis_url: str, client: Any) -> Golden:
                     "SELECT session_key, session_data, expire_date FROM django_session"
                 )
                 rows = [list(row) for row in found]
+            database.close()
     keys = {
         key.decode(): base64.b64encode(client.get(key) or b"").decode()
         for key in client.keys("*")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -67,6 +68,9 @@ def test_asking_for_the_time_left_renews_nothing_and_staying_does(port: int) -> 
     cookie = signed_in(port)
 
     first, second = left(port, cookie), left(port, cookie)
+    while second["seconds"] > 179:
+        time.sleep(0.1)
+        second = left(port, cookie)
     with asked(port, "POST", "/stay", cookie) as answer:
         assert answer.status == 204
     third = left(port, cookie)
