@@ -20,8 +20,7 @@ from .registry import SessionRegistry
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
-# Untyped: what is used of it is written down here.
-from bottle import request  # pyright: ignore[reportMissingTypeStubs, reportUnknownVariableType]
+from bottle import request  # pyright: ignore[reportMissingTypeStubs, reportUnknownVariableType] # Bottle has no types: what is used of it is written down here
 
 _ERROR_KEY = "wsgi_sessions.bottle.store_error"
 _REQUEST_KEY = "bottle.request.ext.session"

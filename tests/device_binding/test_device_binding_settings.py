@@ -93,7 +93,7 @@ def test_what_is_at_the_border_is_allowed(option: str, value: Any) -> None:
 
 def test_an_unknown_option_is_a_configuration_error_with_a_hint() -> None:
     with pytest.raises(ConfigurationError, match="max_age"):
-        DeviceBinding(maxage=600)  # type: ignore[call-arg]
+        DeviceBinding(maxage=600)  # type: ignore[call-arg] # that is the mistake
 
 
 def test_lists_that_were_given_can_be_changed_without_effect() -> None:
@@ -104,7 +104,7 @@ def test_lists_that_were_given_can_be_changed_without_effect() -> None:
 
     assert settings.exclude == ("/static/",)
     with pytest.raises(dataclasses.FrozenInstanceError):
-        settings.path = "/x"  # type: ignore[misc]
+        settings.path = "/x"  # type: ignore[misc] # that is the mistake
 
 
 @pytest.mark.parametrize(

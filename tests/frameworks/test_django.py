@@ -1,7 +1,7 @@
 """request.session on top of ours: Django's interface, its auth, its test client, its errors."""
 
 # Models can be imported once Django is set up, and not before.
-# ruff: noqa: E402
+# ruff: noqa: E402 # as the line above says
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """What a Django project gains: the same walks on Django's own engines fail, each in its way."""
 
 # Models can be imported once Django is set up, and not before.
-# ruff: noqa: E402
+# ruff: noqa: E402 # as the line above says
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Django's settings as options of ours, system checks, and override_settings."""
 
 # Models can be imported once Django is set up, and not before.
-# ruff: noqa: E402
+# ruff: noqa: E402 # as the line above says
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ LONG = "x" * 14
 
 
 def on(stores: tuple[str, ...], *events: object, **options: object) -> list[Scenario]:
-    return [Scenario(store, dict(options), list(events)) for store in stores]  # type: ignore[arg-type]
+    return [Scenario(store, dict(options), list(events)) for store in stores]  # type: ignore[arg-type] # lists of literals lose their types
 
 
 def _rotations(number: int) -> list[object]:

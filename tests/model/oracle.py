@@ -263,7 +263,7 @@ class Oracle:
         world = self.world
         with world.silence():
             live = set(world.registry)
-            others = [key for key in world.raw.keys() if key not in live and self._unexpired(key)]  # noqa: SIM118
+            others = [key for key in world.raw.keys() if key not in live and self._unexpired(key)]  # noqa: SIM118 # a store is not a mapping
             entries = {owner: self._entries(owner, others) for owner in self.owners()}
         self.check(
             len(others) <= len(self.owners()) or self.stranded,

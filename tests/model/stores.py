@@ -101,7 +101,7 @@ class Stores:
             found = servers.named_by_environment()
             if found is None:
                 binary = next(iter(servers.binaries().values()))
-                found = self._stack.enter_context(servers.running(binary))  # type: ignore[assignment]
+                found = self._stack.enter_context(servers.running(binary))  # type: ignore[assignment] # of either kind of server
             assert found is not None
             self._redis = found.client()
         store = RedisStore(self._redis, prefix="model:")

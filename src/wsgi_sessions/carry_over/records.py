@@ -211,7 +211,7 @@ class RedisRecords(Records):
         with _asking("Redis", "load"):
             try:
                 data: bytes | None = self._client.get(name)
-            except Exception as error:
+            except Exception as error:  # of any class: each client library has its own
                 if str(error).startswith("WRONGTYPE"):
                     return None  # some other program's key, which is not a session of the old one
                 raise
