@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import argparse
 import ast
+import gc
 import html
 import logging
 import re
 import shlex
 import sys
 import tomllib
+import warnings
 from pathlib import Path
 from types import ModuleType
 
@@ -55,6 +57,11 @@ def test_the_pages_python_runs(page: Path, tmp_path: Path, monkeypatch: pytest.M
             (tmp_path / named[1]).write_text(code, "utf-8")
         # Lines count as in the page, so that a traceback points into it.
         exec(compile("\n" * line + code, str(page), "exec"), vars(page_module))
+
+    # A page doesn't close its databases, as the end of a program does; here nothing ends.
+    vars(page_module).clear()
+    with warnings.catch_warnings(category=ResourceWarning, action="ignore"):
+        gc.collect()
 
 
 _NAMED = r"""(?:secret_key|SECRET(?:_KEY)?)["']?\]?\s*[=:]\s*"""

@@ -206,6 +206,7 @@ class TestTheFile:
         path = sqlite_path(store.engine.url)
         modes = {each.name: stat.S_IMODE(each.stat().st_mode) for each in path.parent.iterdir()}
 
+        store.close()
         assert modes == dict.fromkeys(["sessions.db", "sessions.db-shm", "sessions.db-wal"], 0o600)
 
     def test_looking_makes_none(self, lite_url: str) -> None:
@@ -245,6 +246,7 @@ class TestTheFile:
 
         with pytest.raises(StoreError, match=r"sqlite failed \(create\): .*readonly database"):
             SQLStore(shut, table="other")
+        shut.dispose()
 
     def test_a_full_disk_is_an_error_and_nothing_is_lost(self, lite_url: str) -> None:
         store = opened(lite_url)
