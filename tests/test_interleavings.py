@@ -73,10 +73,17 @@ class Stage:
 
     Args:
         make_store: gives an empty store, again and again.
+        max_per_owner: how many sessions a user may have.
     """
 
-    def __init__(self, make_store: Callable[[], Store] = MemoryStore) -> None:
+    def __init__(
+        self,
+        make_store: Callable[[], Store] = MemoryStore,
+        *,
+        max_per_owner: int | None = None,
+    ) -> None:
         self.make_store = make_store
+        self.max_per_owner = max_per_owner
         self.store = TurnStore(make_store())
         self.clock = FakeClock(1_800_000_000.0)
         self.events: list[tuple[int | None, SessionEvent]] = []
@@ -92,6 +99,7 @@ class Stage:
             clock=self.clock,
             lifetime=Lifetime(idle=DAY, absolute=30 * DAY),
             rotate_after=rotate_after,
+            max_per_owner=self.max_per_owner,
             on_event=lambda event: self.events.append((self.store.worker, event)),
         )
 
@@ -421,6 +429,16 @@ def explore_some(stage: Stage, actions: tuple[str, ...], of_three: int) -> None:
 
     assert tried >= 1
     assert tried < limit or len(actions) > 2, "two requests are to be tried in every order"
+
+
+@pytest.mark.parametrize("limit", [1, 2])
+def test_logins_at_once_leave_as_many_sessions_as_there_may_be(limit: int) -> None:
+    stage = Stage(max_per_owner=limit)
+
+    for run in every_order(partial(stage.play, ("first_login",) * 2), limit=ORDERS_OF_TWO):
+        Checker(stage, ("first_login",) * 2, run).nothing_failed()
+        assert len(list(stage.app.registry)) == limit, run.steps
+        assert len(list(stage.app.registry.sessions(OWNER))) == limit, run.steps
 
 
 class Upserting(MemoryStore):

@@ -351,7 +351,9 @@ class Carrier:
     def _keep_to_limit(self, old: Old, owner: str, listed: OwnerList, stored: Stored) -> None:
         owners, settings, reports = self._owners, self._settings, self._reports
         try:
-            keep_to_limit(owners, settings, reports, old.request, owner, listed, stored.id.key)
+            key = stored.id.key
+            if not keep_to_limit(owners, settings, reports, old.request, owner, listed, key):
+                owners.delete_if_owned(key, owner)
         except StoreError as error:
             # As after a login, it stands.
             self._reports.emit("store_error", old.request, stored, detail=f"max_per_owner: {error}")

@@ -263,10 +263,14 @@ class OwnerLists:
             back_off(attempt)
         raise StoreError("the owner's list could not be written", operation="update")
 
-    def mark(self, owner: str, entries: Mapping[str, Entry]) -> None:
-        """Mark entries as being ended."""
+    def mark(
+        self, owner: str, entries: Mapping[str, Entry], *, if_version: int | None = None
+    ) -> bool:
+        """Mark entries as being ended; False if the list has another version by now."""
         marked = {key: _dump(entry._replace(ending=True)) for key, entry in entries.items()}
-        self._store.update(list_key(owner), Changes(set=marked))
+        changes = Changes(set=marked)
+        written = self._store.update(list_key(owner), changes, if_version=if_version)
+        return written is UpdateResult.UPDATED
 
     # Reading
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from ..errors import StoreError
+from .backoff import ATTEMPTS, back_off
 from .owners import LiveSession, OwnerList, OwnerLists
 from .reports import Reports
 from .settings import EngineSettings
@@ -16,8 +18,12 @@ def keep_to_limit(
     owner: str,
     present: OwnerList,
     key: str,
-) -> None:
+) -> bool:
     """End what is over ``max_per_owner``, unless the one too many was to be refused.
+
+    The least recently used sessions end, never the one that just logged in. As each of parallel
+    logins would end another, which sessions end is first marked in the list, by the list's version:
+    so one request at a time decides, and whoever was marked meanwhile ends itself and nobody else.
 
     Args:
         owners: the lists of owners.
@@ -27,31 +33,44 @@ def keep_to_limit(
         owner: whose sessions.
         present: the owner's list as it is now.
         key: that session's.
-    """
-    limit = settings.max_per_owner
-    if limit is None or settings.refuse_when_full or len(present.entries) <= limit:
-        return
-    for ended in make_room(owners, owner, present, key, limit, settings.clock()):
-        reports.emit("revoked", request, handle=ended, owner=owner, detail="max_per_owner")
-
-
-def make_room(
-    owners: OwnerLists, owner: str, present: OwnerList, key: str, limit: int, now: float
-) -> list[str]:
-    """End the least recently used sessions over the limit, never the one that just logged in.
-
-    Each of parallel logins ranks the sessions that it sees in the same order, so together they end
-    no more than must go: whoever comes last sees all.
 
     Returns:
-        the keys of the sessions that ended.
+        False if another request is ending this session.
+
+    Raises:
+        StoreError: the store can't answer.
     """
+    limit = settings.max_per_owner
+    if limit is None or settings.refuse_when_full:
+        return True
+    for attempt in range(ATTEMPTS):
+        over = over_limit(owners, owner, present, key, limit, settings.clock())
+        if not over:
+            return True
+        entries = {other: present.entries[other] for other in over}
+        if owners.mark(owner, entries, if_version=present.version):
+            for other in over:
+                if owners.delete_if_owned(other, owner) is not None:
+                    detail = "max_per_owner"
+                    reports.emit("revoked", request, handle=other, owner=owner, detail=detail)
+            owners.take_out(owner, over, unless=lambda _, entry: not entry.ending)
+            return True
+        back_off(attempt)
+        again = owners.confirmed(owner, key)
+        if again is None:
+            return False
+        present = again
+    raise StoreError("the owner's list could not be written", operation="update")
+
+
+def over_limit(
+    owners: OwnerLists, owner: str, present: OwnerList, key: str, limit: int, now: float
+) -> list[str]:
+    """The keys of the sessions over the limit, without the one that just logged in."""
+    if len(present.entries) <= limit:
+        return []
     live = owners.examine(owner, present, now).live
-    over = [session.key for session in ranked(live, key, now)[limit:] if session.key != key]
-    ended = [other for other in over if owners.delete_if_owned(other, owner) is not None]
-    if over:
-        owners.take_out(owner, over)
-    return ended
+    return [session.key for session in ranked(live, key, now)[limit:] if session.key != key]
 
 
 def ranked(live: list[LiveSession], key: str, now: float) -> list[LiveSession]:

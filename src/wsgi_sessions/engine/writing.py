@@ -267,16 +267,16 @@ class StoreWriter:
 
     def _confirm(self, request: Request, owner: str, after: Stored) -> bool:
         key = after.id.key
-        present = self._owners.confirmed(owner, key)
-        if present is None:
-            self._store.delete(key)
-            self._unlist(request, owner, key)
-            self._reports.emit("revoked", request, after, detail="while it was being written")
-            return False
-        self._owners.tidy(owner, present)
         settings, reports = self._settings, self._reports
-        keep_to_limit(self._owners, settings, reports, request, owner, present, key)
-        return True
+        present = self._owners.confirmed(owner, key)
+        if present is not None:
+            self._owners.tidy(owner, present)
+            if keep_to_limit(self._owners, settings, reports, request, owner, present, key):
+                return True
+        self._store.delete(key)
+        self._unlist(request, owner, key)
+        reports.emit("revoked", request, after, detail="while it was being written")
+        return False
 
     def _unlist(
         self,
