@@ -23,6 +23,7 @@ from wsgi_sessions import (
 from wsgi_sessions.carry_over import Beaker
 from wsgi_sessions.data.codec import JSONCodec
 from wsgi_sessions.engine.carrying import Old
+from wsgi_sessions.engine.owners import Limits, OwnerLists
 from wsgi_sessions.record import Changes
 from wsgi_sessions.stores import ClientSideStore, MemoryStore
 from wsgi_sessions.testing import FakeClock, FaultyStore
@@ -923,6 +924,25 @@ class TestMaxPerOwner:
 
         assert move.says(browser) == TEA
         assert move.site.middleware.registry.count("ada") == 2
+
+    def test_one_that_another_login_is_ending_ends(self) -> None:
+        move = Move(max_per_owner=1)
+        there = move.site.browser()
+        move.site.run(there, login_as("ada"))
+        others = set(move.handles())
+        browser = move.browser(move.old.put(owner="ada"))
+        lists = OwnerLists(move.store.store, Limits(), move.site.clock)
+
+        def be_marked(key: str, record: Any) -> None:
+            present = lists.read("ada")
+            if len(record.notes) == 65 and present is not None:
+                own = {k: e for k, e in present.entries.items() if k not in others}
+                lists.mark("ada", own)
+
+        move.store.after("insert", be_marked)
+        move.site.run(browser, read)
+
+        assert (move.says(browser), move.handles()) == ("{}", list(others))
 
     def test_a_store_that_fails_then_keeps_nobody_out(self) -> None:
         move = Move(max_per_owner=1)

@@ -577,3 +577,23 @@ def test_a_session_that_was_changed_before_its_own_request_knew_of_it_is_left() 
     (key,) = store.keys()
     record = store.load(key)
     assert record is not None and "of" in record.fields
+
+
+def test_a_login_that_can_end_nobody_as_the_list_always_changes_stands(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("time.sleep", lambda seconds: None)
+    store = FaultyStore(MemoryStore())
+    site = Site(store=store, max_per_owner=1)
+    first, second = site.browser(), site.browser()
+    site.run(first, login)
+
+    def be_faster(key: str, changes: Changes, **conditions: Any) -> None:
+        if key == list_key("bob") and conditions.get("if_version") is not None:
+            store.store.update(key, Changes(notes=b""))
+
+    store.before("update", be_faster)
+    site.run(second, login)
+
+    assert "could not be written" in str([event.detail for event in site.events])
+    assert [site.run(b, lambda s: s.owner).text for b in (first, second)] == ["bob", "bob"]
