@@ -597,3 +597,76 @@ def test_a_login_that_can_end_nobody_as_the_list_always_changes_stands(
 
     assert "could not be written" in str([event.detail for event in site.events])
     assert [site.run(b, lambda s: s.owner).text for b in (first, second)] == ["bob", "bob"]
+
+
+def test_two_requests_may_change_different_parts_of_the_label() -> None:
+    site = Site()
+    browser = site.browser()
+
+    def begin(session: Session) -> None:
+        session.login("bob")
+        session.label = {"device": "old", "of": "both"}
+
+    def work(session: Session) -> None:
+        session.login("bob")  # which notes the address
+        del session.label["of"]
+        site.run(twin(browser), lambda s: s.label.update(device="new"))
+
+    site.run(browser, begin)
+    site.run(browser, work)
+
+    label = site.run(browser, lambda s: sorted(s.label.items())).text
+    assert label == "[('device', 'new'), ('ip', '192.0.2.1')]"
+
+
+def test_of_two_requests_that_fill_the_label_the_later_has_its_way() -> None:
+    site, browser = started()
+
+    def fill(name: str) -> Handler:
+        return lambda session: session.label.update({f"{name}{n}": "x" for n in range(9)})
+
+    def work(session: Session) -> None:
+        fill("a")(session)
+        site.run(twin(browser), fill("b"))
+
+    site.run(browser, work)
+
+    assert site.run(browser, lambda s: {name[0] for name in s.label}).text == "{'a'}"
+
+
+def test_login_without_keep_leaves_no_label_of_another_request() -> None:
+    site, browser = started()
+
+    def work(session: Session) -> None:
+        session.login("bob", keep=False)
+        site.run(twin(browser), lambda s: s.label.update(device="of another"))
+
+    site.run(browser, work)
+
+    assert "of another" not in str(site.run(browser, lambda s: dict(s.label)).text)
+
+
+def test_a_place_isnt_given_back_that_another_login_took_in_the_same_moment() -> None:
+    store = FaultyStore(MemoryStore())
+    site = Site(store=store, max_per_owner=1, when_full="refuse")
+    browser = site.browser()
+    site.run(browser, put(a=1))
+    other = twin(browser)
+    came: list[str] = []
+
+    def log_in_elsewhere(key: str, **_: Any) -> None:
+        if key == list_key("bob") and not came:
+            came.append(key)
+            site.run(other, login)
+
+    def fail(session: Session) -> None:
+        session.login("bob")
+        store.before("delete", log_in_elsewhere)
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        site.run(browser, fail)
+
+    assert came
+    assert site.run(other, lambda s: s.owner).text == "bob"
+    assert len(list(site.middleware.registry.sessions("bob"))) == 1

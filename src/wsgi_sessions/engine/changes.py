@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from ..crypto.session_id import SessionID
-from ..data.notes import Former, Notes, dump_notes
+from ..data.notes import Former, Notes, dump_notes, is_label
 from ..device_binding.binding import with_offer
 from ..errors import SessionTooLarge
 from ..record import UNCHANGED, Changes, Record, apply_changes
@@ -29,10 +29,10 @@ class Work(NamedTuple):
     """The notes that a new session begins with."""
     set: Mapping[str, bytes]
     delete: frozenset[str]
-    label: Mapping[str, str] | None
-    """The label to note; None: as it was."""
-    whole_label: Mapping[str, str]
-    """The label that a session has which begins with this."""
+    former_label: Mapping[str, str]
+    """The label that the request loaded."""
+    label: Mapping[str, str]
+    """The label as the request leaves it."""
     renewal: bool
     """Whether the client's token is to be sent anew, so that the present ID must be known."""
     passive: bool
@@ -102,8 +102,8 @@ def _notes_on(
         notes = notes._replace(**intent.notes)
     if intent.offered_at is not None:
         notes = notes._replace(binding=with_offer(notes.binding, intent.offered_at))
-    if work.label is not None:
-        notes = notes._replace(label=work.label)
+    if work.label != work.former_label:
+        notes = notes._replace(label=_label_on(notes.label, work))
     if listed_until != notes.listed_until:
         notes = notes._replace(listed_until=listed_until)
     if notes.started_at > now:
@@ -121,6 +121,18 @@ def _notes_on(
     return notes, base.id
 
 
+def _label_on(present: Mapping[str, str], work: Work) -> Mapping[str, str]:
+    """The label as it is by now, with what this request changed in it."""
+    if work.intent.keep is not None:
+        return work.label
+    former, wanted = work.former_label, work.label
+    others = {name: text for name, text in present.items() if name in wanted or name not in former}
+    changed = {name: text for name, text in wanted.items() if former.get(name) != text}
+    merged = others | changed
+    # Two requests that each add as much as fits: the later has its way.
+    return merged if is_label(merged) else wanted
+
+
 def _issued(notes: Notes, session_id: SessionID, work: Work, *, former: Former | None) -> Notes:
     request = work.request
     secure = notes.secure if request.scheme == NO_SCHEME else request.secure
@@ -132,8 +144,8 @@ def first_notes(work: Work, session_id: SessionID) -> Notes:
     notes, offered_at = work.first_notes._replace(**work.intent.notes), work.intent.offered_at
     if offered_at is not None:
         notes = notes._replace(binding=with_offer(notes.binding, offered_at))
-    if work.whole_label:
-        notes = notes._replace(label=work.whole_label)
+    if work.label:
+        notes = notes._replace(label=work.label)
     return _issued(notes, session_id, work, former=None)
 
 

@@ -248,8 +248,6 @@ class Committer:
         if state.passed_over and state.intent.owner is not UNCHANGED:
             self.end_passed_over(state)
         intent, stored = state.intent, state.stored
-        whole_label = checked_label(state.label)
-        label = whole_label if state.label_changed else None
         if facts.headers_sent and facts.new_id:
             # Data is kept without the new ID that can't be handed out.
             intent = intent._replace(id=None, keep=None)
@@ -260,8 +258,8 @@ class Committer:
             state.base_notes if stored is None else successor_notes(stored.notes, now),
             pending.set,
             pending.delete,
-            label,
-            whole_label,
+            state.base_notes.label,
+            checked_label(state.label),
             facts.renewal or facts.attributes_changed,
             facts.passive,
             now,
@@ -346,13 +344,10 @@ class Committer:
             return
         state.ask(reserved=None)
         try:
-            record = self._settings.store.load(session_id.key)
+            self._owners.give_back(owner, session_id.key)
         except StoreError as error:
+            # Whoever lists heals it.
             self._reports.emit("store_error", state.request, detail=f"give back: {error}")
-            return
-        # The login may have come to be, though the answer to its write was lost.
-        if record is None or record.owner != owner:
-            self._take_out(self._owners, state, owner, session_id.key)
 
     def _header(
         self, state: SessionState, facts: Facts, response: Response, now: float

@@ -364,6 +364,17 @@ class OwnerLists:
         self.take_out(owner, listing.stale, unless=lambda key, entry: entry != seen.entries[key])
         self._enter_latecomers(list_key(owner), listing.stale, seen.entries)
 
+    def give_back(self, owner: str, key: str) -> None:
+        """Take out an entry whose login didn't come to be, or came to be by another request."""
+        present = self.read(owner)
+        entry = None if present is None else present.entries.get(key)
+        if present is None or entry is None:
+            return
+        # The login may have come to be, though the answer to its write was lost.
+        if self._is_gone(list_key(owner), key):
+            self.take_out(owner, [key], unless=lambda _, other: other != entry)
+            self._enter_latecomers(list_key(owner), [key], present.entries)
+
     def _enter_latecomers(self, at: str, keys: Iterable[str], entries: Mapping[str, Entry]) -> None:
         """Enter again what was taken out, if its record has come meanwhile.
 
@@ -420,6 +431,10 @@ class OwnerLists:
     def _is_dead(self, at: str, key: str, entry: Entry, now: float) -> bool:
         if _is_young(entry, now) and not entry.ending:
             return False
+        return self._is_gone(at, key)
+
+    def _is_gone(self, at: str, key: str) -> bool:
+        """Whether there surely is no record of this list's owner."""
         record = self._look(key)
         if record is None or record is UNREADABLE:
             return record is None
