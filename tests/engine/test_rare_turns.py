@@ -670,3 +670,19 @@ def test_a_place_isnt_given_back_that_another_login_took_in_the_same_moment() ->
     assert came
     assert site.run(other, lambda s: s.owner).text == "bob"
     assert len(list(site.middleware.registry.sessions("bob"))) == 1
+
+
+def test_a_login_ends_whom_an_outage_kept_the_last_one_from_ending() -> None:
+    store = FaultyStore(MemoryStore())
+    site = Site(store=store, max_per_owner=1)
+    first, second, third = (site.browser() for _ in range(3))
+    site.run(first, login)
+    store.fail("delete")
+    site.run(second, login)
+    store.recover()
+    assert "after a login" in str([event.detail for event in site.events])
+
+    site.run(third, login)
+
+    assert [site.run(b, lambda s: s.owner).text for b in (first, second)] == ["None", "None"]
+    assert len(list(site.middleware.registry)) == 1

@@ -246,10 +246,11 @@ class Oracle:
     def audit(self) -> None:
         """The lists of owners say what lives, and only that."""
         for owner in self.owners():
-            living = self.living(owner)
             with self.world.silence():
+                # Listing finishes what an outage left half ended.
                 listed = {info.handle for info in self.world.registry.sessions(owner)}
                 count = self.world.registry.count(owner)
+            living = self.living(owner)
             self.check(
                 listed == living,
                 "registry",

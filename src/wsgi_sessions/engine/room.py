@@ -66,11 +66,16 @@ def keep_to_limit(
 def over_limit(
     owners: OwnerLists, owner: str, present: OwnerList, key: str, limit: int, now: float
 ) -> list[str]:
-    """The keys of the sessions over the limit, without the one that just logged in."""
+    """The keys of the sessions over the limit, and of those that an outage left half ended.
+
+    Never that of the one that just logged in.
+    """
     if len(present.entries) <= limit:
         return []
+    ending = [other for other, entry in present.entries.items() if entry.ending]
     live = owners.examine(owner, present, now).live
-    return [session.key for session in ranked(live, key, now)[limit:] if session.key != key]
+    over = [session.key for session in ranked(live, key, now)[limit:]]
+    return [other for other in (*ending, *over) if other != key]
 
 
 def ranked(live: list[LiveSession], key: str, now: float) -> list[LiveSession]:
