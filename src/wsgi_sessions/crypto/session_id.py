@@ -44,7 +44,7 @@ class SessionID:
     def __init__(self, text: str) -> None:
         raw = text.encode("ascii")
         self.id = text
-        selector = a2b_base64(raw.translate(_FROM_URL) + b"=")[:SELECTOR_BYTES]
+        selector = a2b_base64(raw[:24].translate(_FROM_URL))[:SELECTOR_BYTES]
         self.key = hashlib.sha256(selector).hexdigest()
         self.hash = hashlib.sha256(raw).digest()
 

@@ -20,6 +20,7 @@ _FORMER = struct.Struct(">32s16sd")
 _SECURE = 1
 _PERSISTENT = 2
 _HAS_FORMER = 4
+_NO_HASH = bytes(32)
 NO_LABEL: Mapping[str, str] = MappingProxyType({})
 NO_EXTRAS: Mapping[str, Any] = MappingProxyType({})
 MAX_LABEL_ENTRIES = 16
@@ -49,7 +50,7 @@ class Notes(NamedTuple):
     """From when the absolute limit counts: creation, or the last login."""
     issued_at: float
     """When the present ID was issued."""
-    id_hash: bytes = bytes(32)
+    id_hash: bytes = _NO_HASH
     """SHA-256 of the present ID."""
     authenticated_at: float | None = None
     listed_until: float = -math.inf
@@ -64,6 +65,11 @@ class Notes(NamedTuple):
     label: Mapping[str, str] = NO_LABEL
     binding: Mapping[str, Any] = NO_EXTRAS
     """What is known of the device that the session is bound to (see device_binding)."""
+
+
+def first_notes(now: float, *, persistent: bool) -> Notes:
+    """What a session begins with."""
+    return Notes(now, now, now, _NO_HASH, None, -math.inf, False, persistent)
 
 
 def dump_notes(notes: Notes) -> bytes:

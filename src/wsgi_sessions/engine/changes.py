@@ -60,15 +60,10 @@ GONE = Outcome(Result.GONE)
 REVOKED = Outcome(Result.REVOKED)
 
 
-class Step(NamedTuple):
-    """A change set, and the session as it is once that is applied."""
-
-    changes: Changes
-    after: Stored
-
-
-def changes_on(base: Stored, work: Work, settings: EngineSettings, *, listed_until: float) -> Step:
-    """What this work comes to on this base.
+def changes_on(
+    base: Stored, work: Work, settings: EngineSettings, listed_until: float
+) -> tuple[Changes, Stored]:
+    """What this work comes to on this base, and the session as it is once that is applied.
 
     Args:
         base: the session as the store has it.
@@ -90,7 +85,7 @@ def changes_on(base: Stored, work: Work, settings: EngineSettings, *, listed_unt
         work.intent.owner if regenerates else UNCHANGED,
         base.record.epoch + 1 if regenerates else None,
     )
-    return Step(changes, Stored(session_id, applied(base.record, changes), notes, deadline))
+    return changes, Stored(session_id, applied(base.record, changes), notes, deadline)
 
 
 def _notes_on(
@@ -149,14 +144,16 @@ def first_notes(work: Work, session_id: SessionID) -> Notes:
     return _issued(notes, session_id, work, former=None)
 
 
-def successor_notes(notes: Notes, now: float) -> Notes:
-    """The notes that a session begins with which takes the place of one that was ended.
+def in_place_of(ended: Stored, work: Work) -> Work:
+    """The same work for a session that takes the place of one that was ended.
 
     Lifetime and persistence stay, as with every new ID; it is another session in all else.
     """
-    return Notes(
+    notes, now = ended.notes, work.now
+    first = Notes(
         now, now, now, persistent=notes.persistent, idle=notes.idle, absolute=notes.absolute
     )
+    return work._replace(first_notes=first)
 
 
 def first_stored(
@@ -182,17 +179,17 @@ def applied(record: Record, changes: Changes) -> Record:
     )
 
 
-def check_size(base: Mapping[str, bytes], changes: Changes, limit: int) -> None:
+def check_size(before: Mapping[str, bytes], after: Mapping[str, bytes], limit: int) -> None:
     """Refuse what makes a session bigger than it may be; one that is so already may shrink.
 
     Raises:
         SessionTooLarge: it would have more than ``limit`` bytes.
     """
-    if not changes.set or _most_bytes(base) + _most_bytes(changes.set) <= limit:
+    # A bound of the size that is found fast: a character has four bytes at most.
+    if 4 * sum(map(len, after)) + sum(map(len, after.values())) <= limit:
         return
-    after = apply_changes(base, changes)
     size = size_of(after)
-    if size <= limit or size <= size_of(base):
+    if size <= limit or size <= size_of(before):
         return
     biggest = sorted(after, key=lambda name: len(after[name]), reverse=True)[:3]
     sizes = ", ".join(f"{name!r} with {len(after[name])} bytes" for name in biggest)
@@ -200,11 +197,6 @@ def check_size(base: Mapping[str, bytes], changes: Changes, limit: int) -> None:
         f"the session has {size} bytes and max_bytes is {limit}; its biggest fields are"
         f" {sizes}; keep such data elsewhere and its key here, or raise max_bytes"
     )
-
-
-def _most_bytes(fields: Mapping[str, bytes]) -> int:
-    """A bound of their size that is found fast: a character has four bytes at most."""
-    return 4 * sum(map(len, fields)) + sum(map(len, fields.values()))
 
 
 def size_of(fields: Mapping[str, bytes]) -> int:

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from .carrying import Carrier
 
 T = TypeVar("T")
+_SECURE = ("https", NO_SCHEME)
 _DEFAULT = Lifetime()
 IsPassive = Callable[[Environ], bool]
 
@@ -80,22 +81,21 @@ class Engine:
         client = environ.get(CLIENT_KEY)
         scheme = environ.get("wsgi.url_scheme")
         sent = transport.candidates(environ)
+        evidence = None
+        if self._devices is not None and isinstance(transport, BoundTransport):
+            evidence = transport.evidence(environ)
         request = Request(
             transport,
             sent.values,
-            scheme in ("https", NO_SCHEME),
+            scheme in _SECURE,
             scheme,
             client.ip if isinstance(client, Client) else None,
             environ.get("HTTP_USER_AGENT"),
             environ.get("HTTP_X_FORWARDED_PROTO"),
             self._is_passive is not None and self._is_passive(environ),
             set(),
-            (
-                transport.evidence(environ)
-                if self._devices is not None and isinstance(transport, BoundTransport)
-                else None
-            ),
-            self._old_cookies(environ, transport),
+            evidence,
+            "" if self._carrier is None else self._old_cookies(environ, transport),
         )
         settings = self._settings
         now = settings.clock()
@@ -122,7 +122,7 @@ class Engine:
 
     def _old_cookies(self, environ: Environ, transport: Transport) -> str:
         # A client that sends the token in a header doesn't mean its cookies.
-        if self._carrier is None or not isinstance(transport, CookieTransport):
+        if not isinstance(transport, CookieTransport):
             return ""
         header = environ.get("HTTP_COOKIE")
         return header if isinstance(header, str) else ""
@@ -327,25 +327,21 @@ class Engine:
 
     def commit(self, state: SessionState, response: Response) -> tuple[Header, ...]:
         """Do what the response asks for, and return its headers; see `Committer.commit`."""
-        headers = self._committed(state, response)
-        source, transport = state.carried_from, state.request.transport
-        if (
-            source is None
-            or not source.delete_old
-            or response.headers_sent
-            or not isinstance(transport, CookieTransport)
-        ):
-            return headers
-        return headers + transport.expire_other(source.cookie, secure=state.request.secure)
-
-    def _committed(self, state: SessionState, response: Response) -> tuple[Header, ...]:
         devices = self._devices
         if devices is None:
             token = self._committer.commit(state, response)
-            return () if token is None else (token,)
-        offers = devices.offers(state, response)
-        token = self._committer.commit(state, response)
-        return devices.headers(state, response, token, offers=offers)
+            headers: tuple[Header, ...] = () if token is None else (token,)
+        else:
+            offers = devices.offers(state, response)
+            token = self._committer.commit(state, response)
+            headers = devices.headers(state, response, token, offers=offers)
+        source = state.carried_from
+        if source is None or not source.delete_old or response.headers_sent:
+            return headers
+        transport = state.request.transport
+        if not isinstance(transport, CookieTransport):
+            return headers
+        return headers + transport.expire_other(source.cookie, secure=state.request.secure)
 
     def answer_device(self, environ: Environ, transport: Transport) -> Answer | None:
         """The answer to a request that the browser makes by itself to bind its session, or to

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from ..crypto.session_id import SessionID
 from ..data.codec import Codec
 from ..data.fields import Fields
-from ..data.notes import MAX_LABEL_ENTRIES, MAX_LABEL_TEXT, Notes, is_label
+from ..data.notes import MAX_LABEL_ENTRIES, MAX_LABEL_TEXT, Notes, first_notes, is_label
 from ..device_binding.binding import UNBOUND, Standing, load_device_notes
 from ..device_binding.transport import Evidence
 from ..errors import StoreError
@@ -160,8 +160,9 @@ class SessionState:
         self.error = None
         self.stored = None
         self.passed_over = passed_over
-        self.base_notes = Notes(now, now, now, persistent=self.request.transport.persistent)
-        self.intent = self._intent_left()
+        self.base_notes = first_notes(now, persistent=self.request.transport.persistent)
+        if self.intent is not NO_INTENT:
+            self.intent = self._intent_left()
         self.fields = Fields(NO_FIELDS, codec)
         self.label = {}
         self.stale_token = self.gone = False
@@ -172,7 +173,8 @@ class SessionState:
         self.error = None
         self.stored = stored
         self.base_notes = stored.notes
-        self.intent = self._intent_left()
+        if self.intent is not NO_INTENT:
+            self.intent = self._intent_left()
         self.fields = Fields(stored.record.fields, codec)
         label = stored.notes.label
         self.label = dict(label) if label else {}
@@ -205,8 +207,9 @@ class SessionState:
             self.standing = self.standing._replace(bound=False, proven=False)
         self.stored = stored
         self.base_notes = stored.notes
-        self.label = dict(stored.notes.label)
-        if not keep_intent:
+        label = stored.notes.label
+        self.label = dict(label) if label else {}
+        if not keep_intent and self.intent is not NO_INTENT:
             self.intent = self._intent_left()
 
     @property
@@ -226,8 +229,7 @@ class SessionState:
     @property
     def label_changed(self) -> bool:
         """Whether the label differs from the one that is stored."""
-        label = self.base_notes.label
-        return bool(self.label or label) and self.label != label
+        return self.label != self.base_notes.label
 
     @property
     def empty(self) -> bool:

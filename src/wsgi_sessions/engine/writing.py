@@ -17,11 +17,12 @@ record has the hash of that very ID.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Protocol
 
 from ..crypto.session_id import SessionID
+from ..data.fields import FieldChanges
 from ..errors import SessionConflict, SessionTooLarge, StoreError
 from ..record import UNCHANGED, Changes, Record, UpdateResult
 from .backoff import ATTEMPTS, back_off
@@ -35,6 +36,7 @@ from .changes import (
     check_size,
     first_notes,
     first_stored,
+    in_place_of,
 )
 from .decisions import Result, StoreStep
 from .loading import Loader, is_present
@@ -92,7 +94,27 @@ class StoreWriter:
             return outcome
         if work.step is not StoreStep.TOUCH:
             self._reports.emit("write_after_end", work.request, stored)
-        return self._insert(work, None) if work.intent.login else outcome
+        return self._insert(in_place_of(stored, work), None) if work.intent.login else outcome
+
+    def set_fields(
+        self, request: Request, stored: Stored, pending: FieldChanges, now: float
+    ) -> Outcome:
+        """Update nothing but fields, and the idle deadline; what `carry_out` would come to.
+
+        Raises:
+            StoreError: the store can't answer.
+            SessionTooLarge: it can't be written; nothing was stored.
+        """
+        before, deadline = stored.record, self._settings.next_deadline(stored.notes, now)
+        changes = Changes(pending.set, pending.delete, None, None, now, deadline)
+        after = applied(before, changes)
+        if pending.set:
+            self._check_size(request, before.fields, after.fields)
+        updated = self._store.update(stored.id.key, changes, if_epoch=before.epoch)
+        if updated is UpdateResult.UPDATED:
+            return Outcome(Result.WRITTEN, Stored(stored.id, after, stored.notes, deadline))
+        self._reports.emit("write_after_end", request, stored)
+        return GONE
 
     # Updating
 
@@ -107,8 +129,9 @@ class StoreWriter:
                 base = again
                 if base.record.epoch != stored.record.epoch:
                     wanted = _without_new_id(work)
-            changes, after = changes_on(base, wanted, self._settings, listed_until=listed_until)
-            self._check_size(work, base.record, changes)
+            changes, after = changes_on(base, wanted, self._settings, listed_until)
+            if work.set:
+                self._check_size(work.request, base.record.fields, after.record.fields)
             conditional = fresh or work.renewal or changes.notes is not None
             result = self._store.update(
                 base.id.key,
@@ -150,7 +173,7 @@ class StoreWriter:
     def _insert(self, work: Work, session_id: SessionID | None) -> Outcome:
         """Store a new session, under this ID if it is free."""
         settings = self._settings
-        self._check_size(work, None, Changes(set=work.set))
+        self._check_size(work.request, {}, work.set)
         for _ in range(ATTEMPTS):
             own = session_id is not None
             session_id = session_id or settings.ids.new()
@@ -174,7 +197,7 @@ class StoreWriter:
         owner = stored.record.owner
         if owner is None:
             return stored
-        notes = notes._replace(listed_until=self._owners.until(notes))
+        notes = notes._replace(listed_until=self._owners.until(notes.started_at))
         reserved = work.intent.reserved == owner and session_id is work.intent.id
         if not reserved:
             self._owners.enter(owner, session_id.key, until=notes.listed_until, epoch=0)
@@ -230,7 +253,8 @@ class StoreWriter:
         owner = stored.record.owner if asked is UNCHANGED else asked
         if owner is None:
             return _UNLISTED
-        until = self._owners.until(stored.notes._replace(**work.intent.notes))
+        started_at = work.intent.notes.get("started_at", stored.notes.started_at)
+        until = self._owners.until(started_at)
         if not work.joins and (work.passive or until <= listed_until):
             return listed_until
         if work.intent.reserved != owner:
@@ -294,11 +318,13 @@ class StoreWriter:
                 "store_error", request, handle=key, owner=owner, detail=f"take out: {error}"
             )
 
-    def _check_size(self, work: Work, base: Record | None, changes: Changes) -> None:
+    def _check_size(
+        self, request: Request, before: Mapping[str, bytes], after: Mapping[str, bytes]
+    ) -> None:
         try:
-            check_size({} if base is None else base.fields, changes, self._settings.max_bytes)
+            check_size(before, after, self._settings.max_bytes)
         except SessionTooLarge as error:
-            self._reports.emit("too_large", work.request, detail=str(error).partition(";")[0])
+            self._reports.emit("too_large", request, detail=str(error).partition(";")[0])
             raise
 
 
