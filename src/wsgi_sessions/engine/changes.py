@@ -105,14 +105,14 @@ def _notes_on(
         # Noted by a clock that has been set back since: it must not lengthen the limit.
         notes = notes._replace(started_at=now)
     if intent.id is not None:
-        return _issued(notes, intent.id, work, former=None), intent.id
+        return issued(notes, intent.id, work.request, now, former=None), intent.id
     former = notes.former
     # Another request may have rotated meanwhile: then it isn't due any more.
     can_rotate = is_present(base) and (former is None or not in_grace(former.until, now))
     if work.step is StoreStep.ROTATE and can_rotate:
         successor = settings.rotation.successor_of(base.id)
         before = Former(base.id.hash, successor.nonce, now + GRACE)
-        return _issued(notes, successor.id, work, former=before), successor.id
+        return issued(notes, successor.id, work.request, now, former=before), successor.id
     return notes, base.id
 
 
@@ -128,20 +128,24 @@ def _label_on(present: Mapping[str, str], work: Work) -> Mapping[str, str]:
     return merged if is_label(merged) else wanted
 
 
-def _issued(notes: Notes, session_id: SessionID, work: Work, *, former: Former | None) -> Notes:
-    request = work.request
+def issued(
+    notes: Notes, session_id: SessionID, request: Request, now: float, *, former: Former | None
+) -> Notes:
+    """The notes of a session that is given this ID by this request."""
     secure = notes.secure if request.scheme == NO_SCHEME else request.secure
-    return notes._replace(id_hash=session_id.hash, issued_at=work.now, secure=secure, former=former)
+    return notes._replace(id_hash=session_id.hash, issued_at=now, secure=secure, former=former)
 
 
 def first_notes(work: Work, session_id: SessionID) -> Notes:
     """The notes of a new session."""
-    notes, offered_at = work.first_notes._replace(**work.intent.notes), work.intent.offered_at
+    notes, asked, offered_at = work.first_notes, work.intent.notes, work.intent.offered_at
+    if asked:
+        notes = notes._replace(**asked)
     if offered_at is not None:
         notes = notes._replace(binding=with_offer(notes.binding, offered_at))
     if work.label:
         notes = notes._replace(label=work.label)
-    return _issued(notes, session_id, work, former=None)
+    return issued(notes, session_id, work.request, work.now, former=None)
 
 
 def in_place_of(ended: Stored, work: Work) -> Work:

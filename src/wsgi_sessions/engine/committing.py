@@ -86,9 +86,8 @@ class Committer:
             if pending is NO_FIELD_CHANGES:
                 if self.only_read(state, now):
                     return None
-            elif self.only_sets_fields(state, now):
-                self._set_fields(state, pending, response, now)
-                return None
+            elif self.only_writes_fields(state, response, now):
+                return self._write_fields(state, pending, response, now)
             facts = self.facts_of(state, pending, response, now, failed=failed)
             if not facts.deliverable and not facts.headers_sent:
                 self._explain_insecure(state, facts)
@@ -102,7 +101,7 @@ class Committer:
             if state.error is None and not response.final:
                 # A stream that goes on must not commit it by a later save().
                 state.drop(self._settings.codec)
-        return self._header(state, facts, response, now)
+        return self._header(state, response, now) if facts.can_set_cookie else None
 
     def save(self, state: SessionState, *, headers_sent: bool) -> None:
         """Commit now what a commit would write.
@@ -151,23 +150,26 @@ class Committer:
             return False
         return not settings.rotates or not is_due(notes.issued_at, settings.rotate_after, now)
 
-    def only_sets_fields(self, state: SessionState, now: float) -> bool:
+    def only_writes_fields(self, state: SessionState, response: Response, now: float) -> bool:
         """Whether fields were changed, nothing else was asked for or is due, and nothing has to be
-        told: then all comes to one update of the record that was loaded.
+        told but the ID of a session that begins.
 
-        A shortcut that most writing requests take; a test holds this, too, to the table.
+        Then all comes to one update of the record that was loaded, or to one insert. A shortcut
+        that most writing requests take; a test holds this one, too, to the table.
         """
         stored, settings = state.stored, self._settings
         if (
-            stored is None
-            or state.intent is not NO_INTENT
+            state.intent is not NO_INTENT
             or state.cookie is not CookieStep.LEAVE
-            or state.stale_token
-            or state.request.passive
             or state.label_changed
-            or settings.rolling
             or self._store_writer is None
         ):
+            return False
+        if stored is None:
+            request = state.request
+            deliverable = request.transport.deliverable(secure=request.secure)
+            return deliverable and not response.headers_sent and bool(state.fields)
+        if state.stale_token or state.request.passive or settings.rolling:
             return False
         notes = stored.notes
         if notes.persistent or notes.started_at > now or now >= stored.deadline:
@@ -178,18 +180,25 @@ class Committer:
             return bool(state.fields)
         return notes.started_at + settings.limits.absolute <= notes.listed_until
 
-    def _set_fields(
+    def _write_fields(
         self, state: SessionState, pending: FieldChanges, response: Response, now: float
-    ) -> None:
-        writer, stored = self._store_writer, state.stored
-        assert writer is not None  # noqa: S101 # only_sets_fields asked for both
-        assert stored is not None  # noqa: S101 # see above
+    ) -> Header | None:
+        writer, stored, request = self._store_writer, state.stored, state.request
+        assert writer is not None  # noqa: S101 # only_writes_fields asked for it
         try:
-            outcome = writer.set_fields(state.request, stored, pending, now)
+            if stored is None:
+                outcome = writer.insert_fields(request, state.base_notes, pending, now)
+            else:
+                outcome = writer.update_fields(request, stored, pending, now)
         except StoreError as error:
-            self._reports.emit("store_error", state.request, stored, detail=f"update: {error}")
+            step = "insert" if stored is None else "update"
+            self._reports.emit("store_error", request, stored, detail=f"{step}: {error}")
             raise
         self._go_on(state, outcome, pending, response)
+        if outcome.result is not Result.NEW_ID:
+            return None
+        state.cookie = CookieStep.SET
+        return self._header(state, response, now)
 
     def check(self, state: SessionState) -> None:
         """Raise what a commit now would raise because of the data alone, without a store call.
@@ -395,11 +404,9 @@ class Committer:
             # Whoever lists heals it.
             self._reports.emit("store_error", state.request, detail=f"give back: {error}")
 
-    def _header(
-        self, state: SessionState, facts: Facts, response: Response, now: float
-    ) -> Header | None:
+    def _header(self, state: SessionState, response: Response, now: float) -> Header | None:
         step, request = state.cookie, state.request
-        if step is CookieStep.LEAVE or not facts.can_set_cookie:
+        if step is CookieStep.LEAVE:
             return None
         if step is CookieStep.EXPIRE:
             return request.transport.expire(secure=request.secure)

@@ -23,6 +23,7 @@ from typing import Protocol
 
 from ..crypto.session_id import SessionID
 from ..data.fields import FieldChanges
+from ..data.notes import Notes, dump_notes
 from ..errors import SessionConflict, SessionTooLarge, StoreError
 from ..record import UNCHANGED, Changes, Record, UpdateResult
 from .backoff import ATTEMPTS, back_off
@@ -37,6 +38,7 @@ from .changes import (
     first_notes,
     first_stored,
     in_place_of,
+    issued,
 )
 from .decisions import Result, StoreStep
 from .loading import Loader, is_present
@@ -96,7 +98,31 @@ class StoreWriter:
             self._reports.emit("write_after_end", work.request, stored)
         return self._insert(in_place_of(stored, work), None) if work.intent.login else outcome
 
-    def set_fields(
+    # What most writing requests come to, without what the others need
+
+    def insert_fields(
+        self, request: Request, begun: Notes, pending: FieldChanges, now: float
+    ) -> Outcome:
+        """Store a new session that has fields and no owner; what `carry_out` would come to.
+
+        Raises:
+            StoreError: the store can't answer.
+            SessionTooLarge: it can't be written; nothing was stored.
+        """
+        fields, settings = pending.set, self._settings
+        self._check_size(request, {}, fields)
+        for _ in range(ATTEMPTS):
+            session_id = settings.ids.new()
+            notes = issued(begun, session_id, request, now, former=None)
+            deadline = settings.next_deadline(notes, now)
+            record = Record(fields, dump_notes(notes), now, deadline)
+            if self._store.insert(session_id.key, record):
+                stored = Stored(session_id, record, notes, deadline)
+                self._reports.emit("created", request, stored)
+                return Outcome(Result.NEW_ID, stored)
+        raise _no_unused_id()
+
+    def update_fields(
         self, request: Request, stored: Stored, pending: FieldChanges, now: float
     ) -> Outcome:
         """Update nothing but fields, and the idle deadline; what `carry_out` would come to.
@@ -188,7 +214,7 @@ class StoreWriter:
             # An ID that exists is somebody's: never overwritten, never joined (ASVS 7.2.3). The
             # entry stays, as that session may be the same owner's.
             session_id = None
-        raise StoreError("no unused session ID was found", operation="insert")
+        raise _no_unused_id()
 
     def _enter_first(self, work: Work, session_id: SessionID) -> Stored:
         """The new session, entered in its owner's list before its record is there."""
@@ -326,6 +352,10 @@ class StoreWriter:
         except SessionTooLarge as error:
             self._reports.emit("too_large", request, detail=str(error).partition(";")[0])
             raise
+
+
+def _no_unused_id() -> StoreError:
+    return StoreError("no unused session ID was found", operation="insert")
 
 
 def _without_new_id(work: Work) -> Work:

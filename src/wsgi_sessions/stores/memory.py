@@ -29,17 +29,9 @@ from collections.abc import Iterator
 
 from .._options import checked_options
 from ..errors import ConfigurationError
-from ..record import Changes, Record, UpdateResult, is_key
+from ..record import LIST_OWNER, Changes, Record, UpdateResult, is_key
 from .base import Store
-from .packing import (
-    TIMES,
-    changed,
-    check_new_key,
-    deadline,
-    pack,
-    refusal,
-    unpack,
-)
+from .packing import TIMES, as_time, changed, check_new_key, deadline, pack, refusal, unpack
 
 _SHARDS = 256
 _RECLAIMED_PER_WRITE = 8
@@ -175,11 +167,15 @@ class MemoryStore(Store):
         check_new_key(key, "insert")
         row = _row(record)
         with self._lock:
-            if key in self._shard(key).rows:
+            shard = self._shard(key)
+            if key in shard.rows:
                 return False
             self._reclaim(record.used_at)
-            evicted = None if record.is_owner_list else self._make_room(record.used_at)
-            self._add(key, row, record)
+            is_list = record.owner == LIST_OWNER
+            evicted = None if is_list else self._make_room(record.used_at)
+            shard.queue(record.owner).add(record.expires_at, key)
+            shard.rows[key] = row
+            self._count += not is_list
         if evicted is not None:
             detail = f"the store is full (max_sessions={self._max_sessions})"
             self._notify("evicted", evicted, detail)
@@ -288,12 +284,6 @@ class MemoryStore(Store):
         record = hot[key] = _unpacked(shard.rows[key])
         return record
 
-    def _add(self, key: str, row: bytes, record: Record) -> None:
-        shard = self._shard(key)
-        shard.queue(record.owner).add(record.expires_at, key)
-        shard.rows[key] = row
-        self._count += not record.is_owner_list
-
     def _write(self, shard: _Shard, key: str, before: Record, after: Record) -> None:
         # Packed once it isn't ready any more: most sessions are changed several times before.
         shard.rows[key] = _STALE
@@ -378,9 +368,9 @@ def _check_max_sessions(value: object) -> None:
     )
 
 
+def _row(record: Record) -> bytes:
+    return TIMES.pack(as_time(record.used_at), deadline(record.expires_at)) + pack(record)
+
+
 def _unpacked(row: bytes) -> Record:
     return unpack(row, TIMES.size, *TIMES.unpack_from(row))
-
-
-def _row(record: Record) -> bytes:
-    return TIMES.pack(record.used_at, deadline(record.expires_at)) + pack(record)

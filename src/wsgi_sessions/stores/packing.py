@@ -8,7 +8,6 @@ Whether the bytes are still those that were written is for the caller to know.
 from __future__ import annotations
 
 import functools
-import math
 import struct
 from types import MappingProxyType
 
@@ -108,7 +107,7 @@ def changed(record: Record, changes: Changes) -> Record:
         StoreError: a part of it has the wrong type.
     """
     used_at, expires_at, notes = changes.used_at, changes.expires_at, changes.notes
-    used_at = record.used_at if used_at is None else used_at
+    used_at = record.used_at if used_at is None else as_time(used_at)
     expires_at = record.expires_at if expires_at is None else deadline(expires_at)
     fields, touches = record.fields, changes.is_touch
     if touches:
@@ -133,27 +132,37 @@ def changed(record: Record, changes: Changes) -> Record:
 
 def _as_name(name: object) -> str:
     if isinstance(name, str):
-        return name
+        return "".join((name,))  # a plain one, whatever inherits from str
     raise StoreError(f"a field's name is a str, not {type(name).__name__}")
 
 
 def _as_owner(owner: object) -> str | None:
     if owner is None or isinstance(owner, str):
-        return owner
+        return None if owner is None else "".join((owner,))
     raise StoreError(f"an owner is a str or None, not {type(owner).__name__}")
 
 
 def _as_count(epoch: object) -> int:
     if isinstance(epoch, int) and 0 <= epoch < 2**64:
-        return epoch
+        return int(epoch)
     raise StoreError("an epoch is a whole number of at most 64 bits")
 
 
 def deadline(expires_at: float) -> float:
     """The same time, if it is one: with NaN a record would neither live nor expire."""
-    if math.isnan(expires_at):
+    expires_at = as_time(expires_at)
+    if expires_at != expires_at:  # noqa: PLR0124 # NaN
         raise StoreError("expires_at is NaN; write UNIX seconds")
     return expires_at
+
+
+def as_time(value: object) -> float:
+    """UNIX seconds as a plain float."""
+    if type(value) is float:
+        return value
+    if isinstance(value, (int, float)):
+        return float(value)
+    raise StoreError(f"a time is a number of UNIX seconds, not {type(value).__name__}")
 
 
 def as_bytes(value: object) -> bytes:
