@@ -11,6 +11,7 @@ import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Final, Literal
 
 _KEY = re.compile(r"[0-9a-f]{64}")
@@ -129,6 +130,7 @@ def apply_changes(fields: Mapping[str, bytes], changes: Changes) -> dict[str, by
     return after
 
 
+@lru_cache(maxsize=256)
 def list_key(owner: str) -> str:
     """The store key of the record that lists an owner's sessions.
 

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple, cast
 _FORMAT = 2
 _HEAD = struct.Struct(">BBddddd32s")
 _FORMER = struct.Struct(">32s16sd")
+_as_json = json.JSONEncoder(separators=(",", ":")).encode
 _SECURE = 1
 _PERSISTENT = 2
 _HAS_FORMER = 4
@@ -101,7 +102,7 @@ def dump_notes(notes: Notes) -> bytes:
         extra["label"] = dict(notes.label)
     if notes.binding:
         extra["binding"] = dict(notes.binding)
-    return raw + json.dumps(extra, separators=(",", ":")).encode("ascii") if extra else raw
+    return raw + _as_json(extra).encode("ascii") if extra else raw
 
 
 def load_notes(raw: bytes) -> Notes:
@@ -125,18 +126,18 @@ def load_notes(raw: bytes) -> Notes:
     former = None
     if flags & _HAS_FORMER:
         former, at = _former(raw, at)
-    notes = Notes(
+    return Notes(
         created_at,
         started_at,
         issued_at,
         id_hash,
         None if authenticated != authenticated else authenticated,  # noqa: PLR0124 # NaN: never
         listed,
-        bool(flags & _SECURE),
-        bool(flags & _PERSISTENT),
+        flags & _SECURE != 0,
+        flags & _PERSISTENT != 0,
         former,
+        *(_NO_EXTRA if len(raw) == at else _extra(raw[at:])),
     )
-    return notes if len(raw) == at else _with_extra(notes, raw[at:])
 
 
 def _former(raw: bytes, at: int) -> tuple[Former, int]:
@@ -149,7 +150,11 @@ def _former(raw: bytes, at: int) -> tuple[Former, int]:
     return former, at + _FORMER.size
 
 
-def _with_extra(notes: Notes, raw: bytes) -> Notes:
+_Extra = tuple[float, float, Mapping[str, str], Mapping[str, Any]]
+_NO_EXTRA: _Extra = (math.inf, math.inf, NO_LABEL, NO_EXTRAS)
+
+
+def _extra(raw: bytes) -> _Extra:
     try:
         extra = json.loads(raw.decode("ascii"))
     except (ValueError, RecursionError):
@@ -161,11 +166,11 @@ def _with_extra(notes: Notes, raw: bytes) -> Notes:
     binding: Any = extra.get("binding", {})
     if not is_label(label) or not isinstance(binding, dict):
         raise CorruptNotes("damaged")
-    return notes._replace(
-        idle=_limit(extra.get("idle", math.inf)),
-        absolute=_limit(extra.get("absolute", math.inf)),
-        label=label,
-        binding=cast("dict[str, Any]", binding),
+    return (
+        _limit(extra["idle"]) if "idle" in extra else math.inf,
+        _limit(extra["absolute"]) if "absolute" in extra else math.inf,
+        label,
+        cast("dict[str, Any]", binding),
     )
 
 

@@ -6,7 +6,7 @@ The same for sessions in a store and for those that travel in their token.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ..crypto.session_id import SessionID
 from ..data.notes import Former, Notes, dump_notes, is_label
@@ -92,28 +92,33 @@ def _notes_on(
     base: Stored, work: Work, settings: EngineSettings, listed_until: float
 ) -> tuple[Notes, SessionID]:
     """The notes to write on this base (the same object: nothing to write), and the ID."""
-    notes, now, intent = base.notes, work.now, work.intent
-    if intent.notes:
-        notes = notes._replace(**intent.notes)
+    present, now, intent = base.notes, work.now, work.intent
+    noted: dict[str, Any] = dict(intent.notes)
     if intent.offered_at is not None:
-        notes = notes._replace(binding=with_offer(notes.binding, intent.offered_at))
+        noted["binding"] = with_offer(present.binding, intent.offered_at)
     if work.label != work.former_label:
-        notes = notes._replace(label=_label_on(notes.label, work))
-    if listed_until != notes.listed_until:
-        notes = notes._replace(listed_until=listed_until)
-    if notes.started_at > now:
+        noted["label"] = _label_on(present.label, work)
+    if listed_until != present.listed_until:
+        noted["listed_until"] = listed_until
+    if noted.get("started_at", present.started_at) > now:
         # Noted by a clock that has been set back since: it must not lengthen the limit.
-        notes = notes._replace(started_at=now)
+        noted["started_at"] = now
+    session_id = base.id
     if intent.id is not None:
-        return issued(notes, intent.id, work.request, now, former=None), intent.id
-    former = notes.former
-    # Another request may have rotated meanwhile: then it isn't due any more.
-    can_rotate = is_present(base) and (former is None or not in_grace(former.until, now))
-    if work.step is StoreStep.ROTATE and can_rotate:
+        session_id = intent.id
+        noted.update(issued(present, session_id, work.request, now, former=None))
+    elif work.step is StoreStep.ROTATE and _can_rotate(base, now):
         successor = settings.rotation.successor_of(base.id)
-        before = Former(base.id.hash, successor.nonce, now + GRACE)
-        return issued(notes, successor.id, work.request, now, former=before), successor.id
-    return notes, base.id
+        former = Former(base.id.hash, successor.nonce, now + GRACE)
+        session_id = successor.id
+        noted.update(issued(present, session_id, work.request, now, former=former))
+    return (present._replace(**noted) if noted else present), session_id
+
+
+def _can_rotate(base: Stored, now: float) -> bool:
+    # Another request may have rotated meanwhile: then it isn't due any more.
+    former = base.notes.former
+    return is_present(base) and (former is None or not in_grace(former.until, now))
 
 
 def _label_on(present: Mapping[str, str], work: Work) -> Mapping[str, str]:
@@ -130,22 +135,22 @@ def _label_on(present: Mapping[str, str], work: Work) -> Mapping[str, str]:
 
 def issued(
     notes: Notes, session_id: SessionID, request: Request, now: float, *, former: Former | None
-) -> Notes:
-    """The notes of a session that is given this ID by this request."""
+) -> dict[str, Any]:
+    """What changes in the notes of a session that is given this ID by this request."""
     secure = notes.secure if request.scheme == NO_SCHEME else request.secure
-    return notes._replace(id_hash=session_id.hash, issued_at=now, secure=secure, former=former)
+    return {"id_hash": session_id.hash, "issued_at": now, "secure": secure, "former": former}
 
 
 def first_notes(work: Work, session_id: SessionID) -> Notes:
     """The notes of a new session."""
-    notes, asked, offered_at = work.first_notes, work.intent.notes, work.intent.offered_at
-    if asked:
-        notes = notes._replace(**asked)
+    first, offered_at = work.first_notes, work.intent.offered_at
+    noted: dict[str, Any] = dict(work.intent.notes)
     if offered_at is not None:
-        notes = notes._replace(binding=with_offer(notes.binding, offered_at))
+        noted["binding"] = with_offer(first.binding, offered_at)
     if work.label:
-        notes = notes._replace(label=work.label)
-    return issued(notes, session_id, work.request, work.now, former=None)
+        noted["label"] = work.label
+    noted.update(issued(first, session_id, work.request, work.now, former=None))
+    return first._replace(**noted)
 
 
 def in_place_of(ended: Stored, work: Work) -> Work:

@@ -229,21 +229,21 @@ class Engine:
     def regenerate(self, state: SessionState, keep: frozenset[str] | None) -> None:
         """Give the session a new ID, and let go of the fields that aren't kept."""
         self._ask_new_id(state, keep)
-        if keep is not None and not keep:
-            state.label = {}
-            if state.owner is not None:
-                self._committer.give_back_place(state)
-                state.ask(owner=None)
+        if keep is not None and not keep and state.owner is not None:
+            self._committer.give_back_place(state)
+            state.ask(owner=None)
 
-    def _ask_new_id(self, state: SessionState, keep: frozenset[str] | None) -> None:
+    def _ask_new_id(self, state: SessionState, keep: frozenset[str] | None, **changes: Any) -> None:
         known = state.known_id
         ids = self._settings.ids
-        state.ask(id=ids.new() if known is None else ids.renew(known))
-        if keep is None:
-            return
-        before = state.intent.keep
-        state.fields.retain(keep)
-        state.ask(keep=keep if before is None else before & keep)
+        changes["id"] = ids.new() if known is None else ids.renew(known)
+        if keep is not None:
+            before = state.intent.keep
+            state.fields.retain(keep)
+            changes["keep"] = keep if before is None else before & keep
+            if not keep:
+                state.label = {}
+        state.ask(**changes)
 
     def set_owner(
         self, state: SessionState, owner: str | None, keep: frozenset[str] | None, *, login: bool
@@ -260,13 +260,12 @@ class Engine:
             reserved = self._reserve(state, owner, now if login else state.notes.started_at)
         if state.intent.reserved not in (None, reserved):
             self._committer.give_back_place(state)
-        self._ask_new_id(state, keep)
-        if keep is not None and not keep:
-            state.label = {}
-        state.ask(owner=owner, login=state.intent.login or login, reserved=reserved)
+        changes: dict[str, Any] = {"owner": owner, "reserved": reserved}
         if login:
             state.logged_in = True
-            state.ask_notes(started_at=now, authenticated_at=now)
+            changes["login"] = True
+            changes["notes"] = {**state.intent.notes, "started_at": now, "authenticated_at": now}
+        self._ask_new_id(state, keep, **changes)
         if owner is not None:
             state.label.update(label_of(state.request, self._settings.label))
 

@@ -349,9 +349,9 @@ class OwnerLists:
         At every so many entries a few are looked at, picked at random: so a list has at most about
         as many dead entries as live ones, and no login pays for all of them.
         """
-        keys = sorted(present.entries)
-        if len(keys) % _TIDY_EVERY:
+        if len(present.entries) % _TIDY_EVERY:
             return
+        keys = sorted(present.entries)
         picked = random.sample(keys, min(_TIDY_LOOKS, len(keys)))
         some = present._replace(entries={key: present.entries[key] for key in picked})
         self._heal(owner, some, self.examine(owner, some, self._clock()))
