@@ -6,8 +6,9 @@ The same for sessions in a store and for those that travel in their token.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
+from .._values import replaced, value
 from ..crypto.session_id import SessionID
 from ..data.notes import Former, Notes, dump_notes, is_label
 from ..device_binding.binding import with_offer
@@ -19,7 +20,8 @@ from .settings import EngineSettings
 from .state import NO_SCHEME, Intent, Request, Stored
 
 
-class Work(NamedTuple):
+@value
+class Work:
     """What one commit wants written."""
 
     step: StoreStep
@@ -48,7 +50,8 @@ class Work(NamedTuple):
         return self.intent.owner is not UNCHANGED
 
 
-class Outcome(NamedTuple):
+@value
+class Outcome:
     """What became of a commit."""
 
     result: Result
@@ -162,7 +165,7 @@ def in_place_of(ended: Stored, work: Work) -> Work:
     first = Notes(
         now, now, now, persistent=notes.persistent, idle=notes.idle, absolute=notes.absolute
     )
-    return work._replace(first_notes=first)
+    return replaced(work, first_notes=first)
 
 
 def first_stored(

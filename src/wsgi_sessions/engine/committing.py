@@ -7,8 +7,8 @@ The state is assigned once, after the store has answered; if a step raises, noth
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple
 
+from .._values import replaced, value
 from ..data.codec import CorruptField
 from ..data.fields import NO_FIELD_CHANGES, FieldChanges
 from ..errors import SessionConflict, SessionEnded, StoreError
@@ -35,7 +35,8 @@ from .state import NO_INTENT, SessionState, Stored, checked_label
 from .writing import StoreWriter, Writer
 
 
-class Response(NamedTuple):
+@value
+class Response:
     """What the engine needs to know of the response."""
 
     failed: bool = False
@@ -140,7 +141,7 @@ class Committer:
             state.intent is not NO_INTENT
             or state.stale_token
             or settings.rolling
-            or state.label_changed
+            or state.label != stored.notes.label
         ):
             return False
         if state.request.passive:
@@ -305,7 +306,7 @@ class Committer:
         intent, stored = state.intent, state.stored
         if facts.headers_sent and facts.new_id:
             # Data is kept without the new ID that can't be handed out.
-            intent = intent._replace(id=None, keep=None)
+            intent = replaced(intent, id=None, keep=None)
         work = Work(
             step,
             state.request,
@@ -428,7 +429,7 @@ class Committer:
         return transport.signer.sign(stored.id.id)
 
     def _explain_insecure(self, state: SessionState, facts: Facts) -> None:
-        wanted = facts._replace(deliverable=True)
+        wanted = replaced(facts, deliverable=True)
         step = store_step(wanted)
         sets = step not in (StoreStep.NOTHING, StoreStep.TOUCH, StoreStep.UPDATE)
         renews = step is not StoreStep.NOTHING and (wanted.renewal or wanted.attributes_changed)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, MutableMapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from .._values import replaced
 from ..crypto.session_id import SessionID
 from ..device_binding import Answer, route_of
 from ..device_binding.binding import UNBOUND
@@ -108,16 +109,16 @@ class Engine:
             detail = f"{error.operation or 'load'}: {error}"
             self._reports.emit("store_error", request, detail=detail)
             return state
-        if presented.stored is not None:
-            self._adopt(state, presented, presented.stored)
-            state.standing = presented.standing
+        stored = presented.stored
+        if stored is None:
+            state.begin(now, settings.codec, presented.passed_over)
+            if sent.beyond is not None:
+                self._reports.emit("cookie_not_found", request, detail=sent.beyond)
+        else:
+            self._adopt(state, presented, stored)
             if sent.after_comma:
                 self._reports.after_comma()
-            return state
-        state.begin(now, settings.codec, presented.passed_over)
         state.standing = presented.standing
-        if sent.beyond is not None:
-            self._reports.emit("cookie_not_found", request, detail=sent.beyond)
         return state
 
     def _old_cookies(self, environ: Environ, transport: Transport) -> str:
@@ -128,7 +129,7 @@ class Engine:
         return header if isinstance(header, str) else ""
 
     def _find(self, request: Request, now: float) -> Presented:
-        presented = self._loader.find(request, now)
+        presented = self._loader.find(request, now) if request.tokens else NOTHING
         if self._carrier is not None and presented.stored is None and not presented.passed_over:
             presented = self._carrier.find(request, now)
         if self._devices is None:
@@ -191,7 +192,7 @@ class Engine:
         stored = state.stored
         if stored is None:
             return None
-        return self._committer.token_of(stored._replace(id=state.known_id or stored.id), state)
+        return self._committer.token_of(replaced(stored, id=state.known_id or stored.id), state)
 
     def limits(self, state: SessionState) -> tuple[float, float]:
         """The idle and the absolute limit in force, in seconds."""

@@ -7,13 +7,14 @@ one before it. Everything that doesn't is no session, and an event says why.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
+from .._values import value
 from ..crypto.session_id import SessionID
 from ..data.notes import CorruptNotes, Notes, load_notes
 from ..device_binding.binding import UNBOUND, Standing
 from ..http.transport import Transport
-from ..record import Record
+from ..record import LIST_OWNER, Record
 from .decisions import GRACE, death_at, in_grace
 from .reports import Reports
 from .settings import EngineSettings
@@ -23,7 +24,8 @@ if TYPE_CHECKING:
     from ..carry_over.source import Source
 
 
-class Presented(NamedTuple):
+@value
+class Presented:
     """What the client's tokens lead to."""
 
     stored: Stored | None = None
@@ -72,9 +74,9 @@ class Loader:
             stored = self.load(session_id, request, now)
             if stored is not None:
                 live.append((stored, stored.id is not session_id, secret > 0))
-        if len(live) > 1:
-            live = _by_session(live)
-        return self._chosen(request, live) if live else NOTHING
+        if not live:
+            return NOTHING
+        return self._chosen(request, live if len(live) == 1 else _by_session(live))
 
     def is_genuine(self, token: str, transport: Transport) -> bool:
         """Whether we made this token, whether or not there is a session behind it."""
@@ -118,7 +120,7 @@ class Loader:
             StoreError: the store can't answer.
         """
         record = self._settings.store.load(session_id.key)
-        if record is None or record.is_owner_list:
+        if record is None or record.owner == LIST_OWNER:
             self._reports.emit("unknown_id", request, handle=session_id.key)
             return None
         return self.judge(session_id, record, request, now)

@@ -67,6 +67,8 @@ class Reports:
 
     def bad_signature(self, request: Request) -> None:
         """None of the tokens could be verified."""
+        if not self._events.is_heard("bad_signature"):
+            return
         name, look = request.transport.name, advice.look_of(request.tokens)
         self.emit("bad_signature", request, detail=f"{name}: {_LOOKS[look]}")
         key = f"bad-signature-{look}"

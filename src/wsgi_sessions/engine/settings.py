@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
+from .._values import value
 from ..client_side import ClientSeal
 from ..crypto.session_id import Derivation, IDFactory, Rotation
 from ..data.codec import Codec
@@ -26,7 +27,8 @@ class CarryOver(NamedTuple):
     derivation: Derivation
 
 
-class EngineSettings(NamedTuple):
+@value
+class EngineSettings:
     """The validated options that a session's life depends on."""
 
     store: Store

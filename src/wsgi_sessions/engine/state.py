@@ -8,9 +8,11 @@ A step that raises has therefore changed nothing here. No store and no clock.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import field
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
+from .._values import replaced, value
 from ..crypto.session_id import SessionID
 from ..data.codec import Codec
 from ..data.fields import Fields
@@ -33,7 +35,8 @@ NO_NOTES: Mapping[str, Any] = MappingProxyType({})
 NO_FIELDS: Mapping[str, bytes] = MappingProxyType({})
 
 
-class Request(NamedTuple):
+@value
+class Request:
     """What the engine needs to know of the request."""
 
     transport: Transport
@@ -61,7 +64,8 @@ class Request(NamedTuple):
         return f"<Request from {self.client_ip} with {len(self.tokens)} tokens>"
 
 
-class Stored(NamedTuple):
+@value
+class Stored:
     """A session as the store has it."""
 
     id: SessionID
@@ -72,7 +76,8 @@ class Stored(NamedTuple):
     """When it ends. UNIX seconds."""
 
 
-class Intent(NamedTuple):
+@value
+class Intent:
     """What the app asked for in this request, beside changing fields and label."""
 
     id: SessionID | None = None
@@ -83,7 +88,7 @@ class Intent(NamedTuple):
     keep: frozenset[str] | None = None
     """Which fields survive the new ID; None: all."""
     touch: bool = False
-    notes: Mapping[str, Any] = NO_NOTES
+    notes: Mapping[str, Any] = field(default_factory=lambda: NO_NOTES)
     """Notes to change, to be put on whatever the store has by then."""
     attributes: bool = False
     """Whether the cookie's attributes have to change."""
@@ -195,7 +200,7 @@ class SessionState:
 
     def ask(self, **changes: Any) -> None:
         """Note what the app asks for."""
-        self.intent = self.intent._replace(**changes)
+        self.intent = replaced(self.intent, **changes)
 
     def ask_notes(self, **notes: Any) -> None:
         """Note what the app asks to be noted."""

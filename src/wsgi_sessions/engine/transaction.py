@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, MutableMapping
 from typing import Any, TypeVar
 
+from .._values import replaced
 from ..data.codec import CorruptField
 from ..data.fields import FieldChanges, Fields
 from ..errors import SessionCommitted, SessionConflict, SessionEnded, UnsupportedByStore
@@ -103,7 +104,7 @@ class Transactions:
         )
         if written is not UpdateResult.UPDATED:
             return None
-        return base._replace(record=after, deadline=deadline)
+        return replaced(base, record=after, deadline=deadline)
 
     def _take_over(self, state: SessionState, after: Stored, *, moved: bool) -> None:
         state.after(after, keep_intent=True)

@@ -21,6 +21,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Protocol
 
+from .._values import replaced
 from ..crypto.session_id import SessionID
 from ..data.fields import FieldChanges
 from ..data.notes import Notes, dump_notes
@@ -243,7 +244,7 @@ class StoreWriter:
         written = self._store.update(stored.id.key, changes, if_version=found.version)
         if written is not UpdateResult.UPDATED:
             return GONE
-        return self._inserted(work, stored._replace(record=applied(found, changes)))
+        return self._inserted(work, replaced(stored, record=applied(found, changes)))
 
     def _inserted(self, work: Work, stored: Stored) -> Outcome:
         self._reports.emit("created", work.request, stored)
@@ -258,7 +259,7 @@ class StoreWriter:
             return self._deleted(work, stored, "emptied")
         regenerates = work.intent.id is not None
         step = StoreStep.REGENERATE if regenerates else StoreStep.UPDATE
-        return self.carry_out(work._replace(step=step), stored)
+        return self.carry_out(replaced(work, step=step), stored)
 
     def _end(self, work: Work, stored: Stored) -> Outcome:
         if not self._store.delete(stored.id.key):
@@ -360,4 +361,4 @@ def _no_unused_id() -> StoreError:
 
 def _without_new_id(work: Work) -> Work:
     # The new epoch has begun: what is left is to write the fields.
-    return work._replace(intent=work.intent._replace(id=None, keep=None))
+    return replaced(work, intent=replaced(work.intent, id=None, keep=None))

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
+from .._values import value
 from ..engine import Engine, Response, SessionState
 from ..errors import SessionError, StoreError
 from ..events import EventSink
@@ -31,7 +32,8 @@ ExcInfo = tuple[type[BaseException], BaseException, TracebackType] | tuple[None,
 OnStoreError = Callable[["WSGIEnvironment", "StartResponse", StoreError], Iterable[bytes]]
 
 
-class AnswerSettings(NamedTuple):
+@value
+class AnswerSettings:
     """How a middleware answers, the same for all its requests."""
 
     engine: Engine
