@@ -46,14 +46,14 @@ from ..crypto.session_id import SessionID
 from ..data.fields import Fields
 from ..data.notes import CorruptNotes, Former, Notes, dump_notes, load_notes
 from ..errors import SessionTooLarge, StoreError
-from ..record import LIST_OWNER, Record
+from ..record import LIST_OWNER, NO_FIELDS, Record
 from .changes import check_size
 from .loading import NOTHING, Loader, Presented
 from .owners import OwnerList, OwnerLists
 from .reports import Reports
 from .room import keep_to_limit
 from .settings import CarryOver, EngineSettings
-from .state import NO_FIELDS, Request, Stored, label_of
+from .state import Request, Stored, label_of
 
 _TOMBSTONE = struct.Struct(">B32s32s")
 _FORMAT = 1

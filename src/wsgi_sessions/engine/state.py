@@ -22,7 +22,7 @@ from ..device_binding.transport import Evidence
 from ..errors import StoreError
 from ..events import printable
 from ..http.transport import Transport
-from ..record import UNCHANGED, Record, Unchanged
+from ..record import NO_FIELDS, UNCHANGED, Record, Unchanged
 from .decisions import CookieStep
 
 if TYPE_CHECKING:
@@ -32,7 +32,6 @@ NO_SCHEME = "none"
 """The scheme of what is no request: a session that is opened by its token alone. It may be one that
 was begun on a secure connection, and what begins so may go on over any."""
 NO_NOTES: Mapping[str, Any] = MappingProxyType({})
-NO_FIELDS: Mapping[str, bytes] = MappingProxyType({})
 
 
 @value
