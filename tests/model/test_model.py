@@ -20,7 +20,7 @@ from .scenario import Scenario
 from .stores import KINDS, Stores
 
 SECONDS = float(os.environ.get("WSGI_SESSIONS_MODEL_SECONDS", "0"))
-SEEDS = {"memory": 200, "client": 200, "encrypted": 50, "file": 20, "redis": 20}
+SEEDS = {"memory": 100, "client": 60, "encrypted": 25, "file": 10, "redis": 10}
 
 
 @pytest.fixture(scope="module")
