@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 import servers
-from effort import tries
+from effort import LEVEL, tries
 from programs import missing
 from wsgi_sessions import events
 
@@ -21,6 +21,16 @@ def pytest_itemcollected(item: pytest.Item) -> None:
     """A vulnerability's name finds the tests that stand for it: ``-k CVE-2013-7489``."""
     for mark in item.iter_markers("known"):
         item.extra_keyword_matches.update(mark.args)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """What is marked as long is for `make everything` alone."""
+    if LEVEL == "everything":
+        return
+    long = [item for item in items if item.get_closest_marker("long") is not None]
+    if long:
+        config.hook.pytest_deselected(items=long)
+        items[:] = [item for item in items if item.get_closest_marker("long") is None]
 
 
 @pytest.hookimpl(wrapper=True)

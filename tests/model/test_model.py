@@ -62,4 +62,7 @@ def test_no_random_scenario_breaks_a_promise(store: str, made: Stores) -> None:
     for found in look(
         store, made, seeds=None if SECONDS else SEEDS[store], seconds=seconds, first=first
     ):
-        assert found is None, str(found)
+        assert found is None, (
+            f"{found}\nagain: PYTHONPATH=src:tests python -m model --store {store}"
+            f" --seed {found.seed}"
+        )
