@@ -21,7 +21,7 @@ from stores.sql.material import a_key, a_record, fresh, opened
 from wsgi_sessions.record import UNCHANGED, Changes, UpdateResult
 from wsgi_sessions.stores import SQLStore
 
-SECONDS = float(os.environ.get("WSGI_SESSIONS_SQL_SECONDS", tries(test=1, check=3, everything=120)))
+SECONDS = float(os.environ.get("WSGI_SESSIONS_SQL_SECONDS", tries(test=1, check=2, everything=120)))
 """How long the mixed load goes on; an hour, with WSGI_SESSIONS_SQL_SECONDS=3600."""
 WRITERS = tries(test=2, check=4, everything=100)
 """How many writers are killed."""
