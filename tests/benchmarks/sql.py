@@ -139,11 +139,11 @@ def started() -> Iterator[databases.DatabaseServer | None]:
             server.remove()
 
 
-def field_of(where: Place, storage: str, server: databases.DatabaseServer | None) -> list[Contender]:
+def field_of(
+    where: Place, storage: str, server: databases.DatabaseServer | None
+) -> list[Contender]:
     """Everyone, each with a database of its own."""
-    return [
-        make(where, storage, new_database(where, storage, server)) for make in MAKERS.values()
-    ]
+    return [make(where, storage, new_database(where, storage, server)) for make in MAKERS.values()]
 
 
 def new_database(where: Place, storage: str, server: databases.DatabaseServer | None) -> str:
@@ -217,7 +217,9 @@ def traffic(server: databases.DatabaseServer) -> dict[str, dict[str, dict[str, i
         with place(None, payload(100, 1)) as where:
             for name, make in MAKERS.items():
                 url = server.new_database()
-                contender = make(where, "postgresql", url.replace(f":{server.port}/", f":{proxy.port}/"))
+                contender = make(
+                    where, "postgresql", url.replace(f":{server.port}/", f":{proxy.port}/")
+                )
                 # As in production: connections are there, and statements are prepared.
                 for _ in range(10):
                     send(contender.app, request(action, begin(contender)))
