@@ -204,9 +204,11 @@ class MariaDB(DatabaseServer):
 
     maintenance = "mysql"
 
-    def __init__(self, program: str) -> None:
+    def __init__(self, program: str, *options: str) -> None:
         super().__init__()
         self._program = program
+        self.options = options
+        """More for its command line."""
         self._data = self.directory / "data"
         subprocess.run(
             [
@@ -236,7 +238,7 @@ class MariaDB(DatabaseServer):
                 "--skip-name-resolve",
             ),
             *(f"--pid-file={self.directory / 'pid'}", "--innodb-flush-log-at-trx-commit=2"),
-            *("--innodb-buffer-pool-size=64M", "--max-connections=200"),
+            *("--innodb-buffer-pool-size=64M", "--max-connections=200", *self.options),
         ]
 
     def stop(self) -> None:
