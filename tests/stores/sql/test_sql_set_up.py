@@ -1,7 +1,10 @@
-"""What the page on SQL databases says of setting one up: rights of the role, and Django's migrations."""
+"""What the page on SQL databases says of setting one up: rights, Django's migrations, Windows."""
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import time
 from typing import Any
 
@@ -94,3 +97,36 @@ def test_djangos_migrations_make_the_table_and_drop_it(url: str, table: str) -> 
         pytest.skip("Django's MySQL backend needs mysqlclient")
 
     in_a_process_of_its_own(migrate)(url, table)
+
+
+ON_WINDOWS = """
+import os, select, sys
+for module in ("fcntl", "grp", "pwd", "resource"):
+    sys.modules[module] = None
+for name in ("fork", "register_at_fork", "O_NOFOLLOW", "O_DIRECTORY", "getuid", "geteuid", "fchmod"):
+    delattr(os, name)
+del select.poll
+from wsgi import Site
+from wsgi_sessions.stores.sql import examine
+sys.platform = "win32"
+site = Site(store=sys.argv[1])
+browser = site.browser()
+site.run(browser, lambda session: session.login("42"))
+assert site.run(browser, lambda session: session.owner).text == "42"
+os.chmod(site.store.engine.url.database, 0o666)  # as any file is said to have there
+assert {level for _, level, _ in examine(site.store)} == {"ok"}
+assert site.middleware.registry.revoke_all("42") == 1
+site.store.close()
+"""
+
+
+def test_on_sqlite_nothing_is_needed_that_windows_lacks(lite_url: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", ON_WINDOWS, lite_url],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    )
+
+    assert done.returncode == 0, done.stderr
