@@ -26,7 +26,7 @@ DEMO := .venv-demo
 
 $(DEMO)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(DEMO)
-	$(DEMO)/bin/python -m pip install --quiet --editable ".[redis,crypto]" "flask>=3.0" "waitress>=3.0.1"
+	$(DEMO)/bin/python -m pip install --quiet --editable ".[redis,sql,crypto]" "flask>=3.0" "waitress>=3.0.1"
 	touch $@
 
 demo: $(DEMO)/.installed ## Start the example shop and print its address

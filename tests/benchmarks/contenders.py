@@ -26,6 +26,8 @@ SECRET = "an-HMAC-key-for-measuring-that-nobody-else-uses"
 LIMIT = 1 << 20
 """Bytes that one session may have: more than the largest measured one."""
 STORAGES = ("memory", "file", "redis")
+SERVED = ("redis", "postgresql")
+"""Where a server's work counts, too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +91,8 @@ def _bare(data: dict[str, Any]) -> App:
 # Ours
 
 
-def _our_store(place: Place, storage: str) -> Any:
+def our_store(place: Place, storage: str) -> Any:
+    """A store of ours on this kind of storage."""
     from wsgi_sessions.stores import ClientSideStore, FileStore, MemoryStore
 
     if storage == "memory":
@@ -115,7 +118,8 @@ def ours(place: Place, storage: str, name: str = "ours", **options: Any) -> Cont
     )
     inner = plain_app(manners, place.data, lambda environ: environ["wsgi_sessions.session"])
     options = {"secret_key": SECRET, "max_bytes": LIMIT, **options}
-    options.setdefault("store", _our_store(place, storage))
+    if "store" not in options:
+        options["store"] = our_store(place, storage)
     app = SessionMiddleware(inner, **options)
     return Contender(
         name,
@@ -133,7 +137,7 @@ def ours(place: Place, storage: str, name: str = "ours", **options: Any) -> Cont
 class _Minimum:
     """Parse the cookie, one HMAC, one store access, JSON: nothing else, and no care taken."""
 
-    def __init__(self, backend: _Rows, data: dict[str, Any]) -> None:
+    def __init__(self, backend: Rows, data: dict[str, Any]) -> None:
         self._rows = backend
         self._key = SECRET.encode()
         self._data = data
@@ -175,7 +179,7 @@ class _Minimum:
         return (None, {}) if row is None else (sid, json.loads(row))
 
 
-class _Rows:
+class Rows:
     """In a dict."""
 
     def __init__(self) -> None:
@@ -191,7 +195,7 @@ class _Rows:
         self.rows.pop(sid, None)
 
 
-class _FileRows(_Rows):
+class _FileRows(Rows):
     """In files of one directory, replaced as a whole."""
 
     def __init__(self, directory: str) -> None:
@@ -215,7 +219,7 @@ class _FileRows(_Rows):
         Path(f"{self._directory}/{sid}").unlink(missing_ok=True)
 
 
-class _RedisRows(_Rows):
+class _RedisRows(Rows):
     """In Redis strings."""
 
     def __init__(self, url: str) -> None:
@@ -234,18 +238,20 @@ class _RedisRows(_Rows):
         self._client.delete(sid)
 
 
-def minimum(place: Place, storage: str) -> Contender:
+def minimum(place: Place, storage: str, rows: Rows | None = None) -> Contender:
     """The hand-written one."""
-    rows: _Rows
-    if storage == "memory":
-        rows = _Rows()
-    elif storage == "file":
-        rows = _FileRows(place.folder("minimum"))
-    else:
-        assert place.redis_url is not None
-        rows = _RedisRows(place.redis_url)
+    rows = _rows(place, storage) if rows is None else rows
     app = _Minimum(rows, place.data)
     return Contender("minimum", storage, app, _bare(place.data), parts={"rows": rows})
+
+
+def _rows(place: Place, storage: str) -> Rows:
+    if storage == "memory":
+        return Rows()
+    if storage == "file":
+        return _FileRows(place.folder("minimum"))
+    assert place.redis_url is not None
+    return _RedisRows(place.redis_url)
 
 
 # Beaker
@@ -280,7 +286,8 @@ def beaker(place: Place, storage: str) -> Contender:
 # Flask
 
 
-def _flask_app(manners: Manners, data: dict[str, Any]) -> Any:
+def flask_app(manners: Manners, data: dict[str, Any]) -> Any:
+    """The app on Flask."""
     import flask
 
     app = flask.Flask("bench")
@@ -297,7 +304,8 @@ def _flask_app(manners: Manners, data: dict[str, Any]) -> Any:
     return app
 
 
-def _flask_bare(data: dict[str, Any]) -> App:
+def flask_bare(data: dict[str, Any]) -> App:
+    """The app on Flask without sessions, on data that is there."""
     from flask.sessions import SecureCookieSession, SessionInterface
 
     held = SecureCookieSession(_held(data))
@@ -309,12 +317,13 @@ def _flask_bare(data: dict[str, Any]) -> App:
         def save_session(self, app: Any, session: Any, response: Any) -> None:
             return None
 
-    app = _flask_app(Manners(), data)
+    app = flask_app(Manners(), data)
     app.session_interface = Nothing()
-    return _wsgi(app)
+    return wsgi_of(app)
 
 
-def _wsgi(app: Any) -> App:
+def wsgi_of(app: Any) -> App:
+    """What a server calls of a Flask app."""
     wsgi: App = app.wsgi_app
     return wsgi
 
@@ -326,50 +335,65 @@ def _modified(session: Any) -> None:
 def flask_cookie(place: Place, storage: str = "cookie") -> Contender:
     """Flask's own: signed data in the cookie."""
     manners = Manners(changed=_modified, end=lambda session: session.clear())
-    app = _flask_app(manners, place.data)
-    bare = _flask_bare(place.data)
-    return Contender("Flask's own", storage, _wsgi(app), bare, ends_old_id=False)
+    app = flask_app(manners, place.data)
+    bare = flask_bare(place.data)
+    return Contender("Flask's own", storage, wsgi_of(app), bare, ends_old_id=False)
 
 
-def flask_session(place: Place, storage: str) -> Contender:
-    """Flask-Session; memory and files through cachelib, as its documentation has it."""
+def flask_session(
+    place: Place, storage: str, set_up: Callable[[Any], None] | None = None
+) -> Contender:
+    """Flask-Session; memory and files through cachelib, as its documentation has it.
+
+    Args:
+        place: where the sessions are.
+        storage: the kind of it.
+        set_up: configures the app otherwise.
+    """
     import flask
-    from cachelib import FileSystemCache, SimpleCache
     from flask_session import Session
 
     def new_id(session: Any) -> None:
         flask.current_app.session_interface.regenerate(session)  # type: ignore[attr-defined] # Flask-Session's own method
 
     manners = Manners(changed=_modified, new_id=new_id, end=lambda session: session.clear())
-    app = _flask_app(manners, place.data)
-    cached: Any = None
-    if storage == "redis":
-        import redis
-
-        assert place.redis_url is not None
-        app.config.update(SESSION_TYPE="redis", SESSION_REDIS=redis.Redis.from_url(place.redis_url))
+    app = flask_app(manners, place.data)
+    if set_up is None:
+        app.config.update(_flask_session_settings(place, storage))
     else:
-        cached = (
-            SimpleCache(threshold=LIMIT)
-            if storage == "memory"
-            else FileSystemCache(place.folder("flask-session"), threshold=0)
-        )
-        app.config.update(SESSION_TYPE="cachelib", SESSION_CACHELIB=cached)
+        set_up(app)
     Session(app)
     return Contender(
         "Flask-Session",
         storage,
-        _wsgi(app),
-        _flask_bare(place.data),
-        parts={"cache": cached, "prefix": "session:"},
+        wsgi_of(app),
+        flask_bare(place.data),
+        parts={"cache": app.config.get("SESSION_CACHELIB"), "prefix": "session:"},
     )
+
+
+def _flask_session_settings(place: Place, storage: str) -> dict[str, Any]:
+    if storage == "redis":
+        import redis
+
+        assert place.redis_url is not None
+        return {"SESSION_TYPE": "redis", "SESSION_REDIS": redis.Redis.from_url(place.redis_url)}
+    from cachelib import FileSystemCache, SimpleCache
+
+    cached = (
+        SimpleCache(threshold=LIMIT)
+        if storage == "memory"
+        else FileSystemCache(place.folder("flask-session"), threshold=0)
+    )
+    return {"SESSION_TYPE": "cachelib", "SESSION_CACHELIB": cached}
 
 
 # Django
 
 
 @cache
-def _django_settings() -> Any:
+def django_settings() -> Any:
+    """Django's settings, set up once in this process."""
     import django
     from django.conf import settings
 
@@ -382,6 +406,7 @@ def _django_settings() -> Any:
         SECRET_KEY=SECRET,
         SESSION_COOKIE_NAME=NAME,
         CACHES={"default": in_memory, "memory": in_memory, "redis": in_redis},
+        INSTALLED_APPS=["django.contrib.sessions"],
         USE_TZ=True,
         ALLOWED_HOSTS=["*"],
     )
@@ -398,15 +423,67 @@ def _use_redis(url: str) -> None:
             del caches["redis"]
 
 
-def django_sessions(place: Place, storage: str) -> Contender:
-    """Django's SessionMiddleware around a view, without the rest of Django's request handling."""
-    settings = _django_settings()
-    if place.redis_url is not None:
-        _use_redis(place.redis_url)
-    from django.contrib.sessions.middleware import SessionMiddleware
-    from django.core.handlers.wsgi import WSGIRequest
+def django_view(manners: Manners, data: dict[str, Any]) -> Callable[[Any], Any]:
+    """The app as a view; without a session middleware around it, on data that is there."""
     from django.http import HttpResponse
 
+    held = _held(data)
+
+    def view(request: Any) -> Any:
+        action = request.path_info[1:]
+        if action == "untouched":
+            return HttpResponse(b"ok", content_type="text/plain")
+        session = getattr(request, "session", held)
+        body = act(action, session, Manners() if session is held else manners, data)
+        return HttpResponse(body, content_type="text/plain")
+
+    return view
+
+
+def django_app(handle: Callable[[Any], Any]) -> App:
+    """A view, or a middleware around it, without the rest of Django's request handling."""
+    from django.core.handlers.wsgi import WSGIRequest
+
+    def app(environ: Environ, start_response: Any) -> Iterable[bytes]:
+        response = handle(WSGIRequest({**environ, "wsgi.input": _EMPTY}))
+        headers = list(response.items())
+        headers += [("Set-Cookie", morsel.OutputString()) for morsel in response.cookies.values()]
+        start_response("200 OK", headers)
+        return [response.content]
+
+    return app
+
+
+def django_sessions(
+    place: Place, storage: str, select: Callable[[], object] | None = None
+) -> Contender:
+    """Django's SessionMiddleware around a view.
+
+    Args:
+        place: where the sessions are.
+        storage: the kind of it.
+        select: chooses another engine than those for memory, files and Redis.
+    """
+    django_settings()
+    from django.contrib.sessions.middleware import SessionMiddleware
+
+    select = _django_engine(place, storage) if select is None else select
+    manners = Manners(
+        changed=_modified,
+        new_id=lambda session: session.cycle_key(),
+        end=lambda session: session.flush(),
+    )
+    view = django_view(manners, place.data)
+    select()
+    return Contender(
+        "Django", storage, django_app(SessionMiddleware(view)), django_app(view), select, parts={}
+    )
+
+
+def _django_engine(place: Place, storage: str) -> Callable[[], object]:
+    settings = django_settings()
+    if place.redis_url is not None:
+        _use_redis(place.redis_url)
     engine = "file" if storage == "file" else "cache"
     directory = place.folder("django")
 
@@ -420,37 +497,7 @@ def django_sessions(place: Place, storage: str) -> Contender:
         else:
             settings.SESSION_CACHE_ALIAS = storage
 
-    manners = Manners(
-        changed=_modified,
-        new_id=lambda session: session.cycle_key(),
-        end=lambda session: session.flush(),
-    )
-    held = _held(place.data)
-
-    def view(request: Any) -> Any:
-        action = request.path_info[1:]
-        if action == "untouched":
-            return HttpResponse(b"ok", content_type="text/plain")
-        session = getattr(request, "session", held)
-        body = act(action, session, Manners() if session is held else manners, place.data)
-        return HttpResponse(body, content_type="text/plain")
-
-    def as_app(handle: Callable[[Any], Any]) -> App:
-        def app(environ: Environ, start_response: Any) -> Iterable[bytes]:
-            response = handle(WSGIRequest({**environ, "wsgi.input": _EMPTY}))
-            headers = list(response.items())
-            headers += [
-                ("Set-Cookie", morsel.OutputString()) for morsel in response.cookies.values()
-            ]
-            start_response("200 OK", headers)
-            return [response.content]
-
-        return app
-
-    select()
-    return Contender(
-        "Django", storage, as_app(SessionMiddleware(view)), as_app(view), select, parts={}
-    )
+    return select
 
 
 _EMPTY = io.BytesIO()

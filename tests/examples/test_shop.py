@@ -63,6 +63,17 @@ def test_the_walk_on_redis(redis_server: Any, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("mode", ON_THE_SERVER)
+def test_the_walk_on_sqlite(mode: str, tmp_path: Path) -> None:
+    here = Shop(tmp_path, SHOP_MODE=mode, STORE_URL=f"sqlite:///{tmp_path}/sessions.db")
+    try:
+        shop.walk(here.visitor())
+    finally:
+        here.app.config["SESSIONS"].store.close()
+
+    assert not (tmp_path / "sessions").exists()
+
+
+@pytest.mark.parametrize("mode", ON_THE_SERVER)
 def test_one_device_signs_out_another(mode: str, tmp_path: Path) -> None:
     here = Shop(tmp_path, SHOP_MODE=mode)
     phone, laptop = here.visitor(), here.visitor()
