@@ -67,6 +67,16 @@ class Notes(NamedTuple):
     binding: Mapping[str, Any] = NO_EXTRAS
     """What is known of the device that the session is bound to (see device_binding)."""
 
+    def issued(
+        self, id_hash: bytes, at: float, *, secure: bool, former: Former | None = None
+    ) -> Notes:
+        """The same after an ID of this hash was issued."""
+        created_at, started_at, _, _, authenticated_at, listed_until, _, persistent, _, *rest = self
+        times = created_at, started_at, at
+        # `_replace` would take four times as long, for every new session.
+        changed = (id_hash, authenticated_at, listed_until, secure, persistent, former)
+        return _new_notes(Notes, (*times, *changed, *rest))
+
 
 _new_notes = cast(
     "Callable[[type[Notes], tuple[object, ...]], Notes]",

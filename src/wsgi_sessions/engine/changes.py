@@ -106,16 +106,14 @@ def _notes_on(
     if noted.get("started_at", present.started_at) > now:
         # Noted by a clock that has been set back since: it must not lengthen the limit.
         noted["started_at"] = now
-    session_id = base.id
+    notes = present._replace(**noted) if noted else present
     if intent.id is not None:
-        session_id = intent.id
-        noted.update(issued(present, session_id, work.request, now, former=None))
-    elif work.step is StoreStep.ROTATE and _can_rotate(base, now):
+        return issued(notes, intent.id, work.request, now), intent.id
+    if work.step is StoreStep.ROTATE and _can_rotate(base, now):
         successor = settings.rotation.successor_of(base.id)
         former = Former(base.id.hash, successor.nonce, now + GRACE)
-        session_id = successor.id
-        noted.update(issued(present, session_id, work.request, now, former=former))
-    return (present._replace(**noted) if noted else present), session_id
+        return issued(notes, successor.id, work.request, now, former), successor.id
+    return notes, base.id
 
 
 def _can_rotate(base: Stored, now: float) -> bool:
@@ -137,11 +135,15 @@ def _label_on(present: Mapping[str, str], work: Work) -> Mapping[str, str]:
 
 
 def issued(
-    notes: Notes, session_id: SessionID, request: Request, now: float, *, former: Former | None
-) -> dict[str, Any]:
-    """What changes in the notes of a session that is given this ID by this request."""
+    notes: Notes,
+    session_id: SessionID,
+    request: Request,
+    now: float,
+    former: Former | None = None,
+) -> Notes:
+    """The notes of a session that is given this ID by this request."""
     secure = notes.secure if request.scheme == NO_SCHEME else request.secure
-    return {"id_hash": session_id.hash, "issued_at": now, "secure": secure, "former": former}
+    return notes.issued(session_id.hash, now, secure=secure, former=former)
 
 
 def first_notes(work: Work, session_id: SessionID) -> Notes:
@@ -152,8 +154,8 @@ def first_notes(work: Work, session_id: SessionID) -> Notes:
         noted["binding"] = with_offer(first.binding, offered_at)
     if work.label:
         noted["label"] = work.label
-    noted.update(issued(first, session_id, work.request, work.now, former=None))
-    return first._replace(**noted)
+    notes = first._replace(**noted) if noted else first
+    return issued(notes, session_id, work.request, work.now)
 
 
 def in_place_of(ended: Stored, work: Work) -> Work:

@@ -114,7 +114,7 @@ class StoreWriter:
         self._check_size(request, {}, fields)
         for _ in range(ATTEMPTS):
             session_id = settings.ids.new()
-            notes = begun._replace(**issued(begun, session_id, request, now, former=None))
+            notes = issued(begun, session_id, request, now)
             deadline = settings.next_deadline(notes, now)
             record = Record(fields, dump_notes(notes), now, deadline)
             if self._store.insert(session_id.key, record):
