@@ -163,8 +163,8 @@ class Runner:
         if isinstance(planned, Fail):
             if planned.lasting:
                 self._broken_off[id(visit)] = planned
+            # It says nothing, so what came in between may still have ended the session.
             visit.fault(planned, operation)
-            visit.unsure = False
             self.oracle.calm = False
             return planned
         if planned is not None:
