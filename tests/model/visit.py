@@ -104,7 +104,9 @@ class Visit(Doing):
         if token and self.world.shared:
             seen = self.world.peek(token)
             known = self.vague or self.clocked or self.world.evicted or self.lost_write
-            if seen is None and (known or (self.unsure and self.wrote)):
+            # A login stands though the list can't be read again to see whether it was revoked.
+            unchecked = self.faulty and self.revocable
+            if seen is None and (known or unchecked or (self.unsure and self.wrote)):
                 # The store said that it lives, and only after that it was ended.
                 if self.vague:
                     self.oracle.adopt(Family([id_of(token)], State({}), 0.0, unknown=True))
