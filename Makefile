@@ -61,6 +61,7 @@ everything: ## Before a release: also every order, long races, fuzzing, mutation
 
 MODEL_SECONDS ?= 60
 everything: export MODEL_SECONDS = 600
+everything: export WSGI_SESSIONS_REQUIRE := $(WSGI_SESSIONS_REQUIRE),java
 
 # A fifth for each of the five kinds of stores, two of them at once on two cores.
 model: venv ## Look for a scenario that breaks a promise, in MODEL_SECONDS, with fresh seeds
