@@ -61,6 +61,7 @@ everything: ## Before a release: also every order, long races, fuzzing, mutation
 
 MODEL_SECONDS ?= 60
 everything: export MODEL_SECONDS = 600
+everything: export WSGI_SESSIONS_REQUIRE := $(WSGI_SESSIONS_REQUIRE),java
 
 # A fifth for each of the five kinds of stores, two of them at once on two cores.
 model: venv ## Look for a scenario that breaks a promise, in MODEL_SECONDS, with fresh seeds
@@ -85,7 +86,8 @@ MINIMUM_TESTS := $(filter-out $(patsubst %,tests/test_%.py,bad_days benchmarks c
 	docs faulty_store interleavings lint_wall machine minimum mutation_survivors notes probe proxied_sessions \
 	proxy_advice proxy_parsing rotation troubleshooting),$(wildcard tests/test_*.py)) tests/cli tests/device_binding \
 	$(patsubst %,tests/frameworks/test_%.py,bottle django django_settings falcon flask integration pyramid) \
-	$(addprefix tests/stores/,sql test_memory.py test_redis.py test_url.py)
+	$(addprefix tests/stores/,sql test_memory.py test_redis.py test_redis_client.py \
+	test_redis_connection.py test_url.py)
 # The oldest redis-py leaves sockets that couldn't connect to the garbage collector.
 MINIMUM_WARNINGS := -W ignore::pytest.PytestUnraisableExceptionWarning
 

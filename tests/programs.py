@@ -12,8 +12,8 @@ def missing(kind: str, why: str) -> NoReturn:
     """Skip the test; fail it where ``WSGI_SESSIONS_REQUIRE`` names this kind, as CI does.
 
     Args:
-        kind: ``"redis"``, ``"databases"``, ``"proxies"``, ``"browser"`` or
-            ``"sdists"``.
+        kind: ``"redis"``, ``"databases"``, ``"servers"``, ``"proxies"``, ``"browser"``,
+            ``"java"`` or ``"sdists"``.
         why: what isn't there, and how it gets there.
     """
     if kind in os.environ.get("WSGI_SESSIONS_REQUIRE", "").split(","):

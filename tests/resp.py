@@ -119,3 +119,45 @@ class Forwarder:
 def _packed(command: list[bytes]) -> bytes:
     parts = b"".join(b"$%d\r\n%b\r\n" % (len(part), part) for part in command)
     return b"*%d\r\n%b" % (len(command), parts)
+
+
+class SilentProxy:
+    """Stands between an app and a server until it falls silent: connections that were open then stay
+    open, and nothing goes through them any more. New ones work.
+    """
+
+    def __init__(self, server: tuple[str, int]) -> None:
+        self._server = server
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port: int = self._listener.getsockname()[1]
+        self.connections = 0
+        """How many there have been."""
+        self._open: list[socket.socket] = []
+        self._silent: set[socket.socket] = set()
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def fall_silent(self) -> None:
+        self._silent.update(self._open)
+
+    def close(self) -> None:
+        self._listener.close()
+        for each in self._open:
+            with contextlib.suppress(OSError):  # it was closed by the other side
+                each.shutdown(socket.SHUT_RDWR)
+            each.close()
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):  # closed
+            while True:
+                client, _ = self._listener.accept()
+                server = socket.create_connection(self._server)
+                self.connections += 1
+                self._open += [client, server]
+                for pair in ((client, server), (server, client)):
+                    threading.Thread(target=self._pass_on, args=pair, daemon=True).start()
+
+    def _pass_on(self, source: socket.socket, target: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while data := source.recv(65536):
+                if source not in self._silent:
+                    target.sendall(data)

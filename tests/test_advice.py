@@ -129,6 +129,30 @@ def test_a_token_of_a_client_side_session_under_another_secret_is_told(
     assert old.kinds.count("bad_signature") == 0
 
 
+# Cookies that aren't read
+
+
+@pytest.mark.parametrize(
+    ("before", "why"),
+    [
+        ("a=" + "b" * 20_000 + "; ", "characters; only the first 16384 are read"),
+        ("session=x; " * 8, "9 cookies are called 'session'; only the first 8 are looked at"),
+    ],
+)
+def test_a_cookie_beyond_what_is_read_is_told_of_once_with_what_to_do(
+    caplog: pytest.LogCaptureFixture, before: str, why: str
+) -> None:
+    site, browser = started()
+
+    for _ in range(3):
+        site.run(sending(site, f"{before}session={token(browser)}"), read)
+
+    (warning,) = [text for text in warnings(caplog) if text.startswith("No session was found")]
+    assert why in warning and "'session'" in warning
+    assert "fewer and smaller cookies" in warning and "Cookie(name=…)" in warning
+    assert len(lines(caplog, "cookie_not_found")) == 3
+
+
 # Lifetimes
 
 

@@ -13,10 +13,12 @@ from wsgi_sessions import ConfigurationError, Cookie
 from wsgi_sessions.cookie import (
     MAX_AGE,
     MAX_BYTES,
+    MAX_HEADER,
     Candidates,
     CookieWriter,
     find_candidates,
     path_matches,
+    plain_value,
     wsgi_path,
 )
 
@@ -74,6 +76,37 @@ def ordinary(values: list[str]) -> Candidates:
 )
 def test_reading(header: str, values: list[str]) -> None:
     assert find_candidates(header, "sid") == ordinary(values)
+
+
+@pytest.mark.parametrize(
+    ("header", "value"),
+    [
+        (f"sid={V}", V),
+        (f"a=1; sid={V}; b=2", V),
+        (f"sidx=1; sid={V}; sid=other", V),
+        (f"xsid=1; sid={V}", V),
+        (f"a=1;sid={V}", None),
+        (f"a=sid={V}", None),
+        (f"xsid={V}", None),
+        (f"a=1; SID={V}", None),
+        (f"{'x' * MAX_HEADER}; sid={V}", None),
+        ("", None),
+    ],
+)
+def test_what_browsers_send_is_found_at_once(header: str, value: str | None) -> None:
+    assert plain_value(header, "sid") == value
+
+
+@given(
+    st.lists(st.sampled_from(["sid", "=", ";", "; ", " ", ",", "a", "sid=b", "\t"]), max_size=30),
+    st.sampled_from(["sid", "__Host-sid"]),
+)
+def test_what_is_found_at_once_would_be_found_by_parsing(parts: list[str], name: str) -> None:
+    header = "".join(parts).replace("sid", name)
+    value = plain_value(header, name)
+
+    if value is not None and not set(value) & set(', \t"'):
+        assert value in find_candidates(header, name).values
 
 
 @pytest.mark.parametrize(

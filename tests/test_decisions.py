@@ -232,7 +232,7 @@ def test_what_the_client_is_told_of_several_commits(
 @pytest.mark.parametrize(
     ("now", "due"), [(1_000.0, False), (1_059.9, False), (1_060.0, True), (999.0, True)]
 )
-def test_what_was_noted_in_the_future_is_due_at_once(now: float, due: bool) -> None:
+def test_s2_what_was_noted_in_the_future_is_due_at_once(now: float, due: bool) -> None:
     assert is_due(1_000.0, 60.0, now) is due
 
 
@@ -242,7 +242,7 @@ def test_a_grace_isnt_lengthened_by_a_clock_that_was_set_back() -> None:
     assert not in_grace(1_000.0, 1_000.0)
 
 
-def test_a_use_in_the_future_counts_from_now() -> None:
+def test_s2_a_use_in_the_future_counts_from_now() -> None:
     kept = record(used_at=9_000.0, expires_at=90_000.0)
     notes = Notes(0.0, 0.0, 0.0)
 

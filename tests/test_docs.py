@@ -93,6 +93,18 @@ def test_a_key_on_a_page_is_noticed() -> None:
     assert keys_printed('secret_key=os.environ["SECRET_KEY"]') == []
 
 
+BEAKER = """accessed cookie created delete dirty domain get_by_id has_key id invalidate is_new
+last_accessed load lock namespace path persist regenerate_id request revert save timeout unlock"""
+
+
+def test_w2_the_page_on_moving_says_what_each_of_beakers_calls_becomes() -> None:
+    page = (ROOT / "docs" / "moving-from-beaker.md").read_text("utf-8")
+    told = " ".join(re.findall(r"^\| ([^|]*) \|", page, re.MULTILINE))
+
+    assert {name for name in BEAKER.split() if f"session.{name}" not in told} == set()
+    assert "false when" in page and "`if not session" in page
+
+
 def test_the_pages_links_lead_somewhere() -> None:
     missing: list[str] = []
     for page in PAGES:

@@ -9,7 +9,7 @@ import pytest
 
 from acts import put, read, started
 from wsgi import Browser, Site, environ
-from wsgi_sessions import get_session
+from wsgi_sessions import Cookie, get_session
 
 GUNICORN = StopIteration
 
@@ -18,7 +18,8 @@ def hold(
     site: Site, browser: Browser, view: Callable[[Any], Any], ending: Any, **headers: str
 ) -> list[Any]:
     """Let a request that asks for a WebSocket do something, and end as its server wants it."""
-    given = environ(cookie=f"session={browser.cookies['session']}", **headers)
+    ((name, token),) = browser.cookies.items()
+    given = environ(cookie=f"{name}={token}", **headers)
     begun: list[Any] = []
 
     def app(environ: Any, start_response: Any) -> Any:
@@ -73,3 +74,48 @@ def test_f4_a_handshake_that_is_answered_otherwise_sets_its_cookie() -> None:
     )
 
     assert "Set-Cookie" in dict(headers)
+
+
+# What Traefik sends with a WebSocket's handshake, and what the browser does.
+TRAEFIK = {
+    "REMOTE_ADDR": "10.0.0.2",
+    "HTTP_HOST": "shop.example",
+    "HTTP_CONNECTION": "Upgrade",
+    "HTTP_UPGRADE": "websocket",
+    "HTTP_SEC_WEBSOCKET_KEY": "dGhlIHNhbXBsZSBub25jZQ==",
+    "HTTP_SEC_WEBSOCKET_VERSION": "13",
+    "HTTP_ORIGIN": "https://shop.example",
+    "HTTP_X_FORWARDED_FOR": "192.0.2.9",
+    "HTTP_X_FORWARDED_HOST": "shop.example",
+    "HTTP_X_FORWARDED_PORT": "443",
+    "HTTP_X_FORWARDED_PROTO": "wss",
+    "HTTP_X_FORWARDED_SERVER": "traefik-0",
+    "HTTP_X_REAL_IP": "192.0.2.9",
+}
+
+
+def test_p1_a_handshake_behind_traefik_has_the_session_of_the_page(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    site = Site(trusted_proxies=1, cookie=Cookie("__Host-session", secure=True), rotate_after=600)
+    page = {name: value for name, value in TRAEFIK.items() if "WEBSOCKET" not in name}
+    del page["HTTP_UPGRADE"]
+    browser = site.browser(**{**page, "HTTP_X_FORWARDED_PROTO": "https"})
+    site.run(browser, put(a=1))
+    site.clock.advance(900)
+    seen: list[Any] = []
+
+    def handshake(session: Any) -> None:
+        seen.append(read(session))
+        session["b"] = 2
+
+    begun = hold(site, browser, handshake, GUNICORN, **TRAEFIK)
+    site.status = "403 Forbidden"
+    refused = site.run(browser, put(c=3), **TRAEFIK)
+    site.status = "200 OK"
+
+    assert seen == ["{'a': 1}"]
+    assert begun == []
+    assert refused.set_cookie is not None and "; Secure" in refused.set_cookie
+    assert site.run(browser, read).text == "{'a': 1, 'b': 2, 'c': 3}"
+    assert [record for record in caplog.records if record.levelname == "WARNING"] == []

@@ -59,6 +59,15 @@ _BAD_SIGNATURE: dict[Look, str] = {
 }
 
 
+def cookie_beyond(name: str, why: str) -> str:
+    """A request's cookie may be in what wasn't read; ``why`` says what that is."""
+    return (
+        f"No session was found, but the cookie {name!r} may be in what wasn't read: {why}. Have"
+        " this host and its parent domains set fewer and smaller cookies, or give the app a host"
+        " name of its own; if other apps set cookies of that name, choose another Cookie(name=…)."
+    )
+
+
 def capped_lifetime(limit: str, asked: float, cap: float) -> str:
     """A session asked for more time than the middleware gives any of them. Seconds."""
     return (

@@ -65,6 +65,7 @@ def _sections(redis: server.Server | None, *, quick: bool) -> dict[str, Any]:
         "space": lambda: space.measure(quick=quick),
         "many": lambda: extras.among_many(redis, quick=quick),
         "options": lambda: extras.options(repetitions=repetitions),
+        "binding": lambda: extras.binding(repetitions=repetitions),
         "imports": lambda: extras.import_times(repetitions=5 if quick else 15),
         "loaded": extras.loaded_modules,
     }

@@ -1,4 +1,4 @@
-"""The rest: one session and one owner among many, encryption, proxies, import time."""
+"""The rest: one session and one owner among many, encryption, proxies, bound sessions, imports."""
 
 from __future__ import annotations
 
@@ -12,13 +12,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from device import Agent
+
 from . import contenders as c
 from . import space
 from .contenders import Contender
 from .cost import Cell, begin, place, task
 from .measure import Task, medians
 from .server import Server
-from .work import payload, request, send
+from .work import Environ, payload, request, send
 
 COMPILED = Path(__file__).parents[2] / ".bench" / "compiled"
 FIRST = "import werkzeug.http, werkzeug.sansio.http, itsdangerous, json, dataclasses, typing"
@@ -92,6 +94,55 @@ def _sending(contender: Contender, action: str, headers: dict[str, str]) -> Task
         return lambda: [send(contender.app, environ) for _ in range(count)]
 
     return Task(contender.name, prepare)
+
+
+def binding(*, repetitions: int) -> dict[str, dict[str, float]]:
+    """What binding adds for a user who is signed in, in microseconds on memory."""
+    from wsgi_sessions import Cookie, DeviceBinding
+
+    with place(None, payload(100, 1)) as where:
+        shared: dict[str, Any] = {"cookie": Cookie("__Host-session", secure=True)}
+        bound: dict[str, Any] = {"device_binding": DeviceBinding()}
+        field = {
+            "without the option": (c.ours(where, "memory", **shared), ""),
+            "unbound": (c.ours(where, "memory", **shared, **bound), ""),
+            "bound, ES256": (c.ours(where, "memory", **shared, **bound), "ES256"),
+            "bound, RS256": (c.ours(where, "memory", **shared, **bound), "RS256"),
+        }
+        sent = {name: _signed_in(*of_field) for name, of_field in field.items()}
+        return {
+            f"{action}, 100 B": medians(
+                [
+                    _repeating(name, field[name][0], {**request(action, cookie), **_HTTPS})
+                    for name, cookie in sent.items()
+                ],
+                repetitions=repetitions,
+                turn=0.02,
+                server=None,
+            )
+            for action in ("read", "change")
+        }
+
+
+_HTTPS = {"wsgi.url_scheme": "https"}
+
+
+def _signed_in(contender: Contender, algorithm: str) -> str:
+    """The cookies of a browser that is signed in, and bound if there is an algorithm."""
+    agent = Agent(contender.app, algorithm or "ES256")
+    agent.request("/new")
+    agent.request("/login")
+    if algorithm:
+        assert agent.register().status == 200
+        assert agent.request("/read").status == 200
+    return "; ".join(f"{name}={value}" for name, value in agent.cookies.items())
+
+
+def _repeating(name: str, contender: Contender, environ: Environ) -> Task:
+    def prepare(count: int) -> Callable[[], object]:
+        return lambda: [send(contender.app, environ) for _ in range(count)]
+
+    return Task(name, prepare)
 
 
 def import_times(*, repetitions: int) -> dict[str, float]:

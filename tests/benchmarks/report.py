@@ -150,6 +150,8 @@ def document(results: Mapping[str, Any]) -> str:
         "## Options",
         "Microseconds per request on memory, the bare app included.",
         table(results["options"], "request"),
+        "The same for a user who is signed in, with `device_binding` and without.",
+        table(results["binding"], "request"),
         "## Import",
         table({name: {"ms": value} for name, value in results["imports"].items()}, "module"),
         "`import wsgi_sessions` loads "

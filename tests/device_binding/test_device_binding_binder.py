@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 import subprocess
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -36,6 +37,33 @@ class TestSeal:
         seal = Seal((NEW,), "a")
 
         assert seal.open(seal.seal(HANDLE, 17)) == Contents(HANDLE, 17)
+        assert seal.time_of(seal.seal(HANDLE, 17), HANDLE) == 17
+
+    def test_a_seal_has_no_time_for_another_handle(self) -> None:
+        seal = Seal((NEW,), "a")
+
+        assert seal.time_of(seal.seal(HANDLE, 17), OTHER) is None
+
+    @pytest.mark.parametrize(
+        "spelling",
+        [
+            lambda text: text.translate(str.maketrans("-_", "+/")),
+            lambda text: text + "=",
+            lambda text: text + "AAAA",
+            lambda text: text[:-4],
+            lambda text: text[:-2] + "==",
+            lambda text: text + " ",
+            lambda text: text[:50] + "\n" + text[50:],
+            lambda text: text[:-1] + "\xe9",
+        ],
+    )
+    def test_each_seal_has_one_spelling(self, spelling: Callable[[str], str]) -> None:
+        seal = Seal((NEW,), "a")
+        # The first time whose seal has a character that the two alphabets spell differently.
+        text = next(made for time in range(99) if "-" in (made := seal.seal(HANDLE, time)))
+
+        assert seal.open(spelling(text)) is None
+        assert seal.time_of(spelling(text), HANDLE) is None
 
     def test_each_purpose_and_each_secret_has_seals_of_its_own(self) -> None:
         text = Seal((NEW,), "a").seal(HANDLE, 17)
@@ -60,6 +88,7 @@ class TestSeal:
     @given(st.text() | st.from_regex(r"[A-Za-z0-9_-]{92}", fullmatch=True))
     def test_any_text_is_safe_to_ask_about(self, text: str) -> None:
         assert Seal((NEW,), "a").open(text) is None
+        assert Seal((NEW,), "a").time_of(text, HANDLE) is None
 
 
 class TestOffer:

@@ -22,6 +22,7 @@ from wsgi_sessions.device_binding import (
 from wsgi_sessions.device_binding.binding import (
     counts,
     dump_binding,
+    is_confirmed,
     is_cross_site,
     load_binding,
     may_bind,
@@ -93,6 +94,21 @@ def test_notes_about_the_device_come_back_from_json(
     notes = DeviceNotes(binding, offered_at)
 
     assert load_device_notes(json.loads(json.dumps(dump_device_notes(notes)))) == notes
+
+
+@pytest.mark.parametrize("offered_at", [None, NOW])
+@pytest.mark.parametrize(
+    ("binding", "confirmed"), [(None, False), (bound(1, pending=True), False), (bound(1), True)]
+)
+def test_it_tells_whether_a_binding_was_confirmed(
+    binding: Binding | None, confirmed: bool, offered_at: float | None
+) -> None:
+    assert is_confirmed(dump_device_notes(DeviceNotes(binding, offered_at))) == confirmed
+
+
+@pytest.mark.parametrize("device", ["", "ES256:1:c:", "none:1:c:" + "A" * 86, None, {}, 7])
+def test_a_damaged_binding_was_not_confirmed(device: object) -> None:
+    assert not is_confirmed({"device": device})
 
 
 def test_where_there_is_nothing_to_note_nothing_is_kept() -> None:

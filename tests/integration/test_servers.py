@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import http.client
 import http.cookiejar
+import importlib.util
 import json
 import os
 import re
@@ -171,9 +172,18 @@ def _wait_for(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
     raise AssertionError(f"the server didn't come up: {log.read_text('utf-8', 'replace')}")
 
 
+def need(*modules: str) -> None:
+    """Skip the test, or fail it in CI, where a server isn't installed."""
+    for module in modules:
+        if importlib.util.find_spec(module) is None:
+            missing("servers", f"{module} isn't installed (pip install {module})")
+
+
 @contextlib.contextmanager
 def running(name: str, store_url: str, log: Path) -> Iterator[Server]:
     kind, port = KINDS[name], free_port()
+    if kind.command[0] == "-m":
+        need(kind.command[1], *(["gevent"] if "gevent" in kind.command else []))
     command = [sys.executable, *(part.replace("{port}", str(port)) for part in kind.command)]
     if name == "uwsgi":
         command = [str(Path(sys.executable).parent / "pyuwsgi"), *command[3:]]
@@ -318,7 +328,7 @@ def test_head_has_the_headers_of_get_and_no_body(server: Server) -> None:
     assert response.body == b""
 
 
-def test_two_cookie_headers_are_survived(browser: Browser, server: Server) -> None:
+def test_c3_two_cookie_headers_are_survived(browser: Browser, server: Server) -> None:
     # RFC 6265 section 5.4: one Cookie header. What a server makes of two is its own affair.
     seen = json.loads(_raw(server, "GET", "/environ", ["a=1", "b=2"]).body)
     assert seen["cookie"] == server.kind.two_cookies
@@ -363,12 +373,15 @@ COMMANDS = re.findall(
     (HERE.parents[1] / "docs" / "servers.md").read_text("utf-8"),
     re.MULTILINE,
 )
+MODULES = {"waitress-serve": "waitress", "uwsgi": "pyuwsgi"}
+"""Where a program's module has another name."""
 PORT_OPTION = {"gunicorn": "--bind=127.0.0.1:{port}", "granian": "--port={port}"}
 """For commands that leave the port to the server's default."""
 
 
 @pytest.mark.parametrize(("program", "options"), COMMANDS, ids=[row[0] for row in COMMANDS])
 def test_the_pages_command_starts_the_server(program: str, options: str, tmp_path: Path) -> None:
+    need(MODULES.get(program, program))
     (tmp_path / "shop.py").write_text("from served import application as app\n")
     port = free_port()
     script = Path(sys.executable).parent / ("pyuwsgi" if program == "uwsgi" else program)

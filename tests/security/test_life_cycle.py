@@ -323,6 +323,26 @@ def test_TO_8_a_clock_that_goes_back_makes_nothing_immortal() -> None:
     assert site.run(browser, read).text == "{}"
 
 
+@pytest.mark.parametrize("used_since", [True, False])
+def test_s2_a_session_of_a_clock_that_was_ahead_lives_no_longer_than_others(
+    used_since: bool,
+) -> None:
+    site = Site(lifetime=Lifetime(idle=1800, absolute=None))
+    browser, right = site.browser(), site.clock.now
+    site.clock.advance(5 * 365 * 24 * HOUR)
+    site.run(browser, put(a=1))
+    site.clock.now = right
+    if used_since:
+        assert site.run(browser, read).text == "{'a': 1}"
+
+    site.clock.advance(1801)
+
+    # Unused, it counts from whenever it is looked at.
+    assert site.run(browser, read).text == ("{}" if used_since else "{'a': 1}")
+    site.clock.advance(1801)
+    assert site.run(browser, read).text == "{}"
+
+
 @pytest.mark.parametrize("kind", ["memory", "file"])
 def test_TO_9_expired_records_are_removed_and_live_ones_never(kind: str, tmp_path: Path) -> None:
     store: Store = MemoryStore() if kind == "memory" else FileStore(tmp_path / "s")

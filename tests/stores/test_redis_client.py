@@ -21,10 +21,11 @@ import valkey.backoff
 import valkey.retry
 
 import servers
+from acts import read, started
 from certificates import certificates
 from ports import free_port
 from records import NOW, a_key, a_record
-from resp import ScriptedServer
+from resp import ScriptedServer, SilentProxy
 from stand_in import Client, ClusterClient, Pool
 from wsgi_sessions import StoreError
 from wsgi_sessions.errors import ConfigurationError
@@ -343,6 +344,29 @@ class TestIdleConnections:
 
             assert store.delete("a" * 64) is True
             assert len(server.commands) == 2
+            store.close()
+
+    @pytest.mark.slow
+    @pytest.mark.parametrize("redis_binary", BINARIES[:1], indirect=True)
+    @LIBRARIES
+    def test_r3_behind_a_proxy_that_fell_silent_a_request_has_its_session(
+        self, redis_binary: str, library: Any, use: Callable[[Any], None]
+    ) -> None:
+        use(library)
+        with (
+            servers.running(redis_binary) as server,
+            contextlib.closing(SilentProxy(server.address)) as proxy,
+        ):
+            store = RedisStore.from_url(f"redis://127.0.0.1:{proxy.port}")
+            site, browser = started(store=store)
+            before = proxy.connections
+            proxy.fall_silent()
+
+            response = site.run(browser, read)
+
+            assert (response.code, response.text) == (200, "{'a': 1}")
+            assert proxy.connections == before + 1
+            assert "store_error" not in site.kinds
             store.close()
 
     def test_r3_a_write_that_was_sent_is_never_sent_again(self) -> None:

@@ -32,7 +32,7 @@ from ..device_binding import (
     offer_is_due,
     read_request,
 )
-from ..device_binding.binding import counts, may_bind
+from ..device_binding.binding import PROVEN, counts, is_confirmed, may_bind
 from ..device_binding.transport import BoundTransport, Evidence
 from ..errors import StoreError
 from ..http.transport import Environ, Header
@@ -68,15 +68,18 @@ class Devices:
         device, stored = request.device, presented.stored
         if device is None or stored is None or not stored.notes.binding:
             return presented
-        notes = load_device_notes(stored.notes.binding)
+        binder, kept = device.binder, stored.notes.binding
+        proven = "device" in kept and binder.proves(device.cookies, stored.id.key, now=now)
+        if proven and is_confirmed(kept):
+            # Nearly every request of a bound session.
+            return Presented(stored, presented.stale_token, presented.passed_over, PROVEN)
+        notes = load_device_notes(kept)
         if notes is None:
             # Never taken for unbound: the session would be good without proof.
             self._reports.emit("corrupt_record", request, stored, detail="device")
             return NOTHING
         if notes.binding is None:
             return presented
-        binder = device.binder
-        proven = binder.proves(device.cookies, stored.id.key, now=now)
         standing = judge(notes.binding, proven=proven, now=now, grace=binder.grace)
         if standing.confirm:
             confirmed = notes._replace(binding=notes.binding.confirmed())

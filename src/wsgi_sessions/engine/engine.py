@@ -113,7 +113,7 @@ class Engine:
         if stored is None:
             state.begin(now, settings.codec, presented.passed_over)
             if sent.beyond is not None:
-                self._reports.emit("cookie_not_found", request, detail=sent.beyond)
+                self._reports.cookie_not_found(request, sent.beyond)
         else:
             self._adopt(state, presented, stored)
             if sent.after_comma:

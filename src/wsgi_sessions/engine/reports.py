@@ -75,6 +75,12 @@ class Reports:
         if not self._events.is_explained(key):
             self._events.explain(key, advice.bad_signature(look, name), per_process=True)
 
+    def cookie_not_found(self, request: Request, why: str) -> None:
+        """There is no session, and not all that the client sent was read."""
+        self.emit("cookie_not_found", request, detail=why)
+        text = advice.cookie_beyond(request.transport.name, why)
+        self._events.explain("cookie-beyond", text, per_process=True)
+
     def capped_lifetime(self, limit: str, asked: float, cap: float) -> None:
         """A session was given a longer lifetime than it can have."""
         self._events.explain(
