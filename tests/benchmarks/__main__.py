@@ -18,7 +18,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from . import cost, extras, races, report, server, space, wire
+from . import cost, extras, load, races, report, server, space, wire
 
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / ".bench" / "results.json"
@@ -63,6 +63,7 @@ def _sections(redis: server.Server | None, *, quick: bool) -> dict[str, Any]:
         "wire": lambda: None if redis is None else wire.traffic(redis),
         "space": lambda: space.measure(quick=quick),
         "many": lambda: extras.among_many(redis, quick=quick),
+        "load": lambda: load.measure(redis, quick=quick),
         "options": lambda: extras.options(repetitions=repetitions),
         "imports": lambda: extras.import_times(repetitions=5 if quick else 15),
         "loaded": extras.loaded_modules,

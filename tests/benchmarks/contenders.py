@@ -89,7 +89,8 @@ def _bare(data: dict[str, Any]) -> App:
 # Ours
 
 
-def _our_store(place: Place, storage: str) -> Any:
+def our_store(place: Place, storage: str) -> Any:
+    """A store of ours on this kind of storage."""
     from wsgi_sessions.stores import ClientSideStore, FileStore, MemoryStore
 
     if storage == "memory":
@@ -115,7 +116,8 @@ def ours(place: Place, storage: str, name: str = "ours", **options: Any) -> Cont
     )
     inner = plain_app(manners, place.data, lambda environ: environ["wsgi_sessions.session"])
     options = {"secret_key": SECRET, "max_bytes": LIMIT, **options}
-    options.setdefault("store", _our_store(place, storage))
+    if "store" not in options:
+        options["store"] = our_store(place, storage)
     app = SessionMiddleware(inner, **options)
     return Contender(
         name,
@@ -280,7 +282,8 @@ def beaker(place: Place, storage: str) -> Contender:
 # Flask
 
 
-def _flask_app(manners: Manners, data: dict[str, Any]) -> Any:
+def flask_app(manners: Manners, data: dict[str, Any]) -> Any:
+    """The app on Flask."""
     import flask
 
     app = flask.Flask("bench")
@@ -297,7 +300,8 @@ def _flask_app(manners: Manners, data: dict[str, Any]) -> Any:
     return app
 
 
-def _flask_bare(data: dict[str, Any]) -> App:
+def flask_bare(data: dict[str, Any]) -> App:
+    """The app on Flask without sessions, on data that is there."""
     from flask.sessions import SecureCookieSession, SessionInterface
 
     held = SecureCookieSession(_held(data))
@@ -309,12 +313,13 @@ def _flask_bare(data: dict[str, Any]) -> App:
         def save_session(self, app: Any, session: Any, response: Any) -> None:
             return None
 
-    app = _flask_app(Manners(), data)
+    app = flask_app(Manners(), data)
     app.session_interface = Nothing()
-    return _wsgi(app)
+    return wsgi_of(app)
 
 
-def _wsgi(app: Any) -> App:
+def wsgi_of(app: Any) -> App:
+    """What a server calls of a Flask app."""
     wsgi: App = app.wsgi_app
     return wsgi
 
@@ -326,9 +331,9 @@ def _modified(session: Any) -> None:
 def flask_cookie(place: Place, storage: str = "cookie") -> Contender:
     """Flask's own: signed data in the cookie."""
     manners = Manners(changed=_modified, end=lambda session: session.clear())
-    app = _flask_app(manners, place.data)
-    bare = _flask_bare(place.data)
-    return Contender("Flask's own", storage, _wsgi(app), bare, ends_old_id=False)
+    app = flask_app(manners, place.data)
+    bare = flask_bare(place.data)
+    return Contender("Flask's own", storage, wsgi_of(app), bare, ends_old_id=False)
 
 
 def flask_session(place: Place, storage: str) -> Contender:
@@ -341,7 +346,7 @@ def flask_session(place: Place, storage: str) -> Contender:
         flask.current_app.session_interface.regenerate(session)  # type: ignore[attr-defined] # Flask-Session's own method
 
     manners = Manners(changed=_modified, new_id=new_id, end=lambda session: session.clear())
-    app = _flask_app(manners, place.data)
+    app = flask_app(manners, place.data)
     cached: Any = None
     if storage == "redis":
         import redis
@@ -359,8 +364,8 @@ def flask_session(place: Place, storage: str) -> Contender:
     return Contender(
         "Flask-Session",
         storage,
-        _wsgi(app),
-        _flask_bare(place.data),
+        wsgi_of(app),
+        flask_bare(place.data),
         parts={"cache": cached, "prefix": "session:"},
     )
 
@@ -369,7 +374,8 @@ def flask_session(place: Place, storage: str) -> Contender:
 
 
 @cache
-def _django_settings() -> Any:
+def django_settings() -> Any:
+    """Django's settings, set up once in this process."""
     import django
     from django.conf import settings
 
@@ -398,14 +404,43 @@ def _use_redis(url: str) -> None:
             del caches["redis"]
 
 
+def django_view(manners: Manners, data: dict[str, Any]) -> Callable[[Any], Any]:
+    """The app as a view; without a session middleware around it, on data that is there."""
+    from django.http import HttpResponse
+
+    held = _held(data)
+
+    def view(request: Any) -> Any:
+        action = request.path_info[1:]
+        if action == "untouched":
+            return HttpResponse(b"ok", content_type="text/plain")
+        session = getattr(request, "session", held)
+        body = act(action, session, Manners() if session is held else manners, data)
+        return HttpResponse(body, content_type="text/plain")
+
+    return view
+
+
+def django_app(handle: Callable[[Any], Any]) -> App:
+    """A view, or a middleware around it, without the rest of Django's request handling."""
+    from django.core.handlers.wsgi import WSGIRequest
+
+    def app(environ: Environ, start_response: Any) -> Iterable[bytes]:
+        response = handle(WSGIRequest({**environ, "wsgi.input": _EMPTY}))
+        headers = list(response.items())
+        headers += [("Set-Cookie", morsel.OutputString()) for morsel in response.cookies.values()]
+        start_response("200 OK", headers)
+        return [response.content]
+
+    return app
+
+
 def django_sessions(place: Place, storage: str) -> Contender:
-    """Django's SessionMiddleware around a view, without the rest of Django's request handling."""
-    settings = _django_settings()
+    """Django's SessionMiddleware around a view."""
+    settings = django_settings()
     if place.redis_url is not None:
         _use_redis(place.redis_url)
     from django.contrib.sessions.middleware import SessionMiddleware
-    from django.core.handlers.wsgi import WSGIRequest
-    from django.http import HttpResponse
 
     engine = "file" if storage == "file" else "cache"
     directory = place.folder("django")
@@ -425,31 +460,10 @@ def django_sessions(place: Place, storage: str) -> Contender:
         new_id=lambda session: session.cycle_key(),
         end=lambda session: session.flush(),
     )
-    held = _held(place.data)
-
-    def view(request: Any) -> Any:
-        action = request.path_info[1:]
-        if action == "untouched":
-            return HttpResponse(b"ok", content_type="text/plain")
-        session = getattr(request, "session", held)
-        body = act(action, session, Manners() if session is held else manners, place.data)
-        return HttpResponse(body, content_type="text/plain")
-
-    def as_app(handle: Callable[[Any], Any]) -> App:
-        def app(environ: Environ, start_response: Any) -> Iterable[bytes]:
-            response = handle(WSGIRequest({**environ, "wsgi.input": _EMPTY}))
-            headers = list(response.items())
-            headers += [
-                ("Set-Cookie", morsel.OutputString()) for morsel in response.cookies.values()
-            ]
-            start_response("200 OK", headers)
-            return [response.content]
-
-        return app
-
+    view = django_view(manners, place.data)
     select()
     return Contender(
-        "Django", storage, as_app(SessionMiddleware(view)), as_app(view), select, parts={}
+        "Django", storage, django_app(SessionMiddleware(view)), django_app(view), select, parts={}
     )
 
 
