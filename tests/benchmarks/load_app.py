@@ -16,7 +16,7 @@ from wsgi_sessions.stores import store_from_url
 
 from . import contenders as c
 from .contenders import Contender, Place
-from .work import App, Environ, payload
+from .work import App, Environ, Manners, payload
 
 DATA = payload(100, 1)
 
@@ -25,7 +25,7 @@ def ours_on_flask(place: Place, storage: str) -> Contender:
     """FlaskSessions."""
     from wsgi_sessions.flask import FlaskSessions
 
-    app = c.flask_app(c.Manners(), place.data)
+    app = c.flask_app(Manners(), place.data)
     FlaskSessions(app, store=_store(place, storage))
     return Contender("ours", storage, c.wsgi_of(app), c.flask_bare(place.data))
 
@@ -37,7 +37,7 @@ def ours_on_django(place: Place, storage: str) -> Contender:
     settings.WSGI_SESSIONS = {"store": _store(place, storage)}
     from wsgi_sessions.django import SessionMiddleware
 
-    view = c.django_view(c.Manners(), place.data)
+    view = c.django_view(Manners(), place.data)
     return Contender("ours", storage, c.django_app(SessionMiddleware(view)), c.django_app(view))
 
 
