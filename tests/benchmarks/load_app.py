@@ -26,7 +26,7 @@ def ours_on_flask(place: Place, storage: str) -> Contender:
     from wsgi_sessions.flask import FlaskSessions
 
     app = c.flask_app(Manners(), place.data)
-    FlaskSessions(app, store=_store(place, storage))
+    FlaskSessions(app, store=store_for(place, storage))
     return Contender("ours", storage, c.wsgi_of(app), c.flask_bare(place.data))
 
 
@@ -34,21 +34,22 @@ def ours_on_django(place: Place, storage: str) -> Contender:
     """wsgi_sessions.django.SessionMiddleware, around the view that Django's own is measured with."""
     settings = c.django_settings()
     settings.SESSION_ENGINE = "wsgi_sessions.django"
-    settings.WSGI_SESSIONS = {"store": _store(place, storage)}
+    settings.WSGI_SESSIONS = {"store": store_for(place, storage)}
     from wsgi_sessions.django import SessionMiddleware
 
     view = c.django_view(Manners(), place.data)
     return Contender("ours", storage, c.django_app(SessionMiddleware(view)), c.django_app(view))
 
 
-def _store(place: Place, storage: str) -> Any:
+def store_for(place: Place, storage: str) -> Any:
+    """A store of ours; a SQLite database's, too."""
     if storage == "sqlite":
         return store_from_url(f"sqlite:///{place.folder('ours')}/sessions.db")
     return c.our_store(place, storage)
 
 
 def _ours(place: Place, storage: str) -> Contender:
-    return c.ours(place, storage, store=_store(place, storage))
+    return c.ours(place, storage, store=store_for(place, storage))
 
 
 MAKERS: dict[str, dict[str, Callable[[Place, str], Contender]]] = {
