@@ -119,7 +119,10 @@ SUITE ?= trixie
 FREE_PYTHON ?= build/free-threaded/bin/python3.13t
 FREE := .venv-free-threaded
 FREE_TESTS := $(addprefix tests/stores/,test_memory.py test_file.py test_redis.py sql/test_sql_contract.py \
-	test_request_races.py sql/test_sql_races.py) tests/test_interleavings.py tests/model
+	test_request_races.py) tests/test_interleavings.py tests/model
+# For Python 3.13 without the GIL there is no cryptography, and so no encryption; nor are there
+# drivers of databases: SQLite stands for them.
+FREE_LEFT_OUT := -k "not postgresql and not mariadb and not (test_model and (encrypted or client))"
 
 build/free-threaded/bin/python3.13t:
 	$(PYTHON) tests/free_threaded.py --suite $(SUITE) build/free-threaded
@@ -128,11 +131,13 @@ $(FREE)/.installed: pyproject.toml $(FREE_PYTHON)
 	rm -rf $(FREE)
 	$(FREE_PYTHON) -m venv $(FREE)
 	$(FREE)/bin/python -m pip install --quiet --upgrade "pip>=25.1"
-	$(FREE)/bin/python -m pip install --quiet --editable . --group free-threaded
+	@# The newest hypothesis has no wheel for it, and building it takes Rust.
+	$(FREE)/bin/python -m pip install --quiet --prefer-binary --editable . --group free-threaded
 	touch $@
 
 free-threaded: $(FREE)/.installed ## Run contract, races, interleavings and model without the GIL (FREE_PYTHON=path: with that python3.13t)
-	PYTHONPATH=tests WSGI_SESSIONS_EFFORT=check $(FREE)/bin/python -m $(PYTEST) -p plugins.no_gil $(FREE_TESTS) $(ARGS)
+	PYTHONPATH=tests WSGI_SESSIONS_EFFORT=$${WSGI_SESSIONS_EFFORT:-check} $(FREE)/bin/python -m $(PYTEST) \
+		-p plugins.no_gil $(FREE_LEFT_OUT) $(FREE_TESTS) $(ARGS)
 	PYTHONPATH=tests $(FREE)/bin/python -m benchmarks.threads
 
 lint: venv ## Check style

@@ -13,6 +13,15 @@ PACKAGES = (
     "wsgi-sessions", "werkzeug", "itsdangerous", "orjson", "Beaker", "Flask", "Flask-Session",
     "cachelib", "msgspec", "Django", "redis", "hiredis", "cryptography", "gunicorn",
 )  # fmt: skip
+_COMPILED = (
+    "What is left of the time is Python's own, as an experiment shows that isn't part of a run:"
+    " `engine/`, `http/`, `data/`, `crypto/`, `session`, `cookie`, `record` and `lifetime` compiled"
+    " to C with mypyc 2.4, beside the same modules as they are, in one process of CPython 3.11, taking"
+    " turns, on memory with 100 B. Compiled, a read costs 0.75 of what it costs here, a forged"
+    " cookie 0.82, a new session 0.84, a change 0.88, a sign-in 0.93. So pure Python stays a"
+    " quarter behind at most, and the rest is in C already: HMAC, JSON, random numbers, dicts. That"
+    " isn't worth a wheel for each platform, so nothing of it is shipped."
+)
 OURS = "#0b6e4f"
 COLOURS = {
     "ours": OURS, "minimum": "#b8b8b8", "Beaker": "#8c6bb1", "Flask-Session": "#4a90c2",
@@ -150,6 +159,7 @@ def document(results: Mapping[str, Any]) -> str:
         + (", ".join(results["loaded"]) or "neither redis, valkey, flask, django nor cryptography")
         + ".",
     ]
+    parts += ["## Compiled", _COMPILED]
     parts += ["## Versions", table(versions(), "package"), f"{results['machine']}."]
     return "\n\n".join(part.rstrip("\n") for part in parts) + "\n"
 

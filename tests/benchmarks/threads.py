@@ -68,15 +68,23 @@ def _together(contender: Contender, cookies: list[str], requests: int) -> float:
     begun: list[float] = []
     barrier = threading.Barrier(len(cookies), action=lambda: begun.append(time.perf_counter()))
 
-    def run(cookie: str) -> None:
+    def run(core: int, cookie: str) -> None:
         read, change = request("read", cookie), request("change", cookie)
+        _keep_to_core(core)
         barrier.wait()
         for number in range(requests):
             send(contender.app, read if number % (READS + 1) else change)
 
     with ThreadPoolExecutor(len(cookies)) as pool:
-        list(pool.map(run, cookies))
+        list(pool.map(run, range(len(cookies)), cookies))
     return time.perf_counter() - begun[0]
+
+
+def _keep_to_core(number: int) -> None:
+    """Keep this thread there: left to itself, the system may take a while to spread threads."""
+    if hasattr(os, "sched_setaffinity"):
+        cores = sorted(os.sched_getaffinity(0))
+        os.sched_setaffinity(0, {cores[number % len(cores)]})
 
 
 def _speeds(*, requests: int, turns: int) -> dict[str, float]:
@@ -95,8 +103,8 @@ def _gil_is_on() -> bool:
 def main() -> None:
     """Measure, and print what came out."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.threads", description=__doc__)
-    parser.add_argument("--requests", type=int, default=2_000, help="of each thread, in each turn")
-    parser.add_argument("--turns", type=int, default=15)
+    parser.add_argument("--requests", type=int, default=500, help="of each thread, in each turn")
+    parser.add_argument("--turns", type=int, default=40)
     parser.add_argument("--keys", type=int, default=100, help="that each of eight threads adds")
     parser.add_argument("--speed-only", action="store_true", help="print the speed-up as JSON")
     arguments = parser.parse_args()
