@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterator
 
 import pytest
 
 import servers
+from effort import LEVEL, tries
 from programs import missing
 from wsgi_sessions import events
 
@@ -21,6 +23,27 @@ def pytest_itemcollected(item: pytest.Item) -> None:
         item.extra_keyword_matches.update(mark.args)
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """What is marked as long is for `make everything` alone."""
+    if LEVEL == "everything":
+        return
+    long = [item for item in items if item.get_closest_marker("long") is not None]
+    if long:
+        config.hook.pytest_deselected(items=long)
+        items[:] = [item for item in items if item.get_closest_marker("long") is None]
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Iterator[None]:
+    """Thousands of tests are made, and stay: the garbage collector needn't look at them."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+        gc.freeze()
+
+
 @pytest.fixture(autouse=True)
 def _nothing_was_explained_yet() -> None:
     """What is explained once per process is explained in each test."""
@@ -32,7 +55,10 @@ _NO_SERVER = (
 )
 
 
-_BINARIES: list[str | None] = [*sorted(servers.binaries())] or [None]
+# `make test` does with one, the one that comes by itself where there are two.
+_BINARIES: list[str | None] = [
+    *sorted(servers.binaries())[tries(test=-1, check=0, everything=0) :]
+] or [None]
 _SERVERS = ["REDIS_URL"] if servers.named_by_environment() else _BINARIES
 
 

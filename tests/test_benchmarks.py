@@ -11,8 +11,9 @@ from json import dumps
 
 import pytest
 
+import databases
 from benchmarks import contenders as c
-from benchmarks import cost, load, measure, races, report, scale_simulation, server, wire
+from benchmarks import cost, load, measure, races, report, scale_simulation, server, sql, wire
 from benchmarks.contenders import Maker
 from benchmarks.load_app import BARE, MAKERS
 from benchmarks.load_client import Browser, complete
@@ -62,6 +63,24 @@ def check(maker: Maker, storage: str) -> None:
             cost.check(maker(place, storage))
     if storage == "redis":
         gc.collect()  # connections that contenders leave open are theirs, and not a later test's
+
+
+@pytest.mark.filterwarnings("ignore")  # what peers warn of is theirs
+@pytest.mark.parametrize("storage", sql.DATABASES)
+def test_so_does_every_contender_in_a_sql_database(storage: str) -> None:
+    for module in ("flask_session", "flask_sqlalchemy", "django"):
+        pytest.importorskip(module, reason=f"{module} is in the dependency group bench")
+    if storage == "postgresql" and databases.PostgreSQL.programs() is None:
+        pytest.skip(databases.MISSING[storage])
+    in_a_process_of_its_own(check_sql)(storage)
+
+
+def check_sql(storage: str) -> None:
+    with contextlib.ExitStack() as stack:
+        server = stack.enter_context(sql.started()) if storage == "postgresql" else None
+        place = stack.enter_context(cost.place(None, payload(400, 2)))
+        for contender in sql.field_of(place, storage, server):
+            cost.check(contender)
 
 
 def test_a_contender_that_forgets_is_found_out() -> None:
@@ -174,6 +193,13 @@ def test_commands_on_the_wire_are_counted() -> None:
     two = b"*2\r\n$3\r\nGET\r\n$1\r\na\r\n*1\r\n$4\r\nPING\r\n"
 
     assert wire.commands(two) == 2
+
+
+def test_statements_on_the_wire_are_counted() -> None:
+    query = b"Q\0\0\0\x0dSELECT 1\0"
+    prepared = b"B\0\0\0\4E\0\0\0\x09\0\0\0\0\0S\0\0\0\4"
+
+    assert sql.statements(query + prepared) == 2
 
 
 def test_payloads_have_the_size_and_the_fields_that_they_are_named_for() -> None:

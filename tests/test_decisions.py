@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator
+from dataclasses import fields
 
 import pytest
 
@@ -129,7 +130,7 @@ def test_the_table(given: str, store: StoreStep, result: Result, cookie: CookieS
 
 def every_case() -> Iterator[Facts]:
     """All facts that can be true at once."""
-    for flags in itertools.product((False, True), repeat=len(Facts._fields)):
+    for flags in itertools.product((False, True), repeat=len(fields(Facts))):
         known = Facts(*flags)
         if known.emptied and not (known.stored and known.empty):
             continue

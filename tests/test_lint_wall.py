@@ -35,6 +35,7 @@ cookie lifetime stores
 events crypto data
 _options advice
 record
+_values
 errors
 """
 RANK = {

@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from effort import tries
 from raw import raw
 from servers import NamedServer, Server
 from wsgi import SECRET, Browser, Site
@@ -471,12 +472,12 @@ class TestRaces:
 
 
 @pytest.mark.parametrize("kind", ["memory", "file"])
-def test_1200_racing_requests_during_rotations_lose_nothing(kind: str, tmp_path: Path) -> None:
+def test_racing_requests_during_rotations_lose_nothing(kind: str, tmp_path: Path) -> None:
     race(MemoryStore() if kind == "memory" else FileStore(tmp_path / "sessions"))
 
 
 @pytest.mark.slow
-def test_1200_racing_requests_during_rotations_lose_nothing_on_redis(
+def test_racing_requests_during_rotations_lose_nothing_on_redis(
     redis_server: Server | NamedServer,
 ) -> None:
     store = RedisStore.from_url(redis_server.url, prefix=f"rotation-{secrets.token_hex(8)}:")
@@ -515,7 +516,7 @@ class Still:
 
 
 def race(store: Store) -> None:
-    threads, each = 8, 150
+    threads, each = 8, tries(test=60, check=90, everything=300)
     site, browser = started(store=store)
     jar = threading.Lock()
     still = Still()
@@ -556,7 +557,7 @@ def race(store: Store) -> None:
     left = site.run(browser, lambda s: (s["n"], len(s)))
     assert failures == []
     assert left.text == str((threads * each // 6, threads * each + 2))
-    assert site.kinds.count("rotated") >= 5
+    assert site.kinds.count("rotated") >= each // 30
     assert "write_after_end" not in site.kinds
     assert len(list(site.middleware.registry)) == 1
 

@@ -5,7 +5,7 @@ SHOP_MODE        where the data lives: server (default), client (encrypted in th
                  clients without cookies send their token in X-Session-Token)
 SHOP_COOKIE      plain (default), host (a __Host- cookie: HTTPS only), embedded (for a shop in an
                  iframe of another site: HTTPS only)
-STORE_URL        such as redis://localhost; default: files in SHOP_VAR
+STORE_URL        such as redis://localhost or sqlite:////tmp/shop.db; default: files in SHOP_VAR
 SHOP_BINDING     off (default), refuse or flag: sessions are bound to the device, in browsers that
                  can, and what happens where its proof is missing (HTTPS only; for sessions on the
                  server, with a cookie that isn't embedded)

@@ -169,6 +169,14 @@ class EventSink:
             self._window[kind] = (begun, count + 1)
             return 0 if count < LINES_PER_MINUTE else None
 
+    def is_heard(self, kind: str) -> bool:
+        """Whether anybody would learn of an event of this kind."""
+        return bool(self._listeners) or logger.isEnabledFor(_LEVELS[kind])
+
+    def is_explained(self, key: str) -> bool:
+        """Whether a longer text of this key, that this process logs once, was logged already."""
+        return key in _explained_in_process
+
     def explain(self, key: str, text: str, *, per_process: bool = False) -> None:
         """Log a longer text that helps on, once for each key: per middleware, or per process."""
         explained = _explained_in_process if per_process else self._explained

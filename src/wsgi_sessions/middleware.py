@@ -254,6 +254,7 @@ class SessionMiddleware:
             engine=self._engine,
             events=self._events,
             vary=("Cookie",) if header is None else (header, "Cookie"),
+            vary_header=("Vary", "Cookie" if header is None else f"{header}, Cookie"),
             save_on_error=save_on_error,
             on_store_error=on_store_error or answer_503,
         )

@@ -10,7 +10,9 @@ import enum
 import hashlib
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from functools import lru_cache
+from types import MappingProxyType
 from typing import Final, Literal
 
 _KEY = re.compile(r"[0-9a-f]{64}")
@@ -29,6 +31,8 @@ UNCHANGED: Final[Literal[Unchanged.UNCHANGED]] = Unchanged.UNCHANGED
 """Leave it as it is."""
 
 
+NO_FIELDS: Mapping[str, bytes] = MappingProxyType({})
+
 LIST_OWNER: Final = ""
 """Stands as ``owner`` of a record that lists an owner's sessions, or says where one went that was
 carried over, and isn't a session itself.
@@ -38,7 +42,7 @@ count towards a limit of sessions, and goes only when it has expired or is delet
 """
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, init=False)
 class Record:
     """What a store keeps for one key."""
 
@@ -58,6 +62,26 @@ class Record:
     owner: str | None = None
     """The user whom the session belongs to: the app's opaque string (or `LIST_OWNER`)."""
 
+    # By hand, as is that of Changes: of a frozen dataclass the generated one takes twice as long,
+    # and each request makes several.
+    def __init__(
+        self,
+        fields: Mapping[str, bytes],
+        notes: bytes,
+        used_at: float,
+        expires_at: float,
+        version: int = 1,
+        epoch: int = 0,
+        owner: str | None = None,
+    ) -> None:
+        _record_fields(self, fields)
+        _record_notes(self, notes)
+        _record_used_at(self, used_at)
+        _record_expires_at(self, expires_at)
+        _record_version(self, version)
+        _record_epoch(self, epoch)
+        _record_owner(self, owner)
+
     @property
     def is_owner_list(self) -> bool:
         """Whether this lists an owner's sessions, and isn't a session itself."""
@@ -71,7 +95,7 @@ class Record:
         )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, init=False)
 class Changes:
     """What one request wants changed in a record. With times alone, it is a touch."""
 
@@ -91,6 +115,26 @@ class Changes:
     owner: str | Unchanged | None = UNCHANGED
     epoch: int | None = None
     """None leaves it as it is."""
+
+    def __init__(
+        self,
+        set: Mapping[str, bytes] = NO_FIELDS,  # noqa: A002 # what it does
+        delete: frozenset[str] = frozenset(),
+        keep: frozenset[str] | None = None,
+        notes: bytes | None = None,
+        used_at: float | None = None,
+        expires_at: float | None = None,
+        owner: str | Unchanged | None = UNCHANGED,
+        epoch: int | None = None,
+    ) -> None:
+        _changes_set(self, {} if set is NO_FIELDS else set)
+        _changes_delete(self, delete)
+        _changes_keep(self, keep)
+        _changes_notes(self, notes)
+        _changes_used_at(self, used_at)
+        _changes_expires_at(self, expires_at)
+        _changes_owner(self, owner)
+        _changes_epoch(self, epoch)
 
     @property
     def is_touch(self) -> bool:
@@ -117,6 +161,28 @@ class Changes:
         return f"Changes({', '.join(parts)})"
 
 
+# What sets a field of a frozen value, once.
+(
+    _record_fields,
+    _record_notes,
+    _record_used_at,
+    _record_expires_at,
+    _record_version,
+    _record_epoch,
+    _record_owner,
+) = (vars(Record)[field.name].__set__ for field in fields(Record))
+(
+    _changes_set,
+    _changes_delete,
+    _changes_keep,
+    _changes_notes,
+    _changes_used_at,
+    _changes_expires_at,
+    _changes_owner,
+    _changes_epoch,
+) = (vars(Changes)[field.name].__set__ for field in fields(Changes))
+
+
 def apply_changes(fields: Mapping[str, bytes], changes: Changes) -> dict[str, bytes]:
     """The fields of a record after these changes."""
     keep, delete = changes.keep, changes.delete
@@ -129,6 +195,7 @@ def apply_changes(fields: Mapping[str, bytes], changes: Changes) -> dict[str, by
     return after
 
 
+@lru_cache(maxsize=256)
 def list_key(owner: str) -> str:
     """The store key of the record that lists an owner's sessions.
 

@@ -18,7 +18,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from . import cost, extras, load, races, report, server, space, wire
+from . import cost, extras, load, races, report, server, space, sql, wire
 
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / ".bench" / "results.json"
@@ -61,6 +61,7 @@ def _sections(redis: server.Server | None, *, quick: bool) -> dict[str, Any]:
         "cost": lambda: _cost(redis, quick=quick, repetitions=repetitions),
         "races": lambda: races.everything(redis, quick=quick),
         "wire": lambda: None if redis is None else wire.traffic(redis),
+        "sql": lambda: sql.everything(quick=quick, repetitions=repetitions),
         "space": lambda: space.measure(quick=quick),
         "many": lambda: extras.among_many(redis, quick=quick),
         "load": lambda: load.measure(redis, quick=quick),

@@ -26,6 +26,8 @@ SECRET = "an-HMAC-key-for-measuring-that-nobody-else-uses"
 LIMIT = 1 << 20
 """Bytes that one session may have: more than the largest measured one."""
 STORAGES = ("memory", "file", "redis")
+SERVED = ("redis", "postgresql")
+"""Where a server's work counts, too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +137,7 @@ def ours(place: Place, storage: str, name: str = "ours", **options: Any) -> Cont
 class _Minimum:
     """Parse the cookie, one HMAC, one store access, JSON: nothing else, and no care taken."""
 
-    def __init__(self, backend: _Rows, data: dict[str, Any]) -> None:
+    def __init__(self, backend: Rows, data: dict[str, Any]) -> None:
         self._rows = backend
         self._key = SECRET.encode()
         self._data = data
@@ -177,7 +179,7 @@ class _Minimum:
         return (None, {}) if row is None else (sid, json.loads(row))
 
 
-class _Rows:
+class Rows:
     """In a dict."""
 
     def __init__(self) -> None:
@@ -193,7 +195,7 @@ class _Rows:
         self.rows.pop(sid, None)
 
 
-class _FileRows(_Rows):
+class _FileRows(Rows):
     """In files of one directory, replaced as a whole."""
 
     def __init__(self, directory: str) -> None:
@@ -217,7 +219,7 @@ class _FileRows(_Rows):
         Path(f"{self._directory}/{sid}").unlink(missing_ok=True)
 
 
-class _RedisRows(_Rows):
+class _RedisRows(Rows):
     """In Redis strings."""
 
     def __init__(self, url: str) -> None:
@@ -236,18 +238,20 @@ class _RedisRows(_Rows):
         self._client.delete(sid)
 
 
-def minimum(place: Place, storage: str) -> Contender:
+def minimum(place: Place, storage: str, rows: Rows | None = None) -> Contender:
     """The hand-written one."""
-    rows: _Rows
-    if storage == "memory":
-        rows = _Rows()
-    elif storage == "file":
-        rows = _FileRows(place.folder("minimum"))
-    else:
-        assert place.redis_url is not None
-        rows = _RedisRows(place.redis_url)
+    rows = _rows(place, storage) if rows is None else rows
     app = _Minimum(rows, place.data)
     return Contender("minimum", storage, app, _bare(place.data), parts={"rows": rows})
+
+
+def _rows(place: Place, storage: str) -> Rows:
+    if storage == "memory":
+        return Rows()
+    if storage == "file":
+        return _FileRows(place.folder("minimum"))
+    assert place.redis_url is not None
+    return _RedisRows(place.redis_url)
 
 
 # Beaker
@@ -336,10 +340,17 @@ def flask_cookie(place: Place, storage: str = "cookie") -> Contender:
     return Contender("Flask's own", storage, wsgi_of(app), bare, ends_old_id=False)
 
 
-def flask_session(place: Place, storage: str) -> Contender:
-    """Flask-Session; memory and files through cachelib, as its documentation has it."""
+def flask_session(
+    place: Place, storage: str, set_up: Callable[[Any], None] | None = None
+) -> Contender:
+    """Flask-Session; memory and files through cachelib, as its documentation has it.
+
+    Args:
+        place: where the sessions are.
+        storage: the kind of it.
+        set_up: configures the app otherwise.
+    """
     import flask
-    from cachelib import FileSystemCache, SimpleCache
     from flask_session import Session
 
     def new_id(session: Any) -> None:
@@ -347,27 +358,34 @@ def flask_session(place: Place, storage: str) -> Contender:
 
     manners = Manners(changed=_modified, new_id=new_id, end=lambda session: session.clear())
     app = flask_app(manners, place.data)
-    cached: Any = None
-    if storage == "redis":
-        import redis
-
-        assert place.redis_url is not None
-        app.config.update(SESSION_TYPE="redis", SESSION_REDIS=redis.Redis.from_url(place.redis_url))
+    if set_up is None:
+        app.config.update(_flask_session_settings(place, storage))
     else:
-        cached = (
-            SimpleCache(threshold=LIMIT)
-            if storage == "memory"
-            else FileSystemCache(place.folder("flask-session"), threshold=0)
-        )
-        app.config.update(SESSION_TYPE="cachelib", SESSION_CACHELIB=cached)
+        set_up(app)
     Session(app)
     return Contender(
         "Flask-Session",
         storage,
         wsgi_of(app),
         flask_bare(place.data),
-        parts={"cache": cached, "prefix": "session:"},
+        parts={"cache": app.config.get("SESSION_CACHELIB"), "prefix": "session:"},
     )
+
+
+def _flask_session_settings(place: Place, storage: str) -> dict[str, Any]:
+    if storage == "redis":
+        import redis
+
+        assert place.redis_url is not None
+        return {"SESSION_TYPE": "redis", "SESSION_REDIS": redis.Redis.from_url(place.redis_url)}
+    from cachelib import FileSystemCache, SimpleCache
+
+    cached = (
+        SimpleCache(threshold=LIMIT)
+        if storage == "memory"
+        else FileSystemCache(place.folder("flask-session"), threshold=0)
+    )
+    return {"SESSION_TYPE": "cachelib", "SESSION_CACHELIB": cached}
 
 
 # Django
@@ -388,6 +406,7 @@ def django_settings() -> Any:
         SECRET_KEY=SECRET,
         SESSION_COOKIE_NAME=NAME,
         CACHES={"default": in_memory, "memory": in_memory, "redis": in_redis},
+        INSTALLED_APPS=["django.contrib.sessions"],
         USE_TZ=True,
         ALLOWED_HOSTS=["*"],
     )
@@ -435,13 +454,36 @@ def django_app(handle: Callable[[Any], Any]) -> App:
     return app
 
 
-def django_sessions(place: Place, storage: str) -> Contender:
-    """Django's SessionMiddleware around a view."""
+def django_sessions(
+    place: Place, storage: str, select: Callable[[], object] | None = None
+) -> Contender:
+    """Django's SessionMiddleware around a view.
+
+    Args:
+        place: where the sessions are.
+        storage: the kind of it.
+        select: chooses another engine than those for memory, files and Redis.
+    """
+    django_settings()
+    from django.contrib.sessions.middleware import SessionMiddleware
+
+    select = _django_engine(place, storage) if select is None else select
+    manners = Manners(
+        changed=_modified,
+        new_id=lambda session: session.cycle_key(),
+        end=lambda session: session.flush(),
+    )
+    view = django_view(manners, place.data)
+    select()
+    return Contender(
+        "Django", storage, django_app(SessionMiddleware(view)), django_app(view), select, parts={}
+    )
+
+
+def _django_engine(place: Place, storage: str) -> Callable[[], object]:
     settings = django_settings()
     if place.redis_url is not None:
         _use_redis(place.redis_url)
-    from django.contrib.sessions.middleware import SessionMiddleware
-
     engine = "file" if storage == "file" else "cache"
     directory = place.folder("django")
 
@@ -455,16 +497,7 @@ def django_sessions(place: Place, storage: str) -> Contender:
         else:
             settings.SESSION_CACHE_ALIAS = storage
 
-    manners = Manners(
-        changed=_modified,
-        new_id=lambda session: session.cycle_key(),
-        end=lambda session: session.flush(),
-    )
-    view = django_view(manners, place.data)
-    select()
-    return Contender(
-        "Django", storage, django_app(SessionMiddleware(view)), django_app(view), select, parts={}
-    )
+    return select
 
 
 _EMPTY = io.BytesIO()

@@ -12,7 +12,7 @@ from typing import Any
 from . import contenders as c
 from .contenders import Contender, Place
 from .measure import Task, medians
-from .server import Server
+from .server import Server, Watched
 from .work import Environ, cookie_of, payload, request, send
 
 SIZES = {"100 B": 100, "4 KB": 4_000, "100 KB": 100_000}
@@ -116,7 +116,7 @@ def bare_task(contender: Contender, cell: Cell) -> Task:
 def task(contender: Contender, cell: Cell) -> Task:
     """The contender's requests of one cell."""
     action = {"forged": "who"}.get(cell.workload, cell.workload)
-    uses_redis = contender.storage == "redis"
+    uses_server = contender.storage in c.SERVED
     shared: list[Environ] = []
 
     def prepare(count: int) -> Callable[[], object]:
@@ -134,7 +134,7 @@ def task(contender: Contender, cell: Cell) -> Task:
             shared.append(request(action, cookie))
         return lambda: _repeat(contender.app, shared[0], count)
 
-    return Task(contender.name, prepare, uses_redis)
+    return Task(contender.name, prepare, uses_server)
 
 
 def _repeat(app: Any, environ: Environ, count: int) -> None:
@@ -175,10 +175,17 @@ def measure_cell(
     data = payload(SIZES[cell.size], cell.fields)
     with place(server, data) as where:
         field = field_for(where, cell)
-        frameworks = {framework_of(contender): contender for contender in field}
-        tasks = [task(contender, cell) for contender in field]
-        tasks += [bare_task(contender, cell) for contender in frameworks.values()]
-        found = medians(tasks, repetitions=repetitions, turn=turn, server=server)
+        return measure_field(field, cell, server, repetitions=repetitions, turn=turn)
+
+
+def measure_field(
+    field: list[Contender], cell: Cell, server: Watched | None, *, repetitions: int, turn: float
+) -> dict[str, float]:
+    """The same, of these contenders."""
+    frameworks = {framework_of(contender): contender for contender in field}
+    tasks = [task(contender, cell) for contender in field]
+    tasks += [bare_task(contender, cell) for contender in frameworks.values()]
+    found = medians(tasks, repetitions=repetitions, turn=turn, server=server)
     return {
         contender.name: found[contender.name] - found[f"bare {framework_of(contender)}"]
         for contender in field

@@ -1,4 +1,4 @@
-"""Timing: CPU seconds of this process and of the Redis server, interleaved, medians.
+"""Timing: CPU seconds of this process and of the store's server, interleaved, medians.
 
 CPU time, because wall time on a shared machine measures the neighbours. Contenders take turns, so
 that a slow spell hits all alike. The garbage collector runs as in production; before each turn it
@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from .server import Server
+from .server import Watched
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,13 +24,13 @@ class Task:
     name: str
     prepare: Callable[[int], Callable[[], object]]
     """Sets up so many requests, and returns what runs them."""
-    uses_redis: bool = False
+    uses_server: bool = False
 
 
-def cpu_seconds(task: Task, count: int, server: Server | None) -> float:
+def cpu_seconds(task: Task, count: int, server: Watched | None) -> float:
     """What ``count`` requests cost, client and server together."""
     run = task.prepare(count)
-    watched = server if task.uses_redis else None
+    watched = server if task.uses_server else None
     gc.collect()
     before = 0.0 if watched is None else watched.cpu()
     start = time.process_time()
@@ -42,7 +42,7 @@ def cpu_seconds(task: Task, count: int, server: Server | None) -> float:
 
 
 def medians(
-    tasks: Sequence[Task], *, repetitions: int, turn: float, server: Server | None
+    tasks: Sequence[Task], *, repetitions: int, turn: float, server: Watched | None
 ) -> dict[str, float]:
     """Microseconds per request of each task: the median of all its turns.
 
@@ -50,11 +50,11 @@ def medians(
         tasks: what is compared; each turn goes through all of them in a new order.
         repetitions: how many turns.
         turn: seconds that one task's turn takes, about.
-        server: whose CPU counts for tasks that use Redis.
+        server: whose CPU counts for tasks that use a server.
     """
     counts: dict[str, int] = {}
     for task in tasks:
-        least = 100 if task.uses_redis else 5
+        least = 100 if task.uses_server else 5
         cost = max(cpu_seconds(task, 5, None) / 5, 1e-7)
         counts[task.name] = max(least, min(20_000, int(turn / cost)))
     times: dict[str, list[float]] = {task.name: [] for task in tasks}

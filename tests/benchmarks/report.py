@@ -11,7 +11,8 @@ from typing import Any
 
 PACKAGES = (
     "wsgi-sessions", "werkzeug", "itsdangerous", "orjson", "Beaker", "Flask", "Flask-Session",
-    "cachelib", "msgspec", "Django", "redis", "hiredis", "cryptography", "gunicorn",
+    "Flask-SQLAlchemy", "cachelib", "msgspec", "Django", "redis", "hiredis", "SQLAlchemy", "psycopg",
+    "cryptography", "gunicorn",
 )  # fmt: skip
 _COMPILED = (
     "What is left of the time is Python's own, as an experiment shows that isn't part of a run:"
@@ -23,6 +24,8 @@ _COMPILED = (
     " isn't worth a wheel for each platform, so nothing of it is shipped."
 )
 OURS = "#0b6e4f"
+NAMES = {"sqlite": "SQLite", "postgresql": "PostgreSQL"}
+"""Of storages whose name isn't just capitalized."""
 COLOURS = {
     "ours": OURS, "minimum": "#b8b8b8", "Beaker": "#8c6bb1", "Flask-Session": "#4a90c2",
     "Django": "#d98c3f",
@@ -90,13 +93,13 @@ def versions() -> dict[str, dict[str, object]]:
 
 def document(results: Mapping[str, Any]) -> str:
     """docs/benchmarks.md."""
-    cost: dict[str, dict[str, dict[str, float]]] = results["cost"]
+    cost: dict[str, dict[str, dict[str, float]]] = {**results["cost"], **results["sql"]["cost"]}
     parts = [
         "# Benchmarks",
         "`make bench` made this page: do the same on your machine. The contenders of a line"
         " were measured together, taking turns; a number is the median of"
-        f" {results['repetitions']} turns. Times are CPU time of the client and of the Redis server"
-        " together, without network, because wall time on a shared machine measures the"
+        f" {results['repetitions']} turns. Times are CPU time of the client and of the server (Redis,"
+        " PostgreSQL) together, without network, because wall time on a shared machine measures the"
         " neighbours. What the same app costs on the same framework without sessions is"
         " subtracted. Compare numbers within a line; another machine has others."
         + (" **This was a quick run, with fewer and shorter turns.**" if results["quick"] else ""),
@@ -113,12 +116,16 @@ def document(results: Mapping[str, Any]) -> str:
     ]
     for storage, rows in cost.items():
         shown = {title: with_ratios(row) for title, row in rows.items()}
-        parts += [f"### {storage.capitalize()}", table(shown, "request")]
+        name = NAMES.get(storage, storage.capitalize())
+        parts += [f"### {name}", table(shown, "request")]
     parts += [
         "Untouched and forged requests need no storage. Beaker writes at every access, as it is"
         " set up by default; Flask-Session and Flask's own need a Flask request, whose cost is"
         " subtracted. Django's and Flask-Session's caches keep pickles or MessagePack, which load"
         " faster than JSON; nothing here is ever unpickled.",
+        "In SQL databases, Django is measured with its backend `db`, Flask-Session with its backend"
+        " `sqlalchemy`. Both are set up to their advantage: SQLite is in WAL mode for everyone, and"
+        " connections stay open, which Django's default doesn't do.",
         "Beaker's sign-in leaves the old ID alive, which spares it a deletion.",
         _ahead(_cost_ratios(cost)),
         "## Races",
@@ -138,16 +145,16 @@ def document(results: Mapping[str, Any]) -> str:
         " user, among the sessions of others.",
         table(results["many"], "store"),
     ]
-    if results.get("wire"):
-        parts += ["## Redis on the wire", "Commands / round trips / bytes sent / bytes received."]
-        wire = {
-            action: {
-                name: " / ".join(f"{value:,}" for value in row.values())
-                for name, row in rows.items()
-            }
-            for action, rows in results["wire"].items()
-        }
-        parts.append(table(wire, "request"))
+    for title, what, wire in (
+        ("Redis", "Commands", results["wire"]),
+        ("PostgreSQL", "Statements", results["sql"]["wire"]),
+    ):
+        if wire:
+            parts += [
+                f"## {title} on the wire",
+                f"{what} / round trips / bytes sent / bytes received.",
+                table(_joined(wire), "request"),
+            ]
     parts += _load(results)
     parts += [
         "## Options",
@@ -162,6 +169,15 @@ def document(results: Mapping[str, Any]) -> str:
     parts += ["## Compiled", _COMPILED]
     parts += ["## Versions", table(versions(), "package"), f"{results['machine']}."]
     return "\n\n".join(part.rstrip("\n") for part in parts) + "\n"
+
+
+def _joined(wire: Mapping[str, Mapping[str, Mapping[str, int]]]) -> dict[str, dict[str, object]]:
+    return {
+        action: {
+            name: " / ".join(f"{value:,}" for value in row.values()) for name, row in rows.items()
+        }
+        for action, rows in wire.items()
+    }
 
 
 def _ahead(lines: Mapping[str, float]) -> str:

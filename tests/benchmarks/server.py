@@ -9,16 +9,23 @@ import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import redis
 
 from ports import free_port
 
 
+class Watched(Protocol):
+    """A running server whose work is counted."""
+
+    def cpu(self) -> float:
+        """Seconds of CPU that it has used."""
+
+
 @dataclass(slots=True)
 class Server:
-    """A running server."""
+    """A running Redis server."""
 
     port: int
     client: Any = field(repr=False)

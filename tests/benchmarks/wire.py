@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import socket
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -24,9 +25,9 @@ class Traffic:
     received: int = 0
     round_trips: int = 0
 
-    def row(self) -> dict[str, int]:
+    def row(self, counted: Callable[[bytes], int]) -> dict[str, int]:
         return {
-            "commands": commands(bytes(self.sent)),
+            "commands": counted(bytes(self.sent)),
             "round trips": self.round_trips,
             "sent": len(self.sent),
             "received": self.received,
@@ -118,7 +119,7 @@ def traffic(server: Server) -> dict[str, dict[str, dict[str, int]]]:
                     cookie = None if action in ("untouched", "new") else begin(contender)
                     proxy.reset()
                     send(contender.app, request(action, cookie))
-                    table.setdefault(f"{action}{title}", {})[name] = proxy.traffic.row()
+                    table.setdefault(f"{action}{title}", {})[name] = proxy.traffic.row(commands)
         proxy.close()
     return table
 

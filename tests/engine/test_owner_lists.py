@@ -10,7 +10,7 @@ import pytest
 from records import a_key
 from wsgi_sessions import StoreError
 from wsgi_sessions.engine.owners import Limits, OwnerLists
-from wsgi_sessions.record import LIST_OWNER, Record, list_key
+from wsgi_sessions.record import Changes, Record, list_key
 from wsgi_sessions.stores import MemoryStore
 from wsgi_sessions.testing import FakeClock, FaultyStore
 
@@ -22,9 +22,9 @@ class Lists:
 
     def __init__(self) -> None:
         self.store = FaultyStore(MemoryStore())
-        clock = FakeClock()
-        self.mine = OwnerLists(self.store, Limits(), clock)
-        self.others = OwnerLists(self.store.store, Limits(), clock)
+        self.clock = FakeClock()
+        self.mine = OwnerLists(self.store, Limits(), self.clock)
+        self.others = OwnerLists(self.store.store, Limits(), self.clock)
 
     def between(self, operation: str, *works: Callable[[], object]) -> None:
         """Have one work done before each of the next calls of this operation."""
@@ -69,9 +69,15 @@ def test_a_list_that_is_made_while_it_is_looked_for_can_be_read(lists: Lists) ->
     assert set(present.entries) == {ONE}
 
 
-def test_a_list_that_is_there_and_stays_unreadable_is_an_error(lists: Lists) -> None:
-    damaged = Record({ONE: b"?"}, b"", 0.0, math.inf, owner=LIST_OWNER)
-    lists.store.store.insert(list_key("bob"), damaged)
+@pytest.mark.parametrize("unknown", [False, True], ids=["damaged", "of another format"])
+def test_a_list_that_is_there_and_stays_unreadable_is_an_error(
+    lists: Lists, *, unknown: bool
+) -> None:
+    lists.enter(ONE)
+    whole = lists.store.load(list_key("bob"))
+    assert whole is not None
+    entry = b"?" + whole.fields[ONE][1:] if unknown else b"?"
+    lists.store.update(list_key("bob"), Changes(set={ONE: entry}))
 
     with pytest.raises(StoreError, match="list can't be read"):
         lists.mine.read("bob")
@@ -84,3 +90,66 @@ def test_a_login_stands_though_a_request_from_before_it_entered_the_session_agai
     lists.enter(ONE, epoch=1)
 
     assert lists.mine.confirmed("bob", ONE) is not None
+
+
+@pytest.mark.parametrize(("limit", "others"), [(2, None), (1, 1)])
+def test_a_place_is_held_in_a_list_that_another_login_made_first(
+    lists: Lists, limit: int, others: int | None
+) -> None:
+    lists.between("insert", lambda: lists.enter(TWO))
+
+    assert (
+        lists.mine.enter_if_free("bob", ONE, until=math.inf, epoch=0, limit=limit, leaving=())
+        == others
+    )
+    assert lists.listed == ({ONE, TWO} if others is None else {TWO})
+
+
+def test_a_session_whose_notes_cant_be_read_keeps_its_entry(lists: Lists) -> None:
+    lists.enter(ONE)
+    lists.store.insert(ONE, Record({}, b"?", lists.clock(), lists.clock() + 9, owner="bob"))
+
+    assert lists.mine.list_and_heal("bob").unreadable == [ONE]
+    assert lists.listed == {ONE}
+
+
+def test_an_entry_that_is_not_there_any_more_is_given_back(lists: Lists) -> None:
+    lists.mine.give_back("bob", ONE)
+    lists.enter(TWO)
+    lists.mine.give_back("bob", ONE)
+
+    assert lists.listed == {TWO}
+
+
+class TestAPurge:
+    def test_it_leaves_the_entry_of_a_login_that_is_under_way(self, lists: Lists) -> None:
+        lists.enter(ONE)
+
+        lists.mine.heal_all()
+
+        assert lists.listed == {ONE}
+
+    def test_it_takes_out_what_is_over_and_leaves_the_rest(self, lists: Lists) -> None:
+        lists.enter(ONE)
+        lists.clock.advance(600)
+        lists.enter(TWO)
+
+        lists.mine.heal_all()
+
+        assert lists.listed == {TWO}
+
+    @pytest.mark.parametrize("left", [set(), {TWO}], ids=["gone", "of another session"])
+    def test_what_it_would_take_out_may_be_gone_already(self, lists: Lists, left: set[str]) -> None:
+        lists.enter(ONE)
+        lists.clock.advance(600)
+
+        def meanwhile() -> None:
+            for key in left:
+                lists.enter(key)
+            lists.take_out(ONE)
+
+        # The list is read, then the session, then the list again.
+        lists.between("load", lambda: None, lambda: None, meanwhile)
+        lists.mine.heal_all()
+
+        assert lists.listed == left

@@ -1,15 +1,18 @@
-"""The shortcut that most requests take never skips what the table of decisions would do."""
+"""The shortcuts that most requests take never skip what the table of decisions would do."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from hashlib import sha256
 from typing import Any
+from unittest.mock import patch
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from acts import destroy, login, nothing, put, read
+from wsgi import Response as Answer
 from wsgi import Site
 from wsgi_sessions import Cookie, Lifetime, Session
 from wsgi_sessions.data.fields import NO_FIELD_CHANGES
@@ -47,7 +50,12 @@ def keep_empty(session: Session) -> None:
     session.save(keep_empty=True)
 
 
+def count(session: Session) -> None:
+    session["n"] = session.get("n", 0) + 1
+
+
 ACTS: dict[str, Act] = {
+    "count": count,
     "nothing": nothing,
     "read": read,
     "put": put(a=2),
@@ -70,7 +78,7 @@ OPTIONS = st.fixed_dictionaries(
         "rolling": st.booleans(),
         "save_uninitialized": st.booleans(),
         "rotate_after": st.sampled_from([None, 90.0]),
-        "cookie": st.sampled_from([Cookie(), Cookie(persistent=True)]),
+        "cookie": st.sampled_from([Cookie(), Cookie(persistent=True), Cookie(secure=True)]),
         "secure": st.booleans(),
     }
 )
@@ -140,3 +148,93 @@ def test_a_passive_request_only_reads_though_the_id_is_old(passive: bool, only_r
     site.run(browser, work)
 
     assert said == [(only_read, only_read)]
+
+
+class Numbers:
+    """Takes the place of all randomness, so that two runs come to the same bytes."""
+
+    def __init__(self) -> None:
+        self.drawn = 0
+
+    def urandom(self, size: int) -> bytes:
+        self.drawn += 1
+        return sha256(b"%d" % self.drawn).digest()[:size]
+
+
+def in_full(
+    options: dict[str, Any],
+    requests: list[tuple[list[str], int, str]],
+    *,
+    passive: bool,
+    secure: bool,
+    shortcuts: bool,
+) -> tuple[list[Answer], list[Any], dict[str, str]]:
+    """The answers, the events, and what the store holds in the end."""
+    site = Site(passive=lambda environ: passive, **options)
+    browser = site.browser(**({"wsgi.url_scheme": "https"} if secure else {}))
+    committer = site.middleware._engine._committer
+    if not shortcuts:
+        committer.only_read = lambda *_: False  # type: ignore[method-assign] # the twin
+        committer.only_writes_fields = lambda *_: False  # type: ignore[method-assign] # the twin
+    answers: list[Answer] = []
+    with patch("os.urandom", Numbers().urandom):
+        for acts, seconds, status in requests:
+            site.clock.advance(seconds)
+            site.status = status
+
+            def work(session: Session, acts: list[str] = acts) -> None:
+                for name in acts:
+                    ACTS[name](session)
+
+            answers.append(site.run(browser, work))
+    kept = {
+        key: repr((dict(record.fields), record.notes, record)) if record.owner != "" else "a list"
+        for key in list(site.store.keys())
+        if (record := site.store.load(key)) is not None
+    }
+    return answers, site.events, kept
+
+
+PLAIN = {"rolling": False, "save_uninitialized": False, "cookie": Cookie(), "secure": False}
+
+
+@example(
+    {**PLAIN, "rotate_after": 90.0}, False, [(["count"], 0, "200 OK"), (["count"], 100, "200 OK")]
+)
+@given(
+    OPTIONS,
+    st.booleans(),
+    st.lists(
+        st.tuples(
+            names.map(lambda acts: ["count", *acts]) | names.map(lambda acts: [*acts, "count"]),
+            st.sampled_from([0, 10, 61, 100]),
+            st.sampled_from(["200 OK", "200 OK", "500 Internal Server Error"]),
+        ),
+        min_size=1,
+        max_size=4,
+    ),
+)
+@settings(max_examples=100, deadline=None)
+def test_with_or_without_shortcuts_all_comes_out_the_same(
+    options: dict[str, Any], passive: bool, requests: list[tuple[list[str], int, str]]
+) -> None:
+    options = dict(options)
+    secure = options.pop("secure")
+
+    with_them = in_full(options, requests, passive=passive, secure=secure, shortcuts=True)
+    without = in_full(options, requests, passive=passive, secure=secure, shortcuts=False)
+
+    assert with_them == without
+
+
+def test_plain_writes_take_the_shortcut() -> None:
+    site = Site()
+    browser = site.browser()
+    committer = site.middleware._engine._committer
+
+    with patch.object(committer, "facts_of", side_effect=AssertionError("the long line")):
+        site.run(browser, put(a=1))
+        site.run(browser, put(a=2))
+        answer = site.run(browser, read)
+
+    assert answer.text == repr({"a": 2})

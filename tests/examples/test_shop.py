@@ -63,6 +63,17 @@ def test_the_walk_on_redis(redis_server: Any, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("mode", ON_THE_SERVER)
+def test_the_walk_on_sqlite(mode: str, tmp_path: Path) -> None:
+    here = Shop(tmp_path, SHOP_MODE=mode, STORE_URL=f"sqlite:///{tmp_path}/sessions.db")
+    try:
+        shop.walk(here.visitor())
+    finally:
+        here.app.config["SESSIONS"].store.close()
+
+    assert not (tmp_path / "sessions").exists()
+
+
+@pytest.mark.parametrize("mode", ON_THE_SERVER)
 def test_one_device_signs_out_another(mode: str, tmp_path: Path) -> None:
     here = Shop(tmp_path, SHOP_MODE=mode)
     phone, laptop = here.visitor(), here.visitor()
@@ -130,22 +141,21 @@ def test_client_side_modes_say_what_they_cannot_do(mode: str, tmp_path: Path) ->
     assert visitor.status == 400
 
 
+FORMS = ("/cart/cup", "/order", "/sign-in", "/sign-out", "/devices/sign-out", "/api/cart/cup")
+
+
 @pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize(
-    "path", ["/cart/cup", "/order", "/sign-in", "/sign-out", "/devices/sign-out", "/api/cart/cup"]
-)
 @pytest.mark.parametrize("token", ["", "wrong", "ä"])
-def test_a_form_of_another_site_is_refused(
-    mode: str, path: str, token: str, tmp_path: Path
-) -> None:
+def test_a_form_of_another_site_is_refused(mode: str, token: str, tmp_path: Path) -> None:
     visitor = Shop(tmp_path, SHOP_MODE=mode).visitor()
     visitor.get("/")
 
-    visitor.forge(path, csrf=token, name="eve")
+    for path in FORMS:
+        visitor.forge(path, csrf=token, name="eve")
 
-    assert visitor.status == 403
-    visitor.get("/")
-    assert (visitor.owner, visitor.in_cart) == (None, 0)
+        assert visitor.status == 403, path
+        visitor.get("/")
+        assert (visitor.owner, visitor.in_cart) == (None, 0), path
 
 
 def test_a_form_without_any_session_is_refused(server_side: Shop) -> None:
@@ -395,7 +405,10 @@ def json_of(answer: TestResponse) -> Any:
     return json.loads(answer.text)
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize(
+    "mode",  # each waits for a second to pass
+    [pytest.param(mode, marks=() if mode == "server" else pytest.mark.slow) for mode in MODES],
+)
 def test_asking_for_the_time_left_is_no_use(mode: str, tmp_path: Path) -> None:
     client = Client(Shop(tmp_path, SHOP_MODE=mode, SHOP_IDLE="100").app)
 

@@ -128,7 +128,11 @@ def source_of(name: str, suite: Suite) -> Path:
 
 @pytest.mark.slow
 @pytest.mark.programs
-@pytest.mark.parametrize("name", SUITES)
+@pytest.mark.parametrize(
+    "name",
+    # Each extension's suite makes an environment of its own.
+    [pytest.param(name, marks=() if name == "flask" else pytest.mark.long) for name in SUITES],
+)
 def test_somebody_elses_tests_pass_on_ours(name: str) -> None:
     suite = SUITES[name]
     python, source = python_for(name, suite), source_of(name, suite)

@@ -24,7 +24,11 @@ SERVERS = {
 }  # fmt: skip
 
 
-@pytest.fixture(params=SERVERS)
+@pytest.fixture(
+    params=[
+        pytest.param(name, marks=() if name == "wsgiref" else pytest.mark.slow) for name in SERVERS
+    ]
+)
 def port(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[int]:
     store = f"file://{tmp_path}/sessions"
     command = SERVERS[request.param]

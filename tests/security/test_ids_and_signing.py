@@ -73,13 +73,13 @@ def test_ID_2_without_randomness_there_is_no_session(monkeypatch: pytest.MonkeyP
 def test_ID_3_an_id_says_nothing_of_its_session() -> None:
     site = Site()
     ids = []
-    for _ in range(1_000):
+    for _ in range(250):
         browser = site.browser()
         site.run(browser, login)
         ids.append(base64.urlsafe_b64decode(id_of(browser) + "="))
 
     for place in range(29):
-        assert len({each[place : place + 3] for each in ids}) > 990
+        assert len({each[place : place + 3] for each in ids}) > 245
 
 
 @pytest.mark.parametrize("end", ["deleted", "expired", "destroyed"])

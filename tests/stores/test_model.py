@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, Phase, settings
+from hypothesis import Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -18,6 +18,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
+from effort import effort
 from wsgi_sessions.record import (
     LIST_OWNER,
     UNCHANGED,
@@ -175,16 +176,8 @@ class FileModel(Model):
 
 @pytest.mark.parametrize("model", [MemoryModel, FileModel, EncryptedModel, MigratingModel])
 def test_a_store_answers_as_a_dict_would(model: type[Model]) -> None:
-    examples = 100 if model is MemoryModel else 40
-    run_state_machine_as_test(
-        model,
-        settings=settings(
-            max_examples=examples,
-            stateful_step_count=30,
-            deadline=None,
-            suppress_health_check=list(HealthCheck),
-        ),
-    )
+    examples = 100 if model is MemoryModel else 50
+    run_state_machine_as_test(model, settings=effort(examples, steps=30))
 
 
 def test_the_model_finds_a_store_that_forgets() -> None:

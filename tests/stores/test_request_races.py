@@ -1,7 +1,7 @@
 """Whole requests of one session at once, on every store, between threads and between processes.
 
 The contract races single store calls. Here a request has loaded its session and is still at work,
-while another one ends that session: a barrier sees to it, a thousand times for each way to end.
+while another one ends that session: a barrier sees to it, up to a thousand times for each way to end.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import pytest
 
 import servers
 from acts import put, read
-from effort import ROUNDS
+from effort import ROUNDS, tries
 from records import key_of
 from wsgi import Browser, Site
 from wsgi_sessions import Session, SessionConflict, SessionEnded
@@ -175,12 +175,12 @@ def end_in_flight(open_store: Open, between: str, how: str) -> None:
     in_step(between, in_flight, other)
 
 
-TICKETS = 25
-USERS = 10
+TICKETS = tries(test=5, check=15, everything=25)
+USERS = tries(test=4, check=5, everything=10)
 
 
 def do_different_things(open_store: Open, between: str) -> None:
-    """Fields set and deleted, a counter, one-time values: a thousand requests of ten sessions."""
+    """Fields set and deleted, a counter, one-time values, in requests of several sessions at once."""
     first = Site(store=open_store())
     tickets = [f"ticket {number}" for number in range(TICKETS)]
     browsers = [begin(first, f"user {number}") for number in range(USERS)]

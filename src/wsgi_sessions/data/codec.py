@@ -48,6 +48,8 @@ _FEW = 1024
 """Bytes, up to which a visit to each item is faster than going level by level."""
 _MANY = 1_000_000
 """Items on one level, above which a value is written one by one."""
+_TILDE = ord("~")
+"""One byte is found a hundred times faster than two, and by its number than as bytes."""
 _SURROGATE = re.compile(r"(?<!\\)(?:\\\\)*\\u[dD][89a-fA-F]")
 _CONTAINERS: frozenset[type] = frozenset({list, dict})
 _PLAIN_TYPES: frozenset[type] = _CONTAINERS | {str, int, float, bool, type(None)}
@@ -125,7 +127,7 @@ class JSONCodec:
         Three times faster than encoding: the bytes were checked when they were written or read, so
         only what different values have in common must be looked for.
         """
-        if _orjson is None or type(value) not in _CONTAINERS or (b"~" in data and b'"~' in data):
+        if _orjson is None or type(value) not in _CONTAINERS or (_TILDE in data and b'"~' in data):
             return False
         try:
             if _orjson.dumps(value) != data:
@@ -133,7 +135,7 @@ class JSONCodec:
         except TypeError:
             return False
         # To orjson, NaN is null.
-        types = _BUT_FLOATS if b"null" in data else _PLAIN_TYPES
+        types = _BUT_FLOATS if data.find(b"null") >= 0 else _PLAIN_TYPES
         return _are_made_of((value,), types) if len(data) <= _FEW else _is_made_of(value, types)
 
     def decode(self, data: bytes) -> Any:
@@ -145,8 +147,7 @@ class JSONCodec:
                 value of more than 8 KiB isn't searched for doubled names and overlong ints.)
         """
         try:
-            # A single byte is found a hundred times faster than two.
-            if b"~" in data and b'"~' in data:
+            if _TILDE in data and b'"~' in data:
                 return _read_strictly(_tagged, data)
             if _orjson is not None:
                 value = _orjson.loads(data)
@@ -165,7 +166,7 @@ def _written_fast(value: Any) -> bytes | None:
         written: bytes = _orjson.dumps(value, option=_STRICT)
     except TypeError:
         return None  # a key that isn't a str, invalid text, a long int: `_text` finds out where
-    return None if b"~" in written and b'"~' in written else written
+    return None if _TILDE in written and b'"~' in written else written
 
 
 def _is_made_of(

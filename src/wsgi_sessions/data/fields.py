@@ -66,9 +66,13 @@ class Fields(MutableMapping[str, Any]):
 
     def get(self, key: str, default: Any = None) -> Any:
         """The value of this key, or ``default``."""
-        if key in self:
-            return self[key]
-        return default
+        values = self._values
+        if key in values:
+            return values[key]
+        if key not in self._base or key in self._removed:
+            return default
+        value = values[key] = self._codec.decode(self._base[key])
+        return value
 
     def __setitem__(self, key: str, value: Any) -> None:
         _check_key(key)
@@ -125,9 +129,11 @@ class Fields(MutableMapping[str, Any]):
         Raises:
             TypeError: if a nested change made a value unstorable; names its path.
         """
-        set_ = self._set() if self._values else {}
+        if not self._values and not self._removed:
+            return NO_FIELD_CHANGES
+        set_ = self._set()
         if set_ or self._removed:
-            return FieldChanges(set_, frozenset(self._removed))
+            return FieldChanges(set_, frozenset(self._removed) if self._removed else NO_NAMES)
         return NO_FIELD_CHANGES
 
     def _set(self) -> dict[str, bytes]:
@@ -135,19 +141,25 @@ class Fields(MutableMapping[str, Any]):
         found: dict[str, bytes] = {}
         base, written = self._base, self._written
         for name, value in self._values.items():
-            encoded = written[name] if name in written else base.get(name)
-            if encoded is None or not self._is_still(value, encoded):
-                encoded = self._encode(name, value)
-            elif name not in written:
-                continue
+            set_to = written.get(name)
+            if type(value) in _FROZEN:
+                if set_to is None:
+                    continue
+                encoded = set_to
+            else:
+                known = base[name] if set_to is None else set_to
+                if not self._is_still(value, known):
+                    encoded = self._encode(name, value)
+                elif set_to is None:
+                    continue
+                else:
+                    encoded = set_to
             if base.get(name) != encoded or name in self._dropped:
                 found[name] = encoded
         return found
 
     def _is_still(self, value: Any, encoded: bytes) -> bool:
         """Whether a value is surely as it was when it was read from these bytes, or set."""
-        if type(value) in _FROZEN:
-            return True
         # Its own: who inherits a codec to encode otherwise doesn't mean this answer.
         wrote = type(self._codec).__dict__.get("wrote")
         return wrote is not None and bool(wrote(self._codec, value, encoded))

@@ -10,16 +10,18 @@ from __future__ import annotations
 import json
 import math
 import struct
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple, cast
 
 _FORMAT = 2
 _HEAD = struct.Struct(">BBddddd32s")
 _FORMER = struct.Struct(">32s16sd")
+_as_json = json.JSONEncoder(separators=(",", ":")).encode
 _SECURE = 1
 _PERSISTENT = 2
 _HAS_FORMER = 4
+_NO_HASH = bytes(32)
 NO_LABEL: Mapping[str, str] = MappingProxyType({})
 NO_EXTRAS: Mapping[str, Any] = MappingProxyType({})
 MAX_LABEL_ENTRIES = 16
@@ -49,7 +51,7 @@ class Notes(NamedTuple):
     """From when the absolute limit counts: creation, or the last login."""
     issued_at: float
     """When the present ID was issued."""
-    id_hash: bytes = bytes(32)
+    id_hash: bytes = _NO_HASH
     """SHA-256 of the present ID."""
     authenticated_at: float | None = None
     listed_until: float = -math.inf
@@ -64,6 +66,23 @@ class Notes(NamedTuple):
     label: Mapping[str, str] = NO_LABEL
     binding: Mapping[str, Any] = NO_EXTRAS
     """What is known of the device that the session is bound to (see device_binding)."""
+
+
+_new_notes = cast(
+    "Callable[[type[Notes], tuple[object, ...]], Notes]",
+    tuple.__new__,  # pyright: ignore[reportUnknownMemberType] # any tuple's
+)
+
+
+def first_notes(now: float, *, persistent: bool) -> Notes:
+    """What a session begins with."""
+    return _new_notes(
+        Notes,
+        (
+            *(now, now, now, _NO_HASH, None, -math.inf, False, persistent),
+            *(None, math.inf, math.inf, NO_LABEL, NO_EXTRAS),
+        ),
+    )
 
 
 def dump_notes(notes: Notes) -> bytes:
@@ -95,7 +114,7 @@ def dump_notes(notes: Notes) -> bytes:
         extra["label"] = dict(notes.label)
     if notes.binding:
         extra["binding"] = dict(notes.binding)
-    return raw + json.dumps(extra, separators=(",", ":")).encode("ascii") if extra else raw
+    return raw + _as_json(extra).encode("ascii") if extra else raw
 
 
 def load_notes(raw: bytes) -> Notes:
@@ -119,18 +138,28 @@ def load_notes(raw: bytes) -> Notes:
     former = None
     if flags & _HAS_FORMER:
         former, at = _former(raw, at)
-    notes = Notes(
-        created_at,
-        started_at,
-        issued_at,
-        id_hash,
-        None if authenticated != authenticated else authenticated,  # noqa: PLR0124 # NaN: never
-        listed,
-        bool(flags & _SECURE),
-        bool(flags & _PERSISTENT),
-        former,
+    authenticated_at = None if authenticated != authenticated else authenticated  # noqa: PLR0124 # NaN: never
+    secure, persistent = flags & _SECURE != 0, flags & _PERSISTENT != 0
+    idle, absolute, label, binding = _NO_EXTRA if len(raw) == at else _extra(raw[at:])
+    # The generated __new__ would take twice as long, on every read.
+    return _new_notes(
+        Notes,
+        (
+            created_at,
+            started_at,
+            issued_at,
+            id_hash,
+            authenticated_at,
+            listed,
+            secure,
+            persistent,
+            former,
+            idle,
+            absolute,
+            label,
+            binding,
+        ),
     )
-    return notes if len(raw) == at else _with_extra(notes, raw[at:])
 
 
 def _former(raw: bytes, at: int) -> tuple[Former, int]:
@@ -143,7 +172,11 @@ def _former(raw: bytes, at: int) -> tuple[Former, int]:
     return former, at + _FORMER.size
 
 
-def _with_extra(notes: Notes, raw: bytes) -> Notes:
+_Extra = tuple[float, float, Mapping[str, str], Mapping[str, Any]]
+_NO_EXTRA: _Extra = (math.inf, math.inf, NO_LABEL, NO_EXTRAS)
+
+
+def _extra(raw: bytes) -> _Extra:
     try:
         extra = json.loads(raw.decode("ascii"))
     except (ValueError, RecursionError):
@@ -155,11 +188,11 @@ def _with_extra(notes: Notes, raw: bytes) -> Notes:
     binding: Any = extra.get("binding", {})
     if not is_label(label) or not isinstance(binding, dict):
         raise CorruptNotes("damaged")
-    return notes._replace(
-        idle=_limit(extra.get("idle", math.inf)),
-        absolute=_limit(extra.get("absolute", math.inf)),
-        label=label,
-        binding=cast("dict[str, Any]", binding),
+    return (
+        _limit(extra["idle"]) if "idle" in extra else math.inf,
+        _limit(extra["absolute"]) if "absolute" in extra else math.inf,
+        label,
+        cast("dict[str, Any]", binding),
     )
 
 

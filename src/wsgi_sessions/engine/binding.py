@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+from .._values import replaced
 from ..crypto.session_id import SessionID
 from ..data.notes import CorruptNotes, Notes, dump_notes, load_notes
 from ..device_binding import (
@@ -103,7 +104,7 @@ class Devices:
             return stored
         if written is not UpdateResult.UPDATED:
             return stored
-        return stored._replace(record=applied(record, changes), notes=notes)
+        return replaced(stored, record=applied(record, changes), notes=notes)
 
     def offers(self, state: SessionState, response: Response) -> bool:
         """Whether this response should offer to bind the session; asks for the time to be noted."""

@@ -46,14 +46,14 @@ from ..crypto.session_id import SessionID
 from ..data.fields import Fields
 from ..data.notes import CorruptNotes, Former, Notes, dump_notes, load_notes
 from ..errors import SessionTooLarge, StoreError
-from ..record import LIST_OWNER, Changes, Record
+from ..record import LIST_OWNER, NO_FIELDS, Record
 from .changes import check_size
 from .loading import NOTHING, Loader, Presented
 from .owners import OwnerList, OwnerLists
 from .reports import Reports
 from .room import keep_to_limit
 from .settings import CarryOver, EngineSettings
-from .state import NO_FIELDS, Request, Stored, label_of
+from .state import Request, Stored, label_of
 
 _TOMBSTONE = struct.Struct(">B32s32s")
 _FORMAT = 1
@@ -275,7 +275,7 @@ class Carrier:
         )
         if found.owner is not None:
             label = label_of(request, settings.label)
-            notes = notes._replace(listed_until=self._owners.until(notes), label=label)
+            notes = notes._replace(listed_until=self._owners.until(notes.started_at), label=label)
         deadline = settings.next_deadline(notes, now)
         if found.expires_at is not None:
             deadline = min(deadline, found.expires_at)
@@ -300,7 +300,7 @@ class Carrier:
         encoded = fields.encoded()
         limit = self._settings.max_bytes
         try:
-            check_size(NO_FIELDS, Changes(set=encoded), limit)
+            check_size(NO_FIELDS, encoded, limit)
         except SessionTooLarge:
             return LeftBehind(f"it has more than max_bytes, which is {limit}")
         return encoded

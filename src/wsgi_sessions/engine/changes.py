@@ -6,8 +6,9 @@ The same for sessions in a store and for those that travel in their token.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any
 
+from .._values import replaced, value
 from ..crypto.session_id import SessionID
 from ..data.notes import Former, Notes, dump_notes, is_label
 from ..device_binding.binding import with_offer
@@ -19,7 +20,8 @@ from .settings import EngineSettings
 from .state import NO_SCHEME, Intent, Request, Stored
 
 
-class Work(NamedTuple):
+@value
+class Work:
     """What one commit wants written."""
 
     step: StoreStep
@@ -48,7 +50,8 @@ class Work(NamedTuple):
         return self.intent.owner is not UNCHANGED
 
 
-class Outcome(NamedTuple):
+@value
+class Outcome:
     """What became of a commit."""
 
     result: Result
@@ -60,15 +63,10 @@ GONE = Outcome(Result.GONE)
 REVOKED = Outcome(Result.REVOKED)
 
 
-class Step(NamedTuple):
-    """A change set, and the session as it is once that is applied."""
-
-    changes: Changes
-    after: Stored
-
-
-def changes_on(base: Stored, work: Work, settings: EngineSettings, *, listed_until: float) -> Step:
-    """What this work comes to on this base.
+def changes_on(
+    base: Stored, work: Work, settings: EngineSettings, listed_until: float
+) -> tuple[Changes, Stored]:
+    """What this work comes to on this base, and the session as it is once that is applied.
 
     Args:
         base: the session as the store has it.
@@ -90,35 +88,40 @@ def changes_on(base: Stored, work: Work, settings: EngineSettings, *, listed_unt
         work.intent.owner if regenerates else UNCHANGED,
         base.record.epoch + 1 if regenerates else None,
     )
-    return Step(changes, Stored(session_id, applied(base.record, changes), notes, deadline))
+    return changes, Stored(session_id, applied(base.record, changes), notes, deadline)
 
 
 def _notes_on(
     base: Stored, work: Work, settings: EngineSettings, listed_until: float
 ) -> tuple[Notes, SessionID]:
     """The notes to write on this base (the same object: nothing to write), and the ID."""
-    notes, now, intent = base.notes, work.now, work.intent
-    if intent.notes:
-        notes = notes._replace(**intent.notes)
+    present, now, intent = base.notes, work.now, work.intent
+    noted: dict[str, Any] = dict(intent.notes)
     if intent.offered_at is not None:
-        notes = notes._replace(binding=with_offer(notes.binding, intent.offered_at))
+        noted["binding"] = with_offer(present.binding, intent.offered_at)
     if work.label != work.former_label:
-        notes = notes._replace(label=_label_on(notes.label, work))
-    if listed_until != notes.listed_until:
-        notes = notes._replace(listed_until=listed_until)
-    if notes.started_at > now:
+        noted["label"] = _label_on(present.label, work)
+    if listed_until != present.listed_until:
+        noted["listed_until"] = listed_until
+    if noted.get("started_at", present.started_at) > now:
         # Noted by a clock that has been set back since: it must not lengthen the limit.
-        notes = notes._replace(started_at=now)
+        noted["started_at"] = now
+    session_id = base.id
     if intent.id is not None:
-        return _issued(notes, intent.id, work, former=None), intent.id
-    former = notes.former
-    # Another request may have rotated meanwhile: then it isn't due any more.
-    can_rotate = is_present(base) and (former is None or not in_grace(former.until, now))
-    if work.step is StoreStep.ROTATE and can_rotate:
+        session_id = intent.id
+        noted.update(issued(present, session_id, work.request, now, former=None))
+    elif work.step is StoreStep.ROTATE and _can_rotate(base, now):
         successor = settings.rotation.successor_of(base.id)
-        before = Former(base.id.hash, successor.nonce, now + GRACE)
-        return _issued(notes, successor.id, work, former=before), successor.id
-    return notes, base.id
+        former = Former(base.id.hash, successor.nonce, now + GRACE)
+        session_id = successor.id
+        noted.update(issued(present, session_id, work.request, now, former=former))
+    return (present._replace(**noted) if noted else present), session_id
+
+
+def _can_rotate(base: Stored, now: float) -> bool:
+    # Another request may have rotated meanwhile: then it isn't due any more.
+    former = base.notes.former
+    return is_present(base) and (former is None or not in_grace(former.until, now))
 
 
 def _label_on(present: Mapping[str, str], work: Work) -> Mapping[str, str]:
@@ -133,30 +136,36 @@ def _label_on(present: Mapping[str, str], work: Work) -> Mapping[str, str]:
     return merged if is_label(merged) else wanted
 
 
-def _issued(notes: Notes, session_id: SessionID, work: Work, *, former: Former | None) -> Notes:
-    request = work.request
+def issued(
+    notes: Notes, session_id: SessionID, request: Request, now: float, *, former: Former | None
+) -> dict[str, Any]:
+    """What changes in the notes of a session that is given this ID by this request."""
     secure = notes.secure if request.scheme == NO_SCHEME else request.secure
-    return notes._replace(id_hash=session_id.hash, issued_at=work.now, secure=secure, former=former)
+    return {"id_hash": session_id.hash, "issued_at": now, "secure": secure, "former": former}
 
 
 def first_notes(work: Work, session_id: SessionID) -> Notes:
     """The notes of a new session."""
-    notes, offered_at = work.first_notes._replace(**work.intent.notes), work.intent.offered_at
+    first, offered_at = work.first_notes, work.intent.offered_at
+    noted: dict[str, Any] = dict(work.intent.notes)
     if offered_at is not None:
-        notes = notes._replace(binding=with_offer(notes.binding, offered_at))
+        noted["binding"] = with_offer(first.binding, offered_at)
     if work.label:
-        notes = notes._replace(label=work.label)
-    return _issued(notes, session_id, work, former=None)
+        noted["label"] = work.label
+    noted.update(issued(first, session_id, work.request, work.now, former=None))
+    return first._replace(**noted)
 
 
-def successor_notes(notes: Notes, now: float) -> Notes:
-    """The notes that a session begins with which takes the place of one that was ended.
+def in_place_of(ended: Stored, work: Work) -> Work:
+    """The same work for a session that takes the place of one that was ended.
 
     Lifetime and persistence stay, as with every new ID; it is another session in all else.
     """
-    return Notes(
+    notes, now = ended.notes, work.now
+    first = Notes(
         now, now, now, persistent=notes.persistent, idle=notes.idle, absolute=notes.absolute
     )
+    return replaced(work, first_notes=first)
 
 
 def first_stored(
@@ -182,17 +191,17 @@ def applied(record: Record, changes: Changes) -> Record:
     )
 
 
-def check_size(base: Mapping[str, bytes], changes: Changes, limit: int) -> None:
+def check_size(before: Mapping[str, bytes], after: Mapping[str, bytes], limit: int) -> None:
     """Refuse what makes a session bigger than it may be; one that is so already may shrink.
 
     Raises:
         SessionTooLarge: it would have more than ``limit`` bytes.
     """
-    if not changes.set or _most_bytes(base) + _most_bytes(changes.set) <= limit:
+    # A bound of the size that is found fast: a character has four bytes at most.
+    if 4 * sum(map(len, after)) + sum(map(len, after.values())) <= limit:
         return
-    after = apply_changes(base, changes)
     size = size_of(after)
-    if size <= limit or size <= size_of(base):
+    if size <= limit or size <= size_of(before):
         return
     biggest = sorted(after, key=lambda name: len(after[name]), reverse=True)[:3]
     sizes = ", ".join(f"{name!r} with {len(after[name])} bytes" for name in biggest)
@@ -200,11 +209,6 @@ def check_size(base: Mapping[str, bytes], changes: Changes, limit: int) -> None:
         f"the session has {size} bytes and max_bytes is {limit}; its biggest fields are"
         f" {sizes}; keep such data elsewhere and its key here, or raise max_bytes"
     )
-
-
-def _most_bytes(fields: Mapping[str, bytes]) -> int:
-    """A bound of their size that is found fast: a character has four bytes at most."""
-    return 4 * sum(map(len, fields)) + sum(map(len, fields.values()))
 
 
 def size_of(fields: Mapping[str, bytes]) -> int:

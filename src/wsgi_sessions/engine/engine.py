@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, MutableMapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from .._values import replaced
 from ..crypto.session_id import SessionID
 from ..device_binding import Answer, route_of
 from ..device_binding.binding import UNBOUND
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from .carrying import Carrier
 
 T = TypeVar("T")
+_SECURE = ("https", NO_SCHEME)
 _DEFAULT = Lifetime()
 IsPassive = Callable[[Environ], bool]
 
@@ -80,22 +82,21 @@ class Engine:
         client = environ.get(CLIENT_KEY)
         scheme = environ.get("wsgi.url_scheme")
         sent = transport.candidates(environ)
+        evidence = None
+        if self._devices is not None and isinstance(transport, BoundTransport):
+            evidence = transport.evidence(environ)
         request = Request(
             transport,
             sent.values,
-            scheme in ("https", NO_SCHEME),
+            scheme in _SECURE,
             scheme,
             client.ip if isinstance(client, Client) else None,
             environ.get("HTTP_USER_AGENT"),
             environ.get("HTTP_X_FORWARDED_PROTO"),
             self._is_passive is not None and self._is_passive(environ),
             set(),
-            (
-                transport.evidence(environ)
-                if self._devices is not None and isinstance(transport, BoundTransport)
-                else None
-            ),
-            self._old_cookies(environ, transport),
+            evidence,
+            "" if self._carrier is None else self._old_cookies(environ, transport),
         )
         settings = self._settings
         now = settings.clock()
@@ -108,27 +109,27 @@ class Engine:
             detail = f"{error.operation or 'load'}: {error}"
             self._reports.emit("store_error", request, detail=detail)
             return state
-        if presented.stored is not None:
-            self._adopt(state, presented, presented.stored)
-            state.standing = presented.standing
+        stored = presented.stored
+        if stored is None:
+            state.begin(now, settings.codec, presented.passed_over)
+            if sent.beyond is not None:
+                self._reports.emit("cookie_not_found", request, detail=sent.beyond)
+        else:
+            self._adopt(state, presented, stored)
             if sent.after_comma:
                 self._reports.after_comma()
-            return state
-        state.begin(now, settings.codec, presented.passed_over)
         state.standing = presented.standing
-        if sent.beyond is not None:
-            self._reports.emit("cookie_not_found", request, detail=sent.beyond)
         return state
 
     def _old_cookies(self, environ: Environ, transport: Transport) -> str:
         # A client that sends the token in a header doesn't mean its cookies.
-        if self._carrier is None or not isinstance(transport, CookieTransport):
+        if not isinstance(transport, CookieTransport):
             return ""
         header = environ.get("HTTP_COOKIE")
         return header if isinstance(header, str) else ""
 
     def _find(self, request: Request, now: float) -> Presented:
-        presented = self._loader.find(request, now)
+        presented = self._loader.find(request, now) if request.tokens else NOTHING
         if self._carrier is not None and presented.stored is None and not presented.passed_over:
             presented = self._carrier.find(request, now)
         if self._devices is None:
@@ -191,7 +192,7 @@ class Engine:
         stored = state.stored
         if stored is None:
             return None
-        return self._committer.token_of(stored._replace(id=state.known_id or stored.id), state)
+        return self._committer.token_of(replaced(stored, id=state.known_id or stored.id), state)
 
     def limits(self, state: SessionState) -> tuple[float, float]:
         """The idle and the absolute limit in force, in seconds."""
@@ -229,21 +230,21 @@ class Engine:
     def regenerate(self, state: SessionState, keep: frozenset[str] | None) -> None:
         """Give the session a new ID, and let go of the fields that aren't kept."""
         self._ask_new_id(state, keep)
-        if keep is not None and not keep:
-            state.label = {}
-            if state.owner is not None:
-                self._committer.give_back_place(state)
-                state.ask(owner=None)
+        if keep is not None and not keep and state.owner is not None:
+            self._committer.give_back_place(state)
+            state.ask(owner=None)
 
-    def _ask_new_id(self, state: SessionState, keep: frozenset[str] | None) -> None:
+    def _ask_new_id(self, state: SessionState, keep: frozenset[str] | None, **changes: Any) -> None:
         known = state.known_id
         ids = self._settings.ids
-        state.ask(id=ids.new() if known is None else ids.renew(known))
-        if keep is None:
-            return
-        before = state.intent.keep
-        state.fields.retain(keep)
-        state.ask(keep=keep if before is None else before & keep)
+        changes["id"] = ids.new() if known is None else ids.renew(known)
+        if keep is not None:
+            before = state.intent.keep
+            state.fields.retain(keep)
+            changes["keep"] = keep if before is None else before & keep
+            if not keep:
+                state.label = {}
+        state.ask(**changes)
 
     def set_owner(
         self, state: SessionState, owner: str | None, keep: frozenset[str] | None, *, login: bool
@@ -260,13 +261,12 @@ class Engine:
             reserved = self._reserve(state, owner, now if login else state.notes.started_at)
         if state.intent.reserved not in (None, reserved):
             self._committer.give_back_place(state)
-        self._ask_new_id(state, keep)
-        if keep is not None and not keep:
-            state.label = {}
-        state.ask(owner=owner, login=state.intent.login or login, reserved=reserved)
+        changes: dict[str, Any] = {"owner": owner, "reserved": reserved}
         if login:
             state.logged_in = True
-            state.ask_notes(started_at=now, authenticated_at=now)
+            changes["login"] = True
+            changes["notes"] = {**state.intent.notes, "started_at": now, "authenticated_at": now}
+        self._ask_new_id(state, keep, **changes)
         if owner is not None:
             state.label.update(label_of(state.request, self._settings.label))
 
@@ -327,25 +327,21 @@ class Engine:
 
     def commit(self, state: SessionState, response: Response) -> tuple[Header, ...]:
         """Do what the response asks for, and return its headers; see `Committer.commit`."""
-        headers = self._committed(state, response)
-        source, transport = state.carried_from, state.request.transport
-        if (
-            source is None
-            or not source.delete_old
-            or response.headers_sent
-            or not isinstance(transport, CookieTransport)
-        ):
-            return headers
-        return headers + transport.expire_other(source.cookie, secure=state.request.secure)
-
-    def _committed(self, state: SessionState, response: Response) -> tuple[Header, ...]:
         devices = self._devices
         if devices is None:
             token = self._committer.commit(state, response)
-            return () if token is None else (token,)
-        offers = devices.offers(state, response)
-        token = self._committer.commit(state, response)
-        return devices.headers(state, response, token, offers=offers)
+            headers: tuple[Header, ...] = () if token is None else (token,)
+        else:
+            offers = devices.offers(state, response)
+            token = self._committer.commit(state, response)
+            headers = devices.headers(state, response, token, offers=offers)
+        source = state.carried_from
+        if source is None or not source.delete_old or response.headers_sent:
+            return headers
+        transport = state.request.transport
+        if not isinstance(transport, CookieTransport):
+            return headers
+        return headers + transport.expire_other(source.cookie, secure=state.request.secure)
 
     def answer_device(self, environ: Environ, transport: Transport) -> Answer | None:
         """The answer to a request that the browser makes by itself to bind its session, or to

@@ -7,14 +7,14 @@ one before it. Everything that doesn't is no session, and an event says why.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
+from .._values import value
 from ..crypto.session_id import SessionID
 from ..data.notes import CorruptNotes, Notes, load_notes
 from ..device_binding.binding import UNBOUND, Standing
 from ..http.transport import Transport
-from ..record import Record
+from ..record import LIST_OWNER, Record
 from .decisions import GRACE, death_at, in_grace
 from .reports import Reports
 from .settings import EngineSettings
@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from ..carry_over.source import Source
 
 
-class Presented(NamedTuple):
+@value
+class Presented:
     """What the client's tokens lead to."""
 
     stored: Stored | None = None
@@ -64,17 +65,18 @@ class Loader:
             return NOTHING
         if self._settings.seal is not None:
             return self._find_sealed(request, now)
-        live: list[tuple[Stored, bool, bool]] = []
-        genuine = False
-        for session_id, secret in _verified(request):
-            genuine = True
-            stored = self.load(session_id, request, now)
-            if stored is not None:
-                live.append((stored, stored.id is not session_id, secret > 0))
+        genuine = _verified(request)
         if not genuine:
             self._reports.bad_signature(request)
             return NOTHING
-        return self._chosen(request, live if len(live) < 2 else _by_session(live))
+        live: list[tuple[Stored, bool, bool]] = []
+        for session_id, secret in genuine:
+            stored = self.load(session_id, request, now)
+            if stored is not None:
+                live.append((stored, stored.id is not session_id, secret > 0))
+        if not live:
+            return NOTHING
+        return self._chosen(request, live if len(live) == 1 else _by_session(live))
 
     def is_genuine(self, token: str, transport: Transport) -> bool:
         """Whether we made this token, whether or not there is a session behind it."""
@@ -84,8 +86,6 @@ class Loader:
         return transport.signer.verify(token) is not None
 
     def _chosen(self, request: Request, live: list[tuple[Stored, bool, bool]]) -> Presented:
-        if not live:
-            return NOTHING
         if len(live) > 1:
             # The order of two cookies of one name says nothing about which is the user's
             # (RFC 6265bis section 4.2.2).
@@ -111,7 +111,7 @@ class Loader:
                 live.append((stored, False, opened.old_secret))
         if not opened_any:
             self._reports.bad_signature(request)
-        return self._chosen(request, live)
+        return self._chosen(request, live) if live else NOTHING
 
     def load(self, session_id: SessionID, request: Request, now: float) -> Stored | None:
         """The live session that this ID proves, or None.
@@ -120,7 +120,7 @@ class Loader:
             StoreError: the store can't answer.
         """
         record = self._settings.store.load(session_id.key)
-        if record is None or record.is_owner_list:
+        if record is None or record.owner == LIST_OWNER:
             self._reports.emit("unknown_id", request, handle=session_id.key)
             return None
         return self.judge(session_id, record, request, now)
@@ -135,7 +135,9 @@ class Loader:
         except CorruptNotes as error:
             reports.emit("corrupt_record", request, handle=key, detail=f"notes: {error}")
             return None
-        present = self._present(session_id, notes, now)
+        present: SessionID | None = session_id
+        if not session_id.matches(notes.id_hash):
+            present = self._successor(session_id, notes, now)
         if present is None:
             reports.emit(_retired(notes, now), request, handle=key)
             return None
@@ -150,10 +152,8 @@ class Loader:
             return None
         return Stored(present, record, notes, deadline)
 
-    def _present(self, shown: SessionID, notes: Notes, now: float) -> SessionID | None:
-        """The present ID, if the client showed that or, in its grace, the one before it."""
-        if shown.matches(notes.id_hash):
-            return shown
+    def _successor(self, shown: SessionID, notes: Notes, now: float) -> SessionID | None:
+        """The present ID, if the client showed the one before it in its grace."""
         former = notes.former
         if former is None or not in_grace(former.until, now) or not shown.matches(former.hash):
             return None
@@ -218,14 +218,16 @@ def _by_session(live: list[tuple[Stored, bool, bool]]) -> list[tuple[Stored, boo
     return list(chosen.values())
 
 
-def _verified(request: Request) -> Iterator[tuple[SessionID, int]]:
+def _verified(request: Request) -> list[tuple[SessionID, int]]:
     """The IDs in tokens of ours, each with the number of the secret that it is signed under."""
     # Apart from the loop that loads, whose local names a traceback of a failing store shows.
     verify = request.transport.signer.verify
+    genuine: list[tuple[SessionID, int]] = []
     for token in request.tokens:
         verified = verify(token)
         if verified is not None:
-            yield SessionID(verified[0]), verified[1]
+            genuine.append((SessionID(verified[0]), verified[1]))
+    return genuine
 
 
 def is_present(stored: Stored) -> bool:

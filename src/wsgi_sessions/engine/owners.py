@@ -143,9 +143,12 @@ class OwnerLists:
 
     # Entering and taking out
 
-    def until(self, notes: Notes) -> float:
-        """Until when an entry of a session with these notes has to stand. UNIX seconds."""
-        return notes.started_at + self._limits.absolute
+    def until(self, started_at: float) -> float:
+        """Until when an entry has to stand whose session's absolute limit counts from then.
+
+        UNIX seconds.
+        """
+        return started_at + self._limits.absolute
 
     def enter(self, owner: str, key: str, *, until: float, epoch: int) -> None:
         """Enter a session, before its record is written, or lives longer.
@@ -346,9 +349,9 @@ class OwnerLists:
         At every so many entries a few are looked at, picked at random: so a list has at most about
         as many dead entries as live ones, and no login pays for all of them.
         """
-        keys = sorted(present.entries)
-        if len(keys) % _TIDY_EVERY:
+        if len(present.entries) % _TIDY_EVERY:
             return
+        keys = sorted(present.entries)
         picked = random.sample(keys, min(_TIDY_LOOKS, len(keys)))
         some = present._replace(entries={key: present.entries[key] for key in picked})
         self._heal(owner, some, self.examine(owner, some, self._clock()))
@@ -459,7 +462,7 @@ def live_session(key: str, record: Record, limits: Limits, now: float) -> LiveSe
         notes = load_notes(record.notes)
     except CorruptNotes:
         return None
-    deadline = deadline_of(record, notes, idle=limits.idle, absolute=limits.absolute, now=now)
+    deadline = deadline_of(record, notes, limits.idle, limits.absolute, now)
     return LiveSession(key, record, notes, deadline) if now < deadline else None
 
 
@@ -477,7 +480,7 @@ def _is_over(record: Record, limits: Limits, now: float) -> bool:
         notes = load_notes(record.notes)
     except CorruptNotes:
         return False
-    return now >= deadline_of(record, notes, idle=limits.idle, absolute=limits.absolute, now=now)
+    return now >= deadline_of(record, notes, limits.idle, limits.absolute, now)
 
 
 def _new_list(fields: Mapping[str, bytes], now: float, ends: float) -> Record:

@@ -67,11 +67,13 @@ class Reports:
 
     def bad_signature(self, request: Request) -> None:
         """None of the tokens could be verified."""
+        if not self._events.is_heard("bad_signature"):
+            return
         name, look = request.transport.name, advice.look_of(request.tokens)
         self.emit("bad_signature", request, detail=f"{name}: {_LOOKS[look]}")
-        self._events.explain(
-            f"bad-signature-{look}", advice.bad_signature(look, name), per_process=True
-        )
+        key = f"bad-signature-{look}"
+        if not self._events.is_explained(key):
+            self._events.explain(key, advice.bad_signature(look, name), per_process=True)
 
     def capped_lifetime(self, limit: str, asked: float, cap: float) -> None:
         """A session was given a longer lifetime than it can have."""

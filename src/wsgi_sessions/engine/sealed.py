@@ -10,8 +10,16 @@ from collections.abc import Mapping
 
 from ..client_side import ClientSeal
 from ..errors import SessionTooLarge
-from ..record import Changes
-from .changes import Outcome, Work, changes_on, check_size, first_notes, first_stored
+from .changes import (
+    GONE,
+    Outcome,
+    Work,
+    changes_on,
+    check_size,
+    first_notes,
+    first_stored,
+    in_place_of,
+)
 from .decisions import Result, StoreStep
 from .reports import Reports
 from .settings import EngineSettings
@@ -46,9 +54,9 @@ class SealedWriter:
         if work.now >= stored.deadline:
             if work.step is not StoreStep.TOUCH:
                 self._reports.emit("write_after_end", work.request, stored)
-            return self._begin(work) if work.intent.login else Outcome(Result.GONE)
-        changes, after = changes_on(stored, work, self._settings, listed_until=float("-inf"))
-        self._check(work, stored, changes, after)
+            return self._begin(in_place_of(stored, work)) if work.intent.login else GONE
+        _, after = changes_on(stored, work, self._settings, float("-inf"))
+        self._check(work, stored.record.fields, after)
         if work.intent.id is None:
             return Outcome(Result.WRITTEN, after)
         self._reports.emit("regenerated", work.request, after)
@@ -57,14 +65,13 @@ class SealedWriter:
     def _begin(self, work: Work) -> Outcome:
         session_id = work.intent.id or self._settings.ids.new()
         stored = first_stored(work, session_id, first_notes(work, session_id), self._settings)
-        self._check(work, None, Changes(set=work.set), stored)
+        self._check(work, {}, stored)
         self._reports.emit("created", work.request, stored)
         return Outcome(Result.NEW_ID, stored)
 
-    def _check(self, work: Work, base: Stored | None, changes: Changes, after: Stored) -> None:
+    def _check(self, work: Work, before: Mapping[str, bytes], after: Stored) -> None:
         try:
-            fields: Mapping[str, bytes] = {} if base is None else base.record.fields
-            check_size(fields, changes, self._settings.max_bytes)
+            check_size(before, after.record.fields, self._settings.max_bytes)
             self._seal.seal(after.id.id, after.record, work.request.transport.purpose)
         except SessionTooLarge as error:
             self._reports.emit("too_large", work.request, detail=str(error).partition(";")[0])

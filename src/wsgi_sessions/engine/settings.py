@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
+from .._values import value
 from ..client_side import ClientSeal
 from ..crypto.session_id import Derivation, IDFactory, Rotation
 from ..data.codec import Codec
@@ -12,7 +13,7 @@ from ..data.notes import Notes
 from ..events import EventSink
 from ..record import Record
 from ..stores.base import Store
-from .decisions import deadline_of, is_due, next_deadline
+from .decisions import deadline_of, next_deadline
 from .owners import Limits
 
 if TYPE_CHECKING:
@@ -26,7 +27,8 @@ class CarryOver(NamedTuple):
     derivation: Derivation
 
 
-class EngineSettings(NamedTuple):
+@value
+class EngineSettings:
     """The validated options that a session's life depends on."""
 
     store: Store
@@ -58,16 +60,16 @@ class EngineSettings(NamedTuple):
     def deadline_of(self, record: Record, notes: Notes, now: float) -> float:
         """When this record ends under the limits in force today. UNIX seconds."""
         limits = self.limits
-        return deadline_of(record, notes, idle=limits.idle, absolute=limits.absolute, now=now)
+        return deadline_of(record, notes, limits.idle, limits.absolute, now)
 
     def next_deadline(self, notes: Notes, now: float) -> float:
         """When a session that is used ``now`` ends. UNIX seconds."""
         limits = self.limits
-        return next_deadline(notes, idle=limits.idle, absolute=limits.absolute, now=now)
+        return next_deadline(notes, limits.idle, limits.absolute, now)
 
     def touch_due(self, record: Record, notes: Notes, now: float) -> bool:
         """Whether mere use is to write the new idle deadline."""
         limit, own = self.limits.idle, notes.idle
         tenth = (own if own < limit else limit) / 10  # noqa: FURB136 # hot
         interval = self.touch_interval
-        return is_due(record.used_at, tenth if tenth < interval else interval, now)  # noqa: FURB136 # hot
+        return not 0 <= now - record.used_at < (min(interval, tenth))

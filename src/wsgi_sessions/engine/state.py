@@ -8,19 +8,21 @@ A step that raises has therefore changed nothing here. No store and no clock.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import field
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
+from .._values import replaced, value
 from ..crypto.session_id import SessionID
 from ..data.codec import Codec
 from ..data.fields import Fields
-from ..data.notes import MAX_LABEL_ENTRIES, MAX_LABEL_TEXT, Notes, is_label
+from ..data.notes import MAX_LABEL_ENTRIES, MAX_LABEL_TEXT, Notes, first_notes, is_label
 from ..device_binding.binding import UNBOUND, Standing, load_device_notes
 from ..device_binding.transport import Evidence
 from ..errors import StoreError
 from ..events import printable
 from ..http.transport import Transport
-from ..record import UNCHANGED, Record, Unchanged
+from ..record import NO_FIELDS, UNCHANGED, Record, Unchanged
 from .decisions import CookieStep
 
 if TYPE_CHECKING:
@@ -30,10 +32,10 @@ NO_SCHEME = "none"
 """The scheme of what is no request: a session that is opened by its token alone. It may be one that
 was begun on a secure connection, and what begins so may go on over any."""
 NO_NOTES: Mapping[str, Any] = MappingProxyType({})
-NO_FIELDS: Mapping[str, bytes] = MappingProxyType({})
 
 
-class Request(NamedTuple):
+@value
+class Request:
     """What the engine needs to know of the request."""
 
     transport: Transport
@@ -61,7 +63,8 @@ class Request(NamedTuple):
         return f"<Request from {self.client_ip} with {len(self.tokens)} tokens>"
 
 
-class Stored(NamedTuple):
+@value
+class Stored:
     """A session as the store has it."""
 
     id: SessionID
@@ -72,7 +75,8 @@ class Stored(NamedTuple):
     """When it ends. UNIX seconds."""
 
 
-class Intent(NamedTuple):
+@value
+class Intent:
     """What the app asked for in this request, beside changing fields and label."""
 
     id: SessionID | None = None
@@ -83,7 +87,7 @@ class Intent(NamedTuple):
     keep: frozenset[str] | None = None
     """Which fields survive the new ID; None: all."""
     touch: bool = False
-    notes: Mapping[str, Any] = NO_NOTES
+    notes: Mapping[str, Any] = field(default_factory=lambda: NO_NOTES)
     """Notes to change, to be put on whatever the store has by then."""
     attributes: bool = False
     """Whether the cookie's attributes have to change."""
@@ -160,8 +164,9 @@ class SessionState:
         self.error = None
         self.stored = None
         self.passed_over = passed_over
-        self.base_notes = Notes(now, now, now, persistent=self.request.transport.persistent)
-        self.intent = self._intent_left()
+        self.base_notes = first_notes(now, persistent=self.request.transport.persistent)
+        if self.intent is not NO_INTENT:
+            self.intent = self._intent_left()
         self.fields = Fields(NO_FIELDS, codec)
         self.label = {}
         self.stale_token = self.gone = False
@@ -172,7 +177,8 @@ class SessionState:
         self.error = None
         self.stored = stored
         self.base_notes = stored.notes
-        self.intent = self._intent_left()
+        if self.intent is not NO_INTENT:
+            self.intent = self._intent_left()
         self.fields = Fields(stored.record.fields, codec)
         label = stored.notes.label
         self.label = dict(label) if label else {}
@@ -193,7 +199,7 @@ class SessionState:
 
     def ask(self, **changes: Any) -> None:
         """Note what the app asks for."""
-        self.intent = self.intent._replace(**changes)
+        self.intent = replaced(self.intent, **changes)
 
     def ask_notes(self, **notes: Any) -> None:
         """Note what the app asks to be noted."""
@@ -205,8 +211,9 @@ class SessionState:
             self.standing = self.standing._replace(bound=False, proven=False)
         self.stored = stored
         self.base_notes = stored.notes
-        self.label = dict(stored.notes.label)
-        if not keep_intent:
+        label = stored.notes.label
+        self.label = dict(label) if label else {}
+        if not keep_intent and self.intent is not NO_INTENT:
             self.intent = self._intent_left()
 
     @property
@@ -226,8 +233,7 @@ class SessionState:
     @property
     def label_changed(self) -> bool:
         """Whether the label differs from the one that is stored."""
-        label = self.base_notes.label
-        return bool(self.label or label) and self.label != label
+        return self.label != self.base_notes.label
 
     @property
     def empty(self) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, MutableMapping
 from typing import Any, TypeVar
 
+from .._values import replaced
 from ..data.codec import CorruptField
 from ..data.fields import FieldChanges, Fields
 from ..errors import SessionCommitted, SessionConflict, SessionEnded, UnsupportedByStore
@@ -95,14 +96,15 @@ class Transactions:
             used_at, deadline = now, settings.next_deadline(base.notes, now)
         expires_at = None if used_at is None else deadline
         changes = Changes(pending.set, pending.delete, None, None, used_at, expires_at)
-        check_size(base.record.fields, changes, settings.max_bytes)
         record = base.record
+        after = applied(record, changes)
+        check_size(record.fields, after.fields, settings.max_bytes)
         written = settings.store.update(
             base.id.key, changes, if_epoch=record.epoch, if_version=record.version
         )
         if written is not UpdateResult.UPDATED:
             return None
-        return base._replace(record=applied(record, changes), deadline=deadline)
+        return replaced(base, record=after, deadline=deadline)
 
     def _take_over(self, state: SessionState, after: Stored, *, moved: bool) -> None:
         state.after(after, keep_intent=True)

@@ -17,11 +17,14 @@ record has the hash of that very ID.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Protocol
 
+from .._values import replaced
 from ..crypto.session_id import SessionID
+from ..data.fields import FieldChanges
+from ..data.notes import Notes, dump_notes
 from ..errors import SessionConflict, SessionTooLarge, StoreError
 from ..record import UNCHANGED, Changes, Record, UpdateResult
 from .backoff import ATTEMPTS, back_off
@@ -35,6 +38,8 @@ from .changes import (
     check_size,
     first_notes,
     first_stored,
+    in_place_of,
+    issued,
 )
 from .decisions import Result, StoreStep
 from .loading import Loader, is_present
@@ -92,7 +97,51 @@ class StoreWriter:
             return outcome
         if work.step is not StoreStep.TOUCH:
             self._reports.emit("write_after_end", work.request, stored)
-        return self._insert(work, None) if work.intent.login else outcome
+        return self._insert(in_place_of(stored, work), None) if work.intent.login else outcome
+
+    # What most writing requests come to, without what the others need
+
+    def insert_fields(
+        self, request: Request, begun: Notes, pending: FieldChanges, now: float
+    ) -> Outcome:
+        """Store a new session that has fields and no owner; what `carry_out` would come to.
+
+        Raises:
+            StoreError: the store can't answer.
+            SessionTooLarge: it can't be written; nothing was stored.
+        """
+        fields, settings = pending.set, self._settings
+        self._check_size(request, {}, fields)
+        for _ in range(ATTEMPTS):
+            session_id = settings.ids.new()
+            notes = begun._replace(**issued(begun, session_id, request, now, former=None))
+            deadline = settings.next_deadline(notes, now)
+            record = Record(fields, dump_notes(notes), now, deadline)
+            if self._store.insert(session_id.key, record):
+                stored = Stored(session_id, record, notes, deadline)
+                self._reports.emit("created", request, stored)
+                return Outcome(Result.NEW_ID, stored)
+        raise _no_unused_id()
+
+    def update_fields(
+        self, request: Request, stored: Stored, pending: FieldChanges, now: float
+    ) -> Outcome:
+        """Update nothing but fields, and the idle deadline; what `carry_out` would come to.
+
+        Raises:
+            StoreError: the store can't answer.
+            SessionTooLarge: it can't be written; nothing was stored.
+        """
+        before, deadline = stored.record, self._settings.next_deadline(stored.notes, now)
+        changes = Changes(pending.set, pending.delete, None, None, now, deadline)
+        after = applied(before, changes)
+        if pending.set:
+            self._check_size(request, before.fields, after.fields)
+        updated = self._store.update(stored.id.key, changes, if_epoch=before.epoch)
+        if updated is UpdateResult.UPDATED:
+            return Outcome(Result.WRITTEN, Stored(stored.id, after, stored.notes, deadline))
+        self._reports.emit("write_after_end", request, stored)
+        return GONE
 
     # Updating
 
@@ -107,8 +156,9 @@ class StoreWriter:
                 base = again
                 if base.record.epoch != stored.record.epoch:
                     wanted = _without_new_id(work)
-            changes, after = changes_on(base, wanted, self._settings, listed_until=listed_until)
-            self._check_size(work, base.record, changes)
+            changes, after = changes_on(base, wanted, self._settings, listed_until)
+            if work.set:
+                self._check_size(work.request, base.record.fields, after.record.fields)
             conditional = fresh or work.renewal or changes.notes is not None
             result = self._store.update(
                 base.id.key,
@@ -150,7 +200,7 @@ class StoreWriter:
     def _insert(self, work: Work, session_id: SessionID | None) -> Outcome:
         """Store a new session, under this ID if it is free."""
         settings = self._settings
-        self._check_size(work, None, Changes(set=work.set))
+        self._check_size(work.request, {}, work.set)
         for _ in range(ATTEMPTS):
             own = session_id is not None
             session_id = session_id or settings.ids.new()
@@ -165,7 +215,7 @@ class StoreWriter:
             # An ID that exists is somebody's: never overwritten, never joined (ASVS 7.2.3). The
             # entry stays, as that session may be the same owner's.
             session_id = None
-        raise StoreError("no unused session ID was found", operation="insert")
+        raise _no_unused_id()
 
     def _enter_first(self, work: Work, session_id: SessionID) -> Stored:
         """The new session, entered in its owner's list before its record is there."""
@@ -174,7 +224,7 @@ class StoreWriter:
         owner = stored.record.owner
         if owner is None:
             return stored
-        notes = notes._replace(listed_until=self._owners.until(notes))
+        notes = notes._replace(listed_until=self._owners.until(notes.started_at))
         reserved = work.intent.reserved == owner and session_id is work.intent.id
         if not reserved:
             self._owners.enter(owner, session_id.key, until=notes.listed_until, epoch=0)
@@ -194,7 +244,7 @@ class StoreWriter:
         written = self._store.update(stored.id.key, changes, if_version=found.version)
         if written is not UpdateResult.UPDATED:
             return GONE
-        return self._inserted(work, stored._replace(record=applied(found, changes)))
+        return self._inserted(work, replaced(stored, record=applied(found, changes)))
 
     def _inserted(self, work: Work, stored: Stored) -> Outcome:
         self._reports.emit("created", work.request, stored)
@@ -209,7 +259,7 @@ class StoreWriter:
             return self._deleted(work, stored, "emptied")
         regenerates = work.intent.id is not None
         step = StoreStep.REGENERATE if regenerates else StoreStep.UPDATE
-        return self.carry_out(work._replace(step=step), stored)
+        return self.carry_out(replaced(work, step=step), stored)
 
     def _end(self, work: Work, stored: Stored) -> Outcome:
         if not self._store.delete(stored.id.key):
@@ -230,7 +280,8 @@ class StoreWriter:
         owner = stored.record.owner if asked is UNCHANGED else asked
         if owner is None:
             return _UNLISTED
-        until = self._owners.until(stored.notes._replace(**work.intent.notes))
+        started_at = work.intent.notes.get("started_at", stored.notes.started_at)
+        until = self._owners.until(started_at)
         if not work.joins and (work.passive or until <= listed_until):
             return listed_until
         if work.intent.reserved != owner:
@@ -294,14 +345,20 @@ class StoreWriter:
                 "store_error", request, handle=key, owner=owner, detail=f"take out: {error}"
             )
 
-    def _check_size(self, work: Work, base: Record | None, changes: Changes) -> None:
+    def _check_size(
+        self, request: Request, before: Mapping[str, bytes], after: Mapping[str, bytes]
+    ) -> None:
         try:
-            check_size({} if base is None else base.fields, changes, self._settings.max_bytes)
+            check_size(before, after, self._settings.max_bytes)
         except SessionTooLarge as error:
-            self._reports.emit("too_large", work.request, detail=str(error).partition(";")[0])
+            self._reports.emit("too_large", request, detail=str(error).partition(";")[0])
             raise
+
+
+def _no_unused_id() -> StoreError:
+    return StoreError("no unused session ID was found", operation="insert")
 
 
 def _without_new_id(work: Work) -> Work:
     # The new epoch has begun: what is left is to write the fields.
-    return work._replace(intent=work.intent._replace(id=None, keep=None))
+    return replaced(work, intent=replaced(work.intent, id=None, keep=None))

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
-from ..engine import Engine, Response
+from .._values import value
+from ..engine import Engine, Response, SessionState
 from ..errors import SessionError, StoreError
 from ..events import EventSink
 from ..session import Phase, Session, enter_phase, state_of
-from .response_headers import app_expires_cookie, finish, is_public
+from .response_headers import app_expires_cookie, finish, is_public, names_of
 from .transport import Header, Transport
 
 if TYPE_CHECKING:
@@ -24,17 +25,23 @@ if TYPE_CHECKING:
 RETRY_AFTER = 5
 """Seconds that a client is asked to wait when the store doesn't answer."""
 
+_OF_INTEREST = frozenset({"set-cookie", "vary"})
+"""Headers that what a used session adds has to agree with."""
+
 ExcInfo = tuple[type[BaseException], BaseException, TracebackType] | tuple[None, None, None]
 OnStoreError = Callable[["WSGIEnvironment", "StartResponse", StoreError], Iterable[bytes]]
 
 
-class AnswerSettings(NamedTuple):
+@value
+class AnswerSettings:
     """How a middleware answers, the same for all its requests."""
 
     engine: Engine
     events: EventSink
     vary: tuple[str, ...]
     """The request headers that a session depends on."""
+    vary_header: Header
+    """The same as a response header."""
     save_on_error: bool
     on_store_error: OnStoreError
 
@@ -143,27 +150,12 @@ class Exchange:
         """Commit the session, then let the headers go out."""
         status, headers, exc_info = self._status or "", self._headers, self._exc_info
         state = state_of(self._session)
-        if state is not None:
-            if state.error is not None and status[:3] == "500":
-                # A framework made a page of its own of the StoreError.
-                raise state.error
-            engine = self._settings.engine
-            lengths = [len(name) for name, _ in headers]
-            # Names are told apart by their lengths first: most responses have none that matters.
-            if 10 in lengths and app_expires_cookie(headers, self._transport.name, engine.now()):
-                # An app from before us signs out so; what it meant is the session.
-                engine.destroy(state)
-            response = Response(
-                self._has_failed(raised=False),
-                13 in lengths and is_public(headers),
-                # A view that has held a WebSocket answers a connection that is closed already.
-                headers_sent=status[:1] == "2" and is_websocket(self._environ),
-                final=phase is Phase.OVER,
-            )
-            self._own = engine.commit(state, response)
+        if state is None:
+            finished = list(headers)
+        else:
+            finished = self._committed(state, status, headers, final=phase is Phase.OVER)
         enter_phase(self._session, phase)
         self._begun = True
-        finished = list(headers) if state is None else self._marked(headers)
         self._exc_info = None
         try:
             if exc_info is None:
@@ -173,13 +165,41 @@ class Exchange:
         finally:
             exc_info = None
 
-    def _finished(self, headers: Sequence[Header]) -> list[Header]:
-        return list(headers) if state_of(self._session) is None else self._marked(headers)
+    def _committed(
+        self, state: SessionState, status: str, headers: Sequence[Header], *, final: bool
+    ) -> list[Header]:
+        """The headers of a response whose session was used, after the commit."""
+        if state.error is not None and status[:3] == "500":
+            # A framework made a page of its own of the StoreError.
+            raise state.error
+        settings, names = self._settings, names_of(headers)
+        engine = settings.engine
+        if "set-cookie" in names and app_expires_cookie(
+            headers, self._transport.name, engine.now()
+        ):
+            # An app from before us signs out so; what it meant is the session.
+            engine.destroy(state)
+        response = Response(
+            status[:1] == "5" and not settings.save_on_error,
+            "cache-control" in names and is_public(headers),
+            # A view that has held a WebSocket answers a connection that is closed already.
+            "HTTP_UPGRADE" in self._environ and status[:1] == "2" and is_websocket(self._environ),
+            final,
+        )
+        self._own = engine.commit(state, response)
+        return self._marked(headers, names)
 
-    def _marked(self, headers: Sequence[Header]) -> list[Header]:
+    def _finished(self, headers: Sequence[Header]) -> list[Header]:
+        if state_of(self._session) is None:
+            return list(headers)
+        return self._marked(headers, names_of(headers))
+
+    def _marked(self, headers: Sequence[Header], names: set[str]) -> list[Header]:
         """The headers of a response whose session was used."""
         settings = self._settings
-        finished = finish(headers, settings.vary, self._transport.name, self._own)
+        if not self._own and names.isdisjoint(_OF_INTEREST):
+            return [*headers, settings.vary_header]
+        finished = finish(headers, names, settings.vary, self._transport.name, self._own)
         if finished.foreign_cookies:
             settings.events.explain(
                 "foreign-cookie",
@@ -210,17 +230,13 @@ class Exchange:
         else:
             self.abandon()
 
-    def _has_failed(self, *, raised: bool) -> bool:
-        """Whether the app raised or answered 5xx, so that its changes are not to be kept."""
-        failed = raised or (self._status or "")[:1] == "5"
-        return failed and not self._settings.save_on_error
-
     def _settle(self, *, raised: bool) -> None:
         state = state_of(self._session)
         enter_phase(self._session, Phase.OVER)
         if state is None:
             return
-        response = Response(self._has_failed(raised=raised), headers_sent=True)
+        failed = raised or (self._status or "")[:1] == "5"
+        response = Response(failed and not self._settings.save_on_error, headers_sent=True)
         if not raised:
             self._settings.engine.commit(state, response)
             return

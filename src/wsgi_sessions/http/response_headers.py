@@ -8,7 +8,7 @@ say so, and one that sets it must not be kept.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
 from werkzeug.http import parse_date, parse_dict_header
@@ -19,6 +19,7 @@ from .transport import Header
 # own name, with that ending; X-Accel-Expires is nginx's, Edge-Control Akamai's.
 _CDN_HEADERS = frozenset({"surrogate-control", "edge-control", "x-accel-expires"})
 _CDN_ENDING = "cdn-cache-control"
+_CACHING = _CDN_HEADERS | {"cache-control"}
 _MAX_AGE = re.compile(r"-?[0-9]+")
 
 
@@ -32,29 +33,38 @@ class Finished(NamedTuple):
     """Whether a header that let shared caches keep the response was replaced or dropped."""
 
 
+def names_of(headers: Sequence[Header]) -> set[str]:
+    """The names of these headers, in lower case."""
+    return {name.lower() for name, _ in headers}
+
+
 def finish(
-    headers: Sequence[Header], vary: Sequence[str], cookie_name: str, own: Sequence[Header]
+    headers: Sequence[Header],
+    names: Collection[str],
+    vary: Sequence[str],
+    cookie_name: str,
+    own: Sequence[Header],
 ) -> Finished:
     """The headers for a response whose session was used.
 
     Args:
         headers: the app's; not changed.
+        names: theirs, in lower case.
         vary: names of the request headers that the session depends on.
         cookie_name: a Set-Cookie of this name that the app added itself is dropped, as one
             response has at most one of a name (RFC 6265bis section 4.1.1).
         own: ours, which are for this client alone: that which sets or ends the token, above all.
     """
-    # Names are told apart by their lengths first: most responses have none that matters here.
-    lengths = [len(name) for name, _ in headers]
     kept = list(headers)
+    foreign = 0
     was_public = False
-    if 10 in lengths:
+    if "set-cookie" in names:
         kept = [header for header in headers if not _sets_cookie(header, cookie_name)]
-    foreign = len(headers) - len(kept)
+        foreign = len(headers) - len(kept)
     if own:
-        kept, was_public = _not_stored(kept)
+        kept, was_public = _not_stored(kept, names)
         kept.extend(own)
-    if 4 in lengths:
+    if "vary" in names:
         kept = _merged_vary(kept, vary)
     else:
         kept.append(("Vary", ", ".join(vary)))
@@ -114,8 +124,10 @@ def _merged_vary(headers: list[Header], names: Sequence[str]) -> list[Header]:
     return headers
 
 
-def _not_stored(headers: list[Header]) -> tuple[list[Header], bool]:
+def _not_stored(headers: list[Header], names: Collection[str]) -> tuple[list[Header], bool]:
     """The headers of a response that no shared cache keeps; and whether one was told to keep it."""
+    if not any(name in _CACHING or name.endswith(_CDN_ENDING) for name in names):
+        return [*headers, ("Cache-Control", "no-store")], False
     rest: list[Header] = []
     controls: list[Header] = []
     was_public = False

@@ -29,19 +29,9 @@ from collections.abc import Iterator
 
 from .._options import checked_options
 from ..errors import ConfigurationError
-from ..record import Changes, Record, UpdateResult, is_key
+from ..record import LIST_OWNER, Changes, Record, UpdateResult, is_key
 from .base import Store
-from .packing import (
-    COUNTS,
-    TIMES,
-    changed,
-    check_new_key,
-    deadline,
-    owner_bytes,
-    pack,
-    refusal,
-    unpack,
-)
+from .packing import TIMES, as_time, changed, check_new_key, deadline, pack, refusal, unpack
 
 _SHARDS = 256
 _RECLAIMED_PER_WRITE = 8
@@ -51,6 +41,8 @@ _SLICE = 500
 _HOT = 256
 """How many sessions are kept ready to hand out; few enough to be gone before the garbage
 collector promotes them, which would hasten its full runs."""
+_STALE = b""
+"""The row of a session that was changed since it was packed: the one that is ready is the truth."""
 
 
 class _Queue:
@@ -110,7 +102,7 @@ class _Shard:
         self.lists = _Queue()
         """Owners' lists."""
 
-    def queue(self, owner: str | bytes | None) -> _Queue:
+    def queue(self, owner: str | None) -> _Queue:
         """Where records of this owner wait for their deadlines."""
         if owner is None:
             return self.anonymous
@@ -157,6 +149,7 @@ class MemoryStore(Store):
         self._turn = 0
         self._reclaimed = 0
         self._hot: dict[str, Record] = {}
+        """The sessions that were used last, in the order in which they came."""
 
     def load(self, key: str) -> Record | None:
         """The record, or None. It is the same object for all who ask, and can't be changed."""
@@ -166,23 +159,23 @@ class MemoryStore(Store):
             if not is_key(key):
                 return None
         with self._lock:
-            row = self._shard(key).rows.get(key)
-            if row is None:
-                return None
-            record = _record(row)
-            self._keep_ready(key, record)
-            return record
+            shard = self._shard(key)
+            return self._record(shard, key) if key in shard.rows else None
 
     def insert(self, key: str, record: Record) -> bool:
         """Keep a new record. False, and no change, if the key exists."""
         check_new_key(key, "insert")
         row = _row(record)
         with self._lock:
-            if key in self._shard(key).rows:
+            shard = self._shard(key)
+            if key in shard.rows:
                 return False
             self._reclaim(record.used_at)
-            evicted = None if record.is_owner_list else self._make_room(record.used_at)
-            self._add(key, row, record)
+            is_list = record.owner == LIST_OWNER
+            evicted = None if is_list else self._make_room(record.used_at)
+            shard.queue(record.owner).add(record.expires_at, key)
+            shard.rows[key] = row
+            self._count += not is_list
         if evicted is not None:
             detail = f"the store is full (max_sessions={self._max_sessions})"
             self._notify("evicted", evicted, detail)
@@ -197,23 +190,23 @@ class MemoryStore(Store):
         if_version: int | None = None,
     ) -> UpdateResult:
         """Apply a change set in one step. Never an upsert."""
-        if not is_key(key):
-            return UpdateResult.GONE
         now = changes.used_at
         with self._lock:
-            shard = self._shard(key)
-            row = shard.rows.get(key)
-            if row is None or (now is not None and now >= TIMES.unpack_from(row)[1]):
+            try:
+                shard = self._shard(key)
+            except TypeError:  # unhashable, so not a key at all
                 return UpdateResult.GONE
-            if if_epoch is not None or if_version is not None:
-                version, epoch = COUNTS.unpack_from(row, TIMES.size)
-                refused = refusal(version, epoch, if_epoch, if_version)
-                if refused is not None:
-                    return refused
-            if changes.is_touch:
-                self._touch(shard, key, row, changes)
-            else:
-                self._write(shard, key, row, changes)
+            if key not in shard.rows:
+                return UpdateResult.GONE
+            before = self._record(shard, key)
+            if now is not None and now >= before.expires_at:
+                return UpdateResult.GONE
+            refused = refusal(before.version, before.epoch, if_epoch, if_version)
+            if refused is not None:
+                return refused
+            after = changed(before, changes)
+            if after is not before:
+                self._write(shard, key, before, after)
             if now is not None:
                 self._reclaim(now)
             return UpdateResult.UPDATED
@@ -223,12 +216,14 @@ class MemoryStore(Store):
         if not is_key(key):
             return False
         with self._lock:
-            row = self._shard(key).rows.get(key)
-            if row is None:
+            shard = self._shard(key)
+            if key not in shard.rows:
                 return False
-            if if_version is not None and COUNTS.unpack_from(row, TIMES.size)[0] != if_version:
+            record = self._record(shard, key)
+            if if_version is not None and record.version != if_version:
                 return False
-            self._remove(key, row)
+            shard.queue(record.owner).remove(record.expires_at, key)
+            self._forget(shard, key, is_session=not record.is_owner_list)
             return True
 
     def purge_expired(self, now: float) -> int:
@@ -275,48 +270,28 @@ class MemoryStore(Store):
     def _shard(self, key: str) -> _Shard:
         return self._shards[hash(key) % _SHARDS]
 
-    def _keep_ready(self, key: str, record: Record) -> None:
-        if len(self._hot) >= _HOT:
-            self._hot.clear()
-        self._hot[key] = record
+    def _record(self, shard: _Shard, key: str) -> Record:
+        """A record that is there; from here on it is ready."""
+        hot = self._hot
+        if key in hot:
+            return hot[key]
+        if len(hot) >= _HOT:
+            oldest = next(iter(hot))
+            rows = self._shard(oldest).rows
+            if rows[oldest] == _STALE:
+                rows[oldest] = _row(hot[oldest])
+            del hot[oldest]
+        record = hot[key] = _unpacked(shard.rows[key])
+        return record
 
-    def _add(self, key: str, row: bytes, record: Record) -> None:
-        shard = self._shard(key)
-        shard.queue(record.owner).add(record.expires_at, key)
-        shard.rows[key] = row
-        self._count += not record.is_owner_list
-
-    def _write(self, shard: _Shard, key: str, row: bytes, changes: Changes) -> None:
-        before = self._hot.get(key)
-        if before is None:
-            before = _record(row)
-        after = changed(before, changes)
-        shard.rows[key] = _row(after)
+    def _write(self, shard: _Shard, key: str, before: Record, after: Record) -> None:
+        # Packed once it isn't ready any more: most sessions are changed several times before.
+        shard.rows[key] = _STALE
+        self._hot[key] = after
         if before.expires_at != after.expires_at or before.owner != after.owner:
             shard.queue(before.owner).remove(before.expires_at, key)
             shard.queue(after.owner).add(after.expires_at, key)
             self._count += before.is_owner_list - after.is_owner_list
-        self._keep_ready(key, after)
-
-    def _touch(self, shard: _Shard, key: str, row: bytes, changes: Changes) -> None:
-        used_at, before = TIMES.unpack_from(row)
-        used_at = used_at if changes.used_at is None else changes.used_at
-        after = before if changes.expires_at is None else deadline(changes.expires_at)
-        touched = TIMES.pack(used_at, after)
-        if row.startswith(touched):
-            return
-        shard.rows[key] = touched + row[TIMES.size :]
-        if before != after:
-            queue = shard.queue(owner_bytes(row, TIMES.size))
-            queue.remove(before, key)
-            queue.add(after, key)
-        self._hot.pop(key, None)
-
-    def _remove(self, key: str, row: bytes) -> None:
-        shard = self._shard(key)
-        owner = owner_bytes(row, TIMES.size)
-        shard.queue(owner).remove(TIMES.unpack_from(row)[1], key)
-        self._forget(shard, key, is_session=owner != b"")
 
     def _forget(self, shard: _Shard, key: str, *, is_session: bool) -> None:
         del shard.rows[key]
@@ -393,9 +368,9 @@ def _check_max_sessions(value: object) -> None:
     )
 
 
-def _record(row: bytes) -> Record:
-    return unpack(row, TIMES.size, *TIMES.unpack_from(row))
-
-
 def _row(record: Record) -> bytes:
-    return TIMES.pack(record.used_at, deadline(record.expires_at)) + pack(record)
+    return TIMES.pack(as_time(record.used_at), deadline(record.expires_at)) + pack(record)
+
+
+def _unpacked(row: bytes) -> Record:
+    return unpack(row, TIMES.size, *TIMES.unpack_from(row))

@@ -8,9 +8,7 @@ Whether the bytes are still those that were written is for the caller to know.
 from __future__ import annotations
 
 import functools
-import math
 import struct
-from dataclasses import replace
 from types import MappingProxyType
 
 from ..errors import StoreError
@@ -89,15 +87,6 @@ def unpack(packed: bytes, start: int, used_at: float, expires_at: float) -> Reco
     return Record(MappingProxyType(fields), notes, used_at, expires_at, version, epoch, owner)
 
 
-def owner_bytes(packed: bytes, start: int) -> bytes | None:
-    """The owner of what was packed, encoded. For sound bytes only."""
-    _, _, count, length, _ = _HEAD.unpack_from(packed, start)
-    if length == _NO_OWNER:
-        return None
-    at: int = start + _HEAD.size + 8 * count
-    return packed[at : at + length]
-
-
 def refusal(
     version: int, epoch: int, if_epoch: int | None, if_version: int | None
 ) -> UpdateResult | None:
@@ -110,31 +99,70 @@ def refusal(
 
 
 def changed(record: Record, changes: Changes) -> Record:
-    """The record as it is once the changes are applied; but for a touch one version higher."""
+    """The record as it is once the changes are applied; but for a touch one version higher.
+
+    The same object if nothing changes.
+
+    Raises:
+        StoreError: a part of it has the wrong type.
+    """
     used_at, expires_at, notes = changes.used_at, changes.expires_at, changes.notes
-    used_at = record.used_at if used_at is None else used_at
+    used_at = record.used_at if used_at is None else as_time(used_at)
     expires_at = record.expires_at if expires_at is None else deadline(expires_at)
-    if changes.is_touch:
-        return replace(record, used_at=used_at, expires_at=expires_at)
-    fields = apply_changes(record.fields, changes)
-    for name in changes.set:
-        fields[name] = as_bytes(fields[name])
+    fields, touches = record.fields, changes.is_touch
+    if touches:
+        if used_at == record.used_at and expires_at == record.expires_at:
+            return record
+    else:
+        after = apply_changes(fields, changes)
+        for name, value in changes.set.items():
+            if type(value) is not bytes or type(name) is not str:
+                after[_as_name(name)] = as_bytes(value)
+        fields = MappingProxyType(after)
     return Record(
-        MappingProxyType(fields),
+        fields,
         record.notes if notes is None else as_bytes(notes),
         used_at,
         expires_at,
-        record.version + 1,
-        record.epoch if changes.epoch is None else changes.epoch,
-        record.owner if changes.owner is UNCHANGED else changes.owner,
+        record.version if touches else record.version + 1,
+        record.epoch if changes.epoch is None else _as_count(changes.epoch),
+        record.owner if changes.owner is UNCHANGED else _as_owner(changes.owner),
     )
+
+
+def _as_name(name: object) -> str:
+    if isinstance(name, str):
+        return "".join((name,))  # a plain one, whatever inherits from str
+    raise StoreError(f"a field's name is a str, not {type(name).__name__}")
+
+
+def _as_owner(owner: object) -> str | None:
+    if owner is None or isinstance(owner, str):
+        return None if owner is None else "".join((owner,))
+    raise StoreError(f"an owner is a str or None, not {type(owner).__name__}")
+
+
+def _as_count(epoch: object) -> int:
+    if isinstance(epoch, int) and 0 <= epoch < 2**64:
+        return int(epoch)
+    raise StoreError("an epoch is a whole number of at most 64 bits")
 
 
 def deadline(expires_at: float) -> float:
     """The same time, if it is one: with NaN a record would neither live nor expire."""
-    if math.isnan(expires_at):
+    expires_at = as_time(expires_at)
+    if expires_at != expires_at:  # noqa: PLR0124 # NaN
         raise StoreError("expires_at is NaN; write UNIX seconds")
     return expires_at
+
+
+def as_time(value: object) -> float:
+    """UNIX seconds as a plain float."""
+    if type(value) is float:
+        return value
+    if isinstance(value, (int, float)):
+        return float(value)
+    raise StoreError(f"a time is a number of UNIX seconds, not {type(value).__name__}")
 
 
 def as_bytes(value: object) -> bytes:

@@ -25,9 +25,9 @@ def _required(server: databases.DatabaseServer | None, name: str) -> databases.D
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Whatever needs a server's program says so."""
-    here = Path(__file__).parent
+    here = str(Path(__file__).parent) + os.sep
     for item in items:
-        if here in item.path.parents and _needs_server(item):
+        if str(item.path).startswith(here) and _needs_server(item):
             item.add_marker(pytest.mark.programs)
 
 

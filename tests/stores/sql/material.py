@@ -54,6 +54,15 @@ def engine_of(store: SQLStore) -> sa.Engine:
     return sa.create_engine(url, isolation_level="AUTOCOMMIT", poolclass=sa.NullPool)
 
 
+def engine_at(url: sa.URL, level: str, **options: Any) -> sa.Engine:
+    """An engine of the app's, with an isolation level that isn't the default."""
+    if url.get_backend_name() == "postgresql":
+        # It takes the level of a statement by itself from a default, as a role can have.
+        default = level.replace(" ", r"\ ")
+        options["connect_args"] = {"options": f"-c default_transaction_isolation={default}"}
+    return sa.create_engine(url, isolation_level=level, **options)
+
+
 OPENED: list[SQLStore] = []
 """What is to be closed after each test."""
 

@@ -10,6 +10,7 @@ import sqlalchemy as sa
 import databases
 from effort import tries
 from ports import free_port
+from stores.sql.material import engine_at
 from wsgi_sessions.stores import SQLStore, Store
 from wsgi_sessions.stores.encrypted import EncryptedStore
 from wsgi_sessions.stores.sql.urls import engine_from_url
@@ -100,13 +101,7 @@ class AtLevel(OnServer, ThreadRaces):
     rounds = tries(test=10, check=30, everything=1000)
 
     def make_engine(self) -> sa.Engine:
-        url = engine_from_url(self.url).url
-        if self.server != "postgresql":
-            return sa.create_engine(url, isolation_level=self.level)
-        # PostgreSQL takes the level of a statement by itself from a default, as a role can have.
-        level = self.level.replace(" ", r"\ ")
-        options = {"options": f"-c default_transaction_isolation={level}"}
-        return sa.create_engine(url, connect_args=options, isolation_level=self.level)
+        return engine_at(engine_from_url(self.url).url, self.level)
 
 
 class TestPostgreSQLAtReadCommitted(AtLevel, StoreClientContract):

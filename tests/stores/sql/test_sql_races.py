@@ -13,16 +13,15 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-import sqlalchemy as sa
 
 import databases
 from effort import tries
-from stores.sql.material import a_key, a_record, fresh, opened
+from stores.sql.material import a_key, a_record, engine_at, fresh, opened
 from wsgi_sessions.record import UNCHANGED, Changes, UpdateResult
 from wsgi_sessions.stores import SQLStore
 
-SECONDS = float(os.environ.get("WSGI_SESSIONS_SQL_SECONDS", tries(test=1, check=3, everything=120)))
-"""How long the mixed load goes on; an hour, with WSGI_SESSIONS_SQL_SECONDS=3600."""
+SECONDS = tries(test=1, check=2, everything=120)
+"""How long calls in no order go on."""
 WRITERS = tries(test=2, check=4, everything=100)
 """How many writers are killed."""
 THREADS = 8
@@ -93,11 +92,7 @@ def test_nor_at_another_isolation_level(
     server: databases.DatabaseServer, table: str, level: str
 ) -> None:
     made = opened(server.default_url, table=table)
-    options: dict[str, Any] = {}
-    if made.engine.dialect.name == "postgresql":
-        default = level.lower().replace(" ", r"\ ")
-        options = {"connect_args": {"options": f"-c default_transaction_isolation={default}"}}
-    engine = sa.create_engine(made.engine.url, isolation_level=level, **options)
+    engine = engine_at(made.engine.url, level)
     store = SQLStore(engine, table=table)
     try:
         assert load_of(store, [a_key() for _ in range(12)], 0) == []

@@ -214,6 +214,7 @@ class TestADatabaseThatIsDown:
         assert time.monotonic() - began < 20
         assert store.load(key) is not None
 
+    @pytest.mark.slow  # libpq waits no less than two seconds, and twice
     def test_a_port_that_never_answers_is_an_error_within_seconds(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:

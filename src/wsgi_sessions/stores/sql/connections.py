@@ -223,6 +223,10 @@ class Database:
             _set_up_sqlite(connection)
         elif self.name == "postgresql":
             connection.autocommit = True
+            if self.engine.dialect.driver == "psycopg":
+                # By default lists go as text, in which bytes are twice as long, and quoted.
+                arrays = self.engine.dialect.dbapi.types.array  # type: ignore[union-attr] # it is psycopg
+                connection.adapters.register_dumper(list, arrays.ListBinaryDumper)
         else:
             connection.autocommit(True)
             # Without strictness, MySQL cuts what is too long, and says nothing.

@@ -1,0 +1,25 @@
+"""Immutable values that are made in every request.
+
+A frozen dataclass takes three times as long to make, and a NamedTuple twice as long to read. Here
+type checkers, which every change has to pass, see to it that nothing is assigned.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, TypeVar, dataclass_transform
+
+T = TypeVar("T")
+
+
+@dataclass_transform(frozen_default=True, field_specifiers=(field,))
+def value(cls: type[T]) -> type[T]:
+    """Make a class one of immutable values, with slots: frozen to type checkers, not at runtime."""
+    return dataclass(slots=True)(cls)
+
+
+def replaced(old: T, **changes: Any) -> T:
+    """The same value but for these fields."""
+    cls = type(old)
+    names: tuple[str, ...] = cls.__slots__  # type: ignore[attr-defined] # every value has them
+    return cls(**{name: getattr(old, name) for name in names} | changes)

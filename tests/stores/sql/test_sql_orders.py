@@ -1,0 +1,30 @@
+"""Whole requests in every order over a SQL database: each store call of one between two of another's."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import pytest
+
+import databases
+from stores.sql.material import opened
+from test_interleavings import EACH, OUTSIDE_MEMORY, PAIRS, Stage, explore_some
+from wsgi_sessions.stores import SQLStore
+
+
+@EACH
+@pytest.mark.slow
+def test_on_sqlite(lite_url: str, actions: tuple[str, ...]) -> None:
+    explore_some(Stage(partial(emptied, opened(lite_url))), actions, OUTSIDE_MEMORY)
+
+
+@pytest.mark.parametrize("actions", PAIRS, ids="+".join)
+@pytest.mark.slow
+def test_on_servers(server: databases.DatabaseServer, actions: tuple[str, ...]) -> None:
+    store = opened(server.default_url, table="orders")
+    explore_some(Stage(partial(emptied, store)), actions, OUTSIDE_MEMORY)
+
+
+def emptied(store: SQLStore) -> SQLStore:
+    store.clear()
+    return store
