@@ -13,8 +13,10 @@ import pytest
 
 import databases
 from benchmarks import contenders as c
-from benchmarks import cost, measure, races, report, scale_simulation, server, sql, wire
+from benchmarks import cost, load, measure, races, report, scale_simulation, server, sql, wire
 from benchmarks.contenders import Maker
+from benchmarks.load_app import BARE, MAKERS
+from benchmarks.load_client import Browser, complete
 from benchmarks.work import payload
 from own_process import in_a_process_of_its_own
 
@@ -114,6 +116,77 @@ def test_a_logout_ends_ours_for_good_and_the_minimum_comes_back() -> None:
     with cost.place(None, payload(100, 1)) as place:
         assert not races._comes_back(c.ours(place, "memory"))
         assert races._comes_back(c.minimum(place, "memory"))
+
+
+@pytest.mark.filterwarnings("ignore")  # what peers warn of is theirs
+@pytest.mark.parametrize("framework", MAKERS)
+def test_what_is_served_does_the_work_that_it_is_timed_for(framework: str) -> None:
+    if framework == "Django":
+        pytest.importorskip("django", reason="django is in the dependency group test")
+    for name in (BARE, "ours"):
+        with (
+            cost.place(None, payload(100, 1)) as place,
+            load.served(framework, name, "memory", place, threads=1) as one,
+        ):
+            seen = one.clients.run([(one.browser, "change")] * 20)
+
+            assert len(seen.seconds) == 20
+            assert seen.refused == 0
+            assert one.cpu() > 0
+            if name == "ours":
+                # Whichever of two changes at once came last is the one that is kept.
+                assert 2 < int(one.clients.ask(one.browser, "read").body) <= 22
+
+
+def test_the_slowest_are_looked_for_on_every_store_that_there_is() -> None:
+    table = load.slowest(None, requests=20)
+
+    assert set(table) == {BARE, "memory", "file", "sqlite"}
+    assert {found["refused"] for row in table.values() for found in row.values()} == {0}
+
+
+def test_an_answer_is_complete_with_its_last_byte() -> None:
+    for whole in (
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n10\r\n1\r\n0\r\n0\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n100",
+    ):
+        answers = [complete(whole[:end]) for end in range(len(whole))]
+
+        assert answers == [None] * len(whole)
+        answer = complete(whole)
+        assert answer is not None
+        assert (answer.status, answer.body) == (200, b"100")
+
+
+def test_a_client_keeps_the_cookie_that_it_was_given_last() -> None:
+    browser = Browser()
+    for value in ("first", "second"):
+        answer = complete(
+            f"HTTP/1.1 200 OK\r\nset-cookie: session={value}; Path=/\r\ncontent-length: 0\r\n\r\n".encode()
+        )
+        assert answer is not None
+        browser.hear(answer)
+
+    assert browser.cookie == "session=second"
+    assert b"; session=second; " in browser.request("read")
+
+
+def test_figures_that_cannot_be_right_are_named() -> None:
+    row = {"no sessions": 3000.0, "ours": 2000.0, "Beaker": 1000.0}
+    rows = {f"memory, {action}": dict(row) for action in load.ACTIONS}
+    assert "as they must" in report._plausible({"WSGI": rows})
+    rows["memory, read"]["Beaker"] = 1100.0
+
+    assert "WSGI, memory, Beaker." in report._plausible({"WSGI": rows})
+
+
+def test_every_line_in_which_a_peer_is_ahead_is_named() -> None:
+    assert report._ahead({"a": 1.0, "b": 0.5}) == "In no line is a peer faster."
+    said = report._ahead({"a": 1.02, "b": 0.5, "c": 1.5})
+
+    assert "more than a tenth: c (1.50)" in said
+    assert "a tenth at most: a (1.02)" in said
+    assert "b (" not in said
 
 
 def test_commands_on_the_wire_are_counted() -> None:

@@ -18,7 +18,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from . import cost, extras, races, report, server, space, sql, wire
+from . import cost, extras, load, races, report, server, space, sql, wire
 
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / ".bench" / "results.json"
@@ -64,6 +64,7 @@ def _sections(redis: server.Server | None, *, quick: bool) -> dict[str, Any]:
         "sql": lambda: sql.everything(quick=quick, repetitions=repetitions),
         "space": lambda: space.measure(quick=quick),
         "many": lambda: extras.among_many(redis, quick=quick),
+        "load": lambda: load.measure(redis, quick=quick),
         "options": lambda: extras.options(repetitions=repetitions),
         "binding": lambda: extras.binding(repetitions=repetitions),
         "imports": lambda: extras.import_times(repetitions=5 if quick else 15),
