@@ -126,8 +126,8 @@ FREE_PYTHON ?= build/free-threaded/bin/python3.13t
 FREE := .venv-free-threaded
 FREE_TESTS := $(addprefix tests/stores/,test_memory.py test_file.py test_redis.py sql/test_sql_contract.py \
 	test_request_races.py) tests/test_interleavings.py tests/model
-# For Python 3.13 without the GIL there is no cryptography, and so no encryption; nor are there
-# drivers of databases: SQLite stands for them.
+# For Python 3.13 without the GIL there is no cryptography, and so no encryption. SQLite stands for the
+# other databases, so that their drivers needn't be there.
 # And redis-py's sockets that a test leaves open wait for the garbage collector, which without the
 # GIL comes later: in the middle of some other test.
 FREE_LEFT_OUT := -W ignore::pytest.PytestUnraisableExceptionWarning \

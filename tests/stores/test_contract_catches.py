@@ -55,16 +55,13 @@ class InTwoSteps(MemoryStore):
             if self.done != before:
                 break
 
-    def _add(self, key: str, row: bytes, record: Record) -> None:
-        super()._add(key, row, record)
+    def insert(self, key: str, record: Record) -> bool:
+        inserted = super().insert(key, record)
         self.done += 1
+        return inserted
 
-    def _write(self, shard: Any, key: str, row: bytes, changes: Changes) -> None:
-        super()._write(shard, key, row, changes)
-        self.done += 1
-
-    def _touch(self, shard: Any, key: str, row: bytes, changes: Changes) -> None:
-        super()._touch(shard, key, row, changes)
+    def _write(self, shard: Any, key: str, before: Record, after: Record) -> None:
+        super()._write(shard, key, before, after)
         self.done += 1
 
     def _forget(self, shard: Any, key: str, *, is_session: bool) -> None:

@@ -137,7 +137,8 @@ class MemoryStore(Store):
         self._max_sessions = max_sessions
         self._lock = threading.Lock()
         self._reset()
-        _stores.add(self)
+        with _forking:
+            _stores.add(self)
 
     def __repr__(self) -> str:
         return f"MemoryStore(max_sessions={self._max_sessions})"
