@@ -346,7 +346,7 @@ class SessionMiddleware:
                 `finish_session` commits what it changes then.
 
         Returns:
-            ``headers`` and what the session adds to them: Set-Cookie, Vary, Cache-Control.
+            ``headers``, and what the session adds to them (Set-Cookie, Vary, Cache-Control).
 
         Raises:
             LookupError: no session was opened.
