@@ -15,7 +15,6 @@ autodoc_typehints = "both"
 autodoc_typehints_description_target = "documented"
 autodoc_preserve_defaults = True
 autodoc_member_order = "bysource"
-autodoc_default_options = {"show-inheritance": True}
 python_maximum_signature_line_length = 88
 nitpicky = False
 default_role = "code"

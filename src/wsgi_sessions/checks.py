@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 from .data.codec import Codec, JSONCodec
 from .device_binding import DeviceBinding
 from .errors import ConfigurationError
+from .proxies.resolve import CLIENT_KEY, ORIGINAL_KEY
 from .stores import MemoryStore, Store, store_from_url
 from .stores.encrypted import EncryptedStore, check_keys
 
@@ -20,6 +21,13 @@ if TYPE_CHECKING:
 DEFAULT_KEY = "wsgi_sessions.session"
 LABEL_PARTS = ("ip", "user_agent")
 
+# What PEP 3333 and CGI (RFC 3875) give a meaning to, and what we put beside the session.
+_SERVERS = ("HTTP_", "wsgi.", "SERVER_", "REMOTE_", "REQUEST_", "CONTENT_")
+_RESERVED = {
+    *("AUTH_TYPE", "GATEWAY_INTERFACE", "PATH_INFO", "PATH_TRANSLATED", "QUERY_STRING"),
+    *("SCRIPT_NAME", CLIENT_KEY, ORIGINAL_KEY),
+}
+
 
 def check_callable(name: str, value: object) -> None:
     """What must be a function is one."""
@@ -28,11 +36,11 @@ def check_callable(name: str, value: object) -> None:
 
 
 def check_environ_key(key: object) -> str:
-    """``environ_key`` as given; no request header can set it."""
-    if not isinstance(key, str) or not key or key.startswith("HTTP_"):
+    """``environ_key`` as given, if nothing else of the request is kept there."""
+    if not isinstance(key, str) or not key or key.startswith(_SERVERS) or key in _RESERVED:
         raise ConfigurationError(
             f"SessionMiddleware: environ_key is {key!r}; write a str such as {DEFAULT_KEY!r} that"
-            " no request header can set"
+            " neither the server nor a request header uses"
         )
     return key
 

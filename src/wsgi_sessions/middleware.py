@@ -132,7 +132,7 @@ class SessionMiddleware:
     carry_over: tuple[Source, ...]
     """Whose sessions are carried over."""
 
-    def __init__(  # noqa: C901 # a checklist of options, one after the other
+    def __init__(  # noqa: C901, PLR0915 # a checklist of options, one after the other
         self,
         app: WSGIApplication,
         *,
@@ -194,7 +194,9 @@ class SessionMiddleware:
         self._proxies = as_trusted_proxies(trusted_proxies)
         self._resolves = self._proxies != TrustedProxies()
         own_clock = clock or _now
-        self._events = EventSink(as_listeners(on_event), own_clock)
+        self._passive = passive
+        self._listeners = as_listeners(on_event)
+        self._events = EventSink(self._listeners, own_clock)
         self._proxy_advice = ProxyAdvice(self._events, self._proxies)
         limits = self._limits = Limits(lifetime.idle_seconds, lifetime.absolute_seconds)
         seal = (
@@ -466,8 +468,8 @@ class SessionMiddleware:
             ),
             "trusted_proxies": repr(self._proxies),
             "device_binding": "no" if self._device_binding is None else repr(self._device_binding),
-            "token_header": repr(
-                None if self._header_transport is None else self._header_transport.name
+            "token_header": (
+                "none" if self._header_transport is None else self._header_transport.name
             ),
             "secret keys": f"{self._secret_count}",
             "encryption at rest": "yes" if settings.store is not self.store else "no",
@@ -482,7 +484,14 @@ class SessionMiddleware:
             "save_uninitialized": str(settings.save_uninitialized),
             "rolling": str(settings.rolling),
             "save_on_error": str(self._answers.save_on_error),
+            "passive": "no request" if self._passive is None else _name_of(self._passive),
             "carry_over": ", ".join(map(_described, self.carry_over)) or "nothing",
+            "on_event": ", ".join(map(_name_of, self._listeners)) or "nobody",
+            "on_store_error": (
+                "503"
+                if self._answers.on_store_error is answer_503
+                else _name_of(self._answers.on_store_error)
+            ),
             "codec": type(settings.codec).__name__,
             "environ_key": repr(self._environ_key),
         }
@@ -530,6 +539,13 @@ class _Site:
     def covers(self, environ: WSGIEnvironment) -> bool:
         path = environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", "")
         return path_matches(self._path, path)
+
+
+def _name_of(function: object) -> str:
+    """Where a function, or an object that can be called, was written: its module and name."""
+    name: str = getattr(function, "__qualname__", type(function).__qualname__)
+    module: str | None = getattr(function, "__module__", None)
+    return name if module is None else f"{module}.{name}"
 
 
 def _described(source: Source) -> str:

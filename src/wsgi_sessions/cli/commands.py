@@ -18,6 +18,7 @@ from ..record import Record, list_key
 from ..registry import SessionInfo, SessionRegistry
 from ..stores import Store
 from ..stores.file.existing import UnusableDirectory
+from ..stores.url import needs_schema
 from ..stores.wrapper import StoreWrapper
 from .apps import middleware_of
 from .doctor import Finding, Severity, examine, examine_carry_over
@@ -211,6 +212,11 @@ def new_secret(draw: Callable[[], str] = _random_key) -> str:
 def schema(arguments: argparse.Namespace, printer: Printer) -> bool:
     """``schema``: the DDL of a SQL database's table. Connects to nothing."""
     url = store_url(arguments)
+    if not needs_schema(url):
+        raise ConfigurationError(
+            "this store needs no schema: only SQL databases keep sessions in a table that somebody"
+            " may have to create"
+        )
     try:
         from ..stores.sql import schema_for  # noqa: PLC0415 # only this command needs SQLAlchemy
     except ModuleNotFoundError as error:

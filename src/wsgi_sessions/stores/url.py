@@ -51,6 +51,12 @@ def store_from_url(url: str, *, create: bool = True) -> Store:
             raise ConfigurationError(f"a store URL without a scheme names no store; {_ALLOWED}")
 
 
+def needs_schema(url: str) -> bool:
+    """Whether the store that a URL names keeps sessions in a table; True if it names none."""
+    scheme = url.partition("://")[0].lower()
+    return scheme not in {"memory", "file", "redis", "rediss", "unix"}
+
+
 def _text(url: object) -> str:
     if isinstance(url, str):
         return url
