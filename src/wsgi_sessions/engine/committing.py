@@ -417,7 +417,8 @@ class Committer:
         return request.transport.set(
             self.token_of(stored, state),
             secure=request.secure,
-            max_age=max(0, int(stored.deadline - now)) if stored.notes.persistent else None,
+            # Rounded: a moment has passed since a save() in the view set the deadline.
+            max_age=max(0, round(stored.deadline - now)) if stored.notes.persistent else None,
             now=now,
         )
 

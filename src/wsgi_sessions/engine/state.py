@@ -276,11 +276,17 @@ def checked_label(label: dict[str, str]) -> dict[str, str]:
     """A copy of a label.
 
     Raises:
-        TypeError: it could not be stored and read back.
+        TypeError: it isn't a dict of a few short strings.
+        ValueError: one of them can't be encoded as UTF-8.
     """
     if not is_label(label):
         raise TypeError(
             f"label must be a dict of at most {MAX_LABEL_ENTRIES} strings of at most"
             f" {MAX_LABEL_TEXT} characters"
         )
+    for name, text in label.items():
+        try:
+            (name + text).encode("utf-8")
+        except UnicodeEncodeError:
+            raise ValueError(f"label[{name!a}] has text that can't be encoded as UTF-8") from None
     return dict(label)
