@@ -1,6 +1,6 @@
-"""What the middleware was given, checked: each wrong option is a ConfigurationError that helps.
+"""The checks of the middleware's options: each wrong one is a ConfigurationError that helps.
 
-It runs once, when the middleware is made, and takes no part in any request.
+They run once, when the middleware is made, and never in a request.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 DEFAULT_KEY = "wsgi_sessions.session"
 LABEL_PARTS = ("ip", "user_agent")
 
-# What PEP 3333 and CGI (RFC 3875) give a meaning to, and what we put beside the session.
+# Keys with a meaning in PEP 3333 or CGI (RFC 3875), and our own besides the session.
 _SERVERS = ("HTTP_", "wsgi.", "SERVER_", "REMOTE_", "REQUEST_", "CONTENT_")
 _RESERVED = {
     *("AUTH_TYPE", "GATEWAY_INTERFACE", "PATH_INFO", "PATH_TRANSLATED", "QUERY_STRING"),
@@ -30,7 +30,7 @@ _RESERVED = {
 
 
 def check_callable(name: str, value: object) -> None:
-    """What must be a function is one."""
+    """Make sure that this can be called."""
     if not callable(value):
         raise ConfigurationError(f"SessionMiddleware: {name} is {value!r}; it must be callable")
 
@@ -137,7 +137,7 @@ def check_carry_over(value: object) -> tuple[Source, ...]:
 def check_client_side(
     rotate_after: object, max_per_owner: object, keys: object, sources: object
 ) -> None:
-    """What makes no sense without a store on the server is left out."""
+    """Make sure that what makes no sense without a store on the server was left out."""
     for name, value, instead in (
         ("rotate_after", rotate_after, "the cookie is new with every change anyway"),
         ("max_per_owner", max_per_owner, "the server can't count what clients hold"),

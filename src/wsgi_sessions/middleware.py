@@ -1,7 +1,7 @@
 """SessionMiddleware: all settings in one place, and the way into a request.
 
 All checking and all that can be built beforehand happens when it is made; a request then only
-looks things up. How the response is held back until the session is committed is exchange's part.
+looks things up. `http.exchange` holds the response back until the session is committed.
 """
 
 from __future__ import annotations
@@ -79,9 +79,9 @@ class SessionMiddleware:
         secret_key: signs the session IDs; str or bytes of at least 32 bytes, or a list of them,
             newest first: the first signs, all verify.
         store: where sessions are kept: a Store, or a URL (``memory://``, ``file:///path``,
-            ``redis://…``, ``rediss://…``, ``unix://…``). None is a MemoryStore, with a warning
-            where the server runs several processes.
-        cookie: a Cookie, or a function that gives one for an environ, for apps that serve several
+            ``redis://…``, ``postgresql://…`` and so on, see `stores.store_from_url`). None is a
+            MemoryStore, with a warning where the server runs several processes.
+        cookie: a Cookie, or a function that returns one for an environ, for apps that serve several
             sites.
         lifetime: how long a session lives.
         trusted_proxies: how many proxies stand between the app and the client, or TrustedProxies.
@@ -92,26 +92,26 @@ class SessionMiddleware:
         save_on_error: True: changes are kept even if the app raised or answered 5xx.
         touch_interval: seconds (or timedelta); how often, at most, mere use writes the new idle
             deadline. Never later than a tenth of the idle limit.
-        rotate_after: seconds or timedelta after which a session gets a new ID by itself; None:
-            never.
+        rotate_after: seconds or timedelta after which a session automatically gets a new ID;
+            None: never.
         max_bytes: the encoded size limit of one session.
         id_factory: makes session IDs; for tests.
-        clock: gives UNIX seconds; None asks ``time.time()`` at each use.
+        clock: returns UNIX seconds; None is ``time.time``.
         max_per_owner: how many sessions of one owner may live; None: any number.
         when_full: ``"end_oldest"`` ends the least recently used one after a login too many;
             ``"refuse"`` has the login raise TooManySessions.
-        label: what is noted of the client when an owner is set: some of ``"ip"`` and
+        label: what is noted about the client when an owner is set: some of ``"ip"`` and
             ``"user_agent"``; None: nothing.
         token_header: the name of a header that carries the token instead of the cookie, for
             clients that have no cookies.
         encryption_keys: keys of 32 bytes each, newest first; what the store keeps is encrypted.
         encryption_migrate: True: plain records are still read, and encrypted at the next write.
-        carry_over: other systems whose live sessions are kept when their browsers come: a list of
-            sources from `wsgi_sessions.carry_over`.
-        passive: tells of an environ whether that request doesn't count as use: polling, prefetch,
-            background work.
+        carry_over: other systems whose live sessions are carried over when their browsers come
+            back: a list of sources from `wsgi_sessions.carry_over`.
+        passive: a function that says of an environ whether that request doesn't count as use:
+            polling, prefetching, background work.
         device_binding: DeviceBinding(…): sessions are bound to the user's device, in browsers that
-            can do so.
+            support it.
         on_event: called with every SessionEvent; one function or a list of them.
         on_store_error: answers when the store fails and the app doesn't handle it: called with
             environ, start_response and the StoreError, returns the body. None answers 503.
@@ -123,14 +123,14 @@ class SessionMiddleware:
 
     _session_class: type[Session] = Session
     _any_path: bool = False
-    """Whether there is a session on paths that the cookie's doesn't cover, too."""
+    """Whether there is a session even on paths that the cookie's path doesn't cover."""
 
     store: Store
     """The store as it was given."""
     registry: SessionRegistry
     """The sessions in it, by owner and by handle."""
     carry_over: tuple[Source, ...]
-    """Whose sessions are carried over."""
+    """The systems whose sessions are carried over."""
 
     def __init__(  # noqa: C901, PLR0915 # a checklist of options, one after the other
         self,
@@ -342,7 +342,7 @@ class SessionMiddleware:
 
         Args:
             environ: the one that was given to `open_session`.
-            status: of the response; that of a failed one keeps nothing.
+            status: of the response; if it says that the request failed, nothing is kept.
             headers: of the response.
             streaming: True: the app goes on to use the session while the body is sent, and
                 `finish_session` commits what it changes then.
@@ -388,7 +388,7 @@ class SessionMiddleware:
             self._engine.commit(state, Response(failed=not kept, headers_sent=True))
 
     def discard_session(self, environ: WSGIEnvironment) -> None:
-        """Give up what `open_session` opened: nothing of it is kept but what was saved already.
+        """Discard what `open_session` opened: only what was already saved is kept.
 
         Raises:
             LookupError: no session was opened.
@@ -406,7 +406,7 @@ class SessionMiddleware:
         self._limits.absolute = lifetime.absolute_seconds
 
     def _enter(self, environ: WSGIEnvironment) -> Transport | None:
-        """Who asks, and how its token travels; None where the cookie's path isn't this one's."""
+        """Find the client, and how its token travels; None if the cookie's path doesn't match."""
         if self._resolves:
             client = rewrite_environ(environ, self._proxies)
             if not self._proxy_advice.settled:
@@ -456,7 +456,7 @@ class SessionMiddleware:
             self._events.emit(kind, handle=key, detail=detail)
 
     def describe(self) -> str:
-        """The settings in force as text, a line each, without secrets."""
+        """The settings in force as text, one per line, without secrets."""
         settings, cookie = self._settings, self._cookie
         lines = {
             "store": repr(self.store),
@@ -557,5 +557,5 @@ def _described(source: Source) -> str:
 
 
 def _now() -> float:
-    # Looked up at each use, so that a test which replaces time.time is heard.
+    # Looked up at each use, so that it can be replaced in a test.
     return time.time()
