@@ -214,7 +214,7 @@ def schema(arguments: argparse.Namespace, printer: Printer) -> bool:
     url = store_url(arguments)
     if not needs_schema(url):
         raise ConfigurationError(
-            "this store needs no schema: only in SQL databases there is a table to create"
+            "this store needs no schema: only a SQL database has a table to create"
         )
     try:
         from ..stores.sql import schema_for  # noqa: PLC0415 # only this command needs SQLAlchemy
