@@ -11,9 +11,11 @@ html_title = "wsgi-sessions"
 exclude_patterns = ["_build"]
 myst_enable_extensions = ["colon_fence", "deflist"]
 myst_heading_anchors = 3
-autodoc_typehints = "description"
+autodoc_typehints = "both"
+autodoc_typehints_description_target = "documented"
+autodoc_preserve_defaults = True
 autodoc_member_order = "bysource"
-autodoc_default_options = {"members": True, "show-inheritance": True}
+python_maximum_signature_line_length = 88
 nitpicky = False
 default_role = "code"
 html_static_path = ["_static"]
@@ -39,6 +41,26 @@ def _format_as_prose(app, what, name, obj, options, lines):
         lines[:] = docstring.lines()
 
 
+# Defaults are shown as they are written, and a reader can't look up the names of constants.
+_CONSTANTS = {
+    "_COOKIE": "Cookie()",
+    "_LIFETIME": "Lifetime()",
+    "LABEL_PARTS": "('ip', 'user_agent')",
+    "DEFAULT_KEY": "'wsgi_sessions.session'",
+    "DEFAULT_TABLE": "'wsgi_sessions'",
+}
+
+
+def _show_signature(app, what, name, obj, options, signature, return_annotation):
+    # The middleware makes the sessions; what it passes to them is nobody else's business.
+    if what == "class" and name.endswith("Session"):
+        return "", None
+    for constant, value in _CONSTANTS.items():
+        signature = signature and signature.replace(f"= {constant}", f"= {value}")
+    return signature, return_annotation
+
+
 def setup(app):
+    app.connect("autodoc-process-signature", _show_signature)
     app.connect("autodoc-process-docstring", _remember, priority=400)
     app.connect("autodoc-process-docstring", _format_as_prose, priority=600)  # napoleon's is 500

@@ -1,4 +1,4 @@
-"""make screenshots: writes docs/images/*.png from the example shop in Chromium."""
+"""`make screenshots`: writes docs/images/*.png from the example shop in Chromium."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def main() -> None:
     with shop.running(*shop.WAITRESS) as base, chromium.browser() as window:
         for user_agent in (PHONE, MAC):
             call_yourself(window, user_agent)
-            window.sign_in(base, "ada", remember=True)
+            window.sign_in(base, "Ada", remember=True)
             window.forget()
         call_yourself(window, "Mozilla/5.0 (X11; Linux x86_64) Chrome/140.0.0.0 Safari/537.36")
         size(window, 1100, 860)
@@ -59,7 +59,7 @@ def main() -> None:
         window.open(base)
         for product in ("teapot", "tin", "tin", "honey"):
             window.click(f".card.{product} button")
-        window.sign_in(base, "ada", remember=True)
+        window.sign_in(base, "Ada", remember=True)
         window.open(base)
         take(window, "shop")
         dark(window, on=True)
@@ -69,7 +69,7 @@ def main() -> None:
         for page in ("cart", "devices"):
             window.open(f"{base}/{page}")
             take(window, page)
-        size(window, 1100, 1240)
+        size(window, 1100, 1220)
         window.open(f"{base}/session")
         take(window, "session")
         arrive_through(window, "203.0.113.7, 198.51.100.2", "https")

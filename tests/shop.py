@@ -95,8 +95,8 @@ def walk(visitor: Visitor) -> None:
     """Visit, fill the cart, sign in, look around, sign out."""
     assert "for the first time" in visitor.get()
     visitor.post("/cart/teapot")
-    assert "Brown teapot: in your cart" in visitor.page
-    assert "for the first time" in visitor.page  # what a form answers is no visit
+    assert "Brown teapot: added to your cart" in visitor.page
+    assert "for the first time" in visitor.page  # the answer to a form isn't a visit
     visitor.post("/cart/teapot")
     visitor.post("/cart/cup")
     assert visitor.in_cart == 3

@@ -10,7 +10,14 @@ from typing import Any
 import pytest
 
 from wsgi import SECRET, Site
-from wsgi_sessions import ConfigurationError, Cookie, Lifetime, SessionMiddleware
+from wsgi_sessions import (
+    ConfigurationError,
+    Cookie,
+    Lifetime,
+    SessionEvent,
+    SessionMiddleware,
+    StoreError,
+)
 from wsgi_sessions.stores import ClientSideStore, MemoryStore
 
 
@@ -23,8 +30,8 @@ def app(environ: Any, start_response: Any) -> list[bytes]:
     ("options", "says"),
     [
         ({"secret_key": None}, "NoneType"),
-        ({"secret_key": ""}, "0 bytes"),
-        ({"secret_key": b""}, "0 bytes"),
+        ({"secret_key": ""}, "is empty"),
+        ({"secret_key": b""}, "is empty"),
         ({"secret_key": "x" * 31}, "31 bytes"),
         ({"secret_key": " " * 40}, "blank"),
         ({"secret_key": "changeme" * 8}, "placeholder"),
@@ -72,6 +79,11 @@ def app(environ: Any, start_response: Any) -> list[bytes]:
         ({"on_store_error": 5}, "on_store_error"),
         ({"environ_key": ""}, "environ_key"),
         ({"environ_key": "HTTP_X"}, "environ_key"),
+        ({"environ_key": "wsgi.input"}, "environ_key"),
+        ({"environ_key": "PATH_INFO"}, "environ_key"),
+        ({"environ_key": "REMOTE_ADDR"}, "environ_key"),
+        ({"environ_key": "wsgi_sessions.client"}, "environ_key"),
+        ({"environ_key": "wsgi_sessions.original"}, "environ_key"),
         ({"seucre_key": 1}, "secret_key"),
         ({"nonsense": 1}, "allowed are"),
         ({"store": ClientSideStore(encrypt=False), "rotate_after": 60}, "ClientSideStore"),
@@ -231,6 +243,40 @@ def test_describe_and_repr_show_settings_without_secrets() -> None:
         assert shown in text
     for hidden in (SECRET, "another", repr(key)):
         assert hidden not in text + repr(middleware)
+
+
+def answer_outage(environ: Any, start_response: Any, error: StoreError) -> list[bytes]:
+    start_response("500 Sorry", [])
+    return []
+
+
+def polls(environ: dict[str, object]) -> bool:
+    return environ["PATH_INFO"] == "/poll"
+
+
+class Audit:
+    def __call__(self, event: SessionEvent) -> None: ...
+
+
+def test_describe_names_the_functions_that_were_given() -> None:
+    given = SessionMiddleware(
+        app,
+        secret_key=SECRET,
+        passive=polls,
+        on_event=[Audit(), print],
+        on_store_error=answer_outage,
+        token_header="X-Session-Token",
+    ).describe()
+    bare = SessionMiddleware(app, secret_key=SECRET).describe()
+
+    assert f"passive: {__name__}.polls\n" in given
+    assert f"on_event: {__name__}.Audit, builtins.print\n" in given
+    assert f"on_store_error: {__name__}.answer_outage\n" in given
+    assert "token_header: X-Session-Token\n" in given
+    assert "token_header: none\n" in bare
+    assert "passive: no request\n" in bare
+    assert "on_event: nobody\n" in bare
+    assert "on_store_error: 503\n" in bare
 
 
 @pytest.mark.parametrize(

@@ -101,6 +101,28 @@ def test_the_app_of_the_page_runs_as_typed(page: str, tmp_path: Path) -> None:
     assert (tmp_path / "var" / "sessions").is_dir()
 
 
+@pytest.mark.parametrize("page", ["README.md", "docs/tutorial.md"])
+def test_without_a_secret_key_the_app_says_how_to_make_one(page: str, tmp_path: Path) -> None:
+    typed(ROOT / page, tmp_path, 8000)
+    environment = {**os.environ, "PYTHONPATH": str(SOURCES)}
+    environment.pop("SECRET_KEY", None)
+
+    process = subprocess.run(
+        [sys.executable, "app.py"],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+    assert process.returncode == 1
+    last = process.stderr.splitlines()[-1]
+    assert "secret_key is empty" in last
+    assert "export SECRET_KEY=$(python -m wsgi_sessions secret)" in last
+
+
 def test_what_the_tutorial_has_you_try_is_true(tmp_path: Path) -> None:
     typed(ROOT / "docs" / "tutorial.md", tmp_path, 8000)
 

@@ -88,6 +88,18 @@ class TestTheTable:
         assert (record.used_at, record.expires_at) == (site.clock.now, site.clock.now + 86400)
         assert record.version == 1
 
+    def test_max_age_is_the_whole_limit_although_a_save_came_a_moment_before(self) -> None:
+        site = Site(cookie=Cookie(persistent=True))
+
+        def view(session: Session) -> None:
+            session["a"] = 1
+            session.save()
+            site.clock.advance(0.02)
+
+        answer = site.run(site.browser(), view)
+
+        assert "; Max-Age=86400;" in str(answer.set_cookie)
+
     def test_a_touch_resends_a_persistent_cookie(self) -> None:
         site = Site(cookie=Cookie(persistent=True))
         browser = site.browser()

@@ -194,9 +194,9 @@ def test_a_unix_socket_is_named() -> None:
 @pytest.mark.parametrize(
     ("made", "says"),
     [
-        (for_and_proto("203.0.113.7", None), "No proxy says whether the client came by https"),
+        (for_and_proto("203.0.113.7", None), "No proxy says whether the client used https"),
         (environ(HTTP_X_FORWARDED_PROTO="https"), "none sets X-Forwarded-For"),
-        (for_and_proto(FORGED, QUERY_STRING="selftest"), "arrived as it was sent"),
+        (for_and_proto(FORGED, QUERY_STRING="selftest"), "arrived just as it was sent"),
         (for_and_proto("203.0.113.7", HTTP_FORWARDED="for=203.0.113.7"), "Both"),
         (for_and_proto("203.0.113.7", HTTP_X_PROXY_PROBE="1"), "underscores"),
         (for_and_proto("203.0.113.7", REMOTE_ADDR="localhost"), "unix socket"),
@@ -228,8 +228,8 @@ def test_inside_the_middleware_the_originals_count_and_the_present_setting_is_sh
         "problems": {},
     }
     assert {**inside, "now": None} == outside
-    assert "present setting" in fetch(made)[1]
-    assert "present setting" not in fetch(for_and_proto("203.0.113.7"))[1]
+    assert "current setting" in fetch(made)[1]
+    assert "current setting" not in fetch(for_and_proto("203.0.113.7"))[1]
 
 
 # The answer

@@ -242,6 +242,28 @@ class TestState:
 
         assert "Max-Age=200" in str(site.run(browser, read).set_cookie)
 
+    @pytest.mark.parametrize("label", [{"a": "\ud800"}, {"\udfff": "a"}])
+    def test_a_label_is_text_that_can_be_encoded(self, label: dict[str, str]) -> None:
+        site = Site()
+        browser = site.browser()
+        site.run(browser, lambda s: s.update(a=1))
+
+        def assigned(session: Session) -> None:
+            with pytest.raises(ValueError, match="can't be encoded as UTF-8"):
+                session.label = label
+
+        def changed_in_place(session: Session) -> None:
+            session.label.update(label)
+            session["a"] = 2
+            with pytest.raises(ValueError, match="can't be encoded as UTF-8"):
+                session.save()
+            session.reload()
+
+        site.run(browser, assigned)
+        site.run(browser, changed_in_place)
+
+        assert site.run(browser, lambda s: (s["a"], s.label)).text == "(1, {})"
+
     @pytest.mark.parametrize("label", [{"a": 1}, {"a": "x" * 257}, {str(n): "" for n in range(17)}])
     def test_a_label_is_a_few_short_strings(self, label: Any) -> None:
         site, browser = started()

@@ -1,4 +1,4 @@
-"""A small tea shop: how to use wsgi-sessions in an app. `settings.py` tells how to set it up."""
+"""A small tea shop: how to use wsgi-sessions in an app. `settings.py` shows how to set it up."""
 
 from .app import make_app
 

@@ -1,4 +1,4 @@
-"""The shop's pages. Whatever they remember of a visitor stands in the session."""
+"""The shop's pages. All that they remember about a visitor is in the session."""
 
 import hmac
 import os
@@ -28,7 +28,8 @@ def make_app(environ: Mapping[str, str] | None = None) -> Flask:
     app.register_blueprint(shop)
     app.jinja_env.filters |= {"price": price, "ago": ago, "device": device}
     chosen = options(environ)
-    # A demo shows it to everybody. For real: mount it while you set the proxies up, then remove it.
+    # A demo may show it to everybody. In a real app, mount it while you set up the proxies, then
+    # remove it.
     inner = DispatcherMiddleware(app.wsgi_app, {"/proxy/probe": ProxyProbe()})
     sessions = SessionMiddleware(inner, **chosen)
     app.wsgi_app = sessions  # type: ignore[method-assign] # the way that Flask documents
@@ -72,7 +73,7 @@ def check_csrf() -> None:
         sent = request.form.get("csrf", "").encode()
         kept = the_session().get("csrf", "").encode()
         if not kept or not hmac.compare_digest(sent, kept):
-            abort(403, "This form was too old. Go back, reload the page and send it again.")
+            abort(403, "This form is out of date. Go back, reload the page and send it again.")
 
 
 @shop.after_app_request
@@ -134,7 +135,7 @@ def put_in_cart(slug: str) -> Response:
     items: dict[str, int] = the_session().setdefault("cart", {})
     if "count" not in request.form:
         items[slug] = min(items.get(slug, 0) + 1, MAX_COUNT)
-        say(f"{product.name}: in your cart.")
+        say(f"{product.name}: added to your cart.")
         return to("index", slug)
     count = request.form.get("count", type=int)
     if count is None or not 0 <= count <= MAX_COUNT:
@@ -219,7 +220,7 @@ def sign_out_device() -> Response:
     handle = request.form.get("handle", "")
     info = registry.get(handle)
     if info is None or info.owner is None or info.owner != session.owner:
-        abort(404, "There is no such device of yours. It may have signed out by itself.")
+        abort(404, "You aren't signed in on that device (any more).")
     if handle == session.handle:
         return sign_out()
     registry.revoke(handle)
@@ -262,7 +263,7 @@ def proxy() -> str | dict[str, Any]:
     found = survey(request.environ)
     if request.args.get("format") == "json":
         return found
-    # python -m flask_app has waitress pass on what proxies write, so this one isn't for us.
+    # python -m flask_app has waitress pass on what proxies write, so this warning isn't for us.
     found["warnings"] = [text for text in found["warnings"] if not text.startswith("waitress ")]
     return render_template("proxy.html", found=found, hops=current_app.config["HOPS"])
 

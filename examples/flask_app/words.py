@@ -34,8 +34,8 @@ def ago(moment: datetime) -> str:
     """``2 hours ago``, ``in 13 days``, ``just now``."""
     seconds = round((datetime.now(UTC) - moment).total_seconds(), -1)
     for size, unit in _UNITS:
-        count = int(abs(seconds) // size)
-        if count:
+        if abs(seconds) >= size:
+            count = round(abs(seconds) / size)
             words = f"{count} {unit}{'s' if count > 1 else ''}"
             return f"{words} ago" if seconds > 0 else f"in {words}"
     return "just now" if seconds >= 0 else "in a moment"

@@ -1,6 +1,6 @@
 """Settings fail where they are written: the small checks that all settings classes share.
 
-They know kinds of values and names of options; what an option means, its own class checks.
+They check kinds of values and names of options; what an option means is checked by its own class.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ T = TypeVar("T")
 
 
 def checked_options(cls: type[T]) -> type[T]:
-    """Class decorator: an unknown or missing option is a ConfigurationError that helps on."""
+    """Class decorator: an unknown or missing option is a ConfigurationError that helps."""
     original: Callable[..., None] = cls.__init__
     signature = inspect.signature(original)
     allowed = [name for name in signature.parameters if name != "self"]

@@ -1,4 +1,4 @@
-"""What the log says once: what is probably wrong, and what to set. Texts and guesses, no acting.
+"""What the log says once: what is probably wrong, and what to set. Texts and guesses only.
 
 What requests show of proxies has a module of its own, `proxies.advice`.
 """
@@ -44,8 +44,8 @@ _BAD_SIGNATURE: dict[Look, str] = {
         "A token in {name} has the form of ours, but was signed with another secret. Probably the"
         " secret key differs between processes, machines or restarts (one made at the start, such"
         " as os.urandom(32), is new each time), or was changed: give all of them the same, and put"
-        " the former one behind it, secret_key=[new, old]. If another app on this host has"
-        " wsgi-sessions, too, give one of the two another Cookie(name=…)."
+        " the former one after it, secret_key=[new, old]. If another app on this host has"
+        " wsgi-sessions as well, give one of the two another Cookie(name=…)."
     ),
     "cut short": (
         "A token in {name} was cut short on its way. Look for what limits or rewrites cookies: a"

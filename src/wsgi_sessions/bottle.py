@@ -1,8 +1,8 @@
 """Bottle: a plugin that puts our sessions into ``request.session``.
 
 The plugin wraps the app's ``wsgi`` in a SessionMiddleware, so that hooks, error pages and streams
-have the session too, and notes a StoreError that Bottle is about to make a page of. Nothing else in
-this package imports Bottle.
+have the session as well, and notes a StoreError that Bottle is about to turn into a page. Nothing
+else in this package imports Bottle.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class SessionPlugin:
         """
         if self._app is not None or "wsgi" in vars(app):
             raise ConfigurationError(
-                "SessionPlugin: the app has its sessions already; install one plugin, once"
+                "SessionPlugin: the app already has its sessions; install one plugin, once"
             )
         self._app, self._wrapped = app, app.wsgi
         # Hooks and error pages run outside of what a plugin is applied to.
@@ -93,7 +93,7 @@ class SessionPlugin:
         return call
 
     def _call(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        """Bottle's part of a request; what it made of a StoreError goes on to the middleware."""
+        """Bottle's part of a request; a StoreError that it answered goes on to the middleware."""
         session = environ.get(self._key)
         if session is not None:
             environ[_REQUEST_KEY] = session

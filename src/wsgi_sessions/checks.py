@@ -1,6 +1,6 @@
-"""What the middleware was given, checked: each wrong option is a ConfigurationError that helps.
+"""The checks of the middleware's options: each wrong one is a ConfigurationError that helps.
 
-It runs once, when the middleware is made, and takes no part in any request.
+They run once, when the middleware is made, and never in a request.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 from .data.codec import Codec, JSONCodec
 from .device_binding import DeviceBinding
 from .errors import ConfigurationError
+from .proxies.resolve import CLIENT_KEY, ORIGINAL_KEY
 from .stores import MemoryStore, Store, store_from_url
 from .stores.encrypted import EncryptedStore, check_keys
 
@@ -20,19 +21,26 @@ if TYPE_CHECKING:
 DEFAULT_KEY = "wsgi_sessions.session"
 LABEL_PARTS = ("ip", "user_agent")
 
+# Keys with a meaning in PEP 3333 or CGI (RFC 3875), and our own besides the session.
+_SERVERS = ("HTTP_", "wsgi.", "SERVER_", "REMOTE_", "REQUEST_", "CONTENT_")
+_RESERVED = {
+    *("AUTH_TYPE", "GATEWAY_INTERFACE", "PATH_INFO", "PATH_TRANSLATED", "QUERY_STRING"),
+    *("SCRIPT_NAME", CLIENT_KEY, ORIGINAL_KEY),
+}
+
 
 def check_callable(name: str, value: object) -> None:
-    """What must be a function is one."""
+    """Make sure that this can be called."""
     if not callable(value):
         raise ConfigurationError(f"SessionMiddleware: {name} is {value!r}; it must be callable")
 
 
 def check_environ_key(key: object) -> str:
-    """``environ_key`` as given; no request header can set it."""
-    if not isinstance(key, str) or not key or key.startswith("HTTP_"):
+    """``environ_key`` as given, if nothing else of the request is kept there."""
+    if not isinstance(key, str) or not key or key.startswith(_SERVERS) or key in _RESERVED:
         raise ConfigurationError(
             f"SessionMiddleware: environ_key is {key!r}; write a str such as {DEFAULT_KEY!r} that"
-            " no request header can set"
+            " neither the server nor a request header uses"
         )
     return key
 
@@ -129,7 +137,7 @@ def check_carry_over(value: object) -> tuple[Source, ...]:
 def check_client_side(
     rotate_after: object, max_per_owner: object, keys: object, sources: object
 ) -> None:
-    """What makes no sense without a store on the server is left out."""
+    """Make sure that what makes no sense without a store on the server was left out."""
     for name, value, instead in (
         ("rotate_after", rotate_after, "the cookie is new with every change anyway"),
         ("max_per_owner", max_per_owner, "the server can't count what clients hold"),

@@ -76,7 +76,7 @@ class ClientSideStore(Store):
         _refuse("delete by key")
 
     def purge_expired(self, now: float) -> int:
-        """Nothing is kept, so nothing has to go: always 0."""
+        """Nothing is kept, so there is nothing to remove: always 0."""
         return 0
 
     def keys(self) -> Iterator[str]:
@@ -86,7 +86,7 @@ class ClientSideStore(Store):
         _refuse("clear")
 
     def ping(self) -> None:
-        """There is no server that could be away."""
+        """There is no server that could fail."""
 
     def close(self) -> None:
         """There is nothing open."""
@@ -168,14 +168,14 @@ class ClientSeal:
     def _unsign(self, value: str, purpose: str) -> tuple[bytes, int] | None:
         text = value.rpartition(".")[0]
         for index, secret in enumerate(self._secrets):
-            # Signed anew and compared as a whole: only the canonical spelling is good.
+            # Signed again and compared as a whole: only the canonical spelling is accepted.
             if hmac.compare_digest(self._signer(secret, purpose).sign(text), value.encode("ascii")):
                 raw = _unbase64(text.removeprefix(_SIGNED))
                 return None if raw is None else (raw, index)
         return None
 
     def _sealer(self, purpose: str) -> Sealer:
-        # Another key than the one that signs: each is for one purpose alone.
+        # Not the key that signs: each key has only one purpose.
         purpose = f"client-side.encrypted.{purpose}"
         return Sealer(tuple(derive_key(secret, purpose) for secret in self._secrets))
 

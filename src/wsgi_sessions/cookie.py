@@ -1,7 +1,7 @@
 """Cookie: its settings, reading it from a request's header, and writing it into a response.
 
-Werkzeug writes the attributes, once, when the app is put together. Reading looks for one name by
-itself instead of parsing the whole header: neighbours, however odd, can't hide our cookie, and an
+Werkzeug writes the attributes, once, when the app is put together. Reading looks for one name
+instead of parsing the whole header: neighbours, however odd, can't hide our cookie, and an
 untouched header costs nothing (0.5 against 3 µs; tests hold it to werkzeug's parser). What a
 cookie's value means is not known here.
 """
@@ -47,9 +47,10 @@ class Cookie:
 
     Args:
         name: an RFC 6265 token. The prefixes ``__Secure-``, ``__Host-``, ``__Http-`` and
-            ``__Host-Http-`` are held to what browsers demand of them (RFC 6265bis section 4.1.3).
+            ``__Host-Http-`` are checked for what browsers demand of them (RFC 6265bis section
+            4.1.3).
         path: the path on which the cookie, and so the session, exists.
-        domain: None keeps the cookie to this host alone; a domain shares it with all its
+        domain: None keeps the cookie to this host; a domain shares it with all its
             subdomains.
         secure: ``"auto"`` sets Secure when the request is secure, as the trusted proxies say; True
             always, and then an insecure request gets no cookie at all; False never.
@@ -57,7 +58,7 @@ class Cookie:
         samesite: ``"Lax"``, ``"Strict"`` or ``"None"`` (which demands ``secure=True``).
         partitioned: one cookie jar per top-level site (CHIPS); demands ``secure=True``.
         persistent: True: the cookie outlives the browser, as long as the session does; an app can
-            choose by session with ``session.persistent``.
+            choose for each session with ``session.persistent``.
 
     Raises:
         ConfigurationError: for anything that a browser would refuse, or that would break out of
@@ -160,7 +161,7 @@ def _check_domain(domain: str) -> None:
 
 
 class Candidates(NamedTuple):
-    """The values that came under our name: whether one of them is a token is yet to be seen."""
+    """The values that were sent under our name; whether they are tokens is still to be checked."""
 
     values: tuple[str, ...]
     """In the order sent, at most eight."""
@@ -192,8 +193,9 @@ def find_candidates(header: str, name: str) -> Candidates:
     The name is compared byte by byte, only SP and HTAB are trimmed, nothing is decoded, a value may
     stand in one pair of double quotes (RFC 6265 section 4.1.1; Java's CookieManager writes it so),
     and ``;`` is the only separator (RFC 6265bis section 5.6). Only where that finds nothing of use
-    a comma separates, too: HTTP/2 allows several Cookie lines, and some servers join them by comma.
-    Never so for a name with a prefix, which anything more lenient would let a sibling site forge.
+    does a comma separate as well: HTTP/2 allows several Cookie lines, and some servers join them by
+    comma. Never so for a name with a prefix, which anything more lenient would let a sibling site
+    forge.
 
     At most 16 KiB and eight values are looked at.
     """
@@ -276,7 +278,7 @@ def wsgi_path(cookie_path: str) -> str:
 
 
 class CookieWriter:
-    """Writes Set-Cookie values for one Cookie; all that can be is built beforehand."""
+    """Writes Set-Cookie values for one Cookie; as much as possible is built beforehand."""
 
     __slots__ = ("_attributes", "_expiring", "_start")
 

@@ -1,7 +1,7 @@
-"""Events: what happens to sessions, told to listeners and to the log.
+"""Events: what happens to sessions, for listeners and for the log.
 
-Every event gives one log line; lines of one kind are limited in number, events aren't. No session
-ID, token, secret or value ever reaches either: a handle names the session.
+Every event is one log line; lines of one kind are limited in number, events aren't. No session ID,
+token, secret or value ever reaches either: a handle names the session.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from .errors import ConfigurationError
 logger: logging.Logger = logging.getLogger("wsgi_sessions")
 
 LINES_PER_MINUTE = 10
-"""How many log lines of one kind a minute may have."""
+"""How many lines of one kind are logged per minute at most."""
 
 _LEVELS = {
     "created": logging.DEBUG,
@@ -57,7 +57,7 @@ class SessionEvent:
     """The session's public name; None where there is no session."""
     owner: str | None
     client_ip: str | None
-    """The client's address, as the trusted proxies tell it."""
+    """The client's address, as the trusted proxies report it."""
     time: datetime
     """When it happened. Aware, UTC."""
     detail: str
@@ -86,9 +86,9 @@ def as_listeners(value: object) -> tuple[Listener, ...]:
 
 
 def printable(text: str, limit: int = 200) -> str:
-    """Text from outside, safe to log: one line, at most ``limit`` characters, nothing that steers.
+    """Text from outside, safe to log: one line, at most ``limit`` characters, no control sequences.
 
-    Control characters, ANSI sequences and marks that turn the writing direction are escaped
+    Control characters, ANSI sequences and marks that change the writing direction are escaped
     (ASVS 5.0, 16.4.1).
     """
     cut = text[:limit]
@@ -109,7 +109,7 @@ class EventSink:
     """Where events go: to the listeners, and to the log.
 
     Args:
-        listeners: called with each event; one that raises is logged and changes nothing else.
+        listeners: called with each event; one that raises is logged, and has no other effect.
         clock: gives UNIX seconds.
     """
 
@@ -132,7 +132,7 @@ class EventSink:
         detail: str = "",
         quiet: bool = False,
     ) -> None:
-        """Tell listeners and log of an event; ``quiet``: the listeners alone."""
+        """Report an event to listeners and log; ``quiet``: only to the listeners."""
         level = _LEVELS[kind]
         logged = not quiet and logger.isEnabledFor(level)
         if not logged and not self._listeners:
@@ -160,7 +160,7 @@ class EventSink:
             logger.exception("a listener failed on the event %s", event.kind)
 
     def _admit(self, kind: str, now: float) -> int | None:
-        """None: one line too many; else how many were left out in the minute before."""
+        """None if this line is one too many; else how many were left out in the minute before."""
         with self._lock:
             begun, count = self._window.get(kind, (now, 0))
             if not 0 <= now - begun < 60:
@@ -178,7 +178,7 @@ class EventSink:
         return key in _explained_in_process
 
     def explain(self, key: str, text: str, *, per_process: bool = False) -> None:
-        """Log a longer text that helps on, once for each key: per middleware, or per process."""
+        """Log a longer explanation, once for each key: per middleware, or per process."""
         explained = _explained_in_process if per_process else self._explained
         if key not in explained:
             explained.add(key)

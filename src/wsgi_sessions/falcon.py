@@ -1,8 +1,8 @@
 """Falcon: a middleware component that puts our sessions into ``req.context.session``.
 
 It goes into ``falcon.App(middleware=[…])`` and takes the steps of an Integration: open when the
-request comes, commit when the response is made, finish when its stream ends. Errors stay Falcon's,
-except that of a store. Nothing else in this package imports Falcon.
+request comes, commit when the response is made, finish when its stream ends. Errors are left to
+Falcon, except those of a store. Nothing else in this package imports Falcon.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 _STEPS_KEY = "wsgi_sessions.falcon"
-"""Which component opened the request's session, and so answers for it."""
+"""Which component opened the request's session, and so is responsible for it."""
 
 
 class FalconSession(Session):
-    """A Session that remembers a failure of its store: Falcon tells no middleware of exceptions."""
+    """A Session that remembers a failure of its store: Falcon's middleware sees no exceptions."""
 
     failure: StoreError | None = None
-    """What the app may have let go on to Falcon, which then answers 500."""
+    """An error that the app may have let through to Falcon, which then answers 500."""
 
     @contextmanager
     def _remembering(self) -> Generator[None, None, None]:
@@ -70,8 +70,8 @@ class FalconSession(Session):
 class SessionMiddleware:
     """Gives a Falcon app sessions: ``falcon.App(middleware=[SessionMiddleware(secret_key=…)])``.
 
-    Let it be the first of the middleware, so that the others find the session and what they change
-    in it is kept.
+    Put it first in the list of middleware, so that the others find the session, and what they
+    change in it is kept.
 
     Args:
         **options: those of ``wsgi_sessions.SessionMiddleware``.

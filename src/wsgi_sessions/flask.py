@@ -1,8 +1,8 @@
 """Flask: `flask.session` is a Session of ours, and Flask's settings are understood.
 
-`FlaskSessions` wraps the app in a SessionMiddleware and does little else: what is saved when, how
-streams, errors and headers are treated is the middleware's, as for any WSGI app. Nothing else in
-this package imports Flask.
+`FlaskSessions` wraps the app in a SessionMiddleware and does little else: what is saved and when,
+and how streams, errors and headers are handled is up to the middleware, as for any WSGI app.
+Nothing else in this package imports Flask.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ __all__ = [
 ]
 
 EXTENSION = "wsgi_sessions"
-"""Under which name the middleware stands in ``app.extensions``."""
+"""The middleware's name in ``app.extensions``."""
 _ERROR_KEY = "wsgi_sessions.flask.store_error"
 _FLASKS_OWN = frozenset(dir(SecureCookieSession))
 """What ``session.name`` means in a template of Flask's, whatever keys there are."""
@@ -61,7 +61,7 @@ class FlaskSession(Session, SessionMixin):
     """Whether a request of Flask's has it already."""
     _let_go: Mapping[str, bytes] | None = None
     refused = False
-    """Whether the app was told in this request that its data can't be stored."""
+    """Whether the app has seen an error in this request, because its data can't be stored."""
 
     @property
     def permanent(self) -> bool:
@@ -150,8 +150,8 @@ class FlaskSessions:
             are found as ``SECRET_KEY`` and ``SECRET_KEY_FALLBACKS``, ``SESSION_COOKIE_*``,
             ``PERMANENT_SESSION_LIFETIME`` (the idle limit), ``SESSION_REFRESH_EACH_REQUEST``, and
             ``SESSION_`` with the option's name for all others: ``SESSION_STORE``,
-            ``SESSION_TRUSTED_PROXIES`` and so on. Read once, by `init_app`, but for
-            ``PERMANENT_SESSION_LIFETIME``, which is heard whenever the app sets it.
+            ``SESSION_TRUSTED_PROXIES`` and so on. Read once, by `init_app`, except for
+            ``PERMANENT_SESSION_LIFETIME``, which takes effect whenever the app sets it.
 
     Raises:
         ConfigurationError: if any of this is wrong.
@@ -174,7 +174,7 @@ class FlaskSessions:
         """
         if EXTENSION in app.extensions:
             raise ConfigurationError(
-                f"FlaskSessions: the app {app.name!r} has its sessions already; call init_app once"
+                f"FlaskSessions: the app {app.name!r} already has its sessions; call init_app once"
             )
         of_class = {
             key: getattr(app, name)
@@ -238,7 +238,7 @@ class _FlaskMiddleware(SessionMiddleware):
         return super().__call__(environ, start_response)
 
     def follow_lifetime(self, app: Flask) -> None:
-        """Go by the app's ``permanent_session_lifetime`` of each request, as Flask does."""
+        """Follow the app's ``permanent_session_lifetime`` with each request, as Flask does."""
         if _is_overridden(app, "permanent_session_lifetime"):
             self._lifetime_now = lambda: app.permanent_session_lifetime
         else:
@@ -247,10 +247,10 @@ class _FlaskMiddleware(SessionMiddleware):
         self._lifetime_heard = self._lifetime_now()
 
     def hear_lifetime(self) -> None:
-        """See whether the app has another lifetime by now.
+        """Follow the app if it has set another lifetime.
 
         Raises:
-            ConfigurationError: it is no good.
+            ConfigurationError: it isn't a valid one.
         """
         if self._lifetime_now is None:
             return
@@ -260,7 +260,7 @@ class _FlaskMiddleware(SessionMiddleware):
             self._lifetime_heard = now
 
     def open_for_flask(self, environ: WSGIEnvironment) -> Session | None:
-        """The session of one of Flask's requests; several may be made of one environ, in turn."""
+        """The session of one of Flask's requests; one environ may be used for several, in turn."""
         key = self._environ_key
         present = environ.get(key)
         if isinstance(present, FlaskSession) and (
@@ -312,7 +312,7 @@ def _sends_nothing(environ: WSGIEnvironment) -> bool:
 
 
 class _NoSession(NullSession):
-    """What a request gets that the cookie's path doesn't cover: empty, and not to be filled."""
+    """The session of a request that the cookie's path doesn't cover: empty and read-only."""
 
     def _fail(self, *args: object, **options: object) -> NoReturn:
         raise RuntimeError(
@@ -398,7 +398,7 @@ def _remember_store_error(sender: Flask, exception: BaseException, **_: object) 
 
 
 def _without_store_errors(log: Callable[[Any], None]) -> Callable[[Any], None]:
-    """Leave out what was logged as an event: each request of an outage would log a traceback."""
+    """Don't log again what was logged as an event: an outage would log a traceback per request."""
 
     def log_exception(exc_info: Any) -> None:
         if not isinstance(exc_info[1], StoreError):
@@ -408,7 +408,7 @@ def _without_store_errors(log: Callable[[Any], None]) -> Callable[[Any], None]:
 
 
 def _reporting(wsgi_app: WSGIApplication) -> WSGIApplication:
-    """Have a StoreError that Flask made a 500 of reach the middleware, which answers 503."""
+    """Have a StoreError that Flask turned into a 500 reach the middleware, which answers 503."""
 
     def call(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         body = wsgi_app(environ, start_response)
@@ -452,7 +452,7 @@ def _let_keys_win(app: Flask) -> None:
 
 
 def _follow_flask_login(app: Flask) -> None:
-    """Have its sign-ins and sign-outs be ours. It isn't imported here: who uses it has done so."""
+    """Make its sign-ins and sign-outs ours. It isn't imported here: an app that uses it has."""
     signals = sys.modules.get("flask_login")
     for name, receiver in (
         ("user_logged_in", _signed_in),

@@ -1,4 +1,4 @@
-"""What ``app.config`` says, as options of SessionMiddleware. Flask itself isn't imported here."""
+"""The settings in ``app.config`` as options of SessionMiddleware. Doesn't import Flask."""
 
 from __future__ import annotations
 
@@ -69,8 +69,8 @@ _COOKIE_NAMES = tuple(
     for name in ("NAME", "DOMAIN", "PATH", "HTTPONLY", "SECURE", "SAMESITE", "PARTITIONED")
 )
 _KNOWN = (*_FROM_CONFIG, *_COOKIE_NAMES, "SESSION_REFRESH_EACH_REQUEST")
-# Flask-Session's names, and Flask-KVSession's, and what takes their place here. A name that ends in
-# "_" stands for all that begin so.
+# The names of Flask-Session and Flask-KVSession, and what replaces them here. A name that ends in
+# "_" stands for all that begin with it.
 _LEFT_OVER = {
     "SESSION_TYPE": "SESSION_STORE names the store, for example 'redis://localhost'",
     "SESSION_PERMANENT": "set session.permanent, or give cookie=Cookie(persistent=True)",
@@ -79,14 +79,14 @@ _LEFT_OVER = {
     "SESSION_ID_LENGTH": "leave it out, IDs always have 256 bits",
     "SESSION_KEY_BITS": "leave it out, IDs always have 256 bits",
     "SESSION_RANDOM_SOURCE": "leave it out, IDs come from the operating system",
-    "SESSION_SET_TTL": "leave it out, stores always end what has expired",
+    "SESSION_SET_TTL": "leave it out, expired sessions always end",
     "SESSION_SERIALIZATION_FORMAT": "leave it out, or give SESSION_CODEC a codec",
     "SESSION_REDIS": "give SESSION_STORE a RedisStore(client), or its URL",
     "SESSION_FILE_DIR": "give SESSION_STORE 'file:///that/directory'",
     "SESSION_FILE_THRESHOLD": "leave it out, expired files are purged instead",
     "SESSION_FILE_MODE": "give SESSION_STORE a FileStore(path, mode=…)",
     "SESSION_CACHELIB": "give SESSION_STORE a store or a URL, such as 'file:///that/directory'",
-    "SESSION_CLEANUP_N_REQUESTS": "leave it out, expired sessions go by themselves",
+    "SESSION_CLEANUP_N_REQUESTS": "leave it out, expired sessions are removed by themselves",
     "SESSION_SQLALCHEMY_": "give SESSION_STORE the database's URL, such as"
     " 'postgresql://user@host/db'",
     "SESSION_POSTGRESQL_": "give SESSION_STORE the database's URL, such as"
@@ -101,10 +101,10 @@ _LEFT_OVER = {
 
 
 def options_from(config: Mapping[str, Any], given: Options) -> Options:
-    """The options of SessionMiddleware, from what was given and else from ``app.config``.
+    """The options of SessionMiddleware: those that were given, and the others from ``app.config``.
 
     Raises:
-        ConfigurationError: for settings that mean nothing here, or are no good.
+        ConfigurationError: for settings that are unknown here, or invalid.
     """
     _check_names(config)
     found: dict[str, Any] = {
@@ -170,7 +170,7 @@ def _secrets(config: Mapping[str, Any]) -> list[str | bytes]:
 
 def _cookie(config: Mapping[str, Any]) -> Cookie:
     # Flask's defaults are there whether someone chose them or not, so where ours are stricter
-    # they hold: Secure on secure requests, SameSite=Lax. cookie=Cookie(…) can say otherwise.
+    # ours apply: Secure on secure requests, SameSite=Lax. cookie=Cookie(…) can say otherwise.
     secure = config.get("SESSION_COOKIE_SECURE", False)
     samesite = config.get("SESSION_COOKIE_SAMESITE")
     try:
@@ -190,17 +190,17 @@ def _cookie(config: Mapping[str, Any]) -> Cookie:
 
 
 def lifetime_of(limit: timedelta | float) -> Lifetime:
-    """The Lifetime that Flask's one limit stands for.
+    """The Lifetime for Flask's one limit.
 
     Raises:
-        ConfigurationError: it is no limit.
+        ConfigurationError: it isn't a valid limit.
     """
-    # Flask knows the idle limit alone. An absolute one goes with it all the same, as without it a
-    # stolen session that is kept in use lives for ever (ASVS 5.0, 7.3.2).
+    # Flask has only the idle limit. An absolute one goes with it, because a stolen session that is
+    # kept in use would otherwise live forever (ASVS 5.0, 7.3.2).
     try:
         idle = Lifetime(idle=limit, absolute=None)
     except ConfigurationError as error:
         raise ConfigurationError(
-            f"app.config: {LIFETIME} is no good as the idle limit: {error}"
+            f"app.config: {LIFETIME} can't be used as the idle limit: {error}"
         ) from None
     return Lifetime(idle=limit, absolute=max(idle.idle_seconds, _DEFAULT_ABSOLUTE.total_seconds()))

@@ -1,8 +1,8 @@
 """Integration: sessions for a framework that has a request cycle of its own.
 
 A SessionMiddleware whose steps are taken one by one: open when the request comes, commit before
-the response's headers go out, finish when its stream ends. Our own modules for frameworks stand on
-it, and so can others; docs/writing-an-integration.md shows how. It knows no framework.
+the response's headers go out, finish when its stream ends. Our own modules for frameworks are
+built on it, and others can be; docs/writing-an-integration.md shows how. It knows no framework.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class Integration(SessionMiddleware):
     def is_open(self, environ: WSGIEnvironment) -> bool:
         """Whether this environ has a session whose response isn't complete yet.
 
-        Someone further out answers for it then, and will commit it.
+        Then a middleware further out is responsible for it, and will commit it.
         """
         session = environ.get(self._environ_key)
         return session is not None and not is_over(session)
@@ -70,11 +70,11 @@ class Integration(SessionMiddleware):
     def open_token(self, token: str | None) -> Session:
         """Open the session of a token without a request, and so without a scheme.
 
-        Commit it with ``session.save()``; no response is needed, and none is told.
+        Commit it with ``session.save()``; no response is involved.
 
         Args:
-            token: a cookie's value, or what `token_of` gave; None, or one that leads nowhere, gives
-                a new session.
+            token: a cookie's value, or what `token_of` returned; for None, and for one without a
+                session, it is a new session.
         """
         return self._session_class(*self.parts_of(token))
 
@@ -87,7 +87,7 @@ class Integration(SessionMiddleware):
         return self._engine, environ, transport
 
     def token_of(self, session: Session) -> str | None:
-        """What leads a client to this session: its cookie's value. As secret as the ID.
+        """The value of this session's cookie. As secret as the ID.
 
         Returns:
             None as long as the session isn't stored; ``session.save(keep_empty=True)`` stores it.
@@ -99,7 +99,7 @@ class Integration(SessionMiddleware):
         return None if state is None else self._engine.token(state)
 
     def answer_device(self, environ: WSGIEnvironment) -> Answer | None:
-        """The answer to a request of device binding's own, which the app doesn't see.
+        """The answer to a request that is part of device binding, and not for the app.
 
         Ask before the session is opened.
 
@@ -115,7 +115,7 @@ class Integration(SessionMiddleware):
     def answer_failure(self, environ: WSGIEnvironment, error: StoreError) -> Answer:
         """The answer to a request whose session's store failed, as ``on_store_error`` makes it.
 
-        The session is given up: nothing of it is kept but what was saved already.
+        The session is discarded: only what was already saved is kept.
         """
         session: Session = environ[self._environ_key]
         told: list[tuple[str, list[Header]]] = []
@@ -183,6 +183,6 @@ class SessionStream:
 
 def _no_app(environ: WSGIEnvironment, start_response: StartResponse) -> NoReturn:
     raise TypeError(
-        "an Integration wraps no WSGI app; call its open_session and commit_session, or use"
+        "an Integration doesn't wrap a WSGI app; call its open_session and commit_session, or use"
         " SessionMiddleware"
     )

@@ -1,7 +1,7 @@
 """SessionMiddleware: all settings in one place, and the way into a request.
 
 All checking and all that can be built beforehand happens when it is made; a request then only
-looks things up. How the response is held back until the session is committed is exchange's part.
+looks things up. `http.exchange` holds the response back until the session is committed.
 """
 
 from __future__ import annotations
@@ -79,9 +79,9 @@ class SessionMiddleware:
         secret_key: signs the session IDs; str or bytes of at least 32 bytes, or a list of them,
             newest first: the first signs, all verify.
         store: where sessions are kept: a Store, or a URL (``memory://``, ``file:///path``,
-            ``redis://…``, ``rediss://…``, ``unix://…``). None is a MemoryStore, with a warning
-            where the server runs several processes.
-        cookie: a Cookie, or a function that gives one for an environ, for apps that serve several
+            ``redis://…``, ``postgresql://…`` and so on, see `stores.store_from_url`). None is a
+            MemoryStore, with a warning where the server runs several processes.
+        cookie: a Cookie, or a function that returns one for an environ, for apps that serve several
             sites.
         lifetime: how long a session lives.
         trusted_proxies: how many proxies stand between the app and the client, or TrustedProxies.
@@ -92,26 +92,26 @@ class SessionMiddleware:
         save_on_error: True: changes are kept even if the app raised or answered 5xx.
         touch_interval: seconds (or timedelta); how often, at most, mere use writes the new idle
             deadline. Never later than a tenth of the idle limit.
-        rotate_after: seconds or timedelta after which a session gets a new ID by itself; None:
-            never.
+        rotate_after: seconds or timedelta after which a session automatically gets a new ID;
+            None: never.
         max_bytes: the encoded size limit of one session.
         id_factory: makes session IDs; for tests.
-        clock: gives UNIX seconds; None asks ``time.time()`` at each use.
+        clock: returns UNIX seconds; None is ``time.time``.
         max_per_owner: how many sessions of one owner may live; None: any number.
         when_full: ``"end_oldest"`` ends the least recently used one after a login too many;
             ``"refuse"`` has the login raise TooManySessions.
-        label: what is noted of the client when an owner is set: some of ``"ip"`` and
+        label: what is noted about the client when an owner is set: some of ``"ip"`` and
             ``"user_agent"``; None: nothing.
         token_header: the name of a header that carries the token instead of the cookie, for
             clients that have no cookies.
         encryption_keys: keys of 32 bytes each, newest first; what the store keeps is encrypted.
         encryption_migrate: True: plain records are still read, and encrypted at the next write.
-        carry_over: other systems whose live sessions are kept when their browsers come: a list of
-            sources from `wsgi_sessions.carry_over`.
-        passive: tells of an environ whether that request doesn't count as use: polling, prefetch,
-            background work.
+        carry_over: other systems whose live sessions are carried over when their browsers come
+            back: a list of sources from `wsgi_sessions.carry_over`.
+        passive: a function that says of an environ whether that request doesn't count as use:
+            polling, prefetching, background work.
         device_binding: DeviceBinding(…): sessions are bound to the user's device, in browsers that
-            can do so.
+            support it.
         on_event: called with every SessionEvent; one function or a list of them.
         on_store_error: answers when the store fails and the app doesn't handle it: called with
             environ, start_response and the StoreError, returns the body. None answers 503.
@@ -123,16 +123,16 @@ class SessionMiddleware:
 
     _session_class: type[Session] = Session
     _any_path: bool = False
-    """Whether there is a session on paths that the cookie's doesn't cover, too."""
+    """Whether there is a session even on paths that the cookie's path doesn't cover."""
 
     store: Store
     """The store as it was given."""
     registry: SessionRegistry
     """The sessions in it, by owner and by handle."""
     carry_over: tuple[Source, ...]
-    """Whose sessions are carried over."""
+    """The systems whose sessions are carried over."""
 
-    def __init__(  # noqa: C901 # a checklist of options, one after the other
+    def __init__(  # noqa: C901, PLR0915 # a checklist of options, one after the other
         self,
         app: WSGIApplication,
         *,
@@ -194,7 +194,9 @@ class SessionMiddleware:
         self._proxies = as_trusted_proxies(trusted_proxies)
         self._resolves = self._proxies != TrustedProxies()
         own_clock = clock or _now
-        self._events = EventSink(as_listeners(on_event), own_clock)
+        self._passive = passive
+        self._listeners = as_listeners(on_event)
+        self._events = EventSink(self._listeners, own_clock)
         self._proxy_advice = ProxyAdvice(self._events, self._proxies)
         limits = self._limits = Limits(lifetime.idle_seconds, lifetime.absolute_seconds)
         seal = (
@@ -340,13 +342,13 @@ class SessionMiddleware:
 
         Args:
             environ: the one that was given to `open_session`.
-            status: of the response; that of a failed one keeps nothing.
+            status: of the response; if it says that the request failed, nothing is kept.
             headers: of the response.
             streaming: True: the app goes on to use the session while the body is sent, and
                 `finish_session` commits what it changes then.
 
         Returns:
-            ``headers`` and what the session adds to them: Set-Cookie, Vary, Cache-Control.
+            ``headers``, and what the session adds to them (Set-Cookie, Vary, Cache-Control).
 
         Raises:
             LookupError: no session was opened.
@@ -386,7 +388,7 @@ class SessionMiddleware:
             self._engine.commit(state, Response(failed=not kept, headers_sent=True))
 
     def discard_session(self, environ: WSGIEnvironment) -> None:
-        """Give up what `open_session` opened: nothing of it is kept but what was saved already.
+        """Discard what `open_session` opened: only what was already saved is kept.
 
         Raises:
             LookupError: no session was opened.
@@ -404,7 +406,7 @@ class SessionMiddleware:
         self._limits.absolute = lifetime.absolute_seconds
 
     def _enter(self, environ: WSGIEnvironment) -> Transport | None:
-        """Who asks, and how its token travels; None where the cookie's path isn't this one's."""
+        """Find the client, and how its token travels; None if the cookie's path doesn't match."""
         if self._resolves:
             client = rewrite_environ(environ, self._proxies)
             if not self._proxy_advice.settled:
@@ -454,7 +456,7 @@ class SessionMiddleware:
             self._events.emit(kind, handle=key, detail=detail)
 
     def describe(self) -> str:
-        """The settings in force as text, a line each, without secrets."""
+        """The settings in force as text, one per line, without secrets."""
         settings, cookie = self._settings, self._cookie
         lines = {
             "store": repr(self.store),
@@ -466,8 +468,8 @@ class SessionMiddleware:
             ),
             "trusted_proxies": repr(self._proxies),
             "device_binding": "no" if self._device_binding is None else repr(self._device_binding),
-            "token_header": repr(
-                None if self._header_transport is None else self._header_transport.name
+            "token_header": (
+                "none" if self._header_transport is None else self._header_transport.name
             ),
             "secret keys": f"{self._secret_count}",
             "encryption at rest": "yes" if settings.store is not self.store else "no",
@@ -482,7 +484,14 @@ class SessionMiddleware:
             "save_uninitialized": str(settings.save_uninitialized),
             "rolling": str(settings.rolling),
             "save_on_error": str(self._answers.save_on_error),
+            "passive": "no request" if self._passive is None else _name_of(self._passive),
             "carry_over": ", ".join(map(_described, self.carry_over)) or "nothing",
+            "on_event": ", ".join(map(_name_of, self._listeners)) or "nobody",
+            "on_store_error": (
+                "503"
+                if self._answers.on_store_error is answer_503
+                else _name_of(self._answers.on_store_error)
+            ),
             "codec": type(settings.codec).__name__,
             "environ_key": repr(self._environ_key),
         }
@@ -532,6 +541,13 @@ class _Site:
         return path_matches(self._path, path)
 
 
+def _name_of(function: object) -> str:
+    """Where a function, or an object that can be called, was written: its module and name."""
+    name: str = getattr(function, "__qualname__", type(function).__qualname__)
+    module: str | None = getattr(function, "__module__", None)
+    return name if module is None else f"{module}.{name}"
+
+
 def _described(source: Source) -> str:
     end = "without end"
     if source.until is not None:
@@ -541,5 +557,5 @@ def _described(source: Source) -> str:
 
 
 def _now() -> float:
-    # Looked up at each use, so that a test which replaces time.time is heard.
+    # Looked up at each use, so that it can be replaced in a test.
     return time.time()

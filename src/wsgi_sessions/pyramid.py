@@ -38,9 +38,9 @@ if TYPE_CHECKING:
 
 PREFIX = "wsgi_sessions."
 REGISTRY_KEY = "wsgi_sessions"
-"""Under which key of the application registry the Integration stands."""
+"""The key of the Integration in the application registry."""
 _CSRF_KEY = "_csrft_"
-"""Pyramid's own name, which ``SessionCSRFStoragePolicy`` has as its default, too."""
+"""Pyramid's own name, which is the default of ``SessionCSRFStoragePolicy``."""
 
 
 @implementer(ISession)  # pyright: ignore[reportUntypedClassDecorator] # zope.interface has no types
@@ -113,14 +113,14 @@ def includeme(config: Configurator) -> None:
 def options_from(
     settings: Mapping[str, Any], resolve: Callable[[Any], Any] = lambda name: name
 ) -> dict[str, Any]:
-    """The options of SessionMiddleware that stand in an app's settings.
+    """The options of SessionMiddleware in an app's settings.
 
     Args:
         settings: all settings of the app.
         resolve: turns the dotted name of an object into the object.
 
     Raises:
-        ConfigurationError: for names that mean nothing, and text that can't be read.
+        ConfigurationError: for unknown names, and text that can't be understood.
     """
     found = {
         name.removeprefix(PREFIX): value
@@ -231,7 +231,7 @@ def session_tween_factory(
     def session_tween(request: Request) -> Response:
         environ = request.environ
         if steps.is_open(environ):
-            return handler(request)  # whoever is further out answers for it
+            return handler(request)  # a middleware further out is responsible for it
         device = steps.answer_device(environ)
         if device is not None:
             return Response(device.body, device.status, device.headers)

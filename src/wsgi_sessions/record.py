@@ -1,7 +1,7 @@
 """The record: what a store keeps for one session, and what one request wants changed in it.
 
-Plain values, no behavior: stores and the engine meet here. Encoding the values is the codec's work,
-deciding about them the engine's.
+Plain values without behavior, between stores and the engine. The codec encodes the values, and the
+engine decides about them.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ UNCHANGED: Final[Literal[Unchanged.UNCHANGED]] = Unchanged.UNCHANGED
 NO_FIELDS: Mapping[str, bytes] = MappingProxyType({})
 
 LIST_OWNER: Final = ""
-"""Stands as ``owner`` of a record that lists an owner's sessions, or says where one went that was
-carried over, and isn't a session itself.
+"""The ``owner`` of a record that isn't a session itself: one that lists an owner's sessions, or
+says where a session went that was carried over.
 
 No app's owner is empty, and stores can see it whatever else is encrypted: such a record doesn't
 count towards a limit of sessions, and goes only when it has expired or is deleted.
@@ -97,15 +97,15 @@ class Record:
 
 @dataclass(frozen=True, slots=True, init=False)
 class Changes:
-    """What one request wants changed in a record. With times alone, it is a touch."""
+    """What one request wants changed in a record. If only times are, it is a touch."""
 
     set: Mapping[str, bytes] = field(default_factory=dict[str, bytes])
     """Fields to write."""
     delete: frozenset[str] = frozenset()
     """Fields to remove; applied before `set`."""
     keep: frozenset[str] | None = None
-    """None: every field not named above stays. Else all fields but these go first, before `delete`
-    and `set` are applied, whatever other requests have added meanwhile."""
+    """None: every field not named above stays. Otherwise all fields but these are removed, before
+    `delete` and `set` are applied, whatever other requests have added meanwhile."""
     notes: bytes | None = None
     """None leaves the notes as they are."""
     used_at: float | None = None
@@ -138,7 +138,7 @@ class Changes:
 
     @property
     def is_touch(self) -> bool:
-        """Whether applying this changes times alone, and so leaves the version as it is."""
+        """Whether applying this changes only times, and so leaves the version as it is."""
         return not (
             self.set
             or self.delete

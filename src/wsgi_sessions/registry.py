@@ -1,7 +1,7 @@
 """SessionRegistry: see and end the sessions of a user, from anywhere that reaches the store.
 
-Ending is complete: a login that races with `revoke_all` either happened after it, or is revoked by
-it. The lists that this goes by, and how they are healed, are in engine.owners.
+Ending is complete: a login that races with `revoke_all` either happens after it, or is revoked by
+it. The lists that this relies on, and how they are healed, are in engine.owners.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from .stores.base import Store
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SessionInfo:
-    """What may be shown of a session. Times are aware, UTC."""
+    """What may be shown about a session. Times are aware, UTC."""
 
     handle: str
     """The public name, to revoke it by."""
@@ -41,7 +41,7 @@ class SessionRegistry:
 
     Args:
         store: the store that the middleware uses.
-        clock: gives UNIX seconds; None is the system's.
+        clock: returns UNIX seconds; None is the system's.
         limits: the middleware's lifetime, which may be shorter than what a record says.
         events: where revocations are reported.
 
@@ -83,7 +83,7 @@ class SessionRegistry:
         return (key for key in self._store.keys() if self._live(key) is not None)  # noqa: SIM118 # a store is not a mapping
 
     def revoke(self, handle: str) -> bool:
-        """End the session of this handle. False if there is no such live one."""
+        """End the session of this handle. False if there is no live session of that handle."""
         record = self._store.load(handle) if is_key(handle) else None
         if record is None or record.is_owner_list:
             return False
@@ -154,7 +154,7 @@ class SessionRegistry:
 
 
 def _now() -> float:
-    # Looked up at each use, so that a test which replaces time.time is heard.
+    # Looked up at each use, so that it can be replaced in a test.
     return time.time()
 
 

@@ -45,12 +45,12 @@ class Phase(enum.Enum):
 
 
 class Session(MutableMapping[str, Any]):
-    """What the app sees of its session: a dict of JSON-like values, loaded at the first access.
+    """The app's session: a mapping of JSON-like values, loaded at the first access.
 
     Values: ``None``, bool, int, float (finite), str, list, dict with str keys, and, kept exactly:
     tuple, set, frozenset, bytes, datetime, date, time, timedelta, Decimal, UUID. Anything else is
-    a ``TypeError`` that names the key path, where it is assigned. Changes inside nested values are
-    noticed by themselves. Any access may raise `StoreError`, if the store can't answer.
+    a ``TypeError``, raised where it is assigned, that names the path of keys. Changes inside nested
+    values are noticed. Any access may raise `StoreError`, if the store can't answer.
     """
 
     __slots__ = ("_engine", "_environ", "_phase", "_state", "_transport")
@@ -97,7 +97,7 @@ class Session(MutableMapping[str, Any]):
             )
 
     def _late_writable(self) -> SessionState:
-        # A transaction that only looks is fine at any time; one that writes is told by the engine.
+        # A transaction that only looks is fine at any time; the engine rejects one that writes.
         state = self._open()
         return self._writable() if self._phase is Phase.OVER else state
 
@@ -151,8 +151,8 @@ class Session(MutableMapping[str, Any]):
     def __len__(self) -> int:
         return len(self._open().fields)
 
-    # A field that can't be decoded means no session at all: who goes through all values must not
-    # get half of it.
+    # A field that can't be decoded means no session at all: code that goes through all values must
+    # not get half of it.
 
     def keys(self) -> KeysView[str]:
         """The names of the fields."""
@@ -227,7 +227,7 @@ class Session(MutableMapping[str, Any]):
 
     @property
     def last_used_at(self) -> datetime:
-        """When the session was last used before, as far as it was noted (see Lifetime). UTC."""
+        """When the session was last used before this request, as far as was noted. Aware, UTC."""
         state = self._open()
         stored = state.stored
         at = state.notes.created_at if stored is None else stored.record.used_at
@@ -245,8 +245,9 @@ class Session(MutableMapping[str, Any]):
         return None if at is None else _datetime(at)
 
     def is_fresh(self, within: timedelta | float) -> bool:
-        """Whether the last ``login`` was less than ``within`` (timedelta or seconds) ago; never
-        where the time noted lies in the future, nor where the proof of the device is missing.
+        """Whether the last ``login`` was less than ``within`` (timedelta or seconds) ago.
+
+        False if the noted time is in the future, or the proof of the device is missing.
 
         For asking for the password again before something dangerous (ASVS 5.0, 7.5.3).
         """
@@ -271,9 +272,9 @@ class Session(MutableMapping[str, Any]):
 
     @property
     def is_proven(self) -> bool:
-        """Whether it is bound, and this request comes from that device, for all that can be told.
+        """Whether it is bound, and this request proved that it comes from that device.
 
-        A False says little where the session isn't bound: most browsers can't bind one.
+        False says little if the session isn't bound: most browsers can't bind one.
         """
         return self._open().standing.proven
 
@@ -282,7 +283,7 @@ class Session(MutableMapping[str, Any]):
         """The user whom the session belongs to, or None.
 
         Setting or removing it is a change of privilege: the session gets a new ID (see
-        `regenerate`) and is filed under that owner. Setting what it is already does nothing.
+        `regenerate`) and is filed under that owner. Setting the same owner again does nothing.
 
         Raises:
             TooManySessions: see ``max_per_owner``; only with ``when_full="refuse"``.
@@ -325,7 +326,7 @@ class Session(MutableMapping[str, Any]):
 
     @property
     def lifetime(self) -> Lifetime:
-        """The limits of this session. Settable for it alone, capped by the middleware's."""
+        """The limits of this session. Can be set for it alone, capped by the middleware's."""
         return from_seconds(*self._engine.limits(self._open()))
 
     @lifetime.setter
@@ -341,14 +342,14 @@ class Session(MutableMapping[str, Any]):
         """Give the session a new ID at once; the old one dies when this request commits.
 
         For every change of privilege (ASVS 5.0, 7.2.4), so that an ID that someone else knew
-        before is worth nothing after it.
+        before is worthless afterwards.
 
         Example:
             >>> session.regenerate()
             >>> session.regenerate(keep=["cart"])
 
         Args:
-            keep: True keeps all data, False none, and neither owner nor label; an iterable keeps
+            keep: True keeps everything; False keeps no data, owner or label; an iterable keeps
                 those keys. Lifetime and persistence stay.
 
         Raises:
@@ -360,8 +361,8 @@ class Session(MutableMapping[str, Any]):
     def login(self, owner: str, *, keep: bool | Iterable[str] = True) -> None:
         """Sign the owner in: a new ID, the session filed under ``owner``, a new absolute limit.
 
-        Always ends in a live session: if another request ended the old one meanwhile, what this
-        request set is carried into a fresh one.
+        The result is always a live session: if another request ended the old one meanwhile, what
+        this request set goes into a fresh one.
 
         Example:
             >>> session.login("42", keep=["cart"])
@@ -370,7 +371,7 @@ class Session(MutableMapping[str, Any]):
 
         Args:
             owner: the app's name for the user: 1 to 256 characters.
-            keep: what survives of the data, as in `regenerate`.
+            keep: what is kept of the data, as in `regenerate`.
 
         Raises:
             TooManySessions: with ``max_per_owner`` and ``when_full="refuse"``; the session stays
@@ -385,7 +386,7 @@ class Session(MutableMapping[str, Any]):
         """End the session: its record is deleted now, its data cleared, the cookie expires.
 
         Whatever is written afterwards starts a fresh session under a new ID. In a stream, after
-        the headers went out, the record is deleted all the same; the cookie left behind is dead.
+        the headers went out, the record is still deleted; the cookie that remains is dead.
 
         Example:
             >>> session.destroy()
@@ -400,11 +401,11 @@ class Session(MutableMapping[str, Any]):
     def save(self, *, keep_empty: bool = False) -> None:
         """Commit the changes now: before a redirect to another host, or in a long stream.
 
-        They stand whatever happens later in this request.
+        They remain whatever happens later in this request.
 
         Args:
-            keep_empty: True: it is stored although it holds nothing, and then stays so; for
-                frameworks that hand out a session's key before anything was put in.
+            keep_empty: True: it is stored even if it holds nothing, and remains stored; for
+                frameworks that hand out a session's key before anything is put in.
 
         Raises:
             SessionEnded: if another request ended the session meanwhile.
@@ -433,8 +434,8 @@ class Session(MutableMapping[str, Any]):
     def passive(self) -> bool:
         """Whether this request doesn't count as use: it moves no deadline and renews no cookie.
 
-        The middleware's ``passive`` function says so to begin with; settable for one request.
-        `touch` counts all the same.
+        The middleware's ``passive`` function sets it at first; it can be changed in the request.
+        `touch` counts in any case.
         """
         return self._open().passive
 
@@ -446,9 +447,9 @@ class Session(MutableMapping[str, Any]):
 
     @property
     def time_left(self) -> timedelta:
-        """How long the session lives on unless it is used; zero once it has ended.
+        """How long the session will live if it isn't used again; zero once it has ended.
 
-        In a passive request that is what truly is left; in any other, what is left after this use.
+        In a passive request, the time that is really left; in any other, the time from this use on.
         """
         left = self._engine.expected_end(self._open()) - self._engine.now()
         return timedelta(seconds=max(0.0, left))
@@ -473,9 +474,8 @@ class Session(MutableMapping[str, Any]):
         """Run ``fn`` on fresh data, and commit what it changed at once, or not at all.
 
         For counters, stock and one-time values: if another request changes the session meanwhile,
-        ``fn`` is run again on what that one wrote, so it must do nothing but work on the mapping
-        that it gets. It sees this request's own uncommitted changes too; only what it changes
-        itself is committed.
+        ``fn`` is run again on what that one wrote, so it must only work on the mapping that it
+        gets. It also sees this request's own uncommitted changes, which are committed first.
 
         Example:
             >>> def buy(fields):
@@ -490,7 +490,7 @@ class Session(MutableMapping[str, Any]):
 
         Raises:
             SessionEnded: if another request ended the session meanwhile.
-            SessionConflict: if other requests were faster again and again.
+            SessionConflict: if other requests were faster every time.
             UnsupportedByStore: if the data lives with the client.
         """
         state = self._late_writable()
@@ -499,7 +499,7 @@ class Session(MutableMapping[str, Any]):
     def take(self, key: str, default: Any = None) -> Any:
         """Remove a key and return its value, exactly once however many requests try.
 
-        For what may be used once: an OAuth state, a nonce, a flash message. Gives ``default`` if
+        For what may be used once: an OAuth state, a nonce, a flash message. Returns ``default`` if
         the key isn't there, or the session was ended meanwhile.
 
         Example:
@@ -560,7 +560,7 @@ class Session(MutableMapping[str, Any]):
 
 
 def state_of(session: Session) -> SessionState | None:
-    """What is known of this session; None if the app hasn't touched it."""
+    """What is known about this session; None if the app hasn't touched it."""
     return session._state  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] # a side door
 
 

@@ -236,7 +236,7 @@ def test_what_no_pickler_makes_ends_the_reading(name: str) -> None:
         (pickle.dumps({1: 2}), "it holds a dict with keys that aren't str"),
         (b"\x80\x02U\x02\xc3\xa9.", "it holds text of Python 2 that isn't ASCII"),
         (pickle.dumps(timezone(timedelta(0), "here")), "a datetime.timezone with a name"),
-        (pickle.dumps({frozenset({1})}), ("it holds a set of something else than plain values and"
+        (pickle.dumps({frozenset({1})}), ("it holds a set of something other than plain values and"
          " tuples of them")),
         (b"", "a damaged pickle"),
         (b"no pickle", "a damaged pickle"),
@@ -316,7 +316,7 @@ _TOO_MANY = f"a pickle of more than {MAX_STEPS} steps"
 _TOO_BIG = f"a pickle that expands to more than {MAX_STEPS} items"
 _TOO_DEEP = f"nested more than {MAX_DEPTH} levels deep, or within itself"
 _LARGE_SET = "it holds a set of more than 1000 items"
-_NOT_FLAT = "it holds a set of something else than plain values and tuples of them"
+_NOT_FLAT = "it holds a set of something other than plain values and tuples of them"
 _MANY = MAX_STEPS - 20
 _TEXT = b"X\x00\x00\x08\x00" + b"a" * 0x80000
 _NUMBERS = [b"M" + struct.pack("<H", number) for number in range(1800)]

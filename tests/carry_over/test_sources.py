@@ -155,7 +155,7 @@ def test_a_wrong_option_is_an_error_that_helps(
         (lambda: ANY.FlaskCookie(None), "FlaskCookie: secret_key is of type NoneType"),
         (lambda: ANY.FlaskCookie(SECRET, 0), "FlaskCookie: max_age is 0"),
         (lambda: ANY.FlaskCookie(), "FlaskCookie: missing a required argument: 'secret_key'"),
-        (lambda: ANY.Django(SQLITE, SECRET, "cached_db"), "engine is 'cached_db'; write 'db' (for cached"),
+        (lambda: ANY.Django(SQLITE, SECRET, "cached_db"), "engine is 'cached_db'; write 'db' (also for cached"),
         (lambda: ANY.Django(SQLITE, SECRET, []), "Django: engine is []; write 'db'"),
         (lambda: ANY.Django(None, SECRET), "store is None, which is not where engine='db' keeps"),
         (lambda: ANY.Django("redis://h", SECRET), "store is a URL for redis, which is not where"),
@@ -367,9 +367,9 @@ def test_deleting_what_is_in_a_cookie_alone_does_nothing() -> None:
     "source", [FlaskCookie(SECRET), Django(None, SECRET, "signed_cookies")], ids=["flask", "django"]
 )
 def test_sessions_in_cookies_cannot_be_listed(source: Source) -> None:
-    with pytest.raises(UnsupportedByStore, match="in the browsers' cookies alone"):
+    with pytest.raises(UnsupportedByStore, match="only in the browsers' cookies"):
         source.count()
-    with pytest.raises(UnsupportedByStore, match="in the browsers' cookies alone"):
+    with pytest.raises(UnsupportedByStore, match="only in the browsers' cookies"):
         next(source.survey(NOW))
 
 

@@ -50,7 +50,7 @@ def test_it_says_how_many_could_come_and_why_others_could_not(
     assert status == 0
     assert text.splitlines() == [
         "6 records, 5 sessions live",
-        "2 could come along, 1 of them with an owner",
+        "2 can be carried over, 1 of them with an owner",
         "2 would stay behind: damaged JSON",
         (
             "1 would stay behind: the field '_user_id', which holds the user, is not a str of 1 to"
@@ -98,8 +98,8 @@ def test_a_store_that_is_not_there(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--from", "php+file:///x"], "--from names no system that can be looked at; write beaker+"),
-        (["--from", "redis://localhost"], "--from names no system that can be looked at"),
+        (["--from", "php+file:///x"], "--from doesn't name a system that can be looked at; write beaker+"),
+        (["--from", "redis://localhost"], "--from doesn't name a system that can be looked at"),
         (["--from", "beaker+"], "Beaker: store is a str without a URL's scheme"),
         (["--from", "beaker+file:///x", "--prefix", "a"], "Beaker has no option prefix"),
         (["--from", "django+sqlite:////x"], "add --secret-file with the SECRET_KEY in it"),
@@ -183,5 +183,5 @@ def test_the_bar_is_drawn_a_few_times_a_second() -> None:
 
 
 def test_a_system_must_be_named() -> None:
-    with pytest.raises(ConfigurationError, match="names no system"):
+    with pytest.raises(ConfigurationError, match="doesn't name a system"):
         source_from_text("")

@@ -50,9 +50,11 @@ def test_doctor_of_an_app_says_until_when_sessions_are_carried_over(
         assert (status, "--app names a type" in capsys.readouterr().err) == (2, True)
         return
     assert status == 0
-    assert "warning beaker is asked without end; set until to" in out.getvalue()
-    assert "warning nothing comes over from flask-cookie since 2020-01-31" in out.getvalue()
-    assert "ok      sessions of express come over until 2100-01-31 00:00 UTC" in out.getvalue()
+    assert "warning beaker has no until; set it to" in out.getvalue()
+    assert "warning flask-cookie is past its until (2020-01-31" in out.getvalue()
+    assert (
+        "ok      sessions of express are carried over until 2100-01-31 00:00 UTC" in out.getvalue()
+    )
     assert "hush" not in out.getvalue()
 
 

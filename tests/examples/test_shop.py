@@ -135,7 +135,7 @@ def test_client_side_modes_say_what_they_cannot_do(mode: str, tmp_path: Path) ->
     visitor = Shop(tmp_path, SHOP_MODE=mode).visitor()
     visitor.sign_in("ada")
 
-    assert "neither list them nor end them" in visitor.get("/devices")
+    assert "list your sessions or end them" in visitor.get("/devices")
     visitor.get("/")
     visitor.post("/devices/sign-out", handle="0" * 64)
     assert visitor.status == 400
@@ -300,7 +300,7 @@ def test_an_odd_count_is_refused(server_side: Shop, form: dict[str, str]) -> Non
 
 
 @pytest.mark.parametrize(("hops", "address"), [("0", "127.0.0.1"), ("1", "203.0.113.7")])
-def test_the_session_page_shows_the_client_as_the_proxies_tell(
+def test_the_session_page_shows_the_client_that_the_proxies_report(
     hops: str, address: str, tmp_path: Path
 ) -> None:
     client = Client(Shop(tmp_path, TRUSTED_PROXIES=hops).app)
@@ -322,16 +322,16 @@ def test_the_proxy_probe_is_mounted(server_side: Shop) -> None:
 @pytest.mark.parametrize(
     ("hops", "forwarded", "says"),
     [
-        ("0", {}, "<b>The shop is set up right:</b> <code>TRUSTED_PROXIES=0</code>"),
+        ("0", {}, "<b>The shop is set up correctly:</b> <code>TRUSTED_PROXIES=0</code>"),
         (
             "0",
             {"X-Forwarded-For": "203.0.113.7, 10.0.0.1", "X-Forwarded-Proto": "https"},
-            '<code id="advice">TRUSTED_PROXIES=2</code>; it is 0 now',
+            '<code id="advice">TRUSTED_PROXIES=2</code>; it is 0 at present',
         ),
         (
             "1",
             {"X-Forwarded-For": "203.0.113.7", "X-Forwarded-Proto": "https"},
-            "<b>The shop is set up right:</b> <code>TRUSTED_PROXIES=1</code>",
+            "<b>The shop is set up correctly:</b> <code>TRUSTED_PROXIES=1</code>",
         ),
         (
             "0",
@@ -353,9 +353,9 @@ def test_the_page_on_proxies_gives_advice_that_is_true_for_the_shop(
     ).text
 
     assert says in page
-    assert ">Back to the shelf</a>" in page
+    assert ">Back to the shop</a>" in page
     assert "waitress" not in page
-    assert '<th scope="col">The client would be</th>' in page
+    assert '<th scope="col">Client</th>' in page
     answer = client.get("/proxy/?format=json", headers=forwarded)
     assert json_of(answer)["received"].keys() >= {"wsgi.url_scheme"}
 
@@ -384,7 +384,22 @@ def test_the_session_page_shows_what_is_in_the_session_and_what_sign_in_changed(
     assert '<dt><code>cart</code></dt><dd><code>{"cup": 1}</code></dd>' in page
     assert "<code>csrf</code>" not in page
     assert re.search(r"<code>shop=\S{6}…\S{6}, \d+ characters</code>", page)
-    assert re.search(r"ended in <code>…\S{4}</code> died, and one that ends in <code>…\S{4}<", page)
+    end = r'<code class="whole">…\S{4}</code>'
+    assert re.search(f"ended in {end} died, and one that ends in {end} took", page)
+
+
+@pytest.mark.parametrize("mode", ["client", "signed"])
+def test_the_session_page_does_not_claim_that_a_cookie_with_the_data_dies(
+    mode: str, tmp_path: Path
+) -> None:
+    visitor = Shop(tmp_path, SHOP_MODE=mode).visitor()
+    visitor.sign_in("Ada")
+
+    page = visitor.get("/session")
+
+    assert "A copy of the old cookie would still open the old session" in page
+    assert "died" not in page
+    assert "saved on its own" not in page
 
 
 def test_a_first_visit_to_the_session_page_has_no_cookie_to_show(server_side: Shop) -> None:
@@ -409,7 +424,7 @@ def json_of(answer: TestResponse) -> Any:
     "mode",  # each waits for a second to pass
     [pytest.param(mode, marks=() if mode == "server" else pytest.mark.slow) for mode in MODES],
 )
-def test_asking_for_the_time_left_is_no_use(mode: str, tmp_path: Path) -> None:
+def test_asking_for_the_time_left_does_not_count_as_use(mode: str, tmp_path: Path) -> None:
     client = Client(Shop(tmp_path, SHOP_MODE=mode, SHOP_IDLE="100").app)
 
     def left() -> dict[str, Any]:

@@ -28,7 +28,7 @@ def token_in(headers: list[tuple[str, str]]) -> str:
 
 
 def test_it_wraps_no_app() -> None:
-    with pytest.raises(TypeError, match="wraps no WSGI app"):
+    with pytest.raises(TypeError, match="doesn't wrap a WSGI app"):
         make()(environ(), lambda *args: None)  # type: ignore[arg-type] # never called
 
 

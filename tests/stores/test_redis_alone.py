@@ -40,7 +40,7 @@ def told_of(store: RedisStore) -> tuple[RedisStore, list[tuple[str, str]]]:
     told: list[tuple[str, str]] = []
 
     def tell(kind: str, key: str, detail: str) -> None:
-        assert detail == "the key holds something else than a session record"
+        assert detail == "the key holds something other than a session record"
         told.append((kind, key))
 
     store.subscribe(tell)

@@ -1,10 +1,10 @@
-"""Sessions of other systems, carried over: who is signed in there stays signed in here.
+"""Sessions of other systems, carried over: users who are signed in there stay signed in here.
 
 >>> from wsgi_sessions.carry_over import Beaker
 >>> SessionMiddleware(app, …, carry_over=[Beaker("redis://localhost", secret=old_secret)])
 
-One class for each system. They read, and never unpickle; what becomes of a session that was read is
-the engine's to do.
+One class for each system. They read, and never unpickle; the engine decides what becomes of a
+session that was read.
 """
 
 from .beaker import Beaker

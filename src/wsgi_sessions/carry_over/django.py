@@ -149,7 +149,7 @@ class Django(Source):
             return moment
         age = values.number(expiry) or self._max_age
         if self._engine == "signed_cookies":
-            # Django believes no such cookie for longer than the setting says.
+            # Django accepts no such cookie for longer than the setting says.
             age = min(age, self._max_age)
         return None if begin is None else begin + age
 
@@ -157,7 +157,7 @@ class Django(Source):
 def _check_engine(engine: object, store: object) -> str:
     if not isinstance(engine, str) or engine not in _STORES:
         raise ConfigurationError(
-            f"Django: engine is {engine!r}; write 'db' (for cached_db, too), 'cache', 'file' or"
+            f"Django: engine is {engine!r}; write 'db' (also for cached_db), 'cache', 'file' or"
             " 'signed_cookies'"
         )
     kind, allowed = _STORES[engine]
@@ -183,7 +183,7 @@ def _open(engine: str, store: str, prefix: str) -> Records:
 
 
 def _unsigned(data: bytes, secrets: tuple[bytes, ...], salt: bytes) -> tuple[str, float] | None:
-    """The value that is signed, and when that was; None if it isn't signed so."""
+    """The value that is signed, and when that was; None if it isn't signed like this."""
     signed, _, signature = data.decode("utf-8", "replace").rpartition(":")
     if not any(
         signatures.same(signature, signatures.django_signature(secret, salt, signed))

@@ -1,6 +1,6 @@
 """Flask's own sessions, which the cookie holds: ``payload.timestamp.signature``, by itsdangerous.
 
-There is no record, and so no ID: what stands for it is a hash of the signed part. Each change of an
+There is no record, and so no ID: a hash of the signed part takes its place. Each change of an
 old session gave the browser another cookie, and each of those is a session of its own here, as it
 was for Flask until its time was up.
 """

@@ -6,7 +6,7 @@ apart, which only parses, and those in the table below are interpreted on a stac
 Names of types are compared with a short list and never looked up: where the list has a datetime, it
 is built here, from numbers that were checked. Any other opcode or name ends the reading.
 
-There is no need to trust what is read. Size, number of steps and depth are bounded, also of what
+There is no need to trust what is read. Size, number of steps and depth are bounded, including what
 small pickles expand to (a list that holds a list twice, which holds a list twice …), and sets are
 kept small and flat, because Python hashes what it puts into them.
 """
@@ -27,7 +27,7 @@ MAX_BYTES = 1024 * 1024
 MAX_STEPS = 100_000
 """Opcodes that are interpreted, and items that all values together may have."""
 MAX_DEPTH = 100
-"""Levels of nesting: what the codec keeps, too."""
+"""Levels of nesting: as many as the codec keeps."""
 _MAX_SET = 1000
 _MAX_INT_BITS = 14_000
 """What has fewer than 4,300 digits, more of which Python doesn't print."""
@@ -36,7 +36,7 @@ _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.]{0,100} [A-Za-z_][A-Za-z0-9_.]{0,100}
 
 
 class _Type:
-    """Stands on the stack for a name of the list. Not a value: it may not remain in the result."""
+    """A name of the list, on the stack. Not a value: it may not remain in the result."""
 
     __slots__ = ("make",)
 
@@ -195,12 +195,12 @@ _SCALARS = frozenset(
 
 
 class _Reader:
-    """Interprets one pickle. ``stack`` is what lies above the last mark."""
+    """Interprets one pickle. ``stack`` is what is above the last mark."""
 
     def __init__(self) -> None:
         self.stack: list[Any] = []
         self.marked: list[list[Any]] = []
-        """What lies below each mark."""
+        """What is below each mark."""
         self.memo: dict[int, Any] = {}
         self.steps = 0
 
@@ -322,7 +322,7 @@ class _Reader:
         target = self.top(dict)
         keys = items[::2]
         if any(type(key) is not str for key in keys):
-            # Nor would any other key be kept; and hashing it might take for ever.
+            # Nor would any other key be kept; and hashing it might take forever.
             _stop("it holds a dict with keys that aren't str")
         target.update(zip(keys, items[1::2], strict=True))
 
@@ -351,7 +351,7 @@ class _Reader:
             parts = item if of is tuple else (item,)
             self.spend(1 + len(parts))
             if any(type(part) not in _SCALARS for part in parts):
-                _stop("it holds a set of something else than plain values and tuples of them")
+                _stop("it holds a set of something other than plain values and tuples of them")
 
     def top(self, kind: type[Any]) -> Any:
         """The last value, to be filled: of exactly this type."""
@@ -497,9 +497,9 @@ def _weight(text: str | bytes) -> int:
 
 
 def _measure(value: Any) -> None:
-    """See that a value is made of plain values alone, and how much it expands to.
+    """Check that a value consists only of plain values, and how much it expands to.
 
-    Values that stand in several places are looked at once, and counted each time.
+    Values that occur in several places are looked at once, and counted each time.
     """
     known: dict[int, tuple[int, int]] = {}
 

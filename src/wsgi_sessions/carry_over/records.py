@@ -1,8 +1,8 @@
-"""Where old records are: a directory, Redis, or a table of a SQL database. Bytes, no meaning.
+"""Where old records are: a directory, Redis, or a table of a SQL database. Only as bytes.
 
-Read one by its name, list the names, delete one. The client libraries are loaded by whoever gives
-a URL that needs them. Each look-up is made once in the life of an old session, so the connections
-are simple: none is shared between threads or across a fork that the library doesn't share itself.
+Read one by its name, list the names, delete one. The client libraries are loaded only for a URL
+that needs them. Each look-up is made once in the life of an old session, so the connections
+are simple: none is shared between threads or across a fork, unless the library does so itself.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class OldRecord:
 
     data: bytes = field(repr=False)
     expires_at: float | None = None
-    """By the store's own word, in UNIX seconds; None: never, or the store doesn't know."""
+    """According to the store, in UNIX seconds; None: never, or the store doesn't know."""
     changed_at: float | None = None
     """When a file was written, in UNIX seconds; None elsewhere."""
 
@@ -85,7 +85,7 @@ class InCookies(Records):
 
     def names(self) -> Iterator[str]:
         raise UnsupportedByStore(
-            f"{self._system}: these sessions are in the browsers' cookies alone, so there is"
+            f"{self._system}: these sessions are only in the browsers' cookies, so there is"
             " nothing to look at"
         )
 
@@ -116,7 +116,7 @@ def scheme_of(system: str, store: object, allowed: str) -> str:
 
 @contextmanager
 def _asking(what: str, operation: str) -> Generator[None]:
-    """Whatever a client library raises while it is asked is a StoreError."""
+    """Turn whatever a client library raises into a StoreError."""
     try:
         yield
     except StoreError:
@@ -146,7 +146,7 @@ class FileRecords(Records):
             pattern: a glob for the files, from such a place.
 
         Raises:
-            ConfigurationError: the URL names no directory.
+            ConfigurationError: the URL doesn't name a directory.
         """
         parts = urlsplit(url)
         if parts.netloc not in ("", "localhost") or not parts.path.strip("/"):
@@ -340,7 +340,7 @@ def _sqlalchemy(system: str) -> Any:
     except ImportError:
         raise ConfigurationError(
             f"{system}: a database's URL needs SQLAlchemy; run pip install 'wsgi-sessions[sql]',"
-            " or [postgresql] or [mysql], which bring the driver, too"
+            " or [postgresql] or [mysql], which also bring the driver"
         ) from None
 
 

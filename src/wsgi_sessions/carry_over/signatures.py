@@ -1,4 +1,4 @@
-"""What old cookies are signed with. Which system signs what in which way is that system's file's.
+"""How old cookies are signed. Which system signs what, and how, is in that system's module.
 
 Every comparison is of a whole, canonical signature in constant time.
 """
@@ -18,7 +18,7 @@ Secrets = str | bytes | Sequence[str | bytes]
 
 
 def check_secrets(system: str, option: str, given: object) -> tuple[bytes, ...]:
-    """The old system's secrets as bytes. They may be shorter than ours may: they are what they are.
+    """The old system's secrets as bytes. They may be shorter than ours may be.
 
     Raises:
         ConfigurationError: for anything but str, bytes or a list or tuple of them, and for empty
@@ -53,7 +53,7 @@ def same(given: str, expected: str) -> bool:
 
 
 def id_of(signed: str) -> str:
-    """What stands for the ID of a session that is all in a cookie: a hash of its signed part."""
+    """The ID of a session that is kept only in a cookie: a hash of its signed part."""
     return hashlib.sha256(signed.encode("utf-8", "surrogatepass")).hexdigest()
 
 

@@ -1,8 +1,8 @@
 """Source: one other session system, as far as the engine must know it.
 
-A source verifies an old cookie, reads the old record and gives plain values. It writes nothing and
-knows nothing of our own IDs, records or tombstones: what a carried-over session becomes is the
-engine's to decide.
+A source verifies an old cookie, reads the old record and returns plain values. It writes nothing
+and knows nothing of our own IDs and records: the engine decides what a carried-over session
+becomes.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class Found:
     """A live session of another system. All times are UNIX seconds."""
 
     old_id: bytes = field(repr=False)
-    """What the old system tells its sessions apart by. As secret as the old cookie."""
+    """The old system's ID of the session. As secret as the old cookie."""
     fields: dict[str, Any] = field(repr=False)
     """The app's data: values that the standard codec keeps exactly, without the old system's
     bookkeeping. Never empty."""
@@ -40,7 +40,7 @@ class Found:
     """When the old session would have ended without another use: the move extends nothing. None
     where it had no end."""
     persistent: bool | None = None
-    """Whether the cookie outlived the browser; None where that was not the session's to say."""
+    """Whether the cookie outlived the browser; None where that doesn't depend on the session."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ class LeftBehind:
     """A live session that can't be kept exactly, so that nothing of it is carried over."""
 
     reason: str
-    """Names types and fields, never values; for events and for counting what stands in the way."""
+    """Names types and fields, never values; for events, and for counting the reasons."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,16 +87,16 @@ class Source(ABC):
         self.until: float | None = options.until
         """UNIX seconds, after which nothing is carried over any more; None: no end."""
         self.delete_old: bool = options.delete_old
-        """Whether the old record goes, and the old cookie expires, once it was carried over."""
+        """Whether the old record is deleted, and the old cookie expired, once carried over."""
         self._records = records
         self._prefix = prefix
-        """What stands before the ID in a record's name."""
+        """What comes before the ID in a record's name."""
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(cookie={self.cookie!r})"
 
     def is_over(self, now: float) -> bool:
-        """Whether ``until`` has passed, so that the source can be taken out."""
+        """Whether ``until`` has passed, so that the source can be removed."""
         return self.until is not None and now >= self.until
 
     def find(self, cookie_value: str, now: float) -> Found | LeftBehind | None:
@@ -117,9 +117,9 @@ class Source(ABC):
             return LeftBehind(str(error))
 
     def identify(self, cookie_value: str) -> bytes | None:
-        """The ``old_id`` that `find` would give, whether or not there is such a session.
+        """The ``old_id`` that `find` would return, whether or not there is such a session.
 
-        Asks no store. None: the cookie is a forgery, or none of this system's.
+        Makes no store call. None: the cookie is a forgery, or isn't this system's.
         """
         old_id = self._identified(_within_quotes(cookie_value))
         return None if old_id is None else old_id.encode("utf-8")
@@ -180,14 +180,14 @@ class Source(ABC):
 
     @abstractmethod
     def _verified(self, value: str) -> str | None:
-        """The ID in a cookie's value, once signature and form were checked; None: it is none."""
+        """The ID in a cookie's value, once signature and form were checked; None: there is none."""
 
     def _names_of(self, old_id: str) -> tuple[str, ...]:
         """What the record of this ID may be called."""
         return (self._prefix + old_id,)
 
     def _id_in(self, name: str) -> str | None:
-        """The ID in a record's name, or what stands for it in a survey; None: not a session's."""
+        """The ID in a record's name, or what a survey has instead; None: it isn't a session's."""
         return name.removeprefix(self._prefix)
 
     @abstractmethod
@@ -217,7 +217,7 @@ def check_common(
             f"{system}: cookie is of type {type(cookie).__name__}; write the old cookie's name as"
             " a str"
         )
-    Cookie(cookie, secure=True)  # its name is held to what any cookie's is
+    Cookie(cookie, secure=True)  # its name is checked like any cookie's
     if owner is not None and (not isinstance(owner, str) or not owner):
         raise ConfigurationError(
             f"{system}: owner is {owner!r}; write the name of the field that holds the user, such"

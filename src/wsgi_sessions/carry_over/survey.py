@@ -1,4 +1,4 @@
-"""Looking at an old store before a move: how much could come, and what stands in the way.
+"""Looking at an old store before a move: how much can be carried over, and what can't, and why.
 
 For the command line. Nothing here or below writes anything.
 """
@@ -31,13 +31,13 @@ class Survey:
     """What is in an old store."""
 
     records: int
-    """All of them, those included that are over."""
+    """All of them, including those that have ended."""
     live: int
     could_come: int
     with_owner: int
-    """Of those that could come."""
+    """Of those that can be carried over."""
     left_behind: Mapping[str, int]
-    """How many live sessions could not come, by the reason, the most frequent first."""
+    """How many live sessions can't be carried over, by reason, the most frequent first."""
 
 
 def survey(source: Source, now: float, tick: Callable[[int], None] | None = None) -> Survey:
@@ -85,7 +85,7 @@ def source_from_text(
         owner: the field that holds the user, where it isn't the usual one.
 
     Raises:
-        ConfigurationError: it names none, or an option is missing or not the system's.
+        ConfigurationError: it doesn't name one, or an option is missing or not the system's.
     """
     system, _, url = text.partition("+")
     given: dict[str, Any] = {"timeout": timeout, "prefix": prefix, "owner": owner}
@@ -107,7 +107,9 @@ def source_from_text(
                 )
             return Django(url, secret, engine, **options)
         case _:
-            raise ConfigurationError(f"--from names no system that can be looked at; {_ALLOWED}")
+            raise ConfigurationError(
+                f"--from doesn't name a system that can be looked at; {_ALLOWED}"
+            )
 
 
 def _engine(url: str) -> str:

@@ -118,7 +118,7 @@ def found(
         old_id: see `Found`.
         record: all of the record's fields.
         owner: the name of the field that holds the user.
-        own: the old system's own fields, which don't come along.
+        own: the old system's own fields, which aren't carried over.
         created_at: see `Found`; so the others.
         used_at: see `Found`.
         expires_at: see `Found`.
@@ -158,7 +158,7 @@ def why_not_kept(fields: Mapping[str, Any]) -> str | None:
 
 
 def _without_markup(value: Any) -> Any:
-    # Flask keeps Markup, and so does our codec for Flask: where another is used, it will say no.
+    # Flask keeps Markup, and so does our codec for Flask; any other will refuse it.
     kind = kind_of(value)
     if kind is Markup:
         return str(value)

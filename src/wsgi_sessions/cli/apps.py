@@ -1,4 +1,4 @@
-"""The app that a command is about. Importing it runs its code, so only who names one gets that."""
+"""The app that a command is about. Importing it runs its code, so it has to be named."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``carry-over``: how many sessions of another system could come along. Changes nothing."""
+"""``carry-over``: how many sessions of another system could be carried over. Changes nothing."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def _watched(source: Source) -> Survey:
 
 def _lines(seen: Survey) -> Iterator[str]:
     yield f"{seen.records} records, {count_of_sessions(seen.live)} live"
-    yield f"{seen.could_come} could come along, {seen.with_owner} of them with an owner"
+    yield f"{seen.could_come} can be carried over, {seen.with_owner} of them with an owner"
     for reason, count in seen.left_behind.items():
         yield f"{count} would stay behind: {printable(reason, LONGEST)}"
 

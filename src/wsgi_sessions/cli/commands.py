@@ -1,4 +1,4 @@
-"""What each command does. All that has to do with sessions is the registry's to do."""
+"""What each command does. What has to do with sessions is left to the registry."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from ..record import Record, list_key
 from ..registry import SessionInfo, SessionRegistry
 from ..stores import Store
 from ..stores.file.existing import UnusableDirectory
+from ..stores.url import needs_schema
 from ..stores.wrapper import StoreWrapper
 from .apps import middleware_of
 from .doctor import Finding, Severity, examine, examine_carry_over
@@ -156,7 +157,7 @@ def purge_store(place: OpenedStore, terminal: TextIO | None) -> int:
 
 
 class _OwnerLists(StoreWrapper):
-    """A store that lists the keys of owners' lists alone: the registry heals what it finds."""
+    """A store that lists only the keys of owners' lists: the registry heals what it finds."""
 
     def __init__(self, store: Store, keys: list[str]) -> None:
         super().__init__(store)
@@ -202,7 +203,7 @@ def _random_key() -> str:
 
 
 def new_secret(draw: Callable[[], str] = _random_key) -> str:
-    """A secret key that no program takes for an option: it never begins with a hyphen."""
+    """A secret key that can't be mistaken for an option: it never begins with a hyphen."""
     while (key := draw()).startswith("-"):
         pass
     return key
@@ -211,6 +212,10 @@ def new_secret(draw: Callable[[], str] = _random_key) -> str:
 def schema(arguments: argparse.Namespace, printer: Printer) -> bool:
     """``schema``: the DDL of a SQL database's table. Connects to nothing."""
     url = store_url(arguments)
+    if not needs_schema(url):
+        raise ConfigurationError(
+            "this store needs no schema: only a SQL database has a table to create"
+        )
     try:
         from ..stores.sql import schema_for  # noqa: PLC0415 # only this command needs SQLAlchemy
     except ModuleNotFoundError as error:

@@ -66,7 +66,7 @@ def examine(store: Store) -> list[Finding]:
 
 
 def examine_carry_over(sources: Iterable[Source], now: float) -> list[Finding]:
-    """What is to be done about sources of other systems' sessions.
+    """What to do about sources of other systems' sessions.
 
     Args:
         sources: the middleware's.
@@ -80,7 +80,7 @@ def _examine_source(source: Source, now: float) -> Finding:
         return Finding(
             "carry-over",
             Severity.WARNING,
-            f"{source.name} is asked without end; set until to the day of the switch plus the"
+            f"{source.name} has no until; set it to the day of the switch plus the"
             " longest life of its sessions",
         )
     day = f"{datetime.fromtimestamp(source.until, UTC):%Y-%m-%d %H:%M} UTC"
@@ -88,10 +88,12 @@ def _examine_source(source: Source, now: float) -> Finding:
         return Finding(
             "carry-over",
             Severity.WARNING,
-            f"nothing comes over from {source.name} since {day}; take it out of carry_over, and"
+            f"{source.name} is past its until ({day}), so remove it from carry_over, and"
             " delete what is left of the old sessions",
         )
-    return Finding("carry-over", Severity.OK, f"sessions of {source.name} come over until {day}")
+    return Finding(
+        "carry-over", Severity.OK, f"sessions of {source.name} are carried over until {day}"
+    )
 
 
 def _examine_database(looks: Iterable[tuple[str, str, str]]) -> list[Finding]:
@@ -138,7 +140,7 @@ def overdue(deadlines: Collection[float], now: float) -> Finding:
     """Whether expired records pile up.
 
     Writes take a few of them away, so some are always there; but where few requests write, they
-    stay, and if they outnumber the live ones, too.
+    stay, and may even outnumber the live ones.
 
     Args:
         deadlines: of all records. UNIX seconds.
@@ -167,7 +169,7 @@ def _examine_redis(store: RedisStore) -> Iterator[Finding]:
         yield _persistence(persistence)
         yield _clock(store)
     except StoreError as error:
-        yield Finding("info", Severity.WARNING, f"the server doesn't tell about itself: {error}")
+        yield Finding("info", Severity.WARNING, f"the server doesn't report its state: {error}")
 
 
 def _section(store: RedisStore, name: str) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Which session a handle means that was typed, shortened or not."""
+"""Finding the session that a handle means, shortened or not."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ _BEGINNING = re.compile(r"[0-9a-f]{8,63}")
 def find_key(store: Store, handle: str) -> str:
     """The key of the live session that this handle, or beginning of a handle, means.
 
-    Needs no encryption key: the times of a record can be read, and that it lists an owner's
-    sessions and is no session itself, too.
+    Needs no encryption key: a record's times can be read without, and so can whether it is a
+    session or an owner's list.
 
     Raises:
         Failure: there is none, or more than one.

@@ -54,7 +54,7 @@ class OpenedStore:
                 " add the app's older keys to it, one a line"
             )
         raise ConfigurationError(
-            "this store is encrypted, and what was asked for can't be read without the key; add"
+            "this store is encrypted, and this can't be done without the key; add"
             " --encryption-key-file FILE, with the app's encryption_keys in it, one a line, as hex"
             " or base64"
         )
@@ -64,7 +64,7 @@ def opened(arguments: argparse.Namespace) -> OpenedStore:
     """The store that the command line names.
 
     Raises:
-        ConfigurationError: it names none, or one that can't be used.
+        ConfigurationError: it doesn't name one, or one that can't be used.
         StoreError: it isn't there.
     """
     keys = read_keys(arguments.encryption_key_file) if arguments.encryption_key_file else ()
@@ -75,7 +75,7 @@ def open_store(arguments: argparse.Namespace) -> Store:
     """The store of the command line, if it is there: none is made. `main` closes it.
 
     Raises:
-        ConfigurationError: no store can be meant.
+        ConfigurationError: it doesn't name a store that can be looked at.
         StoreError: there is none.
     """
     url = store_url(arguments)

@@ -1,4 +1,4 @@
-"""What can be typed, and what a mistake looks like. What a command does is commands' business."""
+"""What can be typed, and how mistakes are reported. What a command does is up to `commands`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ STORE_VARIABLE = "WSGI_SESSIONS_STORE"
 """The environment variable that stands for ``--store``."""
 
 Command = Callable[[argparse.Namespace, Printer], bool]
-"""Returns whether all is well: `doctor` may run and find an error."""
+"""Returns whether all is well: `doctor` may find an error without failing itself."""
 
 
 def main(argv: Sequence[str] | None = None, out: TextIO | None = None) -> int:
@@ -78,7 +78,7 @@ def _parser() -> argparse.ArgumentParser:
     listing.add_argument("--owner", help="only this owner's")
     show = command("show", commands.show, "Show one session.")
     show.add_argument("handle", metavar="HANDLE")
-    show.add_argument("--values", action="store_true", help="print the app's data, too")
+    show.add_argument("--values", action="store_true", help="print the app's data as well")
     revoke = command("revoke", commands.revoke, "End one session.")
     revoke.add_argument("handle", metavar="HANDLE")
     everywhere = command("revoke-all", commands.revoke_all, "End all sessions of an owner.")
@@ -103,7 +103,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _common_options() -> argparse.ArgumentParser:
-    """Options that may stand before or after the command."""
+    """Options that may come before or after the command."""
     common = argparse.ArgumentParser(add_help=False)
     # With a default, the parser of the command would undo what the one before it has read.
     common.add_argument(

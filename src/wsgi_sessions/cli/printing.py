@@ -1,4 +1,4 @@
-"""What commands print: text for people, or JSON. Text of others is made harmless for terminals."""
+"""What commands print: text for people, or JSON. Text from others is made safe for terminals."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ LONGEST = 2000
 
 
 class Failure(Exception):
-    """A command can't be done; the text says why, and what to do."""
+    """A command can't be carried out; the text says why, and what to do."""
 
 
 class Printer:

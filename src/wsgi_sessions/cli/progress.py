@@ -31,7 +31,7 @@ class Bar:
         self._shown_at = float("-inf")
 
     def show(self, done: int) -> None:
-        """So much is done."""
+        """Note how much is done."""
         now = time.monotonic()
         if now - self._shown_at < _SECONDS_BETWEEN:
             return
@@ -42,7 +42,7 @@ class Bar:
         self._terminal.flush()
 
     def clear(self) -> None:
-        """Take it away, so that the result stands in its place."""
+        """Remove the bar, so that the result takes its place."""
         self._terminal.write("\r\x1b[K")
         self._terminal.flush()
 

@@ -93,6 +93,11 @@ def _check_secret(secret: object, option: str) -> bytes:
         raise ConfigurationError(
             f"{option} has a secret of type {type(secret).__name__}; give str or bytes"
         )
+    if not raw:
+        raise ConfigurationError(
+            f"{option} is empty; make one in the shell that starts the app:"
+            " export SECRET_KEY=$(python -m wsgi_sessions secret)"
+        )
     if len(raw) < MIN_SECRET_BYTES:
         raise ConfigurationError(
             f"{option} has a secret of {len(raw)} bytes; at least {MIN_SECRET_BYTES} are needed"

@@ -25,7 +25,7 @@ class FieldChanges(NamedTuple):
     delete: frozenset[str]
 
     def __repr__(self) -> str:
-        # Names alone: tools that show the locals of a traceback must not show what users store.
+        # Only names: tools that show the locals of a traceback must not show what users store.
         return f"FieldChanges(set {sorted(self.set)}, delete {sorted(self.delete)})"
 
 
@@ -49,7 +49,7 @@ class Fields(MutableMapping[str, Any]):
         self._base = base
         self._codec = codec
         self._values: dict[str, Any] = {}
-        # What the fields that were set were encoded to.
+        # The encoded form of the fields that were set.
         self._written: dict[str, bytes] = {}
         self._removed: set[str] = set()
         # Let go by retain(): set again, they count as changed, even if to what they were.
@@ -115,7 +115,7 @@ class Fields(MutableMapping[str, Any]):
         """Remove all fields but these."""
         for name in [name for name in self if name not in keys]:
             del self[name]
-        # Those too that were removed before: the store has them still, and lets them go with these.
+        # Including those that were removed before: the store still has them.
         self._dropped |= self._removed.difference(keys)
 
     @property
@@ -160,7 +160,7 @@ class Fields(MutableMapping[str, Any]):
 
     def _is_still(self, value: Any, encoded: bytes) -> bool:
         """Whether a value is surely as it was when it was read from these bytes, or set."""
-        # Its own: who inherits a codec to encode otherwise doesn't mean this answer.
+        # Its own method: a subclass that encodes differently doesn't mean this answer.
         wrote = type(self._codec).__dict__.get("wrote")
         return wrote is not None and bool(wrote(self._codec, value, encoded))
 
@@ -177,8 +177,8 @@ class Fields(MutableMapping[str, Any]):
     def rebase(self, base: Mapping[str, bytes], written: Mapping[str, bytes]) -> None:
         """Go on from these encoded fields, which hold all changes so far.
 
-        Live values stay the same objects, and are watched on, unless another request has written
-        the field since.
+        Live values stay the same objects, and are still watched, unless another request has
+        written the field since.
 
         Args:
             base: the fields as they are stored now.

@@ -1,7 +1,7 @@
 """Binder: the options for one cookie and one set of secrets, with all that can be built beforehand.
 
-What a request needs of this package while it is served is here: offering, and looking for the
-second cookie. Answering the browser's own two requests is routes'.
+This is what a request needs of this package: offering, and looking for the second cookie. `routes`
+answers the browser's own two requests.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ class Binder:
     def offer(self, handle: str, *, now: float, script_name: str) -> Header | None:
         """The header that offers to bind this session; None where the cookie wouldn't reach it.
 
-        Whether one is due is `binding.offer_is_due`'s to say.
+        `binding.offer_is_due` says whether one is due.
         """
         path = self.settings.path + protocol.REGISTER
         if not path_matches(self._cookie_path, script_name + path):
@@ -138,8 +138,8 @@ class Binder:
 class Challenges:
     """What browsers have to sign for one purpose: handle and time, sealed, and nothing stored.
 
-    One that was used is good until its time is over. Whoever captured the proof can show it again
-    until then, and gains a second cookie of a session whose first one they need as well.
+    One that was used is good until its time is over. Someone who captured the proof can show it
+    again until then, and gains a second cookie of a session whose first one they need as well.
     """
 
     __slots__ = ("_lifetime", "_seal")

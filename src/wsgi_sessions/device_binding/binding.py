@@ -1,4 +1,4 @@
-"""What a session's notes keep of its device, and what it means where the proof is missing. Pure."""
+"""What a session's notes keep about its device, and what a missing proof means. Pure."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def dump_device_notes(notes: DeviceNotes) -> dict[str, Any]:
 def load_device_notes(kept: Mapping[str, Any]) -> DeviceNotes | None:
     """What `dump_device_notes` wrote; None if it is damaged.
 
-    A damaged binding must not pass for none: the session would then be good without proof.
+    A damaged binding must not count as none: the session would then be good without proof.
     """
     binding, offered_at = None, kept.get("offered_at")
     if "device" in kept:
@@ -100,7 +100,7 @@ def is_bound(kept: Mapping[str, Any]) -> bool:
 
 
 class Standing(NamedTuple):
-    """How one request of a session stands towards its binding."""
+    """What one request of a session shows about its binding."""
 
     bound: bool
     """The session is bound: `session.device_bound`."""
@@ -118,7 +118,7 @@ ARRIVED = Standing(bound=True, proven=True, missing=False, confirm=True)
 
 
 def judge(binding: Binding | None, *, proven: bool, now: float, grace: float) -> Standing:
-    """How a request stands.
+    """Judge a request by its proof.
 
     Args:
         binding: what the notes say.
@@ -170,7 +170,7 @@ def offer_is_due(
         grace: seconds in which a pending binding keeps its place.
     """
     if not has_owner or not may_bind(binding, now, grace):
-        # The browser registers every offer, so a binding that stands is never offered anew.
+        # The browser registers every offer, so a confirmed binding is never offered again.
         return False
     # A time ahead of the clock was noted by a wrong one, and doesn't count.
     return logged_in or offered_at is None or not 0 <= now - offered_at < OFFER_EVERY

@@ -35,7 +35,7 @@ class DeviceKey(NamedTuple):
 
 
 def require_cryptography() -> None:
-    """See that keys can be used.
+    """Make sure that keys can be used.
 
     Raises:
         ConfigurationError: if the extra isn't installed.

@@ -1,6 +1,6 @@
 """The proof that a browser sends: a JWT that names a challenge, signed with the device's key.
 
-Anything may come; reading and verifying give a value or None, and never raise. Whether the
+Anything may be sent; reading and verifying return a value or None, and never raise. Whether the
 challenge is alive, and whose it is, isn't known here.
 """
 
@@ -17,7 +17,7 @@ TYPE = "dbsc+jwt"
 
 
 class Proof(NamedTuple):
-    """A proof as it was sent: well-formed, and nothing more is known of it."""
+    """A proof as it was sent: well-formed, but not verified."""
 
     algorithm: str
     jwk: object

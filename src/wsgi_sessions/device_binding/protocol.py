@@ -42,16 +42,16 @@ def challenge(handle: str, text: str) -> tuple[str, str]:
 def instructions(
     settings: DeviceBinding, cookie: Cookie, handle: str, script_name: str
 ) -> dict[str, Any]:
-    """What the browser is told about a bound session (the answer of both routes).
+    """What the server says to the browser about a bound session (the answer of both routes).
 
-    The scope's origin is left out: it is the origin that the browser asked, and the browser knows
-    that better than an app behind proxies.
+    The scope's origin is left out: it is the origin that the browser asked, which the browser knows
+    better than an app behind proxies.
 
     Args:
         settings: the options.
         cookie: the second cookie.
         handle: the session's; it is the identifier as well.
-        script_name: SCRIPT_NAME, which stands before all paths.
+        script_name: SCRIPT_NAME, which comes before all paths.
     """
     prefix = url_path(script_name)
     return {

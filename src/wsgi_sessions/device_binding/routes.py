@@ -30,7 +30,7 @@ _RETRY_AFTER = 10
 
 
 class BoundState(NamedTuple):
-    """What the store knows of one live session."""
+    """What the store knows about one live session."""
 
     binding: Binding | None
     has_owner: bool
@@ -81,7 +81,7 @@ class Answer(NamedTuple):
     headers: list[Header]
     body: bytes
     bound: str | None = None
-    """The handle of the session that was bound by this; tell it as the event ``device_bound``."""
+    """The handle of the session that was bound by this, for the event ``device_bound``."""
 
 
 def route_of(binder: Binder, environ: Mapping[str, Any]) -> Route | None:
@@ -90,7 +90,7 @@ def route_of(binder: Binder, environ: Mapping[str, Any]) -> Route | None:
         return None
     path = environ.get("PATH_INFO", "")
     base = binder.settings.path
-    # Tells nearly all requests apart by one comparison.
+    # Rules out nearly all requests by one comparison.
     if not path.startswith(base):
         return None
     if path == base + protocol.REGISTER:
@@ -133,7 +133,7 @@ def answer(binder: Binder, request: RouteRequest, sessions: BoundSessions, now: 
 
 
 class _Registration(NamedTuple):
-    """A registration that is in order as far as it tells by itself."""
+    """A registration that is valid by itself, before any session is looked at."""
 
     handle: str
     key: DeviceKey

@@ -1,7 +1,7 @@
 """Handle and time, signed for one purpose: challenges, and the second cookie's value.
 
-Nothing of it is stored, so nothing has to be looked up to check it: one HMAC tells. What a time
-means (when it was issued, when it ends) is the purpose's affair.
+Nothing of it is stored, so nothing has to be looked up to check it: one HMAC is enough. What a time
+means (when it was issued, when it ends) depends on the purpose.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Seal:
 
     Args:
         secrets: newest first.
-        purpose: a seal for another purpose is none.
+        purpose: a seal for another purpose isn't accepted.
     """
 
     __slots__ = ("_states",)
@@ -50,7 +50,7 @@ class Seal:
         return urlsafe_b64encode(body + mac(self._states[0], body)).decode("ascii")
 
     def open(self, text: str) -> Contents | None:
-        """What this text seals; None if it is anything else. Any text is safe to ask about."""
+        """What this text seals; None if it is anything else. Any text may be given."""
         raw = _decoded(text)
         if raw is None or not self._is_signed(raw):
             return None

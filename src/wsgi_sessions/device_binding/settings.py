@@ -32,10 +32,10 @@ WhenMissing = Literal["refuse", "flag"]
 @checked_options
 @dataclass(frozen=True, slots=True)
 class DeviceBinding:
-    """Binds sessions to the device that they were begun on, in browsers that can do so.
+    """Binds sessions to the device that they were begun on, in browsers that support it.
 
-    The browser keeps a private key that nobody can copy, and proves it again and again to get a
-    second, short-lived cookie. Browsers that can't go on as before.
+    The browser keeps a private key that nobody can copy, and proves again and again that it has
+    it, to get a second, short-lived cookie. Browsers without support go on as before.
 
     Args:
         max_age: how long the second cookie lives, and so how long a copy of it is of use; seconds
@@ -45,10 +45,11 @@ class DeviceBinding:
         grace: how long after it was bound a session is served without proof; seconds or timedelta.
             The browser's next requests may be under way before it has the second cookie.
         exclude: paths that the browser needn't hold back while it fetches a new second cookie,
-            such as ``["/static/"]``; each stands for all that lies under it. Spares the waiting,
-            not the proof.
+            such as ``["/static/"]``; each stands for everything under it. This saves the
+            waiting, but doesn't replace the proof.
         initiators: hosts whose links and forms may make the browser refresh; ``"*"`` is any host,
-            ``"*.example.com"`` those under it. Without, a link from another site arrives unproven.
+            ``"*.example.com"`` those under it. Without them, a user who follows a link from another
+            site arrives unproven.
         when_missing: ``"refuse"``: no session in this request for a bound one without proof;
             ``"flag"``: it is, and ``session.is_proven`` and ``is_fresh`` are False.
 

@@ -46,7 +46,7 @@ class BoundTransport(CookieTransport):
         environ[self._script_key] = environ.get("SCRIPT_NAME", "")
 
     def evidence(self, environ: Environ) -> Evidence:
-        """What there is to judge a session by; never holds the environ itself."""
+        """The evidence to judge a session by; never holds the environ itself."""
         site, script_name = environ.get("HTTP_SEC_FETCH_SITE"), environ.get(self._script_key)
         return Evidence(
             self.binder,

@@ -1,4 +1,4 @@
-"""The Django app: it has system checks looked at before the first request, and brings a command."""
+"""The Django app: it registers system checks, and brings a command."""
 
 # Django has no types of its own.
 # pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false

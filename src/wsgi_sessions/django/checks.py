@@ -1,4 +1,4 @@
-"""System checks: what is wrong with the settings, before the first request finds out."""
+"""System checks: what is wrong with the settings, before the first request shows it."""
 
 # Django has no types of its own.
 # pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false
@@ -30,7 +30,7 @@ def check_settings(app_configs: Any = None, **options: Any) -> list[CheckMessage
     if not settings_of().get("store"):
         found.append(
             CheckWarning(
-                "WSGI_SESSIONS names no store, so sessions live in this process alone and end with"
+                "WSGI_SESSIONS has no store, so sessions live only in this process and end with"
                 " it.",
                 hint="Write WSGI_SESSIONS = {'store': 'redis://localhost'}, or"
                 " 'file:///var/lib/app/sessions'.",

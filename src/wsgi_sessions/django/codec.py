@@ -27,7 +27,7 @@ class DjangoCodec:
         try:
             return self._plain.encode(value)
         except UnstorableValue:
-            # Once more in plain types; what is wrong with it even so is said then.
+            # Once more in plain types; that raises if the value can't be kept even so.
             return self._plain.encode(plain(value))
 
     def wrote(self, value: Any, data: bytes) -> bool:

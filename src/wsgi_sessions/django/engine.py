@@ -1,6 +1,6 @@
-"""What Django calls an engine: the sessions of the present settings, and SessionStore.
+"""What Django calls an engine: the sessions of the current settings, and SessionStore.
 
-Whatever changes under ``override_settings`` is heard by the next request.
+Whatever changes under ``override_settings`` takes effect with the next request.
 """
 
 # Django has no types of its own.
@@ -21,7 +21,7 @@ from .settings import options_from_settings
 
 
 class _Present:
-    """What was made of the settings as they are now."""
+    """What was made from the current settings."""
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
@@ -34,7 +34,7 @@ _present = _Present()
 
 
 def sessions() -> Integration:
-    """The Integration of the present settings; its ``registry`` lists and ends sessions.
+    """The Integration of the current settings; its ``registry`` lists and ends sessions.
 
     Raises:
         ConfigurationError: a setting is wrong.

@@ -1,7 +1,8 @@
-"""The middleware that stands where Django's stood, for sync and async views alike.
+"""The middleware that replaces Django's, for sync and async views alike.
 
 It takes the steps of an Integration: open when the request comes, commit when the response is made,
-finish when its stream ends. Whatever Django made of a store's failure is answered with 503.
+finish when its stream ends. A store's failure is answered with 503, even if Django turned it into
+something else.
 """
 
 # Django has no types of its own.
@@ -26,9 +27,9 @@ from .session import DjangoSession
 
 
 class SessionMiddleware(DjangosMiddleware):
-    """Gives each request its session: in ``MIDDLEWARE``, where Django's own stood.
+    """Gives each request its session: in ``MIDDLEWARE``, in place of Django's own.
 
-    Of Django's, so that the admin's checks find it.
+    A subclass of Django's, so that the admin's checks find it.
 
     Raises:
         ConfigurationError: a setting is wrong.
@@ -96,7 +97,7 @@ def _is_ours(request: Any) -> bool:
 
 
 def _complete(request: Any) -> None:
-    """Put into the environ what Django knows of the request, and a session needs to."""
+    """Put into the environ what Django knows about the request and a session needs."""
     environ = request.META
     if environ.get("wsgi.url_scheme") != request.scheme:
         # SECURE_PROXY_SSL_HEADER; under ASGI there is no environ at all.
@@ -128,7 +129,7 @@ def _headers(response: HttpResponse) -> list[Header]:
 
 
 def _put(response: HttpResponse, headers: list[Header], *, vary: bool) -> None:
-    """Replace the headers of a response by what became of them.
+    """Replace the headers of a response by the committed ones.
 
     Where ``vary`` is False and no cookie is set, the response's own Vary stays as it is.
     """

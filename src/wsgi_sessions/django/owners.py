@@ -1,4 +1,4 @@
-"""Django's users as owners: who logs in is whom the session belongs to."""
+"""Django's users as owners: a session belongs to the user who logs in."""
 
 # Django has no types of its own.
 # pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false
@@ -15,7 +15,7 @@ from .session import DjangoSession
 
 
 def connect() -> None:
-    """Have logins heard."""
+    """Listen for logins."""
     user_logged_in.connect(file_under_user, dispatch_uid="wsgi_sessions")
 
 
@@ -37,7 +37,7 @@ def file_under_user(sender: Any, request: Any, user: Any, **options: Any) -> Non
 
 
 def _undo_login(request: Any, session: DjangoSession) -> None:
-    # Django wrote down who it is before it told anyone.
+    # Django has stored the user before it sends the signal.
     from django.contrib.auth import (  # noqa: PLC0415 # needs the apps to be there
         BACKEND_SESSION_KEY,
         HASH_SESSION_KEY,

@@ -1,7 +1,7 @@
 """The session as Django knows it: ``request.session``.
 
-`DjangoSession` is a Session with Django's interface beside ours; where Django's own methods work on
-that, they are inherited.
+`DjangoSession` is a Session with Django's interface in addition to ours; where Django's own methods
+work on that, they are inherited.
 """
 
 # Django has no types of its own.
@@ -39,7 +39,8 @@ _ALREADY_OVER = 1e-9
 class DjangoSession(Session, SessionBase):  # pyright: ignore[reportIncompatibleMethodOverride] # the mapping's methods, as ours have them
     """A Session that also has what Django expects of one.
 
-    ``session_key`` is the cookie's value, and as secret; ``handle`` is the name to show and to log.
+    ``session_key`` is the cookie's value, and just as secret; ``handle`` is the name to show and to
+    log.
     """
 
     _marked: bool | None = None
@@ -47,14 +48,15 @@ class DjangoSession(Session, SessionBase):  # pyright: ignore[reportIncompatible
     _unseen = False
     """Whether ``accessed`` was set to False since the last access."""
 
-    # What Django tells of it
+    # Django's attributes
 
     @property
     def modified(self) -> bool:
         """True once something was written, changes inside nested values included.
 
         Setting it to True counts as a use of the session, whose deadline and cookie are renewed.
-        Setting it to False only says so: changes are found by comparing; `reload` drops them.
+        Setting it to False has no effect on what is saved: changes are found by comparing;
+        `reload` drops them.
         """
         return super().modified if self._marked is None else self._marked
 
@@ -171,7 +173,7 @@ class DjangoSession(Session, SessionBase):  # pyright: ignore[reportIncompatible
         return settings.SESSION_COOKIE_AGE if limits else self._engine.limits(self._open())[0]
 
     def _apply_expiry(self, value: Any) -> None:
-        """Have what ``set_expiry`` noted decide, and not the browser's cookie alone."""
+        """Apply what ``set_expiry`` noted to the session, and not only to the browser's cookie."""
         state = self._writable()
         idle, absolute = default_limits() or (math.inf, math.inf)
         persistent = not settings.SESSION_EXPIRE_AT_BROWSER_CLOSE
@@ -201,7 +203,7 @@ class DjangoSession(Session, SessionBase):  # pyright: ignore[reportIncompatible
             # The absolute limit counts from the login on.
             self._apply_expiry(expiry)
 
-    # What Django asks of an engine
+    # What Django expects of an engine
 
     def cycle_key(self) -> None:
         """Django's name for `regenerate`; done when the request is."""
@@ -222,7 +224,7 @@ class DjangoSession(Session, SessionBase):  # pyright: ignore[reportIncompatible
         await sync_to_async(self.flush)()
 
     def save(self, must_create: bool = False) -> None:  # type: ignore[override] # as Django's
-        """Commit the changes now; an empty session is stored, too, so that it has a key.
+        """Commit the changes now; even an empty session is stored, so that it has a key.
 
         Raises:
             CreateError: it must be created and is there already.

@@ -1,7 +1,7 @@
 """Django's settings as options of ours.
 
 ``WSGI_SESSIONS`` holds options by our names; what Django has a setting of its own for comes from
-there. Reads settings, and makes nothing but values of them.
+there. Reads settings, and only turns them into values.
 """
 
 # Django has no types of its own.
@@ -35,7 +35,7 @@ _ALLOWED = [
 
 
 class Limits(NamedTuple):
-    """How long a session lives of which ``set_expiry`` says nothing. Seconds."""
+    """How long a session lives without ``set_expiry``. Seconds."""
 
     idle: float
     absolute: float
@@ -45,7 +45,7 @@ def options_from_settings() -> dict[str, Any]:
     """The options of SessionMiddleware, from Django's settings.
 
     Raises:
-        ConfigurationError: for names that mean nothing here, and for a cookie that is no good.
+        ConfigurationError: for unknown names, and for an invalid cookie.
     """
     options = dict(_given())
     if "secret_key" not in options:
@@ -90,7 +90,7 @@ def _secrets() -> list[str | bytes]:
 
 def _cookie() -> Cookie:
     # Django's defaults are there whether someone chose them or not, so where ours are stricter
-    # they hold: Secure on secure requests. WSGI_SESSIONS = {"cookie": Cookie(…)} can say otherwise.
+    # ours apply: Secure on secure requests. WSGI_SESSIONS = {"cookie": Cookie(…)} overrides them.
     try:
         return Cookie(
             settings.SESSION_COOKIE_NAME,
@@ -111,7 +111,7 @@ def default_limits() -> Limits | None:
     """The limits of an ordinary session; None where ``WSGI_SESSIONS`` has a lifetime for all."""
     if "lifetime" in _given():
         return None
-    # Django knows the idle limit alone. An absolute one goes with it all the same, as without it a
-    # stolen session that is kept in use lives for ever (ASVS 5.0, 7.3.2).
+    # Django has only the idle limit. An absolute one goes with it, because a stolen session that is
+    # kept in use would otherwise live forever (ASVS 5.0, 7.3.2).
     age = float(settings.SESSION_COOKIE_AGE)
     return Limits(age, max(age, _ABSOLUTE))

@@ -1,7 +1,7 @@
 """A session's life: loading, deciding, writing. The only place that knows store, clock, randomness.
 
 `decisions` says what to do, as a table; `loading`, `writing` and `transaction` do it against a
-store that other requests use meanwhile; `committing` is the line from the one to the other;
+store that other requests use meanwhile; `committing` leads from one to the other;
 `owners` keeps the lists that sessions are revoked by; `state` has the values that flow through.
 """
 

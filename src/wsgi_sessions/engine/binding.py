@@ -1,13 +1,13 @@
 """Sessions bound to a device, as the engine sees it: judging, offering, and the two routes.
 
-What a proof is and what its absence means is device_binding's; here is where that meets the store.
-A request calls in at three points: when its session was found (`Devices.judged`), before it is
-committed (`offers`), and when its headers are made (`headers`).
+`device_binding` knows what a proof is and what its absence means; this is where that meets the
+store. A request comes here at three points: when its session was found (`Devices.judged`), before
+it is committed (`offers`), and when its headers are made (`headers`).
 
 What writes the binding, and why nothing is lost. The key is put into the notes by the registration
 alone, and marked as confirmed by the first request that brings the second cookie; both are updates
 that hold only for the version that was read, so whatever else happens to the session at that time
-wins. A confirmation that loses is made up for by the next request. The time of an offer goes with
+wins. If a confirmation loses, the next request makes up for it. The time of an offer goes with
 whatever the commit writes, and is put on the notes that the store has by then: a registration that
 came in between stays.
 """
@@ -48,14 +48,14 @@ from .settings import EngineSettings
 from .state import Request, SessionState, Stored
 
 REFUSED = Standing(bound=False, proven=False, missing=True, confirm=False)
-"""There is a bound session, and for want of a proof it isn't this request's."""
+"""There is a bound session, which this request can't have without a proof."""
 
 
 class Devices:
     """Binds sessions to devices.
 
     Args:
-        settings: what the engine was set up with.
+        settings: the engine's settings.
         reports: where events go.
     """
 
@@ -75,7 +75,7 @@ class Devices:
             return Presented(stored, presented.stale_token, presented.passed_over, PROVEN)
         notes = load_device_notes(kept)
         if notes is None:
-            # Never taken for unbound: the session would be good without proof.
+            # Never taken for unbound: the session could then be used without proof.
             self._reports.emit("corrupt_record", request, stored, detail="device")
             return NOTHING
         if notes.binding is None:
@@ -152,7 +152,7 @@ class Devices:
         return made if offered is None else (*made, offered)
 
     def _offer(self, state: SessionState, device: Evidence) -> Header | None:
-        """The offer, after the commit; None if it came to nothing by that."""
+        """The offer, after the commit; None if that left nothing to offer."""
         if state.intent.offered_at is not None:
             # It could not be noted.
             state.ask(offered_at=None)
@@ -192,10 +192,10 @@ class Devices:
 
 
 class StoredSessions:
-    """What the routes need of the engine, for one request: `device_binding.BoundSessions`.
+    """What the routes need from the engine, for one request: `device_binding.BoundSessions`.
 
     Args:
-        settings: what the engine was set up with.
+        settings: the engine's settings.
         client_ip: the client's address, for events.
     """
 
@@ -205,7 +205,7 @@ class StoredSessions:
         self._found: tuple[Record, Notes, DeviceNotes] | None = None
 
     def tell(self, kind: str, handle: str, detail: str = "") -> None:
-        """Tell of an event of the session that was found last."""
+        """Report an event of the session that was found last."""
         owner = None if self._found is None else self._found[0].owner
         self._settings.events.emit(
             kind, handle=handle, owner=owner, client_ip=self._client_ip, detail=detail

@@ -1,13 +1,13 @@
 """Carrying: from another system's cookie to the one session here that it leads to, or none.
 
-An old session comes over when its browser first comes without a live session of ours. Nothing
-spans the two stores, nor two records of ours, so the order of the steps has to do it:
+An old session comes over when its browser first comes without a live session of ours. No
+transaction spans the two stores, or two records of ours, so it depends on the order of the steps:
 
 1. The *tombstone* is read. Its key follows from the old ID alone. It says which session the old
    cookie leads to: key, and the hash of the ID that the session was given by the move. If there is
-   one, the old session is never asked for again, and the cookie leads to that session, or, when
+   one, the old session is never read again, and the cookie leads to that session, or, when
    that has ended or has another ID by now, nowhere.
-2. Else the source is asked. A session that can be kept is entered in its owner's list, as at a
+2. Otherwise the source is asked. A session that can be kept is entered in its owner's list, as at a
    login, and *inserted*. Its ID comes in two steps: from the old ID and the newest secret follows a
    first ID, always the same, so that all who carry the same session over meet at one key; from that
    follows the present ID by the same step as in a rotation, with a nonce that is noted in the
@@ -98,7 +98,7 @@ class Carrier:
     """Carries sessions over.
 
     Args:
-        settings: what the engine was set up with.
+        settings: the engine's settings.
         carry_over: the sources, and how IDs follow from theirs.
         loader: judges what an old cookie leads to.
         owners: the lists of owners.
@@ -143,7 +143,7 @@ class Carrier:
         return NOTHING
 
     def bury(self, request: Request, now: float) -> list[Stored]:
-        """See to it that no old cookie of this request leads to an old session any more.
+        """Make sure that no old cookie of this request leads to an old session any more.
 
         Returns:
             the live sessions here that they lead to, and that are to be ended.
@@ -332,12 +332,12 @@ class Carrier:
         until = old.source.until
         ends = max(expires_at or 0.0, old.now + MAX_AGE if until is None else until)
         notes = _TOMBSTONE.pack(_FORMAT, bytes.fromhex(stone.key), stone.id_hash)
-        # It is no session, so like an owner's list it makes room for none.
+        # It isn't a session, so like an owner's list it doesn't count towards a limit.
         record = Record({}, notes, old.now, ends, owner=LIST_OWNER)
         return self._store.insert(old.tombstone_key, record)
 
     def _take_away(self, old: Old, stored: Stored) -> None:
-        """Delete a session that nobody was given the ID of."""
+        """Delete a session whose ID was never handed out."""
         self._store.delete(stored.id.key, if_version=stored.record.version)
         owner, key = stored.record.owner, stored.id.key
         if owner is None:
@@ -345,7 +345,7 @@ class Carrier:
         try:
             self._owners.take_out(owner, [key])
         except StoreError as error:
-            # An entry too many is healed by whoever lists.
+            # An entry too many is removed when the list is next read.
             self._reports.emit("store_error", old.request, stored, detail=f"take out: {error}")
 
     def _keep_to_limit(self, old: Old, owner: str, listed: OwnerList, stored: Stored) -> None:
@@ -355,7 +355,7 @@ class Carrier:
             if not keep_to_limit(owners, settings, reports, old.request, owner, listed, key):
                 owners.delete_if_owned(key, owner)
         except StoreError as error:
-            # As after a login, it stands.
+            # As after a login, the session remains.
             self._reports.emit("store_error", old.request, stored, detail=f"max_per_owner: {error}")
 
 

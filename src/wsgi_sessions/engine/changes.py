@@ -1,4 +1,4 @@
-"""What one commit wants written, and what that comes to on a given base. Pure: no store, no clock.
+"""What one commit wants written, and its result on a given base. Pure: no store, no clock.
 
 The same for sessions in a store and for those that travel in their token.
 """
@@ -46,13 +46,13 @@ class Work:
 
     @property
     def joins(self) -> bool:
-        """Whether the session is filed under an owner anew, or under none."""
+        """Whether the session is filed under another owner, or under none."""
         return self.intent.owner is not UNCHANGED
 
 
 @value
 class Outcome:
-    """What became of a commit."""
+    """The outcome of a commit."""
 
     result: Result
     stored: Stored | None = None
@@ -71,8 +71,8 @@ def changes_on(
     Args:
         base: the session as the store has it.
         work: what is wanted.
-        settings: what the engine was set up with.
-        listed_until: until when the session stands in its owner's list. UNIX seconds.
+        settings: the engine's settings.
+        listed_until: until when the session is in its owner's list. UNIX seconds.
     """
     notes, session_id = _notes_on(base, work, settings, listed_until)
     regenerates = work.intent.id is not None
@@ -130,7 +130,7 @@ def _label_on(present: Mapping[str, str], work: Work) -> Mapping[str, str]:
     others = {name: text for name, text in present.items() if name in wanted or name not in former}
     changed = {name: text for name, text in wanted.items() if former.get(name) != text}
     merged = others | changed
-    # Two requests that each add as much as fits: the later has its way.
+    # Two requests that each add as much as fits: the later one wins.
     return merged if is_label(merged) else wanted
 
 
@@ -161,7 +161,7 @@ def first_notes(work: Work, session_id: SessionID) -> Notes:
 def in_place_of(ended: Stored, work: Work) -> Work:
     """The same work for a session that takes the place of one that was ended.
 
-    Lifetime and persistence stay, as with every new ID; it is another session in all else.
+    Lifetime and persistence stay, as with every new ID; otherwise it is another session.
     """
     notes, now = ended.notes, work.now
     first = Notes(

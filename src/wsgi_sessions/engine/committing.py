@@ -1,6 +1,6 @@
 """Committing: the straight line from facts to an outcome, the same wherever a session is saved.
 
-`save()`, the end of a view, the end of a stream and a failed answer differ in their facts alone.
+`save()`, the end of a view, the end of a stream and a failed answer differ only in their facts.
 The state is assigned once, after the store has answered; if a step raises, nothing was assigned.
 """
 
@@ -37,7 +37,7 @@ from .writing import StoreWriter, Writer
 
 @value
 class Response:
-    """What the engine needs to know of the response."""
+    """What the engine needs to know about the response."""
 
     failed: bool = False
     """The app raised or answered 5xx, and its changes are not to be kept."""
@@ -53,7 +53,7 @@ class Committer:
     """Commits a session.
 
     Args:
-        settings: what the engine was set up with.
+        settings: the engine's settings.
         writer: carries out the store steps.
         owners: the lists of owners; None where there are none.
         reports: where events go.
@@ -126,7 +126,7 @@ class Committer:
             raise SessionEnded("another request ended this session meanwhile; nothing was saved")
 
     def only_read(self, state: SessionState, now: float) -> bool:
-        """Whether nothing was asked for but fields, nothing is due, and nothing has to be told.
+        """Whether only fields may have changed: nothing else was asked for, nothing is due.
 
         A shortcut that most requests take; with no fields changed, the facts would come to
         `only_reads`, which a test holds this to.
@@ -225,7 +225,7 @@ class Committer:
         *,
         failed: bool,
     ) -> Facts:
-        """What is known of this session, in plain values."""
+        """What is known about this session, in plain values."""
         settings, stored, intent = self._settings, state.stored, state.intent
         passive = state.passive
         transport, secure = state.request.transport, state.request.secure
@@ -254,7 +254,7 @@ class Committer:
         )
 
     def will_renew(self, state: SessionState, now: float) -> bool:
-        """Whether a commit now would write a new idle deadline, as far as can be told."""
+        """Whether a commit now would write a new idle deadline, as far as is known."""
         stored, intent = state.stored, state.intent
         if stored is None or intent.id is not None:
             return True
@@ -385,7 +385,7 @@ class Committer:
             self._take_out(self._owners, state, owner, key)
 
     def _take_out(self, owners: OwnerLists, state: SessionState, owner: str, key: str) -> None:
-        # If it can't be done, whoever lists heals it.
+        # If that fails, the list is healed when it is next read.
         try:
             owners.take_out(owner, [key])
         except StoreError as error:
@@ -394,7 +394,7 @@ class Committer:
             )
 
     def give_back_place(self, state: SessionState) -> None:
-        """Give back the place that a login holds in an owner's list without having come to be."""
+        """Give back the place in an owner's list of a login that didn't happen."""
         owner, session_id = state.intent.reserved, state.intent.id
         if self._owners is None or owner is None or session_id is None:
             return
@@ -402,7 +402,7 @@ class Committer:
         try:
             self._owners.give_back(owner, session_id.key)
         except StoreError as error:
-            # Whoever lists heals it.
+            # The list is healed when it is next read.
             self._reports.emit("store_error", state.request, detail=f"give back: {error}")
 
     def _header(self, state: SessionState, response: Response, now: float) -> Header | None:
@@ -417,12 +417,13 @@ class Committer:
         return request.transport.set(
             self.token_of(stored, state),
             secure=request.secure,
-            max_age=max(0, int(stored.deadline - now)) if stored.notes.persistent else None,
+            # Rounded: a moment has passed since a save() in the view set the deadline.
+            max_age=max(0, round(stored.deadline - now)) if stored.notes.persistent else None,
             now=now,
         )
 
     def token_of(self, stored: Stored, state: SessionState) -> str:
-        """What leads the client to a session that is stored."""
+        """The client's token of a session that is stored."""
         seal, transport = self._settings.seal, state.request.transport
         if seal is not None:
             return seal.seal(stored.id.id, stored.record, transport.purpose)

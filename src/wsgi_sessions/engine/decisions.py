@@ -2,7 +2,7 @@
 
 Two halves of one table: `store_step` says what to ask of the store, and, once the store has
 answered, `cookie_step` says what the response tells the client. So a cookie follows from what was
-done, never from what was planned. No store, no response, no clock here; the table stands in
+done, never from what was planned. No store, no response, no clock here; the table is in
 docs/explanation.md, which is made from this module, and is tested row by row.
 """
 
@@ -27,14 +27,14 @@ class StoreStep(enum.Enum):
     UPDATE = "update"
     """Write the changed fields into a record that still exists."""
     ROTATE = "rotate"
-    """An update with a new ID, the former one being honored for a short grace."""
+    """An update with a new ID; the former one is honored for a short grace period."""
     REGENERATE = "regenerate"
     """An update with a new ID and a new epoch; the former one is dead at once."""
     INSERT = "insert"
     DELETE_EMPTIED = "delete emptied"
-    """Remove the record if it is still as it was loaded; else only the fields that went."""
+    """Remove the record if it is still as it was loaded; else only the removed fields."""
     END = "end"
-    """Remove the record, whatever has become of it."""
+    """Remove the record, whatever it holds by now."""
 
 
 class CookieStep(enum.Enum):
@@ -48,7 +48,7 @@ class CookieStep(enum.Enum):
 
 
 class Result(enum.Enum):
-    """What became of the store step."""
+    """The outcome of the store step."""
 
     NOTHING = "nothing"
     """Nothing was asked, or what was asked could not be done and didn't have to be."""
@@ -74,7 +74,7 @@ class Facts:
     stored: bool = False
     """The session is in the store, as far as this request knows."""
     changed: bool = False
-    """Its fields, or what is noted of it, differ from what was loaded."""
+    """Its fields or its notes differ from what was loaded."""
     empty: bool = False
     """It holds no field and has no owner now."""
     emptied: bool = False
@@ -161,7 +161,7 @@ def cookie_step(facts: Facts, step: StoreStep, result: Result) -> CookieStep:
 
 
 def told(before: CookieStep, now: CookieStep, result: Result) -> CookieStep:
-    """What the client has to be told after several commits of one request."""
+    """What to tell the client after several commits of one request."""
     if result in (Result.GONE, Result.REVOKED) and before in (CookieStep.SET, CookieStep.RENEW):
         return CookieStep.LEAVE  # what is known to be dead isn't handed out
     if now is CookieStep.LEAVE or (now is CookieStep.RENEW and before is CookieStep.SET):
@@ -170,9 +170,9 @@ def told(before: CookieStep, now: CookieStep, result: Result) -> CookieStep:
 
 
 def only_reads(facts: Facts) -> bool:
-    """Whether nothing was asked for and nothing is due, so that both halves come to nothing.
+    """Whether nothing was asked for and nothing is due, so that neither half does anything.
 
-    Most requests end so. A property test holds this to the table.
+    Most requests end like this. A property test compares it with the table.
     """
     if facts.failed:
         return True

@@ -76,7 +76,7 @@ class Engine:
     # Opening
 
     def open(self, environ: Environ, transport: Transport) -> SessionState:
-        """What there is for this request. A store that fails is noted in the state."""
+        """Open the session of this request. A store that fails is noted in the state."""
         # Not the environ itself, which holds the Session: that would be a circle, and keep all of a
         # request's garbage until the collector runs.
         client = environ.get(CLIENT_KEY)
@@ -140,7 +140,7 @@ class Engine:
         state.adopt(stored, self._settings.codec, stale_token=presented.stale_token)
         if presented.carried_from is not None:
             state.carried_from = presented.carried_from
-            # Whatever else this response does: the client has no token for its session yet.
+            # Whatever else this response does, the client has no token for its session yet.
             state.cookie = CookieStep.SET
 
     def is_presented(self, environ: Environ, transport: Transport) -> bool:
@@ -156,7 +156,7 @@ class Engine:
         """
         now, stored = self._settings.clock(), state.stored
         if stored is None and self.in_token and state.cookie is CookieStep.EXPIRE:
-            # What this request has ended lives on in the token that it came with.
+            # What this request has ended is still in the token that it came with.
             presented = NOTHING
         elif stored is None:
             presented = self._find(state.request, now)
@@ -185,7 +185,7 @@ class Engine:
         return known
 
     def token(self, state: SessionState) -> str | None:
-        """What leads the client to this session; None: it isn't stored.
+        """The client's token of this session; None: it isn't stored.
 
         After a `regenerate` that isn't committed yet, that is the token which the commit sets.
         """
@@ -353,14 +353,14 @@ class Engine:
         return None if route is None else self._devices.answer(route, environ, transport)
 
     def set_lifetime(self, state: SessionState, lifetime: Lifetime) -> None:
-        """Give the session limits of its own; they are capped by the settings' whenever asked."""
+        """Give the session limits of its own; the settings' cap them whenever they are read."""
         idle, absolute = lifetime.idle_seconds, lifetime.absolute_seconds
         limits = self._settings.limits
         for name, asked, cap in (
             ("idle", idle, limits.idle),
             ("absolute", absolute, limits.absolute),
         ):
-            # A Lifetime's default was hardly asked for.
+            # A Lifetime's default was hardly chosen on purpose.
             if asked > cap and getattr(lifetime, name) != getattr(_DEFAULT, name):
                 self._reports.capped_lifetime(name, asked, cap)
         state.ask_notes(idle=idle, absolute=absolute)

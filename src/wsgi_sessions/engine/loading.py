@@ -1,8 +1,8 @@
 """Loading: from the tokens that a client sent to the one live session, or none.
 
 Tokens are verified before the store is asked. A token whose selector finds a record proves itself
-by the hash in the record's notes: of the present ID, or, for a short grace after a rotation, of the
-one before it. Everything that doesn't is no session, and an event says why.
+by the hash in the record's notes: of the present ID, or, for a short grace period after a rotation,
+of the one before it. A token that doesn't leads to no session, and an event says why.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Presented:
     passed_over: tuple[Stored, ...] = ()
     """Live sessions that can't be used: several at once, or one that isn't proven."""
     standing: Standing = UNBOUND
-    """How the request stands towards the device that the session is bound to."""
+    """What the request shows about the device that the session is bound to."""
     carried_from: Source | None = None
     """The source of an old cookie that led here instead of a token."""
 
@@ -47,7 +47,7 @@ class Loader:
     """Finds sessions in the store, or in the tokens themselves.
 
     Args:
-        settings: what the engine was set up with.
+        settings: the engine's settings.
         reports: where events go.
     """
 
@@ -237,6 +237,6 @@ def is_present(stored: Stored) -> bool:
 
 def _retired(notes: Notes, now: float) -> str:
     # Requests that were under way during a regenerate still bring the ID of before; after that,
-    # and whenever an ID's successor had a successor, somebody has kept it.
+    # and whenever an ID's successor had a successor, somebody has kept the ID.
     just_regenerated = notes.former is None and 0 <= now - notes.issued_at < GRACE
     return "unknown_id" if just_regenerated else "retired_id_used"

@@ -4,19 +4,19 @@ What can happen at the same time, and why it comes out right. The list holds one
 its key; when it was entered, until when it can live, under which epoch, and whether it is being
 ended. A login *enters* its session first, then writes the session's record, then reads the list. So
 a session of an owner is never unlisted: the entry is there before the record. `revoke_all` reads
-the list, *marks* the entries that it found, deletes their records, and takes the marked entries
-out. A login that races with it is seen in one of two ways. Either it entered before the list was
+the list, *marks* the entries that it found, deletes their records, and removes the marked entries.
+A login that races with it is seen in one of two ways. Either it entered before the list was
 read: then its entry is marked, or out already, when it reads the list after writing its record, and
 it ends itself; if it had written before its record was looked at, it was deleted. Or it entered
 later: then it happened after. If it entered between the marking and the taking out, its entry is no
 longer marked, and stays.
 
-Entering is a blind write of one field: it needs no knowledge of the others. All that takes entries
-away goes by the list's version, so that an entry made meanwhile is never lost, and looks once more
-whether the record has come after all. A list that is made anew begins with a version by chance, so
-that it is never taken for one that went before it. A list may hold too much, after a crash, but
-never too little. Only the store's own word that there is no record takes an entry away: a record
-that can't be read is not absent.
+Entering is a blind write of one field: it needs no knowledge of the others. Whatever removes
+entries goes by the list's version, so that an entry made meanwhile is never lost, and looks once
+more whether the record has come after all. A new list begins with a random version, so that it is
+never taken for an earlier one. A list may hold too much, after a crash, but never too little. An
+entry is removed only if the store itself says that there is no record: a record that can't be read
+is not absent.
 """
 
 from __future__ import annotations
@@ -39,13 +39,13 @@ from .backoff import ATTEMPTS, back_off
 from .decisions import deadline_of
 
 HEALING_AGE = 60.0
-"""Seconds for which an entry without a record is taken for a login under way."""
+"""Seconds for which an entry without a record counts as a login under way."""
 _ENTRY = struct.Struct(">BddQ?")
 _FORMAT = 1
 _VERSION_BITS = 30
 """Leaves room for as many changes in a column of 32 bits."""
 _KNOWN_LISTS = 4096
-"""Of how many lists a process remembers that it could read them: it saves a round trip."""
+"""How many lists a process remembers that it could read, which saves a round trip."""
 
 
 _TIDY_EVERY = 16
@@ -70,7 +70,7 @@ UNREADABLE: Final[Literal[_Unreadable.UNREADABLE]] = _Unreadable.UNREADABLE
 class Limits:
     """The middleware's lifetime in seconds; ``inf`` where there is no such limit.
 
-    One object, shared by all that ask for it: an app of Flask may change its limits at any time.
+    One object, shared by all who use it: a Flask app may change its limits at any time.
     """
 
     idle: float = math.inf
@@ -108,7 +108,7 @@ class OwnerList(NamedTuple):
 
 
 class Listing(NamedTuple):
-    """What a list comes to, compared with the records."""
+    """A list compared with the records."""
 
     live: list[LiveSession]
     """The owner's live sessions."""
@@ -240,7 +240,7 @@ class OwnerLists:
         Args:
             owner: whose list.
             keys: which entries; unknown ones are fine.
-            unless: tells of an entry as it is now that it has to stay.
+            unless: says of an entry, as it is now, whether it has to stay.
         """
         at = list_key(owner)
         for attempt in range(ATTEMPTS):
@@ -294,7 +294,7 @@ class OwnerLists:
             record = self._store.load(key)
             if record is not None:
                 return record
-            # Asks for no change, so it needs no key: it tells whether there is a record at all.
+            # Changes nothing, so it needs no key: it says whether there is a record at all.
             if self._store.update(key, Changes()) is not UpdateResult.UPDATED:
                 return None
         return UNREADABLE
@@ -344,7 +344,7 @@ class OwnerLists:
         return listing
 
     def tidy(self, owner: str, present: OwnerList) -> None:
-        """Take out some of what is over, of a list that has grown, for an owner whom nobody lists.
+        """Take out some of what is over, of a list that has grown, if nobody ever reads it.
 
         At every so many entries a few are looked at, picked at random: so a list has at most about
         as many dead entries as live ones, and no login pays for all of them.
@@ -368,12 +368,12 @@ class OwnerLists:
         self._enter_latecomers(list_key(owner), listing.stale, seen.entries)
 
     def give_back(self, owner: str, key: str) -> None:
-        """Take out an entry whose login didn't come to be, or came to be by another request."""
+        """Take out an entry whose login didn't happen, or happened by another request."""
         present = self.read(owner)
         entry = None if present is None else present.entries.get(key)
         if present is None or entry is None:
             return
-        # The login may have come to be, though the answer to its write was lost.
+        # The login may have happened, though the answer to its write was lost.
         if self._is_gone(list_key(owner), key):
             self.take_out(owner, [key], unless=lambda _, other: other != entry)
             self._enter_latecomers(list_key(owner), [key], present.entries)
@@ -421,7 +421,7 @@ class OwnerLists:
             try:
                 entries = _parse(record).entries
             except StoreError:
-                continue  # damage in one list, which whoever asks for it is told, keeps no other
+                continue  # damage in one list is reported to those who use it, and keeps no other
             gone = {
                 key: entry for key, entry in entries.items() if self._is_dead(at, key, entry, now)
             }
@@ -437,7 +437,7 @@ class OwnerLists:
         return self._is_gone(at, key)
 
     def _is_gone(self, at: str, key: str) -> bool:
-        """Whether there surely is no record of this list's owner."""
+        """Whether it is certain that no record belongs to this list's owner."""
         record = self._look(key)
         if record is None or record is UNREADABLE:
             return record is None

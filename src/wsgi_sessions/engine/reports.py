@@ -1,4 +1,4 @@
-"""What the engine tells listeners and the log: events, and longer texts that help on.
+"""What the engine reports to listeners and the log: events, and longer explanations.
 
 Nothing is decided here.
 """
@@ -39,9 +39,9 @@ class Reports:
         owner: str | None = None,
         detail: str = "",
     ) -> None:
-        """Tell of an event; handle and owner are those of ``stored`` if not given.
+        """Report an event; handle and owner are those of ``stored`` if not given.
 
-        An outage fails one call after the other, so one line of it per request is enough.
+        In an outage one call fails after the other, so one line per request is enough.
         """
         quiet = kind == "store_error" and kind in request.logged
         request.logged.add(kind)
@@ -58,7 +58,7 @@ class Reports:
         )
 
     def outage(self, request: Request | None, error: StoreError) -> None:
-        """A StoreError that nobody handled, unless this request has told of one already."""
+        """A StoreError that nobody handled, unless this request has already reported one."""
         detail = f"{error.operation or 'store'}: {error}"
         if request is None:
             self._events.emit("store_error", detail=detail)
@@ -134,7 +134,7 @@ class Reports:
         )
 
     def sources_over(self, systems: list[str]) -> None:
-        """Some of ``carry_over`` are asked for nothing any more."""
+        """Some sources in ``carry_over`` are past their ``until``."""
         self._events.explain(
             "carry-over-ended",
             f"Nothing is carried over from {', '.join(systems)} any more, as until has passed; take"

@@ -27,7 +27,7 @@ def keep_to_limit(
 
     Args:
         owners: the lists of owners.
-        settings: what the engine was set up with.
+        settings: the engine's settings.
         reports: where events go.
         request: which one brought the session that is the latest of this owner.
         owner: whose sessions.

@@ -1,7 +1,7 @@
-"""The writer for sessions that travel in their token: no store, so nothing can be in between.
+"""The writer for sessions that travel in their token: no store, so no other request can interfere.
 
 The same steps as for a store. What is written is sealed into the token when the response is made;
-here it is sealed once to see that it fits.
+here it is sealed once to check that it fits.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class SealedWriter:
     """Carries out store steps on the token.
 
     Args:
-        settings: what the engine was set up with.
+        settings: the engine's settings.
         seal: seals records.
         reports: where events go.
     """

@@ -1,4 +1,4 @@
-"""What the engine was set up with, checked and in plain values."""
+"""The engine's settings: the validated options, as plain values."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class EngineSettings:
     save_uninitialized: bool
     rolling: bool
     carry_over: CarryOver | None = None
-    """Whose sessions are carried over; None: nobody's."""
+    """The systems whose sessions are carried over; None: there are none."""
     binds_devices: bool = False
     """Whether sessions are bound to devices, so that every transport is a BoundTransport."""
 

@@ -29,23 +29,23 @@ if TYPE_CHECKING:
     from ..carry_over.source import Source
 
 NO_SCHEME = "none"
-"""The scheme of what is no request: a session that is opened by its token alone. It may be one that
+"""The scheme where there is no request: a session is opened by its token alone. It may be one that
 was begun on a secure connection, and what begins so may go on over any."""
 NO_NOTES: Mapping[str, Any] = MappingProxyType({})
 
 
 @value
 class Request:
-    """What the engine needs to know of the request."""
+    """What the engine needs to know about the request."""
 
     transport: Transport
     tokens: tuple[str, ...]
     """What the client sent under our name, unchecked."""
     secure: bool
-    """Whether the request is secure, as far as the trusted proxies tell."""
+    """Whether the request is secure, as far as the trusted proxies say."""
     scheme: object
     client_ip: str | None
-    """The client's address, as the trusted proxies tell it."""
+    """The client's address, as the trusted proxies report it."""
     user_agent: object
     forwarded_proto: object
     """The headers User-Agent and X-Forwarded-Proto as they came, or None."""
@@ -82,7 +82,7 @@ class Intent:
     id: SessionID | None = None
     """The ID that the session is to have; of a stored session, a new one."""
     login: bool = False
-    """Whether ``login()`` was called, so that a live session must come of it."""
+    """Whether ``login()`` was called, so that it must result in a live session."""
     owner: str | Unchanged | None = UNCHANGED
     keep: frozenset[str] | None = None
     """Which fields survive the new ID; None: all."""
@@ -136,7 +136,7 @@ class SessionState:
     fields: Fields
     label: dict[str, str]
     cookie: CookieStep
-    """What the client has to be told of the commits so far."""
+    """What the client has to learn of the commits so far."""
     stale_token: bool
     """Whether the token that the client sent should be replaced."""
     carried_from: Source | None
@@ -144,7 +144,7 @@ class SessionState:
     gone: bool
     """Whether another request was found to have ended the session."""
     standing: Standing
-    """How this request stands towards the device that the session is bound to."""
+    """What this request shows about the device that the session is bound to."""
     logged_in: bool
     """Whether ``login()`` was called in this request, saved or not."""
 
@@ -160,7 +160,7 @@ class SessionState:
         self.logged_in = False
 
     def begin(self, now: float, codec: Codec, passed_over: tuple[Stored, ...] = ()) -> None:
-        """Start with no session; what the client has to be told stays."""
+        """Start with no session; what the client has to learn stays."""
         self.error = None
         self.stored = None
         self.passed_over = passed_over
@@ -202,7 +202,7 @@ class SessionState:
         self.intent = replaced(self.intent, **changes)
 
     def ask_notes(self, **notes: Any) -> None:
-        """Note what the app asks to be noted."""
+        """Note changes of the notes that the app asks for."""
         self.ask(notes={**self.intent.notes, **notes})
 
     def after(self, stored: Stored, *, keep_intent: bool = False) -> None:
@@ -237,7 +237,7 @@ class SessionState:
 
     @property
     def empty(self) -> bool:
-        """Whether it holds nothing: no field, no owner. Then it isn't worth a record."""
+        """Whether it holds nothing, neither field nor owner, and so needs no record."""
         return not self.fields and self.owner is None
 
     @property
@@ -263,7 +263,7 @@ class SessionState:
 
 
 def label_of(request: Request, parts: frozenset[str]) -> dict[str, str]:
-    """What is noted of the client when a session gets an owner."""
+    """What is noted about the client when a session gets an owner."""
     known = {"ip": request.client_ip, "user_agent": request.user_agent}
     return {
         name: printable(text, MAX_LABEL_TEXT)
@@ -276,11 +276,17 @@ def checked_label(label: dict[str, str]) -> dict[str, str]:
     """A copy of a label.
 
     Raises:
-        TypeError: it could not be stored and read back.
+        TypeError: it isn't a dict of a few short strings.
+        ValueError: one of them can't be encoded as UTF-8.
     """
     if not is_label(label):
         raise TypeError(
             f"label must be a dict of at most {MAX_LABEL_ENTRIES} strings of at most"
             f" {MAX_LABEL_TEXT} characters"
         )
+    for name, text in label.items():
+        try:
+            (name + text).encode("utf-8")
+        except UnicodeEncodeError:
+            raise ValueError(f"label[{name!a}] has text that can't be encoded as UTF-8") from None
     return dict(label)

@@ -30,8 +30,8 @@ class Transactions:
     """Runs transactions.
 
     Args:
-        settings: what the engine was set up with.
-        loader: loads what is fresh.
+        settings: the engine's settings.
+        loader: loads fresh data.
         committer: commits what is pending.
     """
 

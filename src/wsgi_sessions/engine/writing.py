@@ -1,14 +1,14 @@
 """The writer: carries out one store step, against a store that other requests use meanwhile.
 
-It takes values and returns an `Outcome`; what the request knows of its session is not changed here.
-All conditional writes go through one loop: on CONFLICT the record is loaded again, and what this
-request wants is put on what is there now, so that nothing another request wrote is lost.
+It takes values and returns an `Outcome`; what the request knows about its session is not changed
+here. All conditional writes go through one loop: on CONFLICT the record is loaded again, and what
+this request wants is put on what is there now, so that nothing another request wrote is lost.
 
 How a rotation comes out right. It is part of an update that holds only if the record has the
 version that was loaded. Of two requests that rotate at the same time, one wins; the other finds the
 winner's record, in which its own ID is the former one, and derives the present ID from that. So no
 request ever hands out an ID that the store doesn't know. An update of fields alone doesn't need the
-version: the epoch tells that the session is the same, whatever ID it has by then.
+version: the epoch shows that the session is the same, whatever ID it has by then.
 
 How a lost answer comes out right. A new epoch is begun by one request alone, whose new ID nobody
 else knows. If it was begun though the answer was lost, the next try is GONE by its epoch, and the
@@ -69,8 +69,8 @@ class StoreWriter:
     """Writes sessions into a store.
 
     Args:
-        settings: what the engine was set up with.
-        loader: loads again what another request was faster to write.
+        settings: the engine's settings.
+        loader: loads again when another request was faster.
         owners: the lists of owners.
         reports: where events go.
     """
@@ -190,7 +190,7 @@ class StoreWriter:
         owner, key = work.intent.owner, stored.id.key
         if owner is UNCHANGED or owner is None:
             return GONE
-        # Where another login was faster, the entry is that one's by now.
+        # If another login was faster, the entry belongs to that one by now.
         if self._store.load(key) is None:
             self._unlist(work.request, owner, key)
         return GONE
@@ -275,7 +275,7 @@ class StoreWriter:
     # Owners
 
     def _list(self, work: Work, stored: Stored) -> float:
-        """See to it that the session is listed for as long as it can live after this write."""
+        """Make sure that the session is listed for as long as it can live after this write."""
         asked, listed_until = work.intent.owner, stored.notes.listed_until
         owner = stored.record.owner if asked is UNCHANGED else asked
         if owner is None:
@@ -292,7 +292,7 @@ class StoreWriter:
     def _settle_owner(self, work: Work, before: Stored | None, after: Stored) -> bool:
         """After a session was filed under an owner: whether it wasn't revoked meanwhile.
 
-        The login stands as it was written if the list can't be read.
+        The login remains as it was written if the list can't be read.
         """
         request, owner = work.request, after.record.owner
         former = None if before is None else before.record.owner
@@ -310,7 +310,7 @@ class StoreWriter:
             return True
 
     def _enter_again(self, owner: str, after: Stored) -> None:
-        """A login that stands is listed, whatever became of the entry that couldn't be checked."""
+        """List a login that was written, whatever happened to its unchecked entry."""
         until, epoch = after.notes.listed_until, after.record.epoch
         # While the store fails, the entry is most likely as it was: it is the check that failed.
         with suppress(StoreError):
@@ -337,7 +337,7 @@ class StoreWriter:
         *,
         unless: Callable[[str, Entry], bool] | None = None,
     ) -> None:
-        # An entry too many is healed by whoever lists; what counts is that the record is gone.
+        # An entry too many is removed when the list is next read; the record is gone.
         try:
             self._owners.take_out(owner, [key], unless=unless)
         except StoreError as error:

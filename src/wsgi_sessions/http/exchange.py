@@ -1,8 +1,8 @@
 """Exchange: one request and its response, held back until the session is committed.
 
 PEP 3333's fine print lives here: headers that go out late, bodies that are lists, files or streams,
-``write()``, ``exc_info``, and ``close()`` exactly once. What is to be done with the session is the
-engine's to find out.
+``write()``, ``exc_info``, and ``close()`` exactly once. The engine decides what is done with the
+session.
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ class Exchange:
     def start_response(
         self, status: str, headers: list[Header], exc_info: ExcInfo | None = None
     ) -> Callable[[bytes], object]:
-        """What the app calls: remembers, and hands on once the session is committed."""
+        """Called by the app: remembers, and passes on once the session is committed."""
         if self._begun:
             # Only legal with exc_info, and then for the server to refuse or to take.
             return self._start(status, self._finished(headers), exc_info)
@@ -170,14 +170,14 @@ class Exchange:
     ) -> list[Header]:
         """The headers of a response whose session was used, after the commit."""
         if state.error is not None and status[:3] == "500":
-            # A framework made a page of its own of the StoreError.
+            # A framework turned the StoreError into a page of its own.
             raise state.error
         settings, names = self._settings, names_of(headers)
         engine = settings.engine
         if "set-cookie" in names and app_expires_cookie(
             headers, self._transport.name, engine.now()
         ):
-            # An app from before us signs out so; what it meant is the session.
+            # This is how an older app signs users out; what it meant is the session.
             engine.destroy(state)
         response = Response(
             status[:1] == "5" and not settings.save_on_error,
@@ -218,7 +218,7 @@ class Exchange:
     def abandon(self, error: BaseException | None = None) -> None:
         """The app failed before anything was sent.
 
-        Or so it seems: gunicorn wants a StopIteration of an app that has held a WebSocket.
+        Or so it seems: gunicorn expects a StopIteration from an app that has held a WebSocket.
         """
         done = isinstance(error, StopIteration) and is_websocket(self._environ)
         self._settle(raised=not done)
@@ -364,7 +364,7 @@ def answer_503(
     environ: WSGIEnvironment, start_response: StartResponse, error: StoreError
 ) -> Iterable[bytes]:
     """The answer to a client when the store fails and the app didn't handle it."""
-    del error  # what went wrong is in the log; a client learns nothing of the store
+    del error  # what went wrong is in the log; a client learns nothing about the store
     body = b"The service is temporarily unavailable. Please try again in a moment.\n"
     start_response(
         "503 Service Unavailable",

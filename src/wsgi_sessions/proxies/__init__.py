@@ -1,7 +1,7 @@
 """Who the client is behind a chain of proxies: TrustedProxies, Client, resolve_client.
 
 Each proxy appends what it saw to the right of a header that the client may have begun. So entries
-are counted from the right, by position, and what stands further to the left is never looked at: it
+are counted from the right, by position, and what is further to the left is never looked at: it
 can't shift, hide or change the answer. An entry that is missing or malformed makes its value
 unknown; a neighbour is never tried instead.
 
@@ -9,8 +9,8 @@ X-Real-IP, CF-Connecting-IP, X-Forwarded-Ssl and their like are never read: a pr
 them rarely removes what the client sent.
 
 `parsing` reads texts, `networks` and `settings` hold what was configured, `families` reads either
-family of headers, `resolve` puts the answer together, `advice` says in the log what seems to be
-set wrongly, and `probe` shows a chain as it arrives.
+family of headers, `resolve` puts the answer together, `advice` logs what seems to be
+wrong with the settings, and `probe` shows a chain as it arrives.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ __all__ = [
 if not TYPE_CHECKING:  # a checker would take any name for one of this module's
 
     def __getattr__(name: str) -> Any:
-        # The probe is here for a moment in the life of an app: nobody else pays for its import.
+        # The probe is used only for a moment in the life of an app, so it is imported only then.
         if name == "ProxyProbe":
             from .probe import ProxyProbe  # noqa: PLC0415 # see above
 

@@ -1,9 +1,9 @@
-"""ProxyAdvice: what requests show to be wrong with the setting of trusted proxies, said once.
+"""ProxyAdvice: what requests show to be wrong with the trusted proxies, logged once.
 
-A wrong setting breaks nothing that would be seen at once: the client is unknown, the cookie lacks
+A wrong setting doesn't break anything visibly: the client is unknown, the cookie lacks
 Secure. So the log says what request after request has in common, and what to set. A single odd
-request says nothing, because anybody can send one; and once a request came as the setting expects,
-the setting is right, and nobody looks any further. Nothing is decided here about a request.
+request proves nothing, because anybody can send one; and once a request came as the setting
+expects, the setting is right, and nothing more is looked for. Nothing here decides about a request.
 """
 
 from __future__ import annotations
@@ -128,12 +128,12 @@ def proxy_fix_around(environ: Mapping[str, Any]) -> bool:
 
 
 def proxy_fix_within(environ: Mapping[str, Any], client: Client) -> bool:
-    """Whether a ProxyFix in the app set the client's address, too, be it to the same one."""
+    """Whether a ProxyFix in the app also set the client's address, even if to the same one."""
     before = _before_proxy_fix(environ)
     if before is None or X_FORWARDED["for"] not in environ:
         return False
     if ORIGINAL_KEY in environ:
-        # It began with what the middleware had told it.
+        # It began with what the middleware had set.
         return client.ip is not None and before.get("REMOTE_ADDR") == client.ip
     return parse_address(str(environ.get("REMOTE_ADDR") or "")) != client.ip
 
@@ -156,7 +156,7 @@ def _trusts_any(proxies: TrustedProxies) -> bool:
 
 
 def _came_past_the_proxies(environ: Mapping[str, Any], client: Client) -> bool:
-    """Whether a request without the header is nobody's fault."""
+    """Whether a request may well come without the header."""
     agent = str(environ.get("HTTP_USER_AGENT", ""))
     return "peer_untrusted" in client.problems or _HEALTH_CHECK.search(agent[:200]) is not None
 
@@ -178,7 +178,7 @@ _PROXY_FIX_AROUND = (
 _PROXY_FIX_WITHIN = (
     "Werkzeug's ProxyFix inside SessionMiddleware reads the same headers once more, from what"
     " trusted_proxies has already put right. Remove ProxyFix; if the app needs the host or the"
-    " prefix from it, TrustedProxies(hops=…, host=1, prefix=1) tells them."
+    " prefix from it, TrustedProxies(hops=…, host=1, prefix=1) sets them."
 )
 _PROXY_FIX_ALONE = (
     "Werkzeug's ProxyFix inside SessionMiddleware changed REMOTE_ADDR only after the session had"
@@ -217,8 +217,8 @@ def _absent(row: _Row) -> str:
         " Either no proxy sets it; or there is no proxy (then set trusted_proxies to 0); or the"
         " server removes it: waitress does unless it is started with"
         " clear_untrusted_proxy_headers=False (--no-clear-untrusted-proxy-headers), and so does"
-        " Apache's mod_remoteip, which tells the client's address itself (then set trusted_proxies"
-        f" to 0, too). {_PROBE}"
+        " Apache's mod_remoteip, which sets the client's address itself (then also set"
+        f" trusted_proxies to 0). {_PROBE}"
     )
 
 
@@ -258,7 +258,7 @@ def _proto(row: _Row) -> str:
     problems = ", ".join(sorted(_OF_PROTO.intersection(row.client.problems)))
     return (
         f"Request after request comes with {row.headers[0]}, but without a usable scheme"
-        f" ({problems}), so it counts as plain http, and the cookie may lack Secure. Let the"
+        f" ({problems}), so it counts as plain http, and the cookie may lack Secure. Have the"
         " outermost proxy set X-Forwarded-Proto (or proto in Forwarded), or set"
         f" TrustedProxies(…, proto=0) to go by what the server says. {_PROBE}"
     )

@@ -1,6 +1,6 @@
-"""Client: who sent a request, and what a request says of that by itself.
+"""Client: who sent a request, and what a request itself says about that.
 
-What proxies add to it is for `resolve` to find out.
+`resolve` finds out what proxies add to it.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class Client(NamedTuple):
 
 
 def read_own(environ: Mapping[str, Any]) -> Client:
-    """What a request says by itself, without any proxy's word."""
+    """What a request itself says, without any proxy's headers."""
     get = environ.get
     host = get("HTTP_HOST") or ""
     own = _own_client(

@@ -1,7 +1,7 @@
 """The two families of headers that proxies write, each read by one class of the same shape.
 
-They find the entry that counts and note what is wrong with it; what a value may look like is
-`parsing`'s, and what becomes of the values is `resolve`'s.
+They find the entry that counts and note what is wrong with it; `parsing` knows
+what a value may look like, and `resolve` uses the values.
 """
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ class Forwarded:
     proxies: TrustedProxies
     problems: list[str]
     parameters: Mapping[str, str] | None = None
-    """Those of the element that counts; None: there is none, or it is unusable."""
+    """The parameters of the element that counts; None: there is none, or it is unusable."""
 
     def client(self, peer: str | None) -> str | None:
         """The client's address; None: it can't be known. Finds the element that counts."""

@@ -1,6 +1,6 @@
-"""Networks of proxies, as settings name them: checked once, then asked per address.
+"""Networks of proxies, as settings name them: checked once, then matched with each address.
 
-No header is read here: which entry is the client's is for `families` to find.
+No header is read here: `families` finds the entry that is the client's.
 """
 
 from __future__ import annotations

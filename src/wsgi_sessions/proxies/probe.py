@@ -1,8 +1,8 @@
-"""ProxyProbe: a page that shows the chain of proxies as it arrives, and which number is right.
+"""ProxyProbe: a page that shows the chain of proxies as it arrives, and which number is correct.
 
-`survey` looks at one environ and says what it found, as plain data; ProxyProbe shows that as HTML
-or JSON. It is to be mounted for a moment while an app is being set up: anybody who can reach it
-sees the addresses of the proxies. It shows no other headers, no cookies and no session.
+`survey` looks at one environ and returns what it found as plain data; ProxyProbe shows that as HTML
+or JSON. Mount it only while an app is being set up: anybody who can reach it sees the addresses of
+the proxies. It doesn't show other headers, cookies or the session.
 """
 
 from __future__ import annotations
@@ -43,15 +43,15 @@ _MAX_ENTRIES = MAX_HOPS + 2
 
 
 def survey(environ: Mapping[str, Any]) -> dict[str, Any]:
-    """What one request tells about the proxies in front of the app.
+    """What one request shows about the proxies in front of the app.
 
     Args:
         environ: as the server made it, or as the middleware rewrote it. With ``selftest`` in its
-            query the request is taken for the self-test, which sends forged headers.
+            query, the request counts as the self-test, which sends forged headers.
 
     Returns:
         plain data: ``received`` (the headers that matter), ``chain`` (who saw whom, the nearest
-        first), ``settings`` (what each number of hops would make of it, and a verdict), ``right``
+        first), ``settings`` (what each number of hops would give, and a verdict), ``right``
         (the setting to write, and why), ``warnings``, ``tested`` (bool) and ``now`` (what the
         middleware around the probe made of the request; None if there is none).
     """
@@ -158,7 +158,7 @@ def _described(client: Client) -> dict[str, Any]:
 
 
 def _setting(seen: _Seen, hops: int) -> str:
-    """The option as it is to be written."""
+    """The option, as one would write it."""
     options = [f"hops={hops}"]
     if seen.proto != 1:
         options.append(f"proto={seen.proto}")
@@ -171,16 +171,16 @@ def _setting(seen: _Seen, hops: int) -> str:
 
 def _reason(seen: _Seen, *, tested: bool) -> str:
     if not seen.hops:
-        return "No proxy has written the client's address, or there is no proxy."
+        return "Either there is no proxy in front, or none of them passes on the client's address."
     if not tested:
         return (
-            "So many addresses arrived, and browsers send none themselves. Check with forged"
-            " headers to be sure."
+            "That many addresses arrived, and browsers don't send any of their own. Check with"
+            " forged headers to be sure."
         )
     if seen.hops < len(seen.addresses):
         return (
-            "The forged address arrived with so many others to its right: your proxies append what"
-            " they see, and the outermost one was the first to do so."
+            "The forged address arrived with that many others to its right: your proxies append"
+            " what they see, and the outermost one was the first to do so."
         )
     return (
         "The forged address is gone: your outermost proxy replaces what a client sends. With"
@@ -192,40 +192,40 @@ def _warnings(environ: Mapping[str, Any], seen: _Seen, *, tested: bool) -> list[
     warnings: list[str] = []
     if _UNDERSCORE_KEY in environ:
         warnings.append(
-            "Header names with underscores reach the app: X_Forwarded_For from a client is taken"
-            " for X-Forwarded-For, and so can be forged at any place in the chain. Let a proxy drop"
-            " such names (nginx does, unless underscores_in_headers is on), or serve the app with"
-            " a server that drops them (gunicorn 22 and later, waitress)."
+            "Header names with underscores reach the app: a client's X_Forwarded_For is taken for"
+            " X-Forwarded-For, so it can be forged at any place in the chain. Have a proxy drop"
+            " such names (nginx does, unless underscores_in_headers is on), or use a server that"
+            " drops them (gunicorn 22 and later, waitress)."
         )
     if not seen.addresses and environ.get("SERVER_SOFTWARE") == "waitress":
         warnings.append(
-            "waitress removes what proxies write unless it is told to pass it on; serve the app"
-            " with clear_untrusted_proxy_headers=False."
+            "waitress removes the headers that proxies write, unless the app is served with"
+            " clear_untrusted_proxy_headers=False."
         )
     if seen.hops and not seen.proto:
         warnings.append(
-            "No proxy says whether the client came by https, so a client could say it. Let the"
-            " outermost proxy set the scheme; until then, proto=0 keeps the client's word out."
+            "No proxy says whether the client used https, so a client could claim anything. Have"
+            " the outermost proxy set the scheme; until then, proto=0 ignores such claims."
         )
     if not seen.hops and seen.proto:
         warnings.append(
-            "A proxy sets X-Forwarded-Proto, but none sets X-Forwarded-For. Let it set both."
+            "A proxy sets X-Forwarded-Proto, but none sets X-Forwarded-For. Have it set both."
         )
     if tested and not seen.hops and seen.addresses:
         warnings.append(
-            "The forged address arrived as it was sent: if there are proxies, they pass on what a"
-            " client writes. Let each of them append the address that it sees."
+            "The forged address arrived just as it was sent: if there are proxies, they pass on"
+            " what a client writes. Have each of them append the address that it sees."
         )
     other: Family = "forwarded" if seen.family == "x-forwarded" else "x-forwarded"
     if seen.hops and _look(environ, other).addresses:
         warnings.append(
-            "Both X-Forwarded-For and Forwarded arrive. Only the one that you choose is read; let"
+            "Both X-Forwarded-For and Forwarded arrive. Only the one that you choose is read; have"
             " your outermost proxy remove the other."
         )
     if seen.hops and is_unix(environ.get("REMOTE_ADDR") or ""):
         warnings.append(
             "The nearest proxy connects through a unix socket: with peers=('unix',), headers are"
-            " believed from there alone."
+            " believed only from there."
         )
     return warnings
 
@@ -238,9 +238,9 @@ def _shown(text: str) -> str:
 class ProxyProbe:
     """A WSGI app that shows the chain of proxies in front of it, hop by hop.
 
-    Mount it for a moment, at a path of your choice, behind all proxies; open that page from where
-    your users are, and press the button. ``Accept: application/json`` or ``?format=json`` gives
-    the same as JSON. Works inside the middleware and without it.
+    Mount it temporarily, at a path of your choice, behind all the proxies; open that page from
+    where your users are, and press the button. ``Accept: application/json`` or ``?format=json``
+    returns the same as JSON. It works inside the middleware and without it.
 
     Example:
         >>> app.wsgi_app = DispatcherMiddleware(app.wsgi_app, {"/proxy": ProxyProbe()})
@@ -283,5 +283,5 @@ def _address(environ: Mapping[str, Any]) -> str:
     """The page's own address, as far as it is known, for the line to copy."""
     client = environ.get(CLIENT_KEY) or resolve_client(environ, 0)
     path = f"{environ.get('SCRIPT_NAME', '')}{environ.get('PATH_INFO', '')}"
-    # Quoted, so that no path breaks out of the line that is copied into a shell.
+    # Quoted, so that no path can break out of the line when it is copied into a shell.
     return f"{client.scheme}://{client.host}{quote(path, encoding='latin-1', errors='replace')}"

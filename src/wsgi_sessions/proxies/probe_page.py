@@ -1,4 +1,4 @@
-"""The probe's page: HTML from the plain data of a survey. Nothing is looked up or decided here."""
+"""The probe's page: HTML made from the plain data of a survey. It looks nothing up itself."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from html import escape
 from typing import Any
 
 FORGED_ADDRESS = "192.0.2.66"
-"""What the self-test claims to be its address; it is kept for documentation (RFC 5737)."""
+"""The address that the self-test claims to have; reserved for documentation (RFC 5737)."""
 FORGED_SCHEME = "selftest"
-"""What the self-test claims to be its scheme; no proxy says that."""
+"""The scheme that the self-test claims to use; no proxy would say that."""
 UNDERSCORE_HEADER = "X_Proxy_Probe"
-"""A name that a server drops, or takes for ``X-Proxy-Probe``: then it does the same with
-``X_Forwarded_For``, and a client can write next to what the proxies wrote."""
+"""A name that a server either drops or takes for ``X-Proxy-Probe``. If it does the latter, it does
+the same with ``X_Forwarded_For``, and a client can add to what the proxies wrote."""
 
 _STYLE = """
 :root { color-scheme: light dark; --line: #8884; --soft: #8881; --good: #1a7f37; --bad: #b35900; }
@@ -93,7 +93,7 @@ def page(found: Mapping[str, Any], address: str) -> str:
 </head>
 <body>
 <main>
-<h1>Proxy probe: which proxies stand in front of this app?</h1>
+<h1>Proxy probe: which proxies are in front of this app?</h1>
 <section class="answer">
 <p><code>{escape(right["setting"])}</code></p>
 <p>{escape(right["because"])}</p>
@@ -102,7 +102,7 @@ def page(found: Mapping[str, Any], address: str) -> str:
 {_check(address, tested=found["tested"])}
 <h2>The chain, from the app outwards</h2>
 <ol>{"".join(map(_hop, found["chain"]))}</ol>
-<h2>What each number would make of it</h2>
+<h2>What each number would give</h2>
 <ul>{"".join(map(_row, found["settings"]))}</ul>
 {_now(found["now"])}
 <h2>What arrived</h2>
@@ -150,7 +150,7 @@ def _now(now: Mapping[str, Any] | None) -> str:
     if now is None:
         return ""
     return (
-        "<h2>What your present setting makes of it</h2>"
+        "<h2>What your current setting gives</h2>"
         f"<ul><li><code>{escape(_words(now))}</code>{_problems(now)}</li></ul>"
     )
 

@@ -31,7 +31,7 @@ class Store(abc.ABC):
         self._listeners: list[StoreListener] = []
 
     def subscribe(self, listener: StoreListener) -> None:
-        """Have ``listener`` told of damaged records and evictions."""
+        """Have ``listener`` called for damaged records and evictions."""
         self._listeners.append(listener)
 
     def _notify(self, kind: str, key: str, detail: str) -> None:
@@ -42,7 +42,7 @@ class Store(abc.ABC):
     def load(self, key: str) -> Record | None:
         """The record, or None. May still return an expired one; never loses a live one.
 
-        A record of which any part can't be read is None as a whole, and listeners are told
+        A record with a part that can't be read is None as a whole, and reported to listeners as
         ``corrupt_record``: half a session could be one without its ``is_admin = False``.
         """
 
@@ -67,14 +67,14 @@ class Store(abc.ABC):
         """Apply a change set in one step. Never an upsert.
 
         A session that a sign-out in another tab has deleted must stay deleted when a slower request
-        finishes: GONE, and nothing is made. With ``if_epoch``, a record of another epoch is GONE
+        finishes: GONE, and nothing is created. With ``if_epoch``, a record of another epoch is GONE
         too, so that what a request loaded before a sign-in can't be written into the session after
         it. With ``if_version``, CONFLICT and no change unless the record has just that version;
-        GONE goes before CONFLICT. Where ``changes.used_at`` is given, a record that expired at or
-        before that time is GONE. Fields that aren't named keep what another request wrote (unless
-        ``changes.keep`` says otherwise). An expiry that the store has of its own moves in the same
-        step. Everything but a mere touch raises the version by one, so that a touch never fails a
-        transaction.
+        GONE takes precedence over CONFLICT. Where ``changes.used_at`` is given, a record that
+        expired at or before that time is GONE. Fields that aren't named keep what another request
+        wrote (unless ``changes.keep`` says otherwise). An expiry that the store has of its own
+        moves in the same step. Everything but a mere touch raises the version by one, so that a
+        touch never fails a transaction.
         """
 
     @abc.abstractmethod
@@ -85,7 +85,7 @@ class Store(abc.ABC):
     def purge_expired(self, now: float) -> int:
         """Remove what expired at or before ``now`` (UNIX seconds), and leftovers of crashes.
 
-        Returns how many records went; 0 where the store's own expiry sees to it. Requests go on
+        Returns how many records went; 0 if the store's own expiry takes care of it. Requests go on
         meanwhile, and a record that one of them renews stays.
         """
 
@@ -95,16 +95,16 @@ class Store(abc.ABC):
 
     @abc.abstractmethod
     def clear(self) -> None:
-        """Remove all that this store keeps, and nothing that isn't its own."""
+        """Remove everything that this store keeps, and nothing else."""
 
     @abc.abstractmethod
     def ping(self) -> None:
-        """Ask the place where records are kept for a sign of life.
+        """Check that the place where records are kept answers.
 
         Raises:
-            StoreError: there is none.
+            StoreError: it doesn't.
         """
 
     @abc.abstractmethod
     def close(self) -> None:
-        """Give back connections and files. The store may be used again afterwards."""
+        """Close connections and files. The store may be used again afterwards."""

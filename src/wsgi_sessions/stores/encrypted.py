@@ -8,8 +8,9 @@ callers never see a sealed byte.
 
 Two fields of its own tie a record's parts together, so that someone who can write the store can't
 mix old parts with new ones: a random value that stands both in the notes and in a field changes
-with every change of the notes, and the owner stands in a field as well, so that it can't be taken
-off or replaced. (A whole record can still be put back as it was: nothing in a store tells its age.)
+with every change of the notes, and the owner stands in a field as well, so that it can't be
+removed or replaced. (A whole record can still be put back as it was: nothing in a store says how
+old it is.)
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ from .base import Store
 from .wrapper import StoreWrapper
 
 KEY_BYTES = 32
-# No plain value starts so: fields are JSON text, notes begin with their format's number.
+# No plain value starts like this: fields are JSON text, notes begin with their format's number.
 _MARK = b"\xe1\x01"
 _TIE = "\0tie"
 _TIE_BYTES = 16
@@ -93,10 +94,10 @@ class EncryptedStore(StoreWrapper):
         self._migrate = migrate
 
     def load(self, key: str) -> Record | None:
-        """The record, opened; its fields are opened when they are asked for.
+        """The record, opened; its fields are opened when they are read.
 
-        Listeners are told ``corrupt_record`` of one that can't be opened. A field that can't be
-        raises `CorruptField` when it is asked for.
+        One that can't be opened is reported to listeners as ``corrupt_record``. A field that can't
+        be raises `CorruptField` when it is read.
         """
         record = self.store.load(key)
         if record is None or (self._migrate and _is_plain(record)):
@@ -199,7 +200,7 @@ class EncryptedStore(StoreWrapper):
         return _MARK + self._sealer.seal(plain, context)
 
     def open_value(self, sealed: bytes, context: bytes) -> bytes | None:
-        """The plain bytes; None if they weren't sealed so."""
+        """The plain bytes; None if they weren't sealed like this."""
         if not sealed.startswith(_MARK):
             return None
         opened = self._sealer.open(sealed[len(_MARK) :], context)
@@ -225,7 +226,7 @@ class EncryptedStore(StoreWrapper):
 
 
 class _SealedFields(Mapping[str, bytes]):
-    """A record's fields, each opened when it is asked for."""
+    """A record's fields, each opened when it is read."""
 
     __slots__ = ("_fields", "_key", "_store")
 

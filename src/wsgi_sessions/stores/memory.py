@@ -6,12 +6,12 @@ it: for that there are `FileStore` and `RedisStore`.
 How it keeps its pauses short with a million sessions: a session is one string of bytes, and the
 order of expiry is kept in arrays, because whatever the garbage collector has to visit would make
 each of its full runs slower; the sessions are spread over 256 shards, so that no dict ever grows so
-big that its resizing is felt; and each write reclaims a few expired sessions of one shard, in turn,
-so that there is never a full scan.
+big that resizing it takes noticeably long; and each write reclaims a few expired sessions of one
+shard, in turn, so that there is never a full scan.
 
 Three kinds of records wait for their deadlines in queues of their own: sessions without an owner,
-sessions with one, and owners' lists. When the store is full, the first go before the second; lists
-are no sessions, so they neither count nor make room.
+sessions with one, and owners' lists. When the store is full, the first are removed before the
+second; lists aren't sessions, so they don't count and aren't evicted.
 """
 
 from __future__ import annotations
@@ -123,9 +123,9 @@ class MemoryStore(Store):
 
     Args:
         max_sessions: how many sessions are kept at most; None: no limit. When it is full, a new
-            session takes the place of an expired one, else of one without an owner, else of any,
-            each time of the one that is soonest to expire, and listeners are told ``evicted``.
-            Owners' lists don't count, and go only when they are deleted or have expired.
+            session takes the place of an expired one, else of one without an owner, else of any;
+            of several, of the one that is soonest to expire. Listeners get ``evicted``.
+            Owners' lists don't count, and are removed only when deleted or expired.
 
     Raises:
         ConfigurationError: max_sessions is not a whole number of 1 or more.
@@ -153,7 +153,7 @@ class MemoryStore(Store):
         """The sessions that were used last, in the order in which they came."""
 
     def load(self, key: str) -> Record | None:
-        """The record, or None. It is the same object for all who ask, and can't be changed."""
+        """The record, or None. All callers get the same object, which can't be changed."""
         try:
             return self._hot[key]
         except (KeyError, TypeError):  # a TypeError: unhashable, so not a key at all
@@ -260,7 +260,7 @@ class MemoryStore(Store):
         """Memory is always there."""
 
     def close(self) -> None:
-        """There is nothing to give back; the sessions stay."""
+        """There is nothing to close; the sessions stay."""
 
     def _all_shards(self) -> list[_Shard]:
         with self._lock:
@@ -317,7 +317,7 @@ class MemoryStore(Store):
         return more
 
     def _make_room(self, now: float) -> str | None:
-        """Remove a session if the store is full; tell which, unless it had expired."""
+        """Remove a session if the store is full; report which, unless it had expired."""
         if self._max_sessions is None or self._count < self._max_sessions:
             return None
         anonymous = min((shard.anonymous for shard in self._shards.values()), key=_Queue.first)
@@ -335,12 +335,12 @@ _stores: weakref.WeakSet[MemoryStore] = weakref.WeakSet()
 """All there are, so that a fork finds them."""
 _forking = threading.Lock()
 _held: list[threading.Lock] = []
-"""Locks that are held over a fork."""
+"""Locks that are held across a fork."""
 
 
 def _before_fork() -> None:
     # Another thread may be in the middle of a call: the child, which has no such thread, would wait
-    # for the lock for ever, and find a session half written.
+    # for the lock forever, and find a session half written.
     _forking.acquire()
     for store in list(_stores):
         lock = store._lock  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] # of this module

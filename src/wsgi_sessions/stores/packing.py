@@ -2,7 +2,7 @@
 
 A fixed head (version, epoch, number of fields, lengths of owner and notes), a table of lengths,
 then owner, notes, and name and value of each field. Values are opaque: nothing here decodes them.
-Whether the bytes are still those that were written is for the caller to know.
+Whether the bytes are still those that were written is up to the caller.
 """
 
 from __future__ import annotations
@@ -149,7 +149,7 @@ def _as_count(epoch: object) -> int:
 
 
 def deadline(expires_at: float) -> float:
-    """The same time, if it is one: with NaN a record would neither live nor expire."""
+    """The time, unless it is NaN: then a record would neither live nor expire."""
     expires_at = as_time(expires_at)
     if expires_at != expires_at:  # noqa: PLR0124 # NaN
         raise StoreError("expires_at is NaN; write UNIX seconds")

@@ -26,10 +26,10 @@ def store_from_url(url: str, *, create: bool = True) -> Store:
     Args:
         url: as above.
         create: False: a directory, a SQLite file or a database's table that is missing is a
-            StoreError; for whoever only looks. Redis needs nothing made.
+            StoreError, and isn't created. With Redis there is nothing to create.
 
     Raises:
-        ConfigurationError: the URL names no store. The message never shows the URL, which may
+        ConfigurationError: the URL doesn't name a store. The message never shows the URL, which may
             hold a password.
         StoreError: with ``create=False``, what it names isn't there.
     """
@@ -48,13 +48,21 @@ def store_from_url(url: str, *, create: bool = True) -> Store:
         case str(other) if _SCHEME.fullmatch(other):
             raise ConfigurationError(f"no store has the URL scheme {other!r}; {_ALLOWED}")
         case _:
-            raise ConfigurationError(f"a store URL without a scheme names no store; {_ALLOWED}")
+            raise ConfigurationError(f"a store URL must begin with a scheme; {_ALLOWED}")
+
+
+def needs_schema(url: str) -> bool:
+    """Whether the store that a URL names keeps sessions in a table; True if it names none."""
+    scheme = url.partition("://")[0].lower()
+    return scheme not in {"memory", "file", "redis", "rediss", "unix"}
 
 
 def _text(url: object) -> str:
     if isinstance(url, str):
         return url
-    raise ConfigurationError(f"a store URL is a str, and this is {type(url).__name__}; {_ALLOWED}")
+    raise ConfigurationError(
+        f"a store URL is a str, and this is of type {type(url).__name__}; {_ALLOWED}"
+    )
 
 
 def _memory(rest: str) -> Store:

@@ -1,7 +1,7 @@
-"""StoreWrapper: a store around another that hands every call on.
+"""StoreWrapper: a store around another that passes every call on.
 
-Whatever stands between the engine and a store (encryption, faults, turns in a test) derives from it
-and overrides only what it changes.
+Layers between the engine and a store (encryption, faults, turns in a test) derive from it, and
+override only what they change.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class StoreWrapper(Store):
         return f"{type(self).__name__}({self.store!r})"
 
     def subscribe(self, listener: StoreListener) -> None:
-        """Have ``listener`` told of what happens here and in the store inside."""
+        """Have ``listener`` called for what happens here and in the store inside."""
         super().subscribe(listener)
         self.store.subscribe(listener)
 

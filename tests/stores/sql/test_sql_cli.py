@@ -37,10 +37,22 @@ def test_only_a_database_has_a_schema(
 
     assert run("schema")[0] == USAGE
     assert "or postgresql://user@host/db" in capsys.readouterr().err
-    assert run("--store", "file:///x", "schema")[0] == USAGE
+    assert run("--store", "mongodb://x", "schema")[0] == USAGE
     assert "write postgresql://" in capsys.readouterr().err
     monkeypatch.setitem(sys.modules, "wsgi_sessions.stores.sql", None)
     assert run("--store", "sqlite:////x.db", "schema")[0] == USAGE
+
+
+@pytest.mark.parametrize("url", ["file:///x", "redis://x", "REDISS://x", "unix:///x", "memory://"])
+def test_other_stores_are_said_to_need_no_schema(
+    url: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "wsgi_sessions.stores.sql", None)  # as without SQLAlchemy
+
+    assert run("--store", url, "schema")[0] == USAGE
+    error = capsys.readouterr().err
+    assert "needs no schema" in error
+    assert "SQLAlchemy" not in error
 
 
 def test_looking_makes_nothing(url: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -42,7 +42,7 @@ def test_a_url_without_a_driver_means_the_one_that_the_extra_brings(url: str, dr
         (f"postgresql://user:{SECRET}@host:port/db", "isn't the URL of a database"),
         (None, "isn't the URL of a database"),
         (b"sqlite:////x", "isn't the URL of a database"),
-        (f"oracle://user:{SECRET}@host/db", "no database of ours is called 'oracle'"),
+        (f"oracle://user:{SECRET}@host/db", "the database 'oracle' isn't supported"),
         (f"postgresql+nonsense://user:{SECRET}@host/db", "SQLAlchemy has no postgresql.nonsense"),
         (f"postgresql+psycopg_async://user:{SECRET}@host/db", "psycopg_async is asynchronous"),
         (f"mysql+oursql://user:{SECRET}@host/db", "driver oursql isn't installed|has no"),

@@ -1,11 +1,11 @@
-"""How expired files go along with requests: which few to look at next, and when to look again.
+"""How expired files are removed along with requests: which to look at next, and when again.
 
-Every few writes, a few files of one sub-directory are looked at; when all of them have been, the
-next sub-directory has its turn, unless it is known that nothing in it can have expired yet. Whether
-a file goes, and under which lock, is FileStore's business.
+Every few writes, a few files of one sub-directory are looked at; when all of them have been, it is
+the next sub-directory's turn, unless it is known that nothing in it can have expired yet. Whether
+a file is removed, and under which lock, is up to FileStore.
 
-Threads share one of these without a lock. What they can spoil for each other is that a file is
-looked at twice, or only in the next round.
+Threads share one of these without a lock. The worst that can happen is that a file is looked at
+twice, or only in the next round.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ class Rounds:
         """Go on to the next sub-directory. Whether there is anything to look at."""
         self._shard = (self._shard + 1) % _SHARDS
         since, until = self._quiet[self._shard]
-        # A clock that was set back makes nothing quiet.
+        # Not if the clock was set back.
         if since <= now_ns < until:
             return False
         self._earliest = now_ns + _HOUR_NS

@@ -3,7 +3,7 @@
 Named files are spread over 256 sub-directories by the first two digits of their names. A file is
 only ever replaced as a whole, by renaming a temporary one, so readers need no lock; writers hold
 the lock file of the sub-directory, and temporary files are made under it. What the files hold and
-when they expire is FileStore's business; this module knows their modification times only.
+when they expire is up to FileStore; this module knows only their modification times.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class Directory:
         durable: whether writes and removals are on the disk before they are reported done.
 
     Methods raise FileNotFoundError for a file that isn't there, Damaged for something else in its
-    place, StoreError for a root that has gone, and OSError for all that the system reports.
+    place, StoreError for a root that is gone, and OSError for whatever else the system reports.
     """
 
     def __init__(self, root: Path, *, mode: int, durable: bool) -> None:
@@ -72,7 +72,7 @@ class Directory:
         self._durable = durable
 
     def path(self, name: str) -> str:
-        """Where the file of this name is."""
+        """The path of the file of this name."""
         return f"{self._base}/{name[:2]}/{name}"
 
     def read(self, name: str) -> bytes:
@@ -164,7 +164,7 @@ class Directory:
         return removed
 
     def discard(self, name: str) -> bool:
-        """The same for what nobody misses: after a power failure it may be back."""
+        """The same for files that don't matter: after a power failure one may be back."""
         path = self.path(name)
         try:
             if not stat.S_ISREG(os.lstat(path).st_mode):
@@ -208,7 +208,7 @@ class Directory:
 
     def due(self, shard: str, until_ns: int | None) -> list[str]:
         """The names of our files, leftovers included, whose modification time has been reached;
-        None: of all. Needs no lock, so look again under it.
+        None: all of them. Needs no lock, so check again under it.
         """
         with os.scandir(f"{self._base}/{shard}") as entries:
             return [
@@ -218,7 +218,7 @@ class Directory:
             ]
 
     def all_names(self, shard: str) -> list[str]:
-        """The names of our files, leftovers included, without a look at them; none, if there is no
+        """The names of our files, leftovers included, without looking at them; none if there is no
         such sub-directory.
         """
         try:

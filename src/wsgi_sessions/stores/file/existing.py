@@ -1,7 +1,7 @@
 """A FileStore as the command line sees it: one that is there already, and stays as it is.
 
-Making a FileStore makes its directory, and reading a damaged file moves it out of the way. Whoever
-only looks must do neither.
+Making a FileStore creates its directory, and reading a damaged file moves it out of the way. A
+command that only looks must do neither.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from .root import MARKER
 from .store import FileStore
 
 _READINGS = 3
-"""A file that is being touched can look damaged once, hardly twice."""
+"""A file that is being touched can look damaged once, but hardly twice."""
 
 
 class UnusableDirectory(ConfigurationError):
-    """What the directory is like, not how it was named, keeps a FileStore from using it."""
+    """The state of the directory, not the way it was named, keeps a FileStore from using it."""
 
 
 class ExistingFiles(FileStore):
@@ -36,7 +36,7 @@ class ExistingFiles(FileStore):
 
     def __init__(self, path: str) -> None:
         directory = Path(path)
-        if not directory.is_symlink():  # FileStore has better words for that
+        if not directory.is_symlink():  # FileStore explains that better
             if not directory.is_dir():
                 raise StoreError(f"there is no directory {path}", operation="open")
             if not (directory / MARKER).exists():

@@ -1,4 +1,4 @@
-"""What is in a session's file. Where it is and how it gets there is directory's business.
+"""What is in a session's file. Where it is and how it gets there is up to `directory`.
 
 ``WSF2``, CRC-32 of what is packed, use and expiry, CRC-32 of these two, packed record. The times
 have a checksum of their own, because a touch rewrites them in place.
@@ -25,7 +25,7 @@ TIMES_AT = len(_MAGIC) + _CRC.size
 
 
 class Head(NamedTuple):
-    """What can be known of a session without reading its data."""
+    """What can be known about a session without reading its data."""
 
     used_at: float
     expires_at: float

@@ -2,7 +2,7 @@
 
 An unmounted directory looks empty; taken for that, it would sign everybody out. Device and inode
 tell directories apart as long as nothing moves, but not on an overlay over two file systems, nor
-after mounting it again: so a file in it carries a random mark, which is asked where they differ.
+after mounting it again: so a file in it holds a random marker, which is compared where they differ.
 """
 
 from __future__ import annotations
@@ -82,12 +82,12 @@ class Root:
         self._seen = identity
 
     def ping(self) -> None:
-        """The same, and that this process may look into it."""
+        """The same, and make sure that this process may look into it."""
         self.check()
         os.close(os.open(self.path, os.O_RDONLY | NO_TRAPS))
 
     def explain(self, error: OSError | StoreError) -> str:
-        """What the system reported, and where it helps, whose fault it may be."""
+        """What the system reported and, where it helps, what probably caused it."""
         user = os.geteuid()
         if not isinstance(error, PermissionError) or user == self._owner:
             return str(error)
@@ -110,7 +110,7 @@ class Root:
             os.close(file)
 
     def _make_mark(self, mode: int, flock: Callable[[int], None]) -> bytes:
-        """Write the marker, unless another process that starts now was faster."""
+        """Write the marker, unless another process that is starting was faster."""
         file = os.open(f"{self.path}/{MARKER}", os.O_RDWR | os.O_CREAT | NO_TRAPS, mode)
         try:
             flock(file)

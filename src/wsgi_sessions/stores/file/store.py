@@ -1,4 +1,4 @@
-"""FileStore itself: the nine methods, and what is a record, what is damage, and what is absence.
+"""FileStore itself: the nine methods, and what counts as a record, as damaged, and as absent.
 
 A file's modification time is when it expires, so purging reads no content; but the times inside
 decide, so that tampering with it changes nothing.
@@ -23,7 +23,7 @@ from .directory import Damaged, Directory, nanoseconds
 from .formats import TIMES_AT, decode, encode, encode_times, peek, refused
 
 _SLICE = 64
-"""How many files are removed before others get the lock again."""
+"""How many files are removed before other processes get the lock."""
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -183,11 +183,11 @@ class FileStore(Store):
 
     @_answers
     def ping(self) -> None:
-        """Raises StoreError if the directory has gone, or can't be looked into."""
+        """Raises StoreError if the directory is gone, or can't be read."""
         self._sessions.root.ping()
 
     def close(self) -> None:
-        """There is nothing to give back: every call opens and closes what it needs."""
+        """There is nothing to close: every call opens and closes what it needs."""
 
     def _store_error(self, operation: str, error: OSError | StoreError) -> StoreError:
         explained = self._sessions.root.explain(error)
@@ -207,11 +207,11 @@ class FileStore(Store):
         return None
 
     def _clean(self, now: float) -> None:
-        """Remove a few files that have expired, if it is time for that."""
+        """Remove a few files that have expired, if it is time to."""
         due = self._rounds.due(now)
         if not due:
             return
-        # What was asked for is done, whatever becomes of this; and nobody waits for a lock here.
+        # The caller's work is done, whether this succeeds or not; and it doesn't wait for a lock.
         with (
             contextlib.suppress(OSError, StoreError),
             self._sessions.locked(due[0], wait=False) as held,

@@ -5,10 +5,10 @@
 - ``scripts``: the Lua scripts that check and change in one step.
 - ``connection``: commands over the connections of a client, single, Sentinel or Cluster.
 - ``settings``: the store's own options.
-- ``client``: which clients will do, and a client from a URL.
-- ``failures``: what went wrong, told by the names of exceptions.
+- ``client``: which clients can be used, and a client from a URL.
+- ``failures``: what went wrong, by the names of exceptions.
 
-Loads neither redis-py nor valkey-py until `RedisStore.from_url` needs one.
+Neither redis-py nor valkey-py is loaded until `RedisStore.from_url` needs one.
 """
 
 from .store import RedisStore

@@ -1,4 +1,4 @@
-"""Which clients will do, told by what they can, not by what they are; and a client from a URL."""
+"""Which clients can be used, judged by what they can do; and a client from a URL."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from .connection import Cluster, Server
 _SECONDS = 1.0
 """How long a client from a URL waits for a connection, and for an answer."""
 _IDLE_SECONDS = 30
-"""After how long a connection is asked for a sign of life before it is used: firewalls cut idle
-ones without a word, the impatient after a minute."""
+"""How long a connection may be idle before it is checked on the next use: firewalls cut idle ones
+silently, some after a minute."""
 _KEEPALIVE = {"TCP_KEEPIDLE": 60, "TCP_KEEPINTVL": 15, "TCP_KEEPCNT": 3}
-"""Seconds of silence until the system asks the other side, seconds in between, and how often."""
+"""TCP keepalive: seconds of silence until the first probe, seconds in between, and how many."""
 
 
 def way_to(client: Any) -> Server | Cluster:
-    """The way that leads to this client's server or servers.
+    """The connection to this client's server or servers.
 
     Raises:
         ConfigurationError: it is not a client that can be used.
@@ -125,6 +125,6 @@ def _library() -> Any:
 
 
 def _one_retry(library: Any) -> Any:
-    """For connecting and for the sign of life alone: commands don't go through it."""
+    """Only for connecting and for the health check: commands don't go through it."""
     backoff = importlib.import_module(f"{library.__name__}.backoff").NoBackoff()
     return importlib.import_module(f"{library.__name__}.retry").Retry(backoff, 1)

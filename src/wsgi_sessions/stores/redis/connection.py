@@ -3,9 +3,9 @@
 Works with what redis-py and valkey-py have in common. Commands go over connections of the client's
 own pool, not through the client's retries: a script whose answer is lost may have been applied, and
 running it again would make a compare-and-set fail that has succeeded, so that a transaction would
-run twice. Only what changes nothing is asked ``again``, and only once.
+run twice. Only what changes nothing is sent ``again``, and only once.
 
-Raises whatever the client raises; ``failures`` tells what it was.
+Raises whatever the client raises; ``failures`` finds out what it was.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ class Server:
         return getattr(self._client.connection_pool, "cache", None) is not None
 
     def ask(self, name: bytes, command: Command, *, again: bool = False) -> Any:
-        """The answer to one command; if it is lost and may be asked for ``again``, the second."""
-        del name  # there is but one server
+        """The answer to one command, which may be sent ``again`` if its answer is lost."""
+        del name  # there is only one server
         pool, data = self._client.connection_pool, [packed(command)]
         connection = pool.get_connection(*self._purpose)
         try:
@@ -75,7 +75,7 @@ class Server:
         return answers
 
     def servers(self) -> list[Server]:
-        """Itself alone."""
+        """Only itself."""
         return [self]
 
 
@@ -136,7 +136,7 @@ class Cluster:
 
 
 def packed(command: Command) -> bytes:
-    """A command as it is sent: in a fraction of the time that the clients take, who can do more."""
+    """A command as it is sent: in a fraction of the time that the clients' own encoders take."""
     parts = [b"*%d\r\n" % len(command)]
     for part in command:
         parts += b"$%d\r\n" % len(part), part, b"\r\n"
@@ -169,6 +169,6 @@ def _is_from_replica(answer: object) -> bool:
 
 
 def _purpose(pool: Any) -> tuple[str, ...]:
-    """What this kind of pool wants to be told when it is asked for a connection."""
+    """The arguments that this kind of pool takes when it is asked for a connection."""
     wanted = inspect.signature(pool.get_connection).parameters.get("command_name")
     return () if wanted is None or wanted.default is not inspect.Parameter.empty else ("_",)

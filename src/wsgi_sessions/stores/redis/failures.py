@@ -1,7 +1,7 @@
-"""What went wrong while a client was asked, and what of it may be said.
+"""What went wrong in a client, and how much of it may be shown.
 
-Exceptions are told by the names of their classes: redis-py and valkey-py have the same names in two
-trees, and a client may be wrapped in something that belongs to neither.
+Exceptions are recognised by the names of their classes: redis-py and valkey-py have the same names
+in two trees, and a client may be wrapped in something that belongs to neither.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _LOST = ("ConnectionError", "TimeoutError", "OSError")
 
 
 def is_refusal(error: object) -> bool:
-    """Whether the server answered that it won't; the connection is as good as before."""
+    """Whether the server refused; the connection is still good."""
     return has_name(error, "ResponseError")
 
 
@@ -26,12 +26,12 @@ def is_lost(error: object) -> bool:
 
 
 def is_wrong_type(error: object) -> bool:
-    """Whether the server says that the key holds something else than a hash."""
+    """Whether the server says that the key holds something other than a hash."""
     return is_refusal(error) and str(error).startswith("WRONGTYPE")
 
 
 def has_name(error: object, name: str) -> bool:
-    """Whether this is an exception of a class that is called so, or of a subclass of one."""
+    """Whether this is an exception of a class of that name, or of a subclass of one."""
     return isinstance(error, BaseException) and any(
         base.__name__ == name for base in type(error).__mro__
     )

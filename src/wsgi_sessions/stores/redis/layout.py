@@ -1,6 +1,6 @@
 """What a record looks like in Redis, and what the scripts are given. Pure: no client, no server.
 
-A record is one hash. Each field of the session is one of its own, under ``f:`` and the field's
+A record is one hash. Each field of the session is a field of the hash, ``f:`` and the field's
 name. All the rest is in ``h``, because every further part would cost each load some microseconds::
 
     version epoch used_at expires_at length ownernotes
@@ -34,10 +34,10 @@ _ENCODING = "utf-8", "surrogatepass"
 _HEAD = b"h"
 _NUMBERS = re.compile(rb"(\d+) (\d+) (\S+) (\S+) (\d+|-) ")
 _GRACE_MS = 60_000
-"""How much longer than its record a key lives: an expired session can then be told from an unknown
-one."""
+"""How much longer than its record a key lives: an expired session can then be distinguished from an
+unknown one."""
 _LONGEST_MS = 10**13
-"""300 years, in place of no limit: no key lives for ever."""
+"""300 years, in place of no limit: no key lives forever."""
 
 _ARGUMENTS_OF_A_TOUCH = 4
 

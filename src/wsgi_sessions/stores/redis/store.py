@@ -25,7 +25,7 @@ from .settings import checked_prefix, checked_wait
 
 _PAGE = 500
 """How many keys one step of a scan asks for: each step holds up the server for a moment."""
-_DAMAGE = "the key holds something else than a session record"
+_DAMAGE = "the key holds something other than a session record"
 
 
 @checked_options
@@ -34,15 +34,15 @@ class RedisStore(Store):
 
     Args:
         client: a client object of redis-py or valkey-py, also one for Sentinel or Cluster, or
-            something that wraps one; not an asyncio one, and none with a cache. Its timeouts hold,
-            its retries only for connecting: reads are repeated once after a lost connection, writes
+            something that wraps one; not an asyncio one, nor one with a cache. Its timeouts apply,
+            its retries only to connecting: reads are repeated once after a lost connection, writes
             never. `from_url` makes one with tight timeouts.
-        prefix: what all keys begin with. Two apps on one server need two prefixes.
+        prefix: what all keys begin with. Two apps on one server need different prefixes.
         wait_replicas: how many replicas must have a deletion or a change of privilege (a new epoch)
             before it counts as done: a number, or ``(number, milliseconds)`` (500 by default; less
-            than the client's read timeout). With fewer it is a StoreError; the change stands on the
-            primary all the same. None doesn't wait, and a failover right afterwards may bring an
-            ended session back.
+            than the client's read timeout). With fewer it is a StoreError, although the primary has
+            made the change. None doesn't wait, and a failover right afterwards may bring an ended
+            session back.
 
     Raises:
         ConfigurationError: for an option that can't work.
@@ -77,8 +77,8 @@ class RedisStore(Store):
         """A store on one server; connects when it is first used.
 
         Waits one second at most for a connection, which is tried twice, and one for an answer. A
-        connection that was idle for half a minute is asked for a sign of life first, and TCP
-        keepalive is on. ``options`` and the URL's query (``?socket_timeout=3``) can say otherwise.
+        connection that was idle for half a minute is checked first, and TCP keepalive is on.
+        ``options`` and the URL's query (``?socket_timeout=3``) change this.
 
         Args:
             url: ``redis://[[user]:password@]host[:port][/db]``, ``rediss://…`` for TLS, or
@@ -158,8 +158,8 @@ class RedisStore(Store):
     def purge_expired(self, now: float) -> int:
         """Remove what expired at or before ``now`` (UNIX seconds).
 
-        The server forgets expired sessions by itself, a minute late; this is for those that it
-        would keep longer, because they went unused since a clock was set or a limit was lowered.
+        The server itself removes expired sessions, a minute late; this is for those that it would
+        keep longer, because they went unused since a clock was set or a limit was lowered.
         """
         limit = layout.time_text(now)
         return sum(
@@ -210,25 +210,25 @@ class RedisStore(Store):
                     _sound("clear", answer)
 
     def ping(self) -> None:
-        """Ask for a sign of life, on a Cluster of every primary."""
+        """Check that the server answers; of a Cluster, that every primary does."""
         for server in self._servers("ping"):
             self._ask("ping", server, (b"PING",), again=True)
 
     def close(self) -> None:
-        """Give back the connections. The store may be used again afterwards."""
+        """Close the connections. The store may be used again afterwards."""
         self.client.close()
 
     def command(self, *command: str | bytes | int) -> Any:
-        """Ask the server (of a Cluster: the first primary) something else, such as ``INFO``.
+        """Send the server (of a Cluster: the first primary) another command, such as ``INFO``.
 
         Raises:
-            StoreError: there is no answer, or a refusal.
+            StoreError: it didn't answer, or refused.
         """
         parts = [part if isinstance(part, bytes) else str(part).encode() for part in command]
         operation = parts[0].decode().lower()
         return self._ask(operation, self._servers(operation)[0], parts)
 
-    # Asking, and what can go wrong
+    # Sending commands, and what can go wrong
 
     def _run(
         self,

@@ -1,4 +1,4 @@
-"""The way to the database: connections of the store's own, and what becomes of errors.
+"""The store's own connections to the database, and how errors are handled.
 
 Each connection commits by itself (autocommit), so that a statement is one round trip; a call that
 needs more than one statement opens its transaction by hand. The pool is SQLAlchemy's.
@@ -28,15 +28,15 @@ Work = Callable[[Any], T]
 """What is done with a driver's cursor, in autocommit; again, if the database undid it."""
 
 PATIENCE: Final = 10.0
-"""Seconds in which a call that the database undid is done again; and for a place in the pool."""
+"""Seconds in which a call that the database undid is retried; and to wait for the pool."""
 ANSWER_SECONDS: Final = 5
 """How long a server may take to answer."""
 LOCK_SECONDS: Final = 3
 """How long MySQL waits for a lock before it says so."""
 SQLITE_SECONDS: Final = 15
-"""How long SQLite waits for another writer: its own 5 are few when a disk is slow."""
+"""How long SQLite waits for another writer: its default of 5 is short when a disk is slow."""
 IDLE_SECONDS: Final = 30.0
-"""After so long without use a connection is asked whether it still is one."""
+"""How long a connection may be unused before it is checked on the next use."""
 _CREATE_PAUSES = 0.05, 0.1, 0.2, 0.4, 0.8
 _PAUSE = 0.002
 _LONGEST_PAUSE = 0.1
@@ -53,7 +53,7 @@ class _Failure:
 
 
 class Database:
-    """One engine, used by one store alone."""
+    """One engine, used only by one store."""
 
     def __init__(self, engine: sa.Engine, table: sa.Table) -> None:
         self.engine = engine
@@ -104,7 +104,7 @@ class Database:
         return answer
 
     def create(self) -> None:
-        """Make the table and its index where they are missing, whoever else is doing so.
+        """Create the table and its index where they are missing, even if others do so as well.
 
         Raises:
             StoreError: that isn't possible, or there is a table of another layout.
@@ -132,7 +132,7 @@ class Database:
         return not isinstance(self._persist(lambda cursor: None, is_read=True), _Failure)
 
     def close(self) -> None:
-        """Give back all connections; new ones are made when they are needed."""
+        """Close all connections; new ones are made when they are needed."""
         self._leave_parent()
         self.engine.dispose()
 
@@ -215,7 +215,7 @@ class Database:
     def _answers(self, connection: sa.PoolProxiedConnection) -> bool:
         try:
             return self.engine.dialect.do_ping(connection.dbapi_connection)  # type: ignore[arg-type] # there is one
-        except Exception:  # noqa: BLE001 # whatever it is, it is no answer
+        except Exception:  # noqa: BLE001 # whatever it is, it isn't an answer
             return False
 
     def _set_up(self, connection: Any) -> None:

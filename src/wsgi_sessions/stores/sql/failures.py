@@ -1,8 +1,8 @@
 """What a driver's error means, and how much of its text may be shown.
 
 Drivers quote values: MySQL in "near '…'" and "Incorrect string value", PostgreSQL in its details.
-So text is shown where it is known to hold none, and the error itself is never chained: whoever logs
-a traceback logs what it holds.
+So text is shown only where it is known to hold none, and the error itself is never chained: a
+logged traceback would show what it holds.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ class Kind(enum.Enum):
     """What can be done about an error."""
 
     AWAY = "away"
-    """No connection was made: the database doesn't answer, or lets nobody in."""
+    """No connection was made: the database doesn't answer, or refuses."""
     LOST = "lost"
-    """The connection is gone. Whether the statement was carried out, nobody knows."""
+    """The connection is gone. It isn't known whether the statement was carried out."""
     BUSY = "busy"
-    """The database undid all of it because of others' work; the same again will do."""
+    """The database undid all of it because of others' work; it can be retried."""
     DUPLICATE = "duplicate"
     DAMAGED = "damaged"
     """What a row holds can't be read."""
@@ -109,7 +109,7 @@ def describe(error: Exception, url: sa.URL, *, connecting: bool) -> str:
         if code in _MYSQL_SHOWN:
             shown = error.args[1] if len(error.args) > 1 else None
     elif connecting:
-        shown = error  # nothing was sent yet but who wants in
+        shown = error  # only the credentials were sent so far
     if shown is None:
         return name
     return _without_password(f"{name}: {' '.join(str(shown).split())}", url)

@@ -23,7 +23,7 @@ _MYSQL = "mysql", "mariadb"
 _KEY = sa.LargeBinary(32).with_variant(mysql.BINARY(32), *_MYSQL)
 _SECONDS: sa.types.TypeEngine[float] = sa.Double()
 _BYTES = sa.LargeBinary().with_variant(mysql.LONGBLOB(), *_MYSQL)
-# How the fields are kept, and why so, is told in the module of that name.
+# How the fields are kept, and why, is explained in the module of that name.
 _FIELDS = (
     sa.LargeBinary()
     .with_variant(postgresql.ARRAY(postgresql.BYTEA()), "postgresql")

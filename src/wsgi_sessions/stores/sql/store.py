@@ -2,10 +2,10 @@
 
 What can happen at the same time, and why it comes out right: a call changes one row, found by its
 primary key, so it waits for one lock at most and holds none while it waits; a purge takes many, but
-only those that nobody holds (``SKIP LOCKED``). So there is no circle of calls that wait for each
-other. Whether an update may be done stands in the statement's own WHERE, and under the locks of the
-row the database looks at it again. Where a server's isolation level makes it give up instead, it
-has undone all of the call, which is then done again.
+only those that nobody holds (``SKIP LOCKED``). So calls never wait for each other in a
+circle. Whether an update may be done is decided by the statement's own WHERE, and under the locks
+of the row the database looks at it again. Where a server's isolation level makes it give up
+instead, it has undone all of the call, which is then done again.
 """
 
 from __future__ import annotations
@@ -38,11 +38,11 @@ from .urls import check_engine, engine_from_url, own_file, sqlite_path
 logger: logging.Logger = logging.getLogger("wsgi_sessions")
 
 CALLS_PER_TIDYING: Final = 50
-"""After so many calls one looks for expired rows, …"""
+"""Every so many calls, one looks for expired rows, …"""
 ROWS_PER_TIDYING: Final = 100
-"""… and takes so many away: more than the calls in between can have made."""
+"""… and removes up to so many: more than the calls in between can have made."""
 ROWS_PER_BATCH: Final = 500
-"""What a purge, a listing and clearing take in one statement."""
+"""How many rows a purge, a listing and clearing handle in one statement."""
 
 _FORMATS: Final[dict[str, type[FieldsFormat]]] = {
     "postgresql": ByteArrays,
@@ -59,9 +59,9 @@ class SQLStore(Store):
     """Keeps sessions in PostgreSQL, MariaDB, MySQL or SQLite.
 
     Args:
-        engine: of SQLAlchemy 2, used by this store alone: its connections are put into autocommit.
+        engine: of SQLAlchemy 2, used only by this store: its connections are set to autocommit.
         table: the name of the table, or ``schema.name``.
-        create: make the table and its index where they are missing. False: a missing one is a
+        create: create the table and its index if they are missing. False: a missing one is a
             StoreError at the first call.
 
     Raises:
@@ -82,11 +82,11 @@ class SQLStore(Store):
         """The engine."""
         self.metadata = sa.MetaData()
         self.table: sa.Table = sessions_table(check_name(table), self.metadata)
-        """The table, for whoever looks at it."""
+        """The table."""
         self._create = create
         self._is_prepared = False
         self.database: Database = Database(self.engine, self.table)
-        """The connections, for whoever looks at the store."""
+        """The connections."""
         self._format = _FORMATS[self.engine.dialect.name]()
         self._statements = Statements(self.table, self.engine.dialect, self._format)
         self._calls = itertools.count(1)
@@ -105,7 +105,7 @@ class SQLStore(Store):
 
     @classmethod
     def from_url(cls, url: str, *, table: str = DEFAULT_TABLE, create: bool = True) -> Self:
-        """A store with an engine of its own, which waits for nothing longer than seconds.
+        """A store with an engine of its own, which never waits longer than seconds.
 
         Args:
             url: ``postgresql://user:password@host/db``, ``mysql://…``, ``mariadb://…`` or
@@ -114,13 +114,13 @@ class SQLStore(Store):
             create: as for the class.
 
         Raises:
-            ConfigurationError: the URL names no such database, or its driver isn't installed.
+            ConfigurationError: the URL doesn't name such a database, or its driver isn't installed.
             StoreError: as for the class.
         """
         return cls(engine_from_url(url), table=table, create=create)
 
     def schema(self) -> str:
-        """The DDL of table and index, as a script. Asks the database nothing."""
+        """The DDL of table and index, as a script. Doesn't connect to the database."""
         return ddl(self.table, self.engine.dialect)
 
     def count_expired(self, now: float) -> int:
@@ -374,7 +374,7 @@ class SQLStore(Store):
 
 @contextlib.contextmanager
 def _refusing(operation: str) -> Generator[None]:
-    """Have what is of the wrong type refused, and nothing of it shown."""
+    """Refuse what is of the wrong type, without showing any of it."""
     try:
         yield
     except (AttributeError, TypeError, UnicodeError) as error:

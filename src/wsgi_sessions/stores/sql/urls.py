@@ -1,6 +1,6 @@
 """From a URL to an engine: the driver where none is named, and limits on how long anything waits.
 
-Engines that an app makes by itself are taken as they are, but for what can't work (`check_engine`).
+Engines that an app makes itself are taken as they are, unless they can't work (`check_engine`).
 """
 
 from __future__ import annotations
@@ -41,7 +41,8 @@ def engine_from_url(url: object) -> sa.Engine:
     """An engine for the store alone.
 
     Raises:
-        ConfigurationError: the URL names no database that the store can use, or one whose driver
+        ConfigurationError: the URL doesn't name a database that the store can use, or one whose
+        driver
             isn't installed. Never shows the URL, which may hold a password.
     """
     parsed = _parsed(url)
@@ -63,7 +64,7 @@ def engine_from_url(url: object) -> sa.Engine:
 
 
 def _limits() -> dict[str, dict[str, int]]:
-    """What each driver is told, unless the URL says otherwise."""
+    """Each driver's options, unless the URL says otherwise."""
     return {
         "pysqlite": {"timeout": SQLITE_SECONDS},
         "psycopg": {"connect_timeout": CONNECT_SECONDS, "tcp_user_timeout": ANSWER_SECONDS * 1000},
@@ -130,7 +131,7 @@ def sqlite_path(url: sa.URL) -> Path:
 
 
 def own_file(path: Path, *, create: bool) -> None:
-    """See to it that SQLite opens a file that nobody else can read.
+    """Make sure that SQLite opens a file that nobody else can read.
 
     Raises:
         StoreError: there is no file, and none may be made.
@@ -158,7 +159,7 @@ def _parsed(url: object) -> sa.URL:
     parsed = parsed.set(drivername=_DRIVERS.get(parsed.drivername, parsed.drivername))
     if parsed.get_backend_name() not in _DATABASES:
         raise ConfigurationError(
-            f"SQLStore: no database of ours is called {parsed.get_backend_name()!r}; {_ALLOWED}"
+            f"SQLStore: the database {parsed.get_backend_name()!r} isn't supported; {_ALLOWED}"
         )
     if parsed.get_backend_name() == "sqlite":
         sqlite_path(parsed)
@@ -188,7 +189,7 @@ def _connect_psycopg(dialect: Any, record: Any, args: Any, options: dict[str, An
 
 
 def _impatient(psycopg: Any) -> Any:
-    """A connection of psycopg's, with a limit for each answer: by itself it waits for ever, even
+    """A connection of psycopg's, with a limit for each answer: by itself it waits forever, even
     for a server that has stopped.
     """
     base: Any = psycopg.Connection
