@@ -108,8 +108,8 @@ def describe(error: Exception, url: sa.URL, *, connecting: bool) -> str:
         name = f"{name} {code}"
         if code in _MYSQL_SHOWN:
             shown = error.args[1] if len(error.args) > 1 else None
-    elif connecting:
-        shown = error  # nothing was sent yet but who wants in
+    elif connecting or name == "OperationalError":
+        shown = error  # nothing was sent yet but who wants in; or the client says what it lost
     if shown is None:
         return name
     return _without_password(f"{name}: {' '.join(str(shown).split())}", url)
