@@ -375,7 +375,7 @@ def work(argv: list[str]) -> None:
     """One process: writes down what it counted, as JSON."""
     url, table, directory, number, seconds, level = argv
     # What a database says to the load is what counts, not how long a busy machine takes to say it.
-    urls.CONNECT_SECONDS = urls.ANSWER_SECONDS = 60  # type: ignore[misc] # in this process alone
+    urls.CONNECT_SECONDS = urls.ANSWER_SECONDS = 60  # type: ignore[misc, attr-defined] # in this process alone
     complaints = Complaints()
     logging.getLogger("wsgi_sessions").addHandler(complaints)
     store = SQLStore.from_url(url, table=table)
