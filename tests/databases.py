@@ -124,6 +124,17 @@ class DatabaseServer:
     def freeze(self) -> None:
         """From now on it accepts connections and never answers."""
         self._signal_all(signal.SIGSTOP)
+        servers.until(self._is_frozen, what="end of all work", patience=_PATIENCE)
+
+    def _is_frozen(self) -> bool:
+        assert self._process is not None
+        # On a busy machine, a thread may go on until each has been told to stop.
+        states = [
+            (thread / "stat").read_text().rpartition(")")[2].split()[0]
+            for pid in [self._process.pid, *self._children()]
+            for thread in Path(f"/proc/{pid}/task").iterdir()
+        ]
+        return set(states) == {"T"}
 
     def thaw(self) -> None:
         self._signal_all(signal.SIGCONT)

@@ -208,6 +208,13 @@ class TestADatabaseThatIsDown:
                     StoreError, match=r"failed \(load\): .*(time(d )?out|timed out|answer)"
                 ):
                     store.load(key)
+            own_server.thaw()
+            store.load(key)
+            own_server.freeze()
+            with pytest.raises(
+                StoreError, match=r"failed \(update\): .*(time(d )?out|timed out|answer)"
+            ):
+                store.update(key, a_touch())
         finally:
             own_server.thaw()
 

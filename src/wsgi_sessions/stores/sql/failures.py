@@ -108,8 +108,9 @@ def describe(error: Exception, url: sa.URL, *, connecting: bool) -> str:
         name = f"{name} {code}"
         if code in _MYSQL_SHOWN:
             shown = error.args[1] if len(error.args) > 1 else None
-    elif connecting:
-        shown = error  # only the credentials were sent so far
+    elif connecting or name == "OperationalError":
+        # Only the credentials were sent so far; or the client's library says that it lost contact.
+        shown = error
     if shown is None:
         return name
     return _without_password(f"{name}: {' '.join(str(shown).split())}", url)
