@@ -6,6 +6,7 @@ afterwards. Readiness is asked for, never slept for.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import functools
 import importlib.util
@@ -40,6 +41,25 @@ def _as_nobody() -> dict[str, Any]:
     return {"user": nobody.pw_uid, "group": nobody.pw_gid}
 
 
+@functools.cache
+def _prepared(*command: str) -> Path:
+    """The files of a server that holds nothing yet, by this command: it takes seconds, so once."""
+    place, identity = Path(tempfile.mkdtemp(prefix="ws-db-")), _as_nobody()
+    atexit.register(shutil.rmtree, place, ignore_errors=True)
+    if identity:
+        os.chown(place, identity["user"], identity["group"])
+    data = place / "data"
+    subprocess.run(
+        [part.format(data=data) for part in command],
+        check=True,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        cwd=place,
+        **identity,
+    )
+    return data
+
+
 class DatabaseServer:
     """One server process, which can be stopped, killed, frozen and started again."""
 
@@ -53,6 +73,14 @@ class DatabaseServer:
             os.chown(self.directory, self._identity["user"], self._identity["group"])
         self._process: subprocess.Popen[bytes] | None = None
         self._databases = 0
+
+    def _copy_of(self, prepared: Path) -> Path:
+        data = self.directory / "data"
+        # By the server's user, whose files they are to be.
+        subprocess.run(
+            ["cp", "-R", "-p", prepared, data], check=True, cwd=self.directory, **self._identity
+        )
+        return data
 
     def url(self, database: str) -> str:
         raise NotImplementedError
@@ -172,16 +200,11 @@ class PostgreSQL(DatabaseServer):
     def __init__(self, programs: Path) -> None:
         super().__init__()
         self._programs = programs
-        self._data = self.directory / "data"
-        subprocess.run(
-            [
-                *(programs / "initdb", "-D", self._data, "-U", "test", "-A", "trust", "-N"),
+        self._data = self._copy_of(
+            _prepared(
+                *(str(programs / "initdb"), "-D", "{data}", "-U", "test", "-A", "trust", "-N"),
                 *("--encoding=UTF8", "--locale=C"),
-            ],
-            check=True,
-            stdout=subprocess.DEVNULL,
-            cwd=self.directory,
-            **self._identity,
+            )
         )
 
     def url(self, database: str) -> str:
@@ -220,21 +243,12 @@ class MariaDB(DatabaseServer):
         self._program = program
         self.options = options
         """More for its command line."""
-        self._data = self.directory / "data"
-        subprocess.run(
-            [
-                *("mariadb-install-db", "--no-defaults", f"--datadir={self._data}"),
-                *(
-                    "--auth-root-authentication-method=normal",
-                    "--skip-test-db",
-                    "--skip-name-resolve",
-                ),
-            ],
-            check=True,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            cwd=self.directory,
-            **self._identity,
+        self._data = self._copy_of(
+            _prepared(
+                *("mariadb-install-db", "--no-defaults", "--datadir={data}"),
+                *("--auth-root-authentication-method=normal", "--skip-test-db"),
+                "--skip-name-resolve",
+            )
         )
 
     def url(self, database: str) -> str:

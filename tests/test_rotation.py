@@ -19,7 +19,7 @@ import pytest
 
 from effort import tries
 from raw import raw
-from servers import NamedServer, Server
+from servers import NamedServer, Server, binaries
 from wsgi import SECRET, Browser, Site
 from wsgi_sessions import Lifetime, Session
 from wsgi_sessions.engine.decisions import GRACE
@@ -477,6 +477,7 @@ def test_racing_requests_during_rotations_lose_nothing(kind: str, tmp_path: Path
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("redis_server", [max(binaries(), default=None)], indirect=True)
 def test_racing_requests_during_rotations_lose_nothing_on_redis(
     redis_server: Server | NamedServer,
 ) -> None:

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from bound_site import BoundSite
 from device import Agent, Device, base64url
 from device_attacks import REFRESH_ATTACKS, REGISTRATION_ATTACKS, is_refused
+from wsgi import Site, environ
 from wsgi_sessions.cookie import Cookie
 from wsgi_sessions.device_binding import DeviceBinding
 from wsgi_sessions.device_binding.binding import dump_binding, load_binding
@@ -584,3 +585,11 @@ def test_a_key_that_was_damaged_in_the_store_verifies_nothing(
 
     assert not verifies(damaged, bytes(64), b"")
     assert is_refused(bound.refresh())
+
+
+def test_where_nothing_is_bound_no_device_is_answered() -> None:
+    """Adapters ask only where devices are bound; the engine itself doesn't rely on it."""
+    middleware = Site().middleware
+    asked = environ(REQUEST_METHOD="POST", PATH_INFO="/.well-known/device-binding/register")
+
+    assert middleware._engine.answer_device(asked, middleware._site.transport) is None
