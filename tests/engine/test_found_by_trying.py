@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
-from acts import login, login_as, read, sending, started, token
+from acts import login, login_as, put, read, sending, started, token, twin
 from wsgi import Handler, Site
-from wsgi_sessions import Lifetime, Session
+from wsgi_sessions import Lifetime, Session, StoreError
 from wsgi_sessions.record import Changes, list_key
+from wsgi_sessions.stores import MemoryStore
+from wsgi_sessions.testing import FaultyStore
 
 
 @pytest.mark.parametrize(
@@ -93,3 +97,65 @@ def test_a_login_takes_the_places_of_the_sessions_that_it_ends_even_where_all_ar
     assert site.run(both, login).set_cookie is not None
     assert len(site.middleware.registry.sessions("bob")) == 1
     assert site.run(first, read).text == site.run(second, read).text == "{}"
+
+
+def meanwhile(store: FaultyStore, operation: str, number: int, act: Callable[[], object]) -> None:
+    """Have this happen once, right before the operation's call of that number from now on."""
+    before = store.calls[operation]
+
+    def hook(*_: object, **__: object) -> None:
+        if store.calls[operation] == before + number:
+            act()
+
+    store.before(operation, hook)
+
+
+def test_a_new_id_that_a_lost_answer_left_in_the_store_does_not_end_the_session() -> None:
+    store = FaultyStore(MemoryStore())
+    site = Site(store=store)
+    browser = site.browser()
+    site.run(browser, put(a=1))
+
+    def work(session: Session) -> None:
+        session.regenerate()
+        store.fail("update", answer_lost=True)
+        with pytest.raises(StoreError):
+            session.save()
+        store.recover()
+        session.regenerate()
+        session["b"] = 2
+
+    site.run(browser, work)
+
+    assert site.run(browser, read).text == repr({"a": 1, "b": 2})
+    assert len(list(store.keys())) == 1
+
+
+def test_a_login_that_keeps_some_fields_leaves_what_another_request_wrote_into_the_label() -> None:
+    store = FaultyStore(MemoryStore())
+    site = Site(store=store)
+    browser = site.browser()
+    site.run(browser, put(a=1))
+    tab = twin(browser)
+
+    def relabel(session: Session) -> None:
+        session.label["device"] = "kitchen"
+
+    meanwhile(store, "update", 1, lambda: site.run(tab, relabel))
+    site.run(browser, lambda session: session.login("bob", keep=["a"]))
+
+    assert site.run(browser, lambda session: session.label["device"]).text == "kitchen"
+
+
+def test_a_login_that_another_one_ended_for_max_per_owner_says_so() -> None:
+    store = FaultyStore(MemoryStore())
+    site = Site(store=store, max_per_owner=1)
+    site.run(site.browser(), login)
+    first, second = site.browser(), site.browser()
+    meanwhile(store, "load", 2, lambda: site.run(second, login))
+
+    answer = site.run(first, login)
+
+    assert answer.set_cookie is None
+    assert site.run(second, lambda session: session.owner).text == "bob"
+    assert len(site.middleware.registry.sessions("bob")) == 1

@@ -124,7 +124,7 @@ def _can_rotate(base: Stored, now: float) -> bool:
 
 def _label_on(present: Mapping[str, str], work: Work) -> Mapping[str, str]:
     """The label as it is by now, with what this request changed in it."""
-    if work.intent.keep is not None:
+    if work.intent.keep is not None and not work.intent.keep:
         return work.label
     former, wanted = work.former_label, work.label
     others = {name: text for name, text in present.items() if name in wanted or name not in former}

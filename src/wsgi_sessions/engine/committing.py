@@ -320,7 +320,12 @@ class Committer:
             facts.passive,
             now,
         )
-        outcome = self._outcome(work, stored, optional=not (facts.changed or facts.new_id))
+        try:
+            outcome = self._outcome(work, stored, optional=not (facts.changed or facts.new_id))
+        except StoreError:
+            if intent.id is not None and intent.id not in intent.tried:
+                state.ask(tried=(*intent.tried, intent.id))
+            raise
         self._go_on(state, outcome, pending, response)
         state.cookie = told(state.cookie, cookie_step(facts, step, outcome.result), outcome.result)
         return outcome.result

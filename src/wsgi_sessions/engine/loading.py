@@ -175,12 +175,14 @@ class Loader:
         own = notes.created_at == created_at and session_id.matches(notes.id_hash)
         return record if own else None
 
-    def reload(self, stored: Stored, new_id: SessionID | None, now: float) -> Stored | None:
+    def reload(
+        self, stored: Stored, now: float, *, own: tuple[SessionID, ...] = ()
+    ) -> Stored | None:
         """The session as it is now, for a request that has loaded it before; None: it ended.
 
         Whatever ID the request knows: rotation doesn't end a session, a new epoch does, unless it
-        is the one that this very request began, though the answer to that was lost (then the record
-        has the hash of ``new_id``).
+        is one that this very request began, though the answer to that was lost (then the record
+        has the hash of one of the IDs of its ``own``).
 
         Raises:
             StoreError: the store can't answer.
@@ -196,9 +198,8 @@ class Loader:
         if now >= deadline:
             return None
         if record.epoch != stored.record.epoch:
-            if new_id is None or not new_id.matches(notes.id_hash):
-                return None
-            return Stored(new_id, record, notes, deadline)
+            new_id = next((each for each in own if each.matches(notes.id_hash)), None)
+            return None if new_id is None else Stored(new_id, record, notes, deadline)
         present = stored.id
         if not present.matches(notes.id_hash):
             former = notes.former

@@ -45,6 +45,8 @@ def keep_to_limit(
         return True
     for attempt in range(ATTEMPTS):
         over = over_limit(owners, owner, present, key, limit, settings.clock())
+        if over is None:
+            return False
         if not over:
             return True
         entries = {other: present.entries[other] for other in over}
@@ -65,16 +67,18 @@ def keep_to_limit(
 
 def over_limit(
     owners: OwnerLists, owner: str, present: OwnerList, key: str, limit: int, now: float
-) -> list[str]:
+) -> list[str] | None:
     """The keys of the sessions over the limit, and of those that an outage left half ended.
 
-    Never that of the one that just logged in.
+    Never that of the one that just logged in; None if that one was ended meanwhile.
     """
     if len(present.entries) <= limit:
         return []
     ending = [other for other, entry in present.entries.items() if entry.ending]
-    live = owners.examine(owner, present, now).live
-    over = [session.key for session in ranked(live, key, now)[limit:]]
+    listing = owners.examine(owner, present, now)
+    if key in listing.pending or key in listing.stale:
+        return None
+    over = [session.key for session in ranked(listing.live, key, now)[limit:]]
     return [other for other in (*ending, *over) if other != key]
 
 

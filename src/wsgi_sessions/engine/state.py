@@ -81,6 +81,9 @@ class Intent:
 
     id: SessionID | None = None
     """The ID that the session is to have; of a stored session, a new one."""
+    tried: tuple[SessionID, ...] = ()
+    """IDs that it was to have in commits that failed: the store may have one of them, if only the
+    answer was lost."""
     login: bool = False
     """Whether ``login()`` was called, so that it must result in a live session."""
     owner: str | Unchanged | None = UNCHANGED

@@ -67,7 +67,7 @@ class Transactions:
         settings = self._settings
         for attempt in range(ATTEMPTS):
             now = settings.clock()
-            base = self._loader.reload(stored, None, now)
+            base = self._loader.reload(stored, now)
             if base is None:
                 raise self._ended(state)
             fresh = Fields(base.record.fields, settings.codec)

@@ -150,11 +150,11 @@ class StoreWriter:
         base, wanted, fresh = stored, work, work.now >= stored.deadline
         for attempt in range(ATTEMPTS):
             if fresh:
-                again = self._loader.reload(stored, work.intent.id, work.now)
+                again = self._loader.reload(stored, work.now, own=_own_ids(work))
                 if again is None:
                     return self._found_gone(work, stored)
                 base = again
-                if base.record.epoch != stored.record.epoch:
+                if base.record.epoch != stored.record.epoch and base.id is work.intent.id:
                     wanted = _without_new_id(work)
             changes, after = changes_on(base, wanted, self._settings, listed_until)
             if work.set:
@@ -324,7 +324,8 @@ class StoreWriter:
             self._owners.tidy(owner, present)
             if keep_to_limit(self._owners, settings, reports, request, owner, present, key):
                 return True
-        self._store.delete(key)
+        # What another login has filed under somebody else meanwhile is that one's.
+        self._owners.delete_if_owned(key, owner)
         self._unlist(request, owner, key)
         reports.emit("revoked", request, after, detail="while it was being written")
         return False
@@ -357,6 +358,12 @@ class StoreWriter:
 
 def _no_unused_id() -> StoreError:
     return StoreError("no unused session ID was found", operation="insert")
+
+
+def _own_ids(work: Work) -> tuple[SessionID, ...]:
+    """The IDs that this request may have brought into the store itself."""
+    session_id = work.intent.id
+    return work.intent.tried if session_id is None else (session_id, *work.intent.tried)
 
 
 def _without_new_id(work: Work) -> Work:
