@@ -159,3 +159,24 @@ def test_a_login_that_another_one_ended_for_max_per_owner_says_so() -> None:
     assert answer.set_cookie is None
     assert site.run(second, lambda session: session.owner).text == "bob"
     assert len(site.middleware.registry.sessions("bob")) == 1
+
+
+def test_a_first_login_whose_answer_was_lost_leaves_no_session_beside_that_of_the_next() -> None:
+    store = FaultyStore(MemoryStore())
+    site = Site(store=store)
+    site.run(site.browser(), login_as("ada"))
+    browser = site.browser()
+
+    def work(session: Session) -> None:
+        session.login("ada")
+        store.fail("insert", answer_lost=True)
+        with pytest.raises(StoreError):
+            session.save()
+        store.recover()
+        session.login("bob")
+
+    site.run(browser, work)
+
+    assert site.run(browser, lambda session: session.owner).text == "bob"
+    assert len(site.middleware.registry.sessions("ada")) == 1
+    assert len(site.middleware.registry.sessions("bob")) == 1

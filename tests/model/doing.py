@@ -100,7 +100,8 @@ class Doing(Watch):
             # It may have been deleted, and what comes now may be a fresh one.
             self.destroyed = self.vague = True
             if self.family is not None:
-                self.family.must = False
+                # The app may read it again, and go on with it.
+                self.family.must, self.family.unknown = False, True
             self.view, self.family, self.own_id = View(), None, None
             return
         if op[0] in COMMITS:
@@ -149,6 +150,10 @@ class Doing(Watch):
     def _check_unchanged(self, session: Session, op: Op) -> None:
         """A step that raises leaves what the request knows as it was."""
         if self.vague or self.view.unstorable:
+            return
+        if op[0] == "broken_transaction" and self.raced:
+            # What was pending is committed first, and brings what others wrote.
+            self._sync(session, settled=False)
             return
         with self.world.silence():
             fields, owner = dict(session), session.owner
@@ -199,6 +204,8 @@ class Doing(Watch):
         before = self.view
         self.wrote = True
         effects = self._transactions(op)
+        # The label goes with what is pending, in a write of its own that isn't looked at.
+        self.vague = self.vague or (self.raced and before.label != before.base.label)
         fired = self._end_step(before.effect, *effects)
         gone = before.stored and all(state is None for state in self.gaps)
         if not self.vague and not self.disturbed and not self.faulty:
@@ -214,7 +221,9 @@ class Doing(Watch):
             return
         # Today a session that isn't stored yet stays so; then all that it has is pending.
         in_memory = not before.stored and is_nothing(self.gaps[-1])
-        renewed = not before.new_id or self._has_new_id()
+        # What is emptied is deleted, and has no ID any more.
+        emptied = before.stored and is_nothing(before.effect(self.gaps[0]))
+        renewed = not before.new_id or self._has_new_id() or emptied
         whole = not in_memory and renewed and (1 in fired or not before.pending)
         self._sync(session, settled=whole)
         stored = self.gaps[-1]

@@ -107,6 +107,8 @@ COMMITS: dict[str, Work] = {
 """What asks the store there and then."""
 
 OPERATIONS = READS | CHANGES | COMMITS
+EMPTIES = frozenset({"clear", "del", "pop", "take", "destroy", "owner", "regenerate"})
+"""What may leave a session with nothing in it, so that it goes."""
 UNSUPPORTED = ("transaction", "broken_transaction", "take", "increment")
 """What the client-side store can't."""
 

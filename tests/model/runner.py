@@ -9,7 +9,7 @@ from typing import Any
 
 from wsgi_sessions.testing import session_of
 
-from .operations import READS, Boom
+from .operations import EMPTIES, READS, Boom
 from .oracle import EVERYTHING, Finding, Oracle, Wanted
 from .outside import Outside
 from .scenario import Event, Fail, Request, Scenario
@@ -103,7 +103,7 @@ class Runner:
         if evicted:
             # A request that ends sessions itself makes the count of the living say less.
             ends = visit.destroyed or "max_per_owner" in world.options or request.end != "list"
-            ends = ends or visit.raced
+            ends = ends or visit.raced or any(op[0] in EMPTIES for op in visit.all_ops())
             oracle.evicted(len(evicted), None if ends else self.scenario.options["max_sessions"])
         oracle.calm = oracle.calm and not visit.faulty
         if answer is not None:

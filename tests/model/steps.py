@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from wsgi_sessions import Session, StoreError
+from wsgi_sessions import Session, SessionEnded, StoreError
 
 from .oracle import Family, Oracle
 from .scenario import Event, Fail, Request, RevokeAll, Tick
@@ -123,6 +123,8 @@ class Watch:
         if fault.answer_lost:
             self.lost_now = True
             self.lost_write = self.lost_write or operation != "load"
+            # Whether it was the list or the session that was written isn't looked at.
+            self.vague = self.vague or (self.wrote and self.view.login)
 
     # Steps
 
@@ -147,7 +149,8 @@ class Watch:
         self.watching = False
         if not self.world.shared:
             if error is None and not self.vague:
-                self.virtual = effects[0](self.virtual)
+                after = effects[0](self.virtual)
+                self.virtual = None if is_nothing(after) else after
             return {0} if error is None else set()
         if self.session is not None and not self.broken:
             with self.world.silence():
@@ -161,6 +164,8 @@ class Watch:
         if not self.vague and not self.clocked:
             fired = self._fired(effects)
             stuck = error is not None and not self.lost_now and not partial
+            # It may have been written, and revoked right then.
+            stuck = stuck and not (self.revocable and isinstance(error, SessionEnded))
             self.oracle.check(
                 not (stuck and fired),
                 "raised_but_done",

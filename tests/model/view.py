@@ -84,6 +84,9 @@ class View:
     @property
     def unstorable(self) -> bool:
         values = [*self.fields.values(), *self.label.values()]
+        texts = self.label.values()
+        if len(self.label) > 16 or not all(isinstance(t, str) and len(t) <= 256 for t in texts):
+            return True
         return any(
             value is BAD or (isinstance(value, list) and any(one is BAD for one in value))
             for value in values
@@ -211,6 +214,8 @@ class View:
             case ("set_label", name, value):
                 self.label[name] = value
                 self.labelled = True
+            case ("spoil_label", "many"):
+                self.label.update({str(number): "x" for number in range(20)})
             case ("spoil_label", *_):
                 self.label["device"] = BAD
             case _:

@@ -159,21 +159,22 @@ class Loader:
             return None
         return self._settings.rotation.present_id(shown, former.nonce, notes.id_hash)
 
-    def own_record(self, session_id: SessionID, created_at: float) -> Record | None:
-        """The record under this ID's key, if it was written by a request that began just then.
+    def own_record(self, own: tuple[SessionID, ...], created_at: float) -> Record | None:
+        """The record under the key of these IDs, if a request wrote it that began just then, under
+        one of them.
 
         Raises:
             StoreError: the store can't answer.
         """
-        record = self._settings.store.load(session_id.key)
+        record = self._settings.store.load(own[0].key)
         if record is None:
             return None
         try:
             notes = load_notes(record.notes)
         except CorruptNotes:
             return None
-        own = notes.created_at == created_at and session_id.matches(notes.id_hash)
-        return record if own else None
+        is_own = any(each.matches(notes.id_hash) for each in own)
+        return record if is_own and notes.created_at == created_at else None
 
     def reload(
         self, stored: Stored, now: float, *, own: tuple[SessionID, ...] = ()

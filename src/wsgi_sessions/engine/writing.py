@@ -208,7 +208,7 @@ class StoreWriter:
             if self._store.insert(session_id.key, stored.record):
                 return self._inserted(work, stored)
             created_at = work.first_notes.created_at
-            found = self._loader.own_record(session_id, created_at) if own else None
+            found = self._loader.own_record(_own_ids(work), created_at) if own else None
             if found is not None:
                 # This request's own insert was applied, and the answer to it was lost.
                 return self._overwrite(work, stored, found)
