@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -211,3 +212,14 @@ def test_an_engine_of_the_apps_is_taken_as_it_is(url: str, table: str) -> None:
     assert store.load(a_key()) is None
     assert store.engine is engine
     store.close()
+
+
+def test_a_connection_of_another_driver_for_postgresql_is_only_set_to_commit_by_itself() -> None:
+    """Only psycopg has to be told how to send lists."""
+    driver = SimpleNamespace(paramstyle="format", __version__="1.31.2", Error=Exception)
+    engine = sa.create_engine("postgresql+pg8000://", module=driver)
+    connection = SimpleNamespace(autocommit=False)
+
+    SQLStore(engine, create=False).database._set_up(connection)
+
+    assert vars(connection) == {"autocommit": True}
