@@ -284,8 +284,9 @@ class Doing(Watch):
             stored = not is_nothing(written)
             if self.world.shared:
                 stored = self.now() is not None
-                if self.view.stored and not stored and not is_nothing(written):
-                    self.vague = True  # another request ended it
+                ended = not stored and (self.raced or not is_nothing(written))
+                if self.view.stored and ended:
+                    self.vague = True  # another request may have ended it
                     return
             self.view.settle(written, stored=stored)
         else:

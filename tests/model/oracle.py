@@ -276,7 +276,7 @@ class Oracle:
         for owner, number in entries.items():
             living = self.living(owner)
             self.check(
-                number <= len(living) or self.stranded or self.aged,
+                number <= len(living) or self.stranded or self.aged or world.evicted,
                 "entries",
                 f"{len(living)} sessions of {owner} live, and their list has {number} entries",
             )
