@@ -21,5 +21,5 @@ def value(cls: type[T]) -> type[T]:
 def replaced(old: T, **changes: Any) -> T:
     """The same value but for these fields."""
     cls = type(old)
-    names: tuple[str, ...] = cls.__slots__  # type: ignore[attr-defined] # every value has them
+    names: tuple[str, ...] = vars(cls)["__slots__"]
     return cls(**{name: getattr(old, name) for name in names} | changes)
