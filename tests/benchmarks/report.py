@@ -19,9 +19,8 @@ _COMPILED = (
     " `engine/`, `http/`, `data/`, `crypto/`, `session`, `cookie`, `record` and `lifetime` compiled"
     " to C with mypyc 2.4, beside the same modules as they are, in one process of CPython 3.11, taking"
     " turns, on memory with 100 B. Compiled, a read costs 0.75 of what it costs here, a forged"
-    " cookie 0.82, a new session 0.84, a change 0.88, a sign-in 0.93. So pure Python stays a"
-    " quarter behind at most, and the rest is in C already: HMAC, JSON, random numbers, dicts. That"
-    " isn't worth a wheel for each platform, so nothing of it is shipped."
+    " cookie 0.82, a new session 0.84, a change 0.88, a sign-in 0.93. A quarter at"
+    " most isn't worth a wheel for each platform, so nothing of it is shipped."
 )
 OURS = "#0b6e4f"
 NAMES = {"sqlite": "SQLite", "postgresql": "PostgreSQL"}
