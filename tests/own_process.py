@@ -37,3 +37,7 @@ def forget_django_settings() -> None:
     conf = sys.modules.get("django.conf")
     if conf is not None:
         conf.settings._wrapped = conf.empty
+    database = sys.modules.get("django.db")
+    if database is not None:  # it would go on with the databases that it has opened
+        vars(database.connections).clear()
+        database.connections.__init__()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from typing import Any
 
@@ -686,3 +687,31 @@ def test_a_login_ends_whom_an_outage_kept_the_last_one_from_ending() -> None:
 
     assert [site.run(b, lambda s: s.owner).text for b in (first, second)] == ["None", "None"]
     assert len(list(site.middleware.registry)) == 1
+
+
+class Crowded(MemoryStore):
+    """Where every session ID is taken."""
+
+    def insert(self, key: str, record: Record) -> bool:
+        return record.is_owner_list and super().insert(key, record)
+
+
+@pytest.mark.parametrize("work", [put(a=1), login], ids=["put", "login"])
+def test_where_no_new_id_is_free_nothing_is_stored_and_no_cookie_set(work: Handler) -> None:
+    site = Site(store=Crowded())
+
+    response = site.run(site.browser(), work)
+
+    assert (response.code, response.set_cookie) == (503, None)
+
+
+def test_a_bad_signature_that_nobody_hears_of_changes_nothing(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    site, browser = started()
+    monkeypatch.setattr(site.middleware._events, "_listeners", ())
+    caplog.set_level(logging.CRITICAL, logger="wsgi_sessions")
+    forged = sending(site, f"session={token(browser)[:-1]}")
+
+    assert site.run(forged, read).text == "{}"
+    assert site.run(browser, read).text == "{'a': 1}"

@@ -335,11 +335,13 @@ class Engine:
             offers = devices.offers(state, response)
             token = self._committer.commit(state, response)
             headers = devices.headers(state, response, token, offers=offers)
-        source = state.carried_from
-        if source is None or not source.delete_old or response.headers_sent:
-            return headers
-        transport = state.request.transport
-        if not isinstance(transport, CookieTransport):
+        source, transport = state.carried_from, state.request.transport
+        if (
+            source is None
+            or not source.delete_old
+            or response.headers_sent
+            or not isinstance(transport, CookieTransport)
+        ):
             return headers
         return headers + transport.expire_other(source.cookie, secure=state.request.secure)
 

@@ -56,13 +56,11 @@ class Loader:
         self._reports = reports
 
     def find(self, request: Request, now: float) -> Presented:
-        """The live session that the client presented a token of.
+        """The live session that the client presented a token of; it presented some.
 
         Raises:
             StoreError: the store can't answer.
         """
-        if not request.tokens:
-            return NOTHING
         if self._settings.seal is not None:
             return self._find_sealed(request, now)
         genuine = _verified(request)

@@ -115,8 +115,6 @@ def _merged_vary(headers: list[Header], names: Sequence[str]) -> list[Header]:
     missing = ", ".join(name for name in names if name.lower() not in entries)
     if "*" in entries or not missing:
         return headers
-    if not present:
-        return [*headers, ("Vary", missing)]
     index = headers.index(present[0])
     name, value = present[0]
     separator = ", " if value.strip(" \t") else ""
@@ -168,10 +166,7 @@ def cache_directives(headers: Sequence[Header]) -> dict[str, str | None]:
 
 def is_public(headers: Sequence[Header]) -> bool:
     """Whether the app marked the response public, for shared caches to keep."""
-    for name, _ in headers:
-        if len(name) == 13 and name.lower() == "cache-control":
-            return _lets_all_keep(cache_directives(headers))
-    return False
+    return _lets_all_keep(cache_directives(headers))
 
 
 def _lets_all_keep(directives: Mapping[str, str | None]) -> bool:
