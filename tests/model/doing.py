@@ -61,6 +61,8 @@ class Doing(Watch):
         said, value = self.view.read(op)
         if said and not self.vague:
             self.oracle.check(result == value, "read", f"{op} gave {result}, not {value}")
+        if op[0] == "login":
+            self.signed_in_at = self.world.clock.now
         if op[0] == "lifetime":
             self._limit(*op[1:])
         self.view.think(copy.deepcopy(op))

@@ -43,7 +43,7 @@ class Watch:
         self.watching = self.lost_now = False
         self.limits: tuple[float, float] | None = None
         self.calls = 0
-        self.started = self.world.clock.now
+        self.started = self.signed_in_at = self.world.clock.now
         self.transacting = False
         """Whether a transaction runs, which may store a new session."""
         self.unsure = self.clocked = self.raced = self.revocable = False
@@ -267,7 +267,7 @@ class Watch:
         if self.view.new_id and self.view.owner is not None:
             self._others_may_go(self.view.owner)
         if self.view.login:
-            family.begun = self.world.clock.now
+            family.begun = self.signed_in_at
             family.last_begun = max(family.last_begun, family.begun)
         if self.limits is not None:
             family.limit(*self.limits)

@@ -148,7 +148,7 @@ def test_CS_1_same_site_is_on_and_the_page_says_that_it_is_not_enough() -> None:
     page = " ".join(PAGE.read_text("utf-8").split())
 
     assert "; SameSite=Lax" in (site.run(site.browser(), put(a=1)).set_cookie or "")
-    assert "`SameSite=Lax` is a second line only" in page
+    assert "`SameSite=Lax` is only a second line of defence" in page
     assert "`Sec-Fetch-Site`" in page
 
 
