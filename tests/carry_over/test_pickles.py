@@ -11,7 +11,6 @@ import pickletools
 import struct
 import subprocess
 import sys
-import time
 import warnings
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta, timezone
@@ -374,11 +373,8 @@ BOMBS: dict[str, tuple[bytes, str]] = {
 @pytest.mark.parametrize("name", BOMBS)
 def test_a_bomb_is_refused_at_once(name: str) -> None:
     data, reason = BOMBS[name]
-    begin = time.process_time()
 
     assert why_not(data) == reason
-
-    assert time.process_time() - begin < 5
 
 
 def test_what_is_deep_but_not_too_deep_is_read() -> None:

@@ -166,13 +166,11 @@ class TestLockedRows:
                 f"SELECT version FROM {store.table.name} WHERE {quoted(store)} = %s FOR UPDATE",
                 (bytes.fromhex(held),),
             ).all()
-            began = time.monotonic()
+            # One that waited for the lock would wait for what comes after it.
             purged = store.purge_expired(time.time())
-            took = time.monotonic() - began
             other.exec_driver_sql("ROLLBACK")
 
         assert (purged, list(store.keys())) == (20, [held])
-        assert took < 2
         assert store.purge_expired(time.time()) == 1
 
     def test_what_is_renewed_while_a_purge_looks_stays(self, store: SQLStore) -> None:

