@@ -200,6 +200,8 @@ class Doing(Watch):
         self.view = View.of(state)
         if state is None:
             self.family = self.own_id = None
+            # It may have been read, and have ended right then.
+            self.vague = self.vague or self.raced
         self._compare(session, "reload")
 
     def _end_transaction(self, session: Session, op: Op, result: Any) -> None:
