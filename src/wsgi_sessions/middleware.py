@@ -96,7 +96,7 @@ class SessionMiddleware:
             None: never.
         max_bytes: the encoded size limit of one session.
         id_factory: makes session IDs; for tests.
-        clock: returns UNIX seconds; None is ``time.time``.
+        clock: returns UNIX seconds; None asks ``time.time()`` at each use.
         max_per_owner: how many sessions of one owner may live; None: any number.
         when_full: ``"end_oldest"`` ends the least recently used one after a login too many;
             ``"refuse"`` has the login raise TooManySessions.

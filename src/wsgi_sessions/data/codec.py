@@ -114,8 +114,12 @@ class JSONCodec:
         Raises:
             UnstorableValue: a TypeError that says where the trouble is.
         """
+        kind = type(value)
         try:
-            if type(value) in _CONTAINERS:
+            if kind is str:
+                text: str = encode_basestring(value)
+                return text.encode("utf-8")
+            if kind in _CONTAINERS:
                 return _written_fast(value) or _text(value, 0).encode("utf-8")
             return _text(value, 0).encode("utf-8")
         except UnicodeEncodeError:

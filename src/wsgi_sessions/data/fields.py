@@ -75,7 +75,8 @@ class Fields(MutableMapping[str, Any]):
         return value
 
     def __setitem__(self, key: str, value: Any) -> None:
-        _check_key(key)
+        if type(key) is not str or not key.isascii():
+            _check_key(key)
         self._written[key] = self._encode(key, value)
         self._values[key] = value
         self._removed.discard(key)

@@ -16,7 +16,7 @@ from ..engine import Engine, Response, SessionState
 from ..errors import SessionError, StoreError
 from ..events import EventSink
 from ..session import Phase, Session, enter_phase, state_of
-from .response_headers import app_expires_cookie, finish, is_public, names_of
+from .response_headers import OF_INTEREST, app_expires_cookie, finish, is_public, names_of
 from .transport import Header, Transport
 
 if TYPE_CHECKING:
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 RETRY_AFTER = 5
 """Seconds that a client is asked to wait when the store doesn't answer."""
 
-_OF_INTEREST = frozenset({"set-cookie", "vary"})
-"""Headers that what a used session adds has to agree with."""
 
 ExcInfo = tuple[type[BaseException], BaseException, TracebackType] | tuple[None, None, None]
 OnStoreError = Callable[["WSGIEnvironment", "StartResponse", StoreError], Iterable[bytes]]
@@ -197,7 +195,7 @@ class Exchange:
     def _marked(self, headers: Sequence[Header], names: set[str]) -> list[Header]:
         """The headers of a response whose session was used."""
         settings = self._settings
-        if not self._own and names.isdisjoint(_OF_INTEREST):
+        if not self._own and names.isdisjoint(OF_INTEREST):
             return [*headers, settings.vary_header]
         finished = finish(headers, names, settings.vary, self._transport.name, self._own)
         if finished.foreign_cookies:

@@ -8,7 +8,8 @@ say so, and one that sets it must not be kept.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from typing import NamedTuple
 
 from werkzeug.http import parse_date, parse_dict_header
@@ -19,6 +20,9 @@ from .transport import Header
 # own name, with that ending; X-Accel-Expires is nginx's, Edge-Control Akamai's.
 _CDN_HEADERS = frozenset({"surrogate-control", "edge-control", "x-accel-expires"})
 _CDN_ENDING = "cdn-cache-control"
+_NO_STORE = ("Cache-Control", "no-store")
+OF_INTEREST = frozenset({"set-cookie", "vary"})
+"""Headers that what a used session adds has to agree with."""
 _CACHING = _CDN_HEADERS | {"cache-control"}
 _MAX_AGE = re.compile(r"-?[0-9]+")
 
@@ -40,7 +44,7 @@ def names_of(headers: Sequence[Header]) -> set[str]:
 
 def finish(
     headers: Sequence[Header],
-    names: Collection[str],
+    names: AbstractSet[str],
     vary: Sequence[str],
     cookie_name: str,
     own: Sequence[Header],
@@ -55,6 +59,8 @@ def finish(
             response has at most one of a name (RFC 6265bis section 4.1.1).
         own: ours, which are for this client alone: that which sets or ends the token, above all.
     """
+    if own and names.isdisjoint(OF_INTEREST) and not _may_be_kept(names):
+        return Finished([*headers, _NO_STORE, *own, ("Vary", ", ".join(vary))], 0, False)
     kept = list(headers)
     foreign = 0
     was_public = False
@@ -122,10 +128,10 @@ def _merged_vary(headers: list[Header], names: Sequence[str]) -> list[Header]:
     return headers
 
 
-def _not_stored(headers: list[Header], names: Collection[str]) -> tuple[list[Header], bool]:
+def _not_stored(headers: list[Header], names: AbstractSet[str]) -> tuple[list[Header], bool]:
     """The headers of a response that no shared cache keeps; and whether one was told to keep it."""
-    if not any(name in _CACHING or name.endswith(_CDN_ENDING) for name in names):
-        return [*headers, ("Cache-Control", "no-store")], False
+    if not _may_be_kept(names):
+        return [*headers, _NO_STORE], False
     rest: list[Header] = []
     controls: list[Header] = []
     was_public = False
@@ -144,8 +150,13 @@ def _not_stored(headers: list[Header], names: Collection[str]) -> tuple[list[Hea
     elif "no-store" in directives or directives.get("private", "") is None:
         return rest, was_public
     rest = [header for header in rest if header not in controls]
-    rest.append(("Cache-Control", "no-store"))
+    rest.append(_NO_STORE)
     return rest, was_public
+
+
+def _may_be_kept(names: AbstractSet[str]) -> bool:
+    """Whether any of the headers with these names may tell a cache what to keep."""
+    return not names.isdisjoint(_CACHING) or _CDN_ENDING in " ".join(names)
 
 
 def _forbids_keeping(value: str) -> bool:

@@ -61,11 +61,17 @@ class _Queue:
         """The earliest deadline; ``inf`` where there is none."""
         return self._deadlines[0] if self._deadlines else math.inf
 
+    def is_due(self, now: float) -> bool:
+        """Whether the earliest deadline has passed."""
+        deadlines = self._deadlines
+        return bool(deadlines) and deadlines[0] <= now
+
     def add(self, expires_at: float, key: str) -> None:
         at = min(expires_at, self._NEVER)
         place = bisect_right(self._deadlines, at)
         self._deadlines.insert(place, at)
-        self._keys[place * self._WIDTH : place * self._WIDTH] = bytes.fromhex(key)
+        start = place * self._WIDTH
+        self._keys[start:start] = bytes.fromhex(key)
 
     def remove(self, expires_at: float, key: str) -> None:
         wanted = bytes.fromhex(key)
@@ -108,9 +114,9 @@ class _Shard:
             return self.anonymous
         return self.owned if owner else self.lists
 
-    def soonest(self) -> float:
-        """The earliest deadline of all; ``inf`` where there is none."""
-        return min(self.anonymous.first(), self.owned.first(), self.lists.first())
+    def is_due(self, now: float) -> bool:
+        """Whether any of its deadlines has passed."""
+        return self.anonymous.is_due(now) or self.owned.is_due(now) or self.lists.is_due(now)
 
     def queues(self) -> tuple[_Queue, _Queue, _Queue]:
         """All of them."""
@@ -173,7 +179,9 @@ class MemoryStore(Store):
                 return False
             self._reclaim(record.used_at)
             is_list = record.owner == LIST_OWNER
-            evicted = None if is_list else self._make_room(record.used_at)
+            evicted = None
+            if self._max_sessions is not None and not is_list:
+                evicted = self._make_room(self._max_sessions, record.used_at)
             shard.queue(record.owner).add(record.expires_at, key)
             shard.rows[key] = row
             self._count += not is_list
@@ -302,7 +310,7 @@ class MemoryStore(Store):
     def _reclaim(self, now: float) -> None:
         self._turn = (self._turn + 1) % _SHARDS
         shard = self._shards.get(self._turn)
-        if shard is not None and shard.soonest() <= now:
+        if shard is not None and shard.is_due(now):
             self._remove_expired(shard, now, _RECLAIMED_PER_WRITE)
 
     def _remove_expired(self, shard: _Shard, now: float, limit: int) -> bool:
@@ -316,9 +324,9 @@ class MemoryStore(Store):
             more = more or len(keys) == limit
         return more
 
-    def _make_room(self, now: float) -> str | None:
+    def _make_room(self, limit: int, now: float) -> str | None:
         """Remove a session if the store is full; report which, unless it had expired."""
-        if self._max_sessions is None or self._count < self._max_sessions:
+        if self._count < limit:
             return None
         anonymous = min((shard.anonymous for shard in self._shards.values()), key=_Queue.first)
         owned = min((shard.owned for shard in self._shards.values()), key=_Queue.first)

@@ -35,16 +35,15 @@ def pack(record: Record) -> bytes:
     try:
         owner = b"" if record.owner is None else record.owner.encode(*_ENCODING)
         notes = as_bytes(record.notes)
-        lengths: list[int] = []
-        parts: list[bytes] = []
-        for name, value in record.fields.items():
-            encoded, content = name.encode(*_ENCODING), as_bytes(value)
-            lengths += len(encoded), len(content)
-            parts += encoded, content
+        fields = record.fields
+        parts = [b""] * (2 * len(fields))
+        parts[::2] = [name.encode(*_ENCODING) for name in fields]
+        parts[1::2] = map(as_bytes, fields.values())
+        lengths = list(map(len, parts))
         head = _HEAD.pack(
             record.version,
             record.epoch,
-            len(record.fields),
+            len(fields),
             _NO_OWNER if record.owner is None else len(owner),
             len(notes),
         )
