@@ -180,3 +180,18 @@ def test_a_first_login_whose_answer_was_lost_leaves_no_session_beside_that_of_th
     assert site.run(browser, lambda session: session.owner).text == "bob"
     assert len(site.middleware.registry.sessions("ada")) == 1
     assert len(site.middleware.registry.sessions("bob")) == 1
+
+
+def test_a_place_held_by_a_slow_request_lasts_as_long_as_the_session_that_comes_of_it() -> None:
+    site = Site(max_per_owner=2, when_full="refuse", lifetime=Lifetime(idle=1000, absolute=3000))
+
+    def work(session: Session) -> None:
+        session.login("bob")
+        site.clock.advance(2900)
+        session.login("bob")
+
+    site.run(site.browser(), work)
+    site.clock.advance(200)
+    site.middleware.registry.purge_expired()
+
+    assert len(site.middleware.registry.sessions("bob")) == 1

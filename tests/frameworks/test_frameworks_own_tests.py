@@ -91,9 +91,9 @@ DJANGO_DIFFERENCES = {
     "SessionMiddlewareTests.test_secure_session_cookie": (
         "SESSION_COOKIE_SECURE over http: a browser would drop the cookie, so none is set"
     ),
-    "SessionMiddlewareTests.test_session_delete_on_end": "the cookie that expires is HttpOnly, too",
+    "SessionMiddlewareTests.test_session_delete_on_end": "the expired cookie is HttpOnly as well",
     "SessionMiddlewareTests.test_session_delete_on_end_with_custom_domain_and_path": (
-        "the cookie that expires is HttpOnly, too"
+        "the expired cookie is HttpOnly as well"
     ),
     "SessionMiddlewareTests.test_session_update_error_redirect": (
         "a write after the session's end is dropped; the request goes on"
@@ -103,7 +103,7 @@ DJANGO_DIFFERENCES = {
     ),
     "SessionMiddlewareTests.test_empty_session_saved": "one response a request",
     "LoginTest.test_session_key_flushed_on_login_after_password_change": (
-        "each login has a new key, the same user's too"
+        "each login gets a new key, even the same user's"
     ),
     "ClientTest.test_logout_cookie_sessions": "names an engine of Django's",
     "ClientTest.test_sessions_app_is_not_installed": "names an engine of Django's",
@@ -176,7 +176,7 @@ unittest.TextTestRunner(verbosity=2).run(suite)
 """
 _COOKIE = "the session's data isn't in the cookie"
 _OPTION = "options are settings, which are the same for all sessions"
-_INSIDE = "an inner attribute of Pyramid's cookie sessions"
+_INSIDE = "internal attributes of Pyramid's cookie sessions"
 PYRAMID_DIFFERENCES = {
     f"OurSessionTests.{name}": why
     for why, names in {

@@ -273,16 +273,21 @@ class Engine:
     def _reserve(self, state: SessionState, owner: str, started_at: float) -> str | None:
         """Hold a place in the owner's list for the login that comes with the commit."""
         limit, stored = self._settings.max_per_owner, state.stored
-        if limit is None or self._owners is None or state.intent.reserved == owner:
-            return state.intent.reserved
+        if limit is None or self._owners is None:
+            return None
         if stored is not None and stored.record.owner == owner:
             return None
-        key = self.identify(state).key
+        key, until = self.identify(state).key, self._owners.until(started_at)
+        epoch = 0 if stored is None else stored.record.epoch + 1
+        if state.intent.reserved == owner:
+            # A second login of one request: the session may live longer than the first said.
+            self._owners.enter(owner, key, until=until, epoch=epoch)
+            return owner
         others = self._owners.enter_if_free(
             owner,
             key,
-            until=started_at + self._settings.limits.absolute,
-            epoch=0 if stored is None else stored.record.epoch + 1,
+            until=until,
+            epoch=epoch,
             limit=limit,
             leaving=[passed.id.key for passed in state.passed_over],
         )
