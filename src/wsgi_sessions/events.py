@@ -20,6 +20,10 @@ logger: logging.Logger = logging.getLogger("wsgi_sessions")
 LINES_PER_MINUTE = 10
 """How many lines of one kind are logged per minute at most."""
 
+_LONGEST = 200
+_LONGEST_FAILURE = 1000
+"""A store's own words, which no client chooses, end with what to do; so they are cut much later."""
+
 _LEVELS = {
     "created": logging.DEBUG,
     "regenerated": logging.DEBUG,
@@ -85,7 +89,7 @@ def as_listeners(value: object) -> tuple[Listener, ...]:
     return cast("tuple[Listener, ...]", given)
 
 
-def printable(text: str, limit: int = 200) -> str:
+def printable(text: str, limit: int = _LONGEST) -> str:
     """Text from outside, safe to log: one line, at most ``limit`` characters, no control sequences.
 
     Control characters, ANSI sequences and marks that change the writing direction are escaped
@@ -141,7 +145,7 @@ class EventSink:
         left_out = self._admit(kind, now) if logged else None
         if left_out is None and not self._listeners:
             return
-        detail = printable(detail)
+        detail = printable(detail, _LONGEST_FAILURE if kind == "store_error" else _LONGEST)
         if client_ip is not None:
             client_ip = printable(client_ip, 60)
         if left_out is not None:

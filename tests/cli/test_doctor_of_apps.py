@@ -47,7 +47,10 @@ def test_doctor_of_an_app_says_until_when_sessions_are_carried_over(
 
     assert sys.path == path
     if name.endswith("__class__"):
-        assert (status, "--app names a type" in capsys.readouterr().err) == (2, True)
+        assert (status, "--app names an object of type type" in capsys.readouterr().err) == (
+            2,
+            True,
+        )
         return
     assert status == 0
     assert "warning beaker has no until; set it to" in out.getvalue()

@@ -701,6 +701,37 @@ def test_e13_a_damaged_field_that_is_overwritten_under_encryption() -> None:
         assert site.kinds.pop() == "corrupt_record"
 
 
+@pytest.mark.parametrize("when_full", ["end_oldest", "refuse"])
+@pytest.mark.parametrize("saves", [False, True])
+def test_e13_a_login_that_meets_a_damaged_field_at_its_commit_signs_in(
+    saves: bool, when_full: str
+) -> None:
+    store = MemoryStore()
+    site = Site(store=store, encryption_keys=[os.urandom(32)], max_per_owner=1, when_full=when_full)
+    browser = site.browser()
+    site.run(browser, put(n=1, a=1))
+    (key,) = store.keys()
+    store.update(key, Changes(set={"n": b"damaged"}))
+    before = store.load(key)
+
+    def work(session: Session) -> None:
+        session["n"] = 2
+        session["cart"] = ["tea"]
+        session.login("42")
+        session.label["device"] = "phone"
+        if saves:
+            session.save()
+
+    site.run(browser, work)
+
+    assert site.run(browser, whose).text == "42"
+    assert site.run(browser, read).text == str({"cart": ["tea"], "n": 2})
+    assert store.load(key) == before
+    (info,) = site.middleware.registry.sessions("42")
+    assert info.label["device"] == "phone"
+    assert "corrupt_record" in site.kinds
+
+
 def overwritten_and(ask: Any) -> Any:
     def work(session: Session) -> str:
         session["n"] = 2

@@ -201,5 +201,5 @@ def test_a_flask_client_is_one_too() -> None:
 
 
 def test_any_other_client_is_refused() -> None:
-    with pytest.raises(TypeError, match="cookies of a object"):
+    with pytest.raises(TypeError, match="cookies of a client of type object"):
         session_of(make(), object()).__enter__()  # type: ignore[arg-type] # the point

@@ -292,7 +292,7 @@ class TestMigrating:
         ("k" * 32, r"is of type str; write a list"),
         (b"k" * 32, r"is of type bytes; write a list"),
         ([b"short"], r"a key of 5 bytes; each must be 32 bytes"),
-        (["k" * 32], r"a key of a str; each must be 32 bytes"),
+        (["k" * 32], r"a key of type str; each must be 32 bytes"),
         ([b"k" * 32], r"one byte repeated; make one with os\.urandom"),
     ],
 )

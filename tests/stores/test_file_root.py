@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import pwd
 import shutil
@@ -9,10 +10,13 @@ import stat
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from records import a_key, a_record
+from wsgi import SECRET, call, environ
+from wsgi_sessions import SessionMiddleware
 from wsgi_sessions.errors import ConfigurationError, StoreError
 from wsgi_sessions.stores import FileStore
 from wsgi_sessions.stores.file.root import Root
@@ -202,6 +206,29 @@ def test_s5_an_error_of_permission_names_both_users_and_what_to_do(tmp_path: Pat
             assert "chown -R" in message
 
     forked(serve)
+
+
+def writes(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+    environ["wsgi_sessions.session"]["n"] = 1
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return [b"done"]
+
+
+def test_s5_the_log_tells_what_to_do_to_its_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    middleware = SessionMiddleware(writes, secret_key=SECRET, store=FileStore(tmp_path / "s"))
+    monkeypatch.setattr(os, "geteuid", lambda: NOBODY)
+
+    def denied(*_: object, **__: object) -> int:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(tmp_path / "s" / "5a"))
+
+    monkeypatch.setattr(os, "open", denied)
+    call(middleware, environ())
+
+    assert "insert: [Errno 13]" in caplog.text
+    assert "insert: insert:" not in caplog.text
+    assert "with chown -R before the start" in caplog.text
 
 
 def test_a_user_without_a_name_is_told_by_number(

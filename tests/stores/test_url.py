@@ -140,6 +140,17 @@ def test_a_database_without_sqlalchemy_says_what_to_install(missing: str, says: 
     assert says in done.stderr.splitlines()[-1]
 
 
+def test_help_works_where_a_store_cannot_be_loaded() -> None:
+    code = (
+        "import pydoc, sys; sys.modules['sqlalchemy'] = None\n"
+        "import wsgi_sessions.stores\n"
+        "told = pydoc.render_doc(wsgi_sessions.stores)\n"
+        "assert 'FileStore' in told and 'class SQLStore' not in told, told\n"
+    )
+
+    subprocess.run([sys.executable, "-W", "error", "-c", code], check=True)
+
+
 def test_every_store_can_be_imported_from_one_place() -> None:
     assert set(stores.__all__) <= set(dir(stores))
     assert all(getattr(stores, name) is not None for name in stores.__all__)

@@ -32,6 +32,7 @@ def middleware_of(text: str) -> SessionMiddleware:
     found = getattr(found, "extensions", {}).get("wsgi_sessions", found)
     if not isinstance(found, SessionMiddleware):
         raise ConfigurationError(
-            f"--app names a {type(found).__name__}; name the SessionMiddleware, or the Flask app"
+            f"--app names an object of type {type(found).__name__}; name the"
+            " SessionMiddleware, or the Flask app"
         )
     return found

@@ -247,13 +247,13 @@ def _why_not(value: Any) -> str:
     for base in (*_WRITERS, _uuid()):
         if isinstance(value, base) and base is not type(None):
             return (
-                f"a {kind.__name__} would come back as {base.__name__}; store"
+                f"a value of type {kind.__name__} would come back as {base.__name__}; store"
                 f" {base.__name__}(…) of it"
             )
     return (
-        f"a {kind.__name__} is none of the types that come back as they were: None, bool, int,"
-        " float, str, list, dict, tuple, set, frozenset, bytes, datetime, date, time, timedelta,"
-        " Decimal, UUID"
+        f"a value of type {kind.__name__} would not come back as it was; these would: None, bool,"
+        " int, float, str, list, dict, tuple, set, frozenset, bytes, datetime, date, time,"
+        " timedelta, Decimal, UUID"
     )
 
 
@@ -326,7 +326,8 @@ def _write_datetime(value: datetime, depth: int) -> str:
         extra = f",{encode_basestring(zone.key)}"
     else:
         raise UnstorableValue(
-            f"a datetime with a {type(zone).__name__}; use datetime.timezone or zoneinfo.ZoneInfo"
+            f"a datetime with a time zone of type {type(zone).__name__}; use datetime.timezone"
+            " or zoneinfo.ZoneInfo"
         )
     text = value.replace(tzinfo=None).isoformat() if extra else value.isoformat()
     fold = ",1" if value.fold else ""

@@ -119,6 +119,10 @@ class Fields(MutableMapping[str, Any]):
         # Including those that were removed before: the store still has them.
         self._dropped |= self._removed.difference(keys)
 
+    def written(self) -> dict[str, Any]:
+        """The fields that were set since the last rebase, not those that were only read."""
+        return {name: self._values[name] for name in self._written}
+
     @property
     def changed(self) -> bool:
         """Whether anything differs from the base."""

@@ -95,8 +95,9 @@ class Committer:
             if not only_reads(facts):
                 self._carry_out(state, facts, pending, response, now)
         except CorruptField:
-            self.corrupted(state)
-            return None
+            if not self._signs_in_anew(state):
+                return None
+            return self.commit(state, response)
         if failed:
             self.give_back_place(state)
             if state.error is None and not response.final:
@@ -120,7 +121,8 @@ class Committer:
                 return
             result = self._carry_out(state, facts, pending, response, now)
         except CorruptField:
-            self.corrupted(state)
+            if self._signs_in_anew(state):
+                self.save(state, headers_sent=headers_sent)
             return
         if result in (Result.GONE, Result.REVOKED):
             raise SessionEnded("another request ended this session meanwhile; nothing was saved")
@@ -358,6 +360,24 @@ class Committer:
         """A field can't be decoded: from here on, the request has no session."""
         self._reports.emit("corrupt_record", state.request, state.stored, detail="field")
         state.begin(self._settings.clock(), self._settings.codec)
+
+    def _signs_in_anew(self, state: SessionState) -> bool:
+        """A commit met a field that can't be decoded; whether there is a login to carry on with.
+
+        As where another request ended the session: a login results in a live one, with what this
+        request itself has set.
+        """
+        asked, stored, written = state.intent, state.stored, state.fields.written()
+        known = {} if stored is None else stored.notes.label or {}
+        label = {name: text for name, text in state.label.items() if known.get(name) != text}
+        self.give_back_place(state)
+        self.corrupted(state)
+        if not asked.login:
+            return False
+        state.ask(login=True, owner=asked.owner, notes=asked.notes)
+        state.fields.update(written)
+        state.label = label
+        return True
 
     def end_passed_over(self, state: SessionState) -> None:
         """End the live sessions that the client presented and that aren't used.

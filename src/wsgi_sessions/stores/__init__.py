@@ -56,4 +56,12 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted({*globals(), *filter(_can_be_loaded, __all__)})
+
+
+def _can_be_loaded(name: str) -> bool:
+    """help() asks for everything that dir() lists, and would end at a missing SQLAlchemy."""
+    try:
+        return name in globals() or __getattr__(name) is not None
+    except ModuleNotFoundError:
+        return False

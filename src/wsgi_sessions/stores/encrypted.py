@@ -62,7 +62,7 @@ def check_keys(keys: object) -> tuple[bytes, ...]:
         )
     for key in cast("Sequence[object]", keys):
         if not isinstance(key, bytes) or len(key) != KEY_BYTES:
-            size = f"{len(key)} bytes" if isinstance(key, bytes) else f"a {type(key).__name__}"
+            size = f"{len(key)} bytes" if isinstance(key, bytes) else f"type {type(key).__name__}"
             raise ConfigurationError(
                 f"encryption_keys holds a key of {size}; each must be {KEY_BYTES} bytes, such as"
                 " os.urandom(32) gives, or the SHA-256 digest of a secret"

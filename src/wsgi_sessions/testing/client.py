@@ -100,7 +100,7 @@ def _middleware_of(given: object) -> SessionMiddleware:
     if isinstance(known, SessionMiddleware):
         return known
     raise TypeError(
-        f"session_of has a {type(given).__name__} as its first argument; give it the app's"
+        f"the first argument of session_of is of type {type(given).__name__}; give it the app's"
         " SessionMiddleware, or a Flask app after FlaskSessions(app)"
     )
 
@@ -129,8 +129,9 @@ def _jar(client: object, base_url: str) -> _Jar:
     if isinstance(client, MutableMapping):
         return _Mapping(cast("MutableMapping[str, str]", client))
     raise TypeError(
-        f"session_of knows no cookies of a {type(client).__name__}; give it a test client of"
-        " Werkzeug, Flask or WebTest, an http.cookiejar.CookieJar, or a dict of cookie values"
+        f"session_of can't find the cookies of a client of type {type(client).__name__}; give it"
+        " a test client of Werkzeug, Flask or WebTest, an http.cookiejar.CookieJar, or a dict of"
+        " cookie values"
     )
 
 

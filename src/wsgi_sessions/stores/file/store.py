@@ -190,8 +190,7 @@ class FileStore(Store):
         """There is nothing to close: every call opens and closes what it needs."""
 
     def _store_error(self, operation: str, error: OSError | StoreError) -> StoreError:
-        explained = self._sessions.root.explain(error)
-        return StoreError(f"{operation}: {explained}", operation=operation)
+        return StoreError(self._sessions.root.explain(error), operation=operation)
 
     def _load_locked(self, key: str) -> Record | None:
         """Read what looked damaged once more, while nobody writes; if it is, set it aside."""
