@@ -692,13 +692,32 @@ def test_e13_a_damaged_field_that_is_overwritten_under_encryption() -> None:
     store.update(key, Changes(set={"n": b"damaged"}))
 
     for ask in (
-        overwritten_and(lambda s: s.save()),
-        overwritten_and(lambda s: (s.label.update(device="phone"), s.save())),
         overwritten_and(lambda s: s.modified),
         overwritten_and(lambda s: s.expires_at),
     ):
         assert site.run(browser, ask).text == "{}"
         assert site.kinds.pop() == "corrupt_record"
+
+
+@pytest.mark.parametrize("saves", [False, True])
+def test_e13_what_is_written_over_damage_begins_a_fresh_session(saves: bool) -> None:
+    store = MemoryStore()
+    site = Site(store=store, encryption_keys=[os.urandom(32)])
+    browser = site.browser()
+    site.run(browser, put(n=1, a=1))
+    (key,) = store.keys()
+    store.update(key, Changes(set={"n": b"damaged"}))
+
+    def work(session: Session) -> None:
+        session["b"] = 2
+        if saves:
+            session.save()
+
+    site.run(browser, work)
+
+    assert site.kinds.count("corrupt_record") == 1
+    assert site.run(browser, read).text == repr({"b": 2})
+    assert len(list(store.keys())) == 2
 
 
 @pytest.mark.parametrize("when_full", ["end_oldest", "refuse"])

@@ -95,7 +95,7 @@ class Committer:
             if not only_reads(facts):
                 self._carry_out(state, facts, pending, response, now)
         except CorruptField:
-            if not self._signs_in_anew(state):
+            if not self._begins_anew(state):
                 return None
             return self.commit(state, response)
         if failed:
@@ -121,7 +121,7 @@ class Committer:
                 return
             result = self._carry_out(state, facts, pending, response, now)
         except CorruptField:
-            if self._signs_in_anew(state):
+            if self._begins_anew(state):
                 self.save(state, headers_sent=headers_sent)
             return
         if result in (Result.GONE, Result.REVOKED):
@@ -361,23 +361,22 @@ class Committer:
         self._reports.emit("corrupt_record", state.request, state.stored, detail="field")
         state.begin(self._settings.clock(), self._settings.codec)
 
-    def _signs_in_anew(self, state: SessionState) -> bool:
-        """A commit met a field that can't be decoded; whether there is a login to carry on with.
+    def _begins_anew(self, state: SessionState) -> bool:
+        """A commit met a field that can't be decoded; whether there is anything to begin anew with.
 
-        As where another request ended the session: a login results in a live one, with what this
-        request itself has set.
+        What this request itself has set goes into a fresh session, and so does a login, as where
+        another request ended the session.
         """
         asked, stored, written = state.intent, state.stored, state.fields.written()
         known = {} if stored is None else stored.notes.label or {}
         label = {name: text for name, text in state.label.items() if known.get(name) != text}
         self.give_back_place(state)
         self.corrupted(state)
-        if not asked.login:
-            return False
-        state.ask(login=True, owner=asked.owner, notes=asked.notes)
+        if asked.login:
+            state.ask(login=True, owner=asked.owner, notes=asked.notes)
         state.fields.update(written)
         state.label = label
-        return True
+        return asked.login or bool(written)
 
     def end_passed_over(self, state: SessionState) -> None:
         """End the live sessions that the client presented and that aren't used.
