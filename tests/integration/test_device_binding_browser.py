@@ -423,7 +423,8 @@ def test_an_offer_too_many_does_no_harm(setting: Setting, window: chromium.Windo
 
     window.open(f"{setting.app}/page")
 
-    assert statuses(setting, "register") == ["403"]
+    # Whatever else the browser asks for at that moment, such as an icon, has the offer, too.
+    assert set(statuses(setting, "register")) == {"403"}
     assert '"proven": true' in str(window.text("body"))
 
 
