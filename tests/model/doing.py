@@ -188,7 +188,8 @@ class Doing(Watch):
         family = self.family
         self._end_step(lambda state: None)
         if family is not None and self.world.shared:
-            seen = None if family.unknown else self.oracle.look(family)
+            # Another request may have emptied it, and begun a fresh one.
+            seen = None if family.unknown or self.raced else self.oracle.look(family)
             self.oracle.check(seen is None, "destroy", f"destroyed, and {seen} lives")
             self.oracle.end(family)
         self.destroyed = True

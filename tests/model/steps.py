@@ -266,7 +266,7 @@ class Watch:
                 self.oracle.rotated(family, self.own_id)
         if self.view.new_id and self.view.owner is not None:
             self._others_may_go(self.view.owner)
-        if self.view.login and not self.failing:
+        if self.view.login and not self.failing and not self.raised:
             family.begun = self.signed_in_at
             family.last_begun = max(family.last_begun, family.begun)
         if self.limits is not None:
