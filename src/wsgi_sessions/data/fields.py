@@ -175,25 +175,31 @@ class Fields(MutableMapping[str, Any]):
         """How many bytes names and values take as they would be stored now."""
         return sum(len(name.encode("utf-8")) + len(raw) for name, raw in self.encoded().items())
 
-    def rebase(self, base: Mapping[str, bytes], written: Mapping[str, bytes]) -> None:
-        """Go on from these encoded fields, which hold all changes so far.
+    def rebase(self, base: Mapping[str, bytes], done: FieldChanges) -> None:
+        """Go on from these encoded fields, which hold what was changed.
 
         Live values stay the same objects, and are still watched, unless another request has
-        written the field since.
+        written the field since. What was changed meanwhile, by a listener say, is still to be
+        written.
 
         Args:
             base: the fields as they are stored now.
-            written: those of them that this request changed.
+            done: what this request wrote and removed.
         """
-        old = self._base
+        expected = {**self._base, **done.set}
+        for name in done.delete:
+            expected.pop(name, None)
+        values = self._values
+        written = {name: raw for name, raw in self._written.items() if raw != expected.get(name)}
+        removed = (self._removed - done.delete) | (done.set.keys() - values.keys())
         self._values = {
             name: value
-            for name, value in self._values.items()
-            if base.get(name) == (written[name] if name in written else old.get(name))
+            for name, value in values.items()
+            if name in written or base.get(name) == expected.get(name)
         }
         self._base = base
-        self._written.clear()
-        self._removed.clear()
+        self._written = written
+        self._removed = removed.intersection(base)
         self._dropped = NO_NAMES
 
     def loaded_names(self) -> list[str]:

@@ -352,7 +352,7 @@ class Committer:
         elif outcome.stored is not None:
             state.after(outcome.stored)
             if not response.final:
-                state.fields.rebase(outcome.stored.record.fields, pending.set)
+                state.fields.rebase(outcome.stored.record.fields, pending)
 
     def corrupted(self, state: SessionState) -> None:
         """A field can't be decoded: from here on, the request has no session."""
