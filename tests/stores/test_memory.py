@@ -8,6 +8,7 @@ import math
 import os
 import threading
 import tracemalloc
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -92,6 +93,18 @@ class TestWhatIsKept:
 
         assert loaded is not None
         assert loaded.fields == {"a": b"before", "b": b"before"}
+
+    def test_a_record_that_cannot_be_changed_any_more_keeps_no_other_from_being_read(self) -> None:
+        store = MemoryStore()
+        last = replace(record(), version=2**64 - 1)
+        store.insert(key(0), last)
+        with pytest.raises(StoreError, match="64 bits"):
+            store.update(key(0), Changes(set={"a": b"1"}))
+        for number in range(1, memory._HOT + 2):
+            store.insert(key(number), record())
+
+            assert store.load(key(number)) == record()
+        assert store.load(key(0)) == last
 
     @pytest.mark.parametrize("value", ["text", 1, None, ["a"], {"a": b"1"}])
     def test_what_is_not_encoded_is_refused(self, value: Any) -> None:
