@@ -292,6 +292,30 @@ class TestReclaiming:
         assert failed == []
         assert list(store.keys()) == [live]
 
+    def test_clearing_during_a_purge_starts_afresh(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(memory, "_SHARDS", 1)
+        monkeypatch.setattr(memory, "_SLICE", 2)
+        store = MemoryStore()
+        for number in range(5):
+            store.insert(key(number), record(NOW + number))
+        turns: list[float] = []
+
+        def others_come_first(seconds: float) -> None:
+            turns.append(seconds)
+            if len(turns) == 1:
+                store.clear()
+                store.insert(key(4), record())
+                store.update(key(4), Changes(set={"a": b"1"}))
+
+        monkeypatch.setattr(memory.time, "sleep", others_come_first)
+        store.purge_expired(NOW + 10)
+        loaded = store.load(key(4))
+
+        assert turns
+        assert loaded is not None
+        assert loaded.fields == {"a": b"1"}
+        assert store._count == 1
+
     def test_what_never_expires_goes_last(self) -> None:
         store = MemoryStore()
         store.insert(key(1), record(math.inf))
