@@ -390,6 +390,16 @@ class TestRebase:
             {"new", "late"},
         )
 
+    def test_what_was_set_and_then_changed_inside_is_done_with(self) -> None:
+        fields = fields_of(n=1)
+        fields["cart"] = ["a"]
+        fields["cart"].append("b")
+        fields.rebase(fields.encoded(), fields.changes())
+        fields.rebase(encoded(n=1), NO_FIELD_CHANGES)
+
+        assert dict(fields) == {"n": 1}
+        assert fields.changes() == NOTHING
+
     def test_what_was_set_meanwhile_goes_over_what_another_request_wrote(self) -> None:
         fields = fields_of(n=1, gone=1)
         done = fields.changes()

@@ -151,6 +151,8 @@ class Fields(MutableMapping[str, Any]):
                 known = base[name] if set_to is None else set_to
                 if not self._is_still(value, known):
                     encoded = self._encode(name, value)
+                    if set_to is not None:
+                        written[name] = encoded
                 elif set_to is None:
                     continue
                 else:
