@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -471,6 +472,43 @@ def test_a_new_id_whose_answer_was_lost_is_not_made_again() -> None:
     site.run(browser, work)
 
     assert site.run(browser, read).text == "{'a': 1, 'b': 2, 'c': 3}"
+
+
+@pytest.mark.parametrize(
+    ("again", "kept"),
+    [
+        (lambda s: s.regenerate(), "{'a': 1, 'b': 2, 'c': 3}"),
+        (lambda s: (s.regenerate(), s.regenerate()), "{'a': 1, 'b': 2, 'c': 3}"),
+        (lambda s: s.regenerate(keep=["b"]), "{'b': 2, 'c': 3}"),
+        (lambda s: s.login("alice"), "{'a': 1, 'b': 2, 'c': 3}"),
+        (lambda s: s.reload(), "{'a': 1, 'b': 2, 'c': 3}"),
+    ],
+    ids=["regenerate", "twice", "keep", "login", "reload"],
+)
+@pytest.mark.parametrize("times", [1, 2])
+def test_a_new_id_whose_answer_was_lost_may_be_followed_by_another(
+    again: Callable[[Session], object], kept: str, times: int
+) -> None:
+    store = FaultyStore(MemoryStore())
+    site, browser = started(store=store)
+    former = token(browser)
+
+    def work(session: Session) -> None:
+        for _ in range(times):
+            session.regenerate()
+            session["b"] = 2
+            store.fail("update", answer_lost=True)
+            with pytest.raises(StoreError):
+                session.save()
+            store.recover()
+        assert session.is_alive()
+        again(session)
+        session["c"] = 3
+
+    site.run(browser, work)
+
+    assert site.run(browser, read).text == kept
+    assert site.run(sending(site, f"session={former}"), read).text == "{}"
 
 
 def test_of_two_tokens_of_one_session_the_present_one_counts_in_either_order() -> None:
