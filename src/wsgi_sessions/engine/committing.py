@@ -194,6 +194,8 @@ class Committer:
         except StoreError as error:
             step = "insert" if stored is None else "update"
             self._reports.emit("store_error", request, stored, detail=f"{step}: {error}")
+            if stored is not None:
+                state.fields.doubt(pending)
             raise
         self._go_on(state, outcome, pending, response)
         if outcome.result is not Result.NEW_ID:
@@ -323,6 +325,9 @@ class Committer:
         try:
             outcome = self._outcome(work, stored, optional=not (facts.changed or facts.new_id))
         except StoreError:
+            if stored is not None:
+                # It may have been done, though the answer was lost.
+                state.fields.doubt(pending)
             if intent.id is not None and intent.id not in intent.tried:
                 state.ask(tried=(*intent.tried, intent.id))
             raise
