@@ -387,7 +387,7 @@ class TestRebase:
         assert dict(fields) == {"n": 3, "cart": ["b"], "again": 1, "added": 1, "list": [1]}
         assert fields.changes() == (
             encoded(n=3, cart=["b"], again=1, added=1, list=[1]),
-            {"new", "late"},
+            frozenset({"new", "late"}),
         )
 
     def test_what_was_set_and_then_changed_inside_is_done_with(self) -> None:

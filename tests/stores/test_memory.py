@@ -7,6 +7,7 @@ import hashlib
 import math
 import os
 import threading
+import time
 import tracemalloc
 from dataclasses import replace
 from typing import Any
@@ -307,7 +308,7 @@ class TestReclaiming:
                 store.insert(key(4), record())
                 store.update(key(4), Changes(set={"a": b"1"}))
 
-        monkeypatch.setattr(memory.time, "sleep", others_come_first)
+        monkeypatch.setattr(time, "sleep", others_come_first)
         store.purge_expired(NOW + 10)
         loaded = store.load(key(4))
 
