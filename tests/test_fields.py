@@ -16,7 +16,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from effort import effort
 from wsgi_sessions.data.codec import CorruptField, JSONCodec
-from wsgi_sessions.data.fields import Fields
+from wsgi_sessions.data.fields import NO_FIELD_CHANGES, FieldChanges, Fields
 
 CODEC = JSONCodec()
 
@@ -323,7 +323,7 @@ class TestRebase:
         cart = fields["cart"]
         cart.append("b")
         fields["n"] = 2
-        fields.rebase(fields.encoded(), fields.changes().set)
+        fields.rebase(fields.encoded(), fields.changes())
 
         assert not fields.changed
         assert fields["cart"] is cart
@@ -334,7 +334,7 @@ class TestRebase:
         fields = fields_of(cart=["a"], n=1)
         fields["cart"].append("b")
         fields["n"] = 2
-        fields.rebase(fields.encoded(), fields.changes().set)
+        fields.rebase(fields.encoded(), fields.changes())
         fields["cart"].pop()
         fields["n"] = 1
 
@@ -343,7 +343,7 @@ class TestRebase:
     def test_what_was_deleted_is_gone(self) -> None:
         fields = fields_of(a=1, b=2)
         del fields["a"]
-        fields.rebase(fields.encoded(), fields.changes().set)
+        fields.rebase(fields.encoded(), fields.changes())
 
         assert dict(fields) == {"b": 2}
         assert fields.changes() == NOTHING
@@ -354,7 +354,7 @@ class TestRebase:
         untouched, mine = fields["untouched"], fields["mine"]
         mine.append(2)
         stored = encoded(mine=[1, 2], theirs=[5], added=7, untouched=[1])
-        fields.rebase(stored, fields.changes().set)
+        fields.rebase(stored, fields.changes())
 
         assert dict(fields) == {"mine": [1, 2], "theirs": [5], "added": 7, "untouched": [1]}
         assert fields["mine"] is mine
@@ -364,10 +364,51 @@ class TestRebase:
     def test_a_live_value_that_was_overtaken_is_let_go(self) -> None:
         fields = fields_of(n=1)
         assert fields["n"] == 1
-        fields.rebase(encoded(n=2), {})
+        fields.rebase(encoded(n=2), NO_FIELD_CHANGES)
 
         assert fields["n"] == 2
         assert fields.changes() == NOTHING
+
+    def test_what_was_changed_meanwhile_is_still_to_be_written(self) -> None:
+        fields = fields_of(n=1, cart=["a"], old=1, late=1, again=1)
+        fields["n"] = 2
+        fields["new"] = 1
+        del fields["old"]
+        del fields["again"]
+        done, stored = fields.changes(), fields.encoded()
+        fields["n"] = 3
+        fields["cart"] = ["b"]
+        fields["again"] = 1
+        fields["added"], fields["list"] = 1, [1]
+        del fields["new"]
+        del fields["late"]
+        fields.rebase(stored, done)
+
+        assert dict(fields) == {"n": 3, "cart": ["b"], "again": 1, "added": 1, "list": [1]}
+        assert fields.changes() == (
+            encoded(n=3, cart=["b"], again=1, added=1, list=[1]),
+            frozenset({"new", "late"}),
+        )
+
+    def test_what_was_set_and_then_changed_inside_is_done_with(self) -> None:
+        fields = fields_of(n=1)
+        fields["cart"] = ["a"]
+        fields["cart"].append("b")
+        fields.rebase(fields.encoded(), fields.changes())
+        fields.rebase(encoded(n=1), NO_FIELD_CHANGES)
+
+        assert dict(fields) == {"n": 1}
+        assert fields.changes() == NOTHING
+
+    def test_what_was_set_meanwhile_goes_over_what_another_request_wrote(self) -> None:
+        fields = fields_of(n=1, gone=1)
+        done = fields.changes()
+        fields["n"] = 2
+        del fields["gone"]
+        fields.rebase(encoded(n=5), done)
+
+        assert dict(fields) == {"n": 2}
+        assert fields.changes() == (encoded(n=2), frozenset())
 
 
 NAMES = st.sampled_from(["a", "b", "c", "d"])
@@ -443,7 +484,7 @@ class Model(RuleBasedStateMachine):
     def save(self) -> None:
         set_, delete = self.fields.changes()
         self.base = {k: v for k, v in self.base.items() if k not in delete} | dict(set_)
-        self.fields.rebase(self.base, set_)
+        self.fields.rebase(self.base, FieldChanges(set_, delete))
         assert not self.fields.changed
 
     @rule(name=NAMES, value=VALUES)
@@ -451,7 +492,7 @@ class Model(RuleBasedStateMachine):
         set_, delete = self.fields.changes()
         stored = self.base | {name: CODEC.encode(value)}
         self.base = {k: v for k, v in stored.items() if k not in delete} | dict(set_)
-        self.fields.rebase(self.base, set_)
+        self.fields.rebase(self.base, FieldChanges(set_, delete))
         if name not in set_ and name not in delete:
             self.model[name] = copy.deepcopy(value)
 
@@ -547,7 +588,7 @@ def test_what_was_changed_and_saved_is_seen_when_it_changes_back() -> None:
     fields = fields_of(a=[1])
     value = fields["a"]
     value.append(2)
-    fields.rebase(fields.encoded(), fields.changes().set)
+    fields.rebase(fields.encoded(), fields.changes())
     value.pop()
 
     assert fields.changes() == (encoded(a=[1]), frozenset())

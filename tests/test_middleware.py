@@ -577,6 +577,17 @@ class TestHeaders:
         assert given == [("Content-Type", "text/plain")]
         assert response.set_cookie is not None
 
+    def test_headers_that_can_be_gone_through_once_are_all_kept(self) -> None:
+        def app(made: Any, start_response: Any) -> list[bytes]:
+            get_session(made)["a"] = 1
+            start_response("200 OK", zip(["X-Mine", "Vary"], ["1", "Accept"], strict=True))
+            return [b""]
+
+        response = call(SessionMiddleware(app, secret_key=SECRET), environ(), check=False)
+
+        assert response.get("X-Mine") == "1"
+        assert response.get("Vary") == "Accept, Cookie"
+
     @pytest.mark.parametrize("status", ["304 Not Modified", "302 Found", "404 Not Found"])
     def test_other_statuses_follow_the_same_rules(self, status: str) -> None:
         def app(made: Any, start_response: Any) -> list[bytes]:

@@ -20,6 +20,7 @@ from wsgi_sessions import (
     Session,
     SessionConflict,
     SessionEnded,
+    SessionEvent,
     SessionTooLarge,
     StoreError,
     TooManySessions,
@@ -648,6 +649,41 @@ class TestTransaction:
 
         assert site.run(browser, work).text == "{'a': 5, 'pending': 1} 6"
         assert site.run(browser, read).text == "{'a': 6, 'pending': 1}"
+
+    @pytest.mark.parametrize("value", [2, [2]], ids=["a number", "a list"])
+    def test_what_the_session_is_given_meanwhile_is_kept(self, value: Any) -> None:
+        site, browser = started()
+
+        def work(session: Session) -> None:
+            def change_both(fields: Any) -> None:
+                fields["n"] = 1
+                session["a"] = session["b"] = value
+
+            session.transaction(change_both)
+
+        assert site.run(browser, work).code == 200
+        assert site.run(browser, read).text == repr({"a": value, "n": 1, "b": value})
+
+    @pytest.mark.parametrize("value", [2, [2]], ids=["a number", "a list"])
+    def test_what_a_listener_puts_in_during_save_is_kept(self, value: Any) -> None:
+        site, browser = started()
+        current: list[Session] = []
+
+        def listen(event: SessionEvent) -> None:
+            if event.kind == "regenerated":
+                current[0]["a"] = current[0]["b"] = value
+
+        again = Site(store=site.store, clock=site.clock, on_event=listen)
+        returning = again.browser()
+        returning.cookies = browser.cookies
+
+        def work(session: Session) -> None:
+            current.append(session)
+            session.regenerate()
+            session.save()
+
+        assert again.run(returning, work).code == 200
+        assert again.run(returning, read).text == repr({"a": value, "b": value})
 
     def test_it_commits_what_is_pending_first(self) -> None:
         site, browser = started()

@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import logging
 import math
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from acts import destroy, login, put, read, sending, started, token, twin
 from records import a_key
-from wsgi import Browser, Handler, Site, environ
-from wsgi_sessions import Cookie, Lifetime, Session, SessionEnded, StoreError
+from wsgi import SECRET, Browser, Handler, Site, call, environ
+from wsgi_sessions import (
+    Cookie,
+    Lifetime,
+    Session,
+    SessionEnded,
+    SessionMiddleware,
+    StoreError,
+)
 from wsgi_sessions.engine.owners import Limits, OwnerLists
 from wsgi_sessions.record import Changes, Record, UpdateResult, list_key
 from wsgi_sessions.stores import ClientSideStore, MemoryStore, Store
@@ -471,6 +479,74 @@ def test_a_new_id_whose_answer_was_lost_is_not_made_again() -> None:
     site.run(browser, work)
 
     assert site.run(browser, read).text == "{'a': 1, 'b': 2, 'c': 3}"
+
+
+@pytest.mark.parametrize("lost", [True, False])
+@pytest.mark.parametrize("late", [True, False])
+def test_what_is_taken_back_after_a_write_that_failed_is_taken_back(lost: bool, late: bool) -> None:
+    store = FaultyStore(MemoryStore())
+    site, browser = started(store=store)
+    before = {"a": 1, "l": [1], "d": 1}
+    site.run(browser, lambda s: s.update(before))
+
+    def app(made: dict[str, Any], start_response: Any) -> list[bytes]:
+        session = made["wsgi_sessions.session"]
+        session["a"] = 2
+        session["l"].append(2)
+        del session["d"]
+        session["new"] = 1
+        write = start_response("200 OK", [])
+        store.fail("update", answer_lost=lost)
+        with pytest.raises(StoreError):
+            write(b"1") if late else session.save()
+        store.recover()
+        session["a"] = 1
+        session["l"].pop()
+        session["d"] = 1
+        del session["new"]
+        return [b""]
+
+    other = SessionMiddleware(app, secret_key=SECRET, store=store, clock=site.clock)
+    call(other, environ(cookie=f"session={token(browser)}"), check=False)
+
+    assert site.run(browser, lambda s: sorted(s.items())).text == repr(sorted(before.items()))
+
+
+@pytest.mark.parametrize(
+    ("again", "kept"),
+    [
+        (lambda s: s.regenerate(), "{'a': 1, 'b': 2, 'c': 3}"),
+        (lambda s: (s.regenerate(), s.regenerate()), "{'a': 1, 'b': 2, 'c': 3}"),
+        (lambda s: s.regenerate(keep=["b"]), "{'b': 2, 'c': 3}"),
+        (lambda s: s.login("alice"), "{'a': 1, 'b': 2, 'c': 3}"),
+        (lambda s: s.reload(), "{'a': 1, 'b': 2, 'c': 3}"),
+    ],
+    ids=["regenerate", "twice", "keep", "login", "reload"],
+)
+@pytest.mark.parametrize("times", [1, 2])
+def test_a_new_id_whose_answer_was_lost_may_be_followed_by_another(
+    again: Callable[[Session], object], kept: str, times: int
+) -> None:
+    store = FaultyStore(MemoryStore())
+    site, browser = started(store=store)
+    former = token(browser)
+
+    def work(session: Session) -> None:
+        for _ in range(times):
+            session.regenerate()
+            session["b"] = 2
+            store.fail("update", answer_lost=True)
+            with pytest.raises(StoreError):
+                session.save()
+            store.recover()
+        assert session.is_alive()
+        again(session)
+        session["c"] = 3
+
+    site.run(browser, work)
+
+    assert site.run(browser, read).text == kept
+    assert site.run(sending(site, f"session={former}"), read).text == "{}"
 
 
 def test_of_two_tokens_of_one_session_the_present_one_counts_in_either_order() -> None:

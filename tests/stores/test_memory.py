@@ -7,7 +7,9 @@ import hashlib
 import math
 import os
 import threading
+import time
 import tracemalloc
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -92,6 +94,18 @@ class TestWhatIsKept:
 
         assert loaded is not None
         assert loaded.fields == {"a": b"before", "b": b"before"}
+
+    def test_a_record_that_cannot_be_changed_any_more_keeps_no_other_from_being_read(self) -> None:
+        store = MemoryStore()
+        last = replace(record(), version=2**64 - 1)
+        store.insert(key(0), last)
+        with pytest.raises(StoreError, match="64 bits"):
+            store.update(key(0), Changes(set={"a": b"1"}))
+        for number in range(1, memory._HOT + 2):
+            store.insert(key(number), record())
+
+            assert store.load(key(number)) == record()
+        assert store.load(key(0)) == last
 
     @pytest.mark.parametrize("value", ["text", 1, None, ["a"], {"a": b"1"}])
     def test_what_is_not_encoded_is_refused(self, value: Any) -> None:
@@ -278,6 +292,30 @@ class TestReclaiming:
         assert purged == 1000
         assert failed == []
         assert list(store.keys()) == [live]
+
+    def test_clearing_during_a_purge_starts_afresh(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(memory, "_SHARDS", 1)
+        monkeypatch.setattr(memory, "_SLICE", 2)
+        store = MemoryStore()
+        for number in range(5):
+            store.insert(key(number), record(NOW + number))
+        turns: list[float] = []
+
+        def others_come_first(seconds: float) -> None:
+            turns.append(seconds)
+            if len(turns) == 1:
+                store.clear()
+                store.insert(key(4), record())
+                store.update(key(4), Changes(set={"a": b"1"}))
+
+        monkeypatch.setattr(time, "sleep", others_come_first)
+        store.purge_expired(NOW + 10)
+        loaded = store.load(key(4))
+
+        assert turns
+        assert loaded is not None
+        assert loaded.fields == {"a": b"1"}
+        assert store._count == 1
 
     def test_what_never_expires_goes_last(self) -> None:
         store = MemoryStore()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import enum
 import struct
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -184,6 +186,34 @@ def test_what_is_kept_cannot_be_changed_by_others() -> None:
             StoreError, match=rf"^a store keeps bytes, not {name}; encode the value first$"
         ):
             as_bytes(other)
+
+
+class Word(enum.StrEnum):
+    NAME = "name"
+
+
+def test_a_name_is_kept_as_a_plain_str() -> None:
+    for before in (RECORD, changed(RECORD, Changes({"name": b"1"}))):
+        after = changed(before, Changes({Word.NAME: b"2"}))
+
+        assert after.fields["name"] == b"2"
+        assert {type(name) for name in after.fields} == {str}
+
+
+def test_what_could_not_be_packed_later_is_refused_at_once() -> None:
+    last = replace(RECORD, version=2**64 - 1)
+
+    assert changed(last, Changes(used_at=5.0)).version == 2**64 - 1
+    with pytest.raises(StoreError, match="64 bits"):
+        changed(last, Changes({"a": b"2"}))
+
+
+@pytest.mark.parametrize("time", [10**400, -(10**400)])
+def test_a_time_beyond_all_floats_is_a_store_error(time: int) -> None:
+    with pytest.raises(StoreError, match="UNIX seconds"):
+        changed(RECORD, Changes(used_at=time))
+    with pytest.raises(StoreError, match="UNIX seconds"):
+        changed(RECORD, Changes(expires_at=time))
 
 
 def test_what_cannot_be_kept_is_said() -> None:

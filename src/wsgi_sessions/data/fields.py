@@ -43,7 +43,7 @@ class Fields(MutableMapping[str, Any]):
     stored raises TypeError, naming its path.
     """
 
-    __slots__ = ("_base", "_codec", "_dropped", "_removed", "_values", "_written")
+    __slots__ = ("_base", "_codec", "_removed", "_unsure", "_values", "_written")
 
     def __init__(self, base: Mapping[str, bytes], codec: Codec) -> None:
         self._base = base
@@ -52,8 +52,9 @@ class Fields(MutableMapping[str, Any]):
         # The encoded form of the fields that were set.
         self._written: dict[str, bytes] = {}
         self._removed: set[str] = set()
-        # Let go by retain(): set again, they count as changed, even if to what they were.
-        self._dropped: frozenset[str] = NO_NAMES
+        # What the store will have, or has, may differ from the base: these count as changed, even
+        # if they are what they were.
+        self._unsure: frozenset[str] = NO_NAMES
 
     def __getitem__(self, key: str) -> Any:
         values = self._values
@@ -117,7 +118,7 @@ class Fields(MutableMapping[str, Any]):
         for name in [name for name in self if name not in keys]:
             del self[name]
         # Including those that were removed before: the store still has them.
-        self._dropped |= self._removed.difference(keys)
+        self._unsure |= self._removed.difference(keys)
 
     def written(self) -> dict[str, Any]:
         """The fields that were set since the last rebase, not those that were only read."""
@@ -126,7 +127,7 @@ class Fields(MutableMapping[str, Any]):
     @property
     def changed(self) -> bool:
         """Whether anything differs from the base."""
-        return bool(self._removed or self._set())
+        return self.changes() is not NO_FIELD_CHANGES
 
     def changes(self) -> FieldChanges:
         """What differs from the base; the very object `NO_FIELD_CHANGES` if nothing does.
@@ -134,12 +135,12 @@ class Fields(MutableMapping[str, Any]):
         Raises:
             TypeError: if a nested change made a value unstorable; names its path.
         """
-        if not self._values and not self._removed:
+        if not self._values and not self._removed and not self._unsure:
             return NO_FIELD_CHANGES
-        set_ = self._set()
-        if set_ or self._removed:
-            return FieldChanges(set_, frozenset(self._removed) if self._removed else NO_NAMES)
-        return NO_FIELD_CHANGES
+        set_, removed = self._set(), NO_NAMES
+        if self._removed or self._unsure:
+            removed = self._unsure.difference(self._values).union(self._removed)
+        return FieldChanges(set_, removed) if set_ or removed else NO_FIELD_CHANGES
 
     def _set(self) -> dict[str, bytes]:
         """The fields that were set, or changed in place, to something else than the base's."""
@@ -153,13 +154,13 @@ class Fields(MutableMapping[str, Any]):
                 encoded = set_to
             else:
                 known = base[name] if set_to is None else set_to
-                if not self._is_still(value, known):
-                    encoded = self._encode(name, value)
-                elif set_to is None:
-                    continue
+                if self._is_still(value, known):
+                    encoded = known
                 else:
-                    encoded = set_to
-            if base.get(name) != encoded or name in self._dropped:
+                    encoded = self._encode(name, value)
+                    if set_to is not None:
+                        written[name] = encoded
+            if base.get(name) != encoded or name in self._unsure:
                 found[name] = encoded
         return found
 
@@ -179,26 +180,36 @@ class Fields(MutableMapping[str, Any]):
         """How many bytes names and values take as they would be stored now."""
         return sum(len(name.encode("utf-8")) + len(raw) for name, raw in self.encoded().items())
 
-    def rebase(self, base: Mapping[str, bytes], written: Mapping[str, bytes]) -> None:
-        """Go on from these encoded fields, which hold all changes so far.
+    def doubt(self, tried: FieldChanges) -> None:
+        """Note that these may or may not have been written: the store failed meanwhile."""
+        self._unsure = self._unsure.union(tried.set, tried.delete)
+
+    def rebase(self, base: Mapping[str, bytes], done: FieldChanges) -> None:
+        """Go on from these encoded fields, which hold what was changed.
 
         Live values stay the same objects, and are still watched, unless another request has
-        written the field since.
+        written the field since. What was changed meanwhile, by a listener say, is still to be
+        written.
 
         Args:
             base: the fields as they are stored now.
-            written: those of them that this request changed.
+            done: what this request wrote and removed.
         """
-        old = self._base
+        expected = {**self._base, **done.set}
+        for name in done.delete:
+            expected.pop(name, None)
+        values = self._values
+        written = {name: raw for name, raw in self._written.items() if raw != expected.get(name)}
+        removed = (self._removed - done.delete) | (done.set.keys() - values.keys())
         self._values = {
             name: value
-            for name, value in self._values.items()
-            if base.get(name) == (written[name] if name in written else old.get(name))
+            for name, value in values.items()
+            if name in written or base.get(name) == expected.get(name)
         }
         self._base = base
-        self._written.clear()
-        self._removed.clear()
-        self._dropped = NO_NAMES
+        self._written = written
+        self._removed = removed.intersection(base)
+        self._unsure = NO_NAMES
 
     def loaded_names(self) -> list[str]:
         """The fields that were decoded or set so far."""

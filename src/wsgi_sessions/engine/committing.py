@@ -196,6 +196,8 @@ class Committer:
         except StoreError as error:
             step = "insert" if stored is None else "update"
             self._reports.emit("store_error", request, stored, detail=f"{step}: {error}")
+            if stored is not None:
+                state.fields.doubt(pending)
             raise
         self._go_on(state, outcome, pending, response)
         if outcome.result is not Result.NEW_ID:
@@ -325,6 +327,9 @@ class Committer:
         try:
             outcome = self._outcome(work, stored, optional=not (facts.changed or facts.new_id))
         except StoreError:
+            if stored is not None:
+                # It may have been done, though the answer was lost.
+                state.fields.doubt(pending)
             if intent.id is not None and intent.id not in intent.tried:
                 state.ask(tried=(*intent.tried, intent.id))
             raise
@@ -354,7 +359,7 @@ class Committer:
         elif outcome.stored is not None:
             state.after(outcome.stored)
             if not response.final:
-                state.fields.rebase(outcome.stored.record.fields, pending.set)
+                state.fields.rebase(outcome.stored.record.fields, pending)
 
     def corrupted(self, state: SessionState) -> None:
         """A field can't be decoded: from here on, the request has no session."""

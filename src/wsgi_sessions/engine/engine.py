@@ -163,7 +163,7 @@ class Engine:
         elif self.in_token:
             presented = Presented(stored, state.stale_token)
         else:
-            again = self._loader.reload(stored, now)
+            again = self._loader.reload(stored, now, own=state.intent.own_ids)
             moved = again is not None and again.id.id != stored.id.id
             standing = UNBOUND if again is None else state.standing
             presented = Presented(again, state.stale_token or moved, standing=standing)
@@ -223,7 +223,7 @@ class Engine:
             return False
         if self.in_token:
             return now < stored.deadline
-        return self._loader.reload(stored, now) is not None
+        return self._loader.reload(stored, now, own=state.intent.own_ids) is not None
 
     # What the app asks for
 

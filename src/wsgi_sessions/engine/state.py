@@ -102,6 +102,11 @@ class Intent:
     keep_empty: bool = False
     """Whether it is to be stored although it holds nothing."""
 
+    @property
+    def own_ids(self) -> tuple[SessionID, ...]:
+        """The IDs that this request may have brought into the store itself."""
+        return self.tried if self.id is None else (self.id, *self.tried)
+
 
 NO_INTENT = Intent()
 

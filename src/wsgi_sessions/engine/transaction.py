@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from .._values import replaced
 from ..data.codec import CorruptField
-from ..data.fields import FieldChanges, Fields
+from ..data.fields import NO_FIELD_CHANGES, FieldChanges, Fields
 from ..errors import SessionCommitted, SessionConflict, SessionEnded, UnsupportedByStore
 from ..record import Changes, UpdateResult
 from .backoff import ATTEMPTS, back_off
@@ -109,7 +109,7 @@ class Transactions:
     def _take_over(self, state: SessionState, after: Stored, *, moved: bool) -> None:
         state.after(after, keep_intent=True)
         # What the function set isn't what the app may still hold of the same field.
-        state.fields.rebase(after.record.fields, {})
+        state.fields.rebase(after.record.fields, NO_FIELD_CHANGES)
         if moved:
             state.stale_token = True
         elif (after.notes.persistent or self._settings.rolling) and not state.passive:

@@ -150,7 +150,7 @@ class StoreWriter:
         base, wanted, fresh = stored, work, work.now >= stored.deadline
         for attempt in range(ATTEMPTS):
             if fresh:
-                again = self._loader.reload(stored, work.now, own=_own_ids(work))
+                again = self._loader.reload(stored, work.now, own=work.intent.own_ids)
                 if again is None:
                     return self._found_gone(work, stored)
                 base = again
@@ -208,7 +208,7 @@ class StoreWriter:
             if self._store.insert(session_id.key, stored.record):
                 return self._inserted(work, stored)
             created_at = work.first_notes.created_at
-            found = self._loader.own_record(_own_ids(work), created_at) if own else None
+            found = self._loader.own_record(work.intent.own_ids, created_at) if own else None
             if found is not None:
                 # This request's own insert was applied, and the answer to it was lost.
                 return self._overwrite(work, stored, found)
@@ -358,12 +358,6 @@ class StoreWriter:
 
 def _no_unused_id() -> StoreError:
     return StoreError("no unused session ID was found", operation="insert")
-
-
-def _own_ids(work: Work) -> tuple[SessionID, ...]:
-    """The IDs that this request may have brought into the store itself."""
-    session_id = work.intent.id
-    return work.intent.tried if session_id is None else (session_id, *work.intent.tried)
 
 
 def _without_new_id(work: Work) -> Work:

@@ -97,7 +97,7 @@ class Exchange:
         return remember
 
     def start_response(
-        self, status: str, headers: list[Header], exc_info: ExcInfo | None = None
+        self, status: str, headers: Iterable[Header], exc_info: ExcInfo | None = None
     ) -> Callable[[bytes], object]:
         """Called by the app: remembers, and passes on once the session is committed."""
         if self._begun:
@@ -105,7 +105,9 @@ class Exchange:
             return self._start(status, self._finished(headers), exc_info)
         if self._status is not None and exc_info is None:
             raise AssertionError("start_response was called a second time without exc_info")
-        self._status, self._headers, self._exc_info = status, headers, exc_info
+        # PEP 3333 demands a list, but servers take whatever can be gone through once.
+        self._headers = headers if isinstance(headers, list) else list(headers)
+        self._status, self._exc_info = status, exc_info
         return self.write
 
     def write(self, data: bytes) -> None:
@@ -187,10 +189,11 @@ class Exchange:
         self._own = engine.commit(state, response)
         return self._marked(headers, names)
 
-    def _finished(self, headers: Sequence[Header]) -> list[Header]:
+    def _finished(self, headers: Iterable[Header]) -> list[Header]:
+        given = list(headers)
         if state_of(self._session) is None:
-            return list(headers)
-        return self._marked(headers, names_of(headers))
+            return given
+        return self._marked(given, names_of(given))
 
     def _marked(self, headers: Sequence[Header], names: set[str]) -> list[Header]:
         """The headers of a response whose session was used."""
@@ -258,7 +261,7 @@ class Exchange:
             self._own = self._settings.engine.commit(state, Response(failed=True))
 
         def start(
-            status: str, headers: list[Header], exc_info: ExcInfo | None = None
+            status: str, headers: Iterable[Header], exc_info: ExcInfo | None = None
         ) -> Callable[[bytes], object]:
             finished = self._finished(headers)
             return (

@@ -240,10 +240,12 @@ class MemoryStore(Store):
 
         Returns how many records went; those that writes reclaimed since the last purge count too.
         """
-        for shard in self._all_shards():
+        for number in range(_SHARDS):
             while True:
                 with self._lock:
-                    more = self._remove_expired(shard, now, _SLICE)
+                    # Looked up each time: `clear` may have put others in their places.
+                    shard = self._shards.get(number)
+                    more = shard is not None and self._remove_expired(shard, now, _SLICE)
                 if not more:
                     break
                 # A lock that is taken again at once starves those who wait for it.
@@ -254,7 +256,9 @@ class MemoryStore(Store):
 
     def keys(self) -> Iterator[str]:
         """All keys, in no order; expired ones may be among them."""
-        for shard in self._all_shards():
+        with self._lock:
+            shards = list(self._shards.values())
+        for shard in shards:
             with self._lock:
                 keys = list(shard.rows)
             yield from keys
@@ -269,10 +273,6 @@ class MemoryStore(Store):
 
     def close(self) -> None:
         """There is nothing to close; the sessions stay."""
-
-    def _all_shards(self) -> list[_Shard]:
-        with self._lock:
-            return list(self._shards.values())
 
     # What follows is called with the lock held.
 

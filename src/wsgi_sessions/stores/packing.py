@@ -21,6 +21,7 @@ COUNTS = struct.Struct("<QQ")
 """Version and epoch: what is packed begins with them, so that a conditional write reads no more."""
 
 _HEAD = struct.Struct("<QQIII")
+_MAX_COUNT = 2**64 - 1
 _NO_OWNER = 0xFFFFFFFF
 _ENCODING = "utf-8", "surrogatepass"
 """Names and owners may be any str, lone surrogates included."""
@@ -108,7 +109,7 @@ def changed(record: Record, changes: Changes) -> Record:
     used_at, expires_at, notes = changes.used_at, changes.expires_at, changes.notes
     used_at = record.used_at if used_at is None else as_time(used_at)
     expires_at = record.expires_at if expires_at is None else deadline(expires_at)
-    fields, touches = record.fields, changes.is_touch
+    fields, version, touches = record.fields, record.version, changes.is_touch
     if touches:
         if used_at == record.used_at and expires_at == record.expires_at:
             return record
@@ -116,14 +117,19 @@ def changed(record: Record, changes: Changes) -> Record:
         after = apply_changes(fields, changes)
         for name, value in changes.set.items():
             if type(value) is not bytes or type(name) is not str:
+                # Taken out first: a dict keeps the key that it has, whatever equal one is set.
+                del after[name]
                 after[_as_name(name)] = as_bytes(value)
         fields = MappingProxyType(after)
+        version += 1
+        if version > _MAX_COUNT:
+            raise StoreError("this record was changed too often: a version has at most 64 bits")
     return Record(
         fields,
         record.notes if notes is None else as_bytes(notes),
         used_at,
         expires_at,
-        record.version if touches else record.version + 1,
+        version,
         record.epoch if changes.epoch is None else _as_count(changes.epoch),
         record.owner if changes.owner is UNCHANGED else _as_owner(changes.owner),
     )
@@ -142,7 +148,7 @@ def _as_owner(owner: object) -> str | None:
 
 
 def _as_count(epoch: object) -> int:
-    if isinstance(epoch, int) and 0 <= epoch < 2**64:
+    if isinstance(epoch, int) and 0 <= epoch <= _MAX_COUNT:
         return int(epoch)
     raise StoreError("an epoch is a whole number of at most 64 bits")
 
@@ -160,7 +166,10 @@ def as_time(value: object) -> float:
     if type(value) is float:
         return value
     if isinstance(value, (int, float)):
-        return float(value)
+        try:
+            return float(value)
+        except OverflowError:
+            raise StoreError("a time is a number of UNIX seconds that a float can hold") from None
     raise StoreError(f"a time is a number of UNIX seconds, not {type(value).__name__}")
 
 
