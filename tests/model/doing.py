@@ -191,7 +191,10 @@ class Doing(Watch):
             # Another request may have emptied it, and begun a fresh one.
             seen = None if family.unknown or self.raced else self.oracle.look(family)
             self.oracle.check(seen is None, "destroy", f"destroyed, and {seen} lives")
-            self.oracle.end(family)
+            if self.raced:
+                family.unknown, family.must = True, False
+            else:
+                self.oracle.end(family)
         self.destroyed = True
         self.view, self.family, self.own_id, self.virtual = View(), None, None, None
 

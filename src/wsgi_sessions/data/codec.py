@@ -114,7 +114,7 @@ class JSONCodec:
         Raises:
             UnstorableValue: a TypeError that says where the trouble is.
         """
-        kind = type(value)
+        kind: object = type(value)  # pyright: ignore[reportUnknownVariableType] # any type
         try:
             if kind is str:
                 text: str = encode_basestring(value)
