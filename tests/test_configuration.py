@@ -274,8 +274,8 @@ def test_describe_names_the_functions_that_were_given() -> None:
     assert f"on_store_error: {__name__}.answer_outage\n" in given
     assert "token_header: X-Session-Token\n" in given
     assert "token_header: none\n" in bare
-    assert "passive: no request\n" in bare
-    assert "on_event: nobody\n" in bare
+    assert "passive: none\n" in bare
+    assert "on_event: none\n" in bare
     assert "on_store_error: 503\n" in bare
 
 

@@ -145,7 +145,7 @@ def test_an_error_in_the_other_thread_of_a_race_is_the_tests_own() -> None:
             store.fail("update")
             return store
 
-    with pytest.raises(StoreError, match="told to fail"):
+    with pytest.raises(StoreError, match="set to fail"):
         Contract().test_a_session_deleted_while_it_is_written_stays_deleted()
 
 

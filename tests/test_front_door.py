@@ -227,6 +227,7 @@ def test_the_references_examples_are_true(example: doctest.DocTest) -> None:
     def run(session: Session) -> str:
         if example.name.startswith("SessionRegistry"):
             session.login("ada")
+            session.save()
         example.globs.update(session=session, middleware=site.middleware)
         lines: list[str] = []
         runner = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS)
@@ -238,4 +239,4 @@ def test_the_references_examples_are_true(example: doctest.DocTest) -> None:
 
 
 def test_the_reference_has_examples() -> None:
-    assert len(EXAMPLES) >= 8
+    assert len(EXAMPLES) >= 15

@@ -248,8 +248,8 @@ def about_session() -> str:
         store=type(sessions().store).__name__,
         cookie=current_app.config["SITE_COOKIE"],
         sent=shortened(request.cookies.get(current_app.config["SITE_COOKIE"].name, "")),
-        # The forms' token is a secret like the cookie.
-        fields={name: value for name, value in the_session().items() if name != "csrf"},
+        # The forms' token is a secret like the cookie, and this page itself takes the message out.
+        fields={k: v for k, v in the_session().items() if k not in {"csrf", "message"}},
         hops=current_app.config["HOPS"],
         ip=client.ip,
         secure=request.is_secure,

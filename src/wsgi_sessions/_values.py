@@ -1,7 +1,7 @@
 """Immutable values that are made in every request.
 
 A frozen dataclass takes three times as long to make, and a NamedTuple twice as long to read. Here
-type checkers, which every change has to pass, see to it that nothing is assigned.
+it is the type checkers, which every change has to pass, that rule out assignments.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ def value(cls: type[T]) -> type[T]:
 
 
 def replaced(old: T, **changes: Any) -> T:
-    """The same value but for these fields."""
+    """The same value, except for these fields."""
     cls = type(old)
     names: tuple[str, ...] = vars(cls)["__slots__"]
     return cls(**{name: getattr(old, name) for name in names} | changes)

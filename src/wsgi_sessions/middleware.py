@@ -484,9 +484,9 @@ class SessionMiddleware:
             "save_uninitialized": str(settings.save_uninitialized),
             "rolling": str(settings.rolling),
             "save_on_error": str(self._answers.save_on_error),
-            "passive": "no request" if self._passive is None else _name_of(self._passive),
+            "passive": "none" if self._passive is None else _name_of(self._passive),
             "carry_over": ", ".join(map(_described, self.carry_over)) or "nothing",
-            "on_event": ", ".join(map(_name_of, self._listeners)) or "nobody",
+            "on_event": ", ".join(map(_name_of, self._listeners)) or "none",
             "on_store_error": (
                 "503"
                 if self._answers.on_store_error is answer_503

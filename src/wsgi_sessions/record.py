@@ -1,6 +1,6 @@
 """The record: what a store keeps for one session, and what one request wants changed in it.
 
-Plain values without behavior, between stores and the engine. The codec encodes the values, and the
+Plain values without behaviour, between stores and the engine. The codec encodes the values, and the
 engine decides about them.
 """
 
@@ -35,7 +35,7 @@ NO_FIELDS: Mapping[str, bytes] = MappingProxyType({})
 
 LIST_OWNER: Final = ""
 """The ``owner`` of a record that isn't a session itself: one that lists an owner's sessions, or
-says where a session went that was carried over.
+says where a session that was carried over is now.
 
 No app's owner is empty, and stores can see it whatever else is encrypted: such a record doesn't
 count towards a limit of sessions, and goes only when it has expired or is deleted.
@@ -62,7 +62,7 @@ class Record:
     owner: str | None = None
     """The user whom the session belongs to: the app's opaque string (or `LIST_OWNER`)."""
 
-    # By hand, as is that of Changes: of a frozen dataclass the generated one takes twice as long,
+    # By hand, as is that of Changes: the one that a frozen dataclass generates takes twice as long,
     # and each request makes several.
     def __init__(
         self,
@@ -161,7 +161,7 @@ class Changes:
         return f"Changes({', '.join(parts)})"
 
 
-# What sets a field of a frozen value, once.
+# These set the fields of a frozen value, for its __init__ alone.
 (
     _record_fields,
     _record_notes,
@@ -199,7 +199,7 @@ def apply_changes(fields: Mapping[str, bytes], changes: Changes) -> dict[str, by
 def list_key(owner: str) -> str:
     """The store key of the record that lists an owner's sessions.
 
-    No session's selector hashes to it, and it doesn't show the owner.
+    No session's selector hashes to it, and it doesn't reveal the owner.
     """
     hashed = hashlib.sha256(owner.encode("utf-8")).hexdigest()
     return hashlib.sha256(f"owner:{hashed}".encode("ascii")).hexdigest()

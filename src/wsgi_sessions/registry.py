@@ -64,17 +64,33 @@ class SessionRegistry:
         self._owners = OwnerLists(store, self._limits, self._clock)
 
     def sessions(self, owner: str) -> list[SessionInfo]:
-        """The owner's live sessions, newest use first."""
+        """The owner's live sessions, newest use first.
+
+        Example:
+            >>> for info in middleware.registry.sessions("ada"):
+            ...     print(info.handle == session.handle, info.label)
+            True {'ip': ...}
+        """
         live = self._owners.list_and_heal(owner).live
         live.sort(key=lambda session: session.record.used_at, reverse=True)
         return [_info(session) for session in live]
 
     def count(self, owner: str) -> int:
-        """How many live sessions the owner has."""
+        """How many live sessions the owner has.
+
+        Example:
+            >>> middleware.registry.count("ada")
+            1
+        """
         return len(self._owners.list_and_heal(owner).live)
 
     def get(self, handle: str) -> SessionInfo | None:
-        """The live session of this handle, or None."""
+        """The live session of this handle, or None.
+
+        Example:
+            >>> middleware.registry.get(session.handle).owner
+            'ada'
+        """
         session = self._live(handle)
         return None if session is None else _info(session)
 
@@ -83,7 +99,14 @@ class SessionRegistry:
         return (key for key in self._store.keys() if self._live(key) is not None)  # noqa: SIM118 # a store is not a mapping
 
     def revoke(self, handle: str) -> bool:
-        """End the session of this handle. False if there is no live session of that handle."""
+        """End the session of this handle. False if there is no live session of that handle.
+
+        Example:
+            >>> middleware.registry.revoke(session.handle)
+            True
+            >>> middleware.registry.revoke(session.handle)
+            False
+        """
         record = self._store.load(handle) if is_key(handle) else None
         if record is None or record.is_owner_list:
             return False

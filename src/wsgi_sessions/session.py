@@ -250,6 +250,11 @@ class Session(MutableMapping[str, Any]):
         False if the noted time is in the future, or the proof of the device is missing.
 
         For asking for the password again before something dangerous (ASVS 5.0, 7.5.3).
+
+        Example:
+            >>> session.login("ada")
+            >>> session.is_fresh(600)
+            True
         """
         limit = seconds("is_fresh", "within", within)
         state = self._open()
@@ -403,6 +408,10 @@ class Session(MutableMapping[str, Any]):
 
         They remain whatever happens later in this request.
 
+        Example:
+            >>> session["oauth_state"] = "x7f"
+            >>> session.save()
+
         Args:
             keep_empty: True: it is stored even if it holds nothing, and remains stored; for
                 frameworks that hand out a session's key before anything is put in.
@@ -420,7 +429,14 @@ class Session(MutableMapping[str, Any]):
         self._engine.save(state, headers_sent=self._phase is not Phase.OPEN)
 
     def reload(self) -> None:
-        """Drop what wasn't committed, and read the session again from the store."""
+        """Drop what wasn't committed, and read the session again from the store.
+
+        Example:
+            >>> session["draft"] = "never mind"
+            >>> session.reload()
+            >>> "draft" in session
+            False
+        """
         if self._state is None:
             self._open()
         else:

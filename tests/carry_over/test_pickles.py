@@ -358,10 +358,10 @@ BOMBS: dict[str, tuple[bytes, str]] = {
         b"(" + b"K\x01" * 900 + b"t\x94" + b"(h\x00\x910" * 2000 + b".",
         _TOO_MANY,
     ),
-    "a long int": (pickle.dumps(10**4400), "it holds an int of too many digits"),
+    "a long int": (pickle.dumps(10**4400), "it holds an int with too many digits"),
     "a very long int": (
         b"\x8b\x00\x00\x0f\x00" + b"\x01" * 0xF0000 + b".",
-        "it holds an int of too many digits",
+        "it holds an int with too many digits",
     ),
     "a long int as text": (b"L" + b"9" * 10_000 + b"L\n.", "a damaged pickle"),
     "a length that isn't there": (b"\x8e" + b"\xff" * 8 + b".", "a damaged pickle"),

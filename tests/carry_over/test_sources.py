@@ -281,7 +281,7 @@ def test_markup_is_kept_as_flask_keeps_it() -> None:
 @pytest.mark.parametrize(
     ("payload", "said"),
     [
-        ('{"a":NaN}', "the field 'a' can't be kept: a float that is no finite number"),
+        ('{"a":NaN}', "the field 'a' can't be kept: a float that isn't finite"),
         ('{"a":"\\ud800"}', "the field 'a' can't be kept: a str that can't be encoded as"),
         ('{"\\ud800":1}', "the field '\\ud800' can't be kept: a str that can't be"),
         ('{"a":' + "[" * 150 + "]" * 150 + "}", "the field 'a' can't be kept: nested more than"),

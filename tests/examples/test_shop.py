@@ -29,7 +29,7 @@ class Shop:
         self.var = var
         self.app = flask_app.make_app({"SHOP_VAR": str(var), **environ})
 
-    def visitor(self, base: str = "http://localhost/") -> shop.Visitor:
+    def visitor(self, base: str = "http://localhost/", *, follow: bool = True) -> shop.Visitor:
         client = Client(self.app)
 
         def fetch(path: str, form: dict[str, str] | None) -> tuple[int, Any, str]:
@@ -38,7 +38,7 @@ class Shop:
                 base_url=base,
                 method="GET" if form is None else "POST",
                 data=form,
-                follow_redirects=True,
+                follow_redirects=follow,
                 buffered=True,
             )
             return answer.status_code, answer.headers, answer.text
@@ -251,6 +251,16 @@ def test_a_secret_of_the_environment_is_used_and_not_kept(tmp_path: Path) -> Non
     Shop(tmp_path, SECRET_KEY="x1yVJ9mK2vQb7TzP4sLd8uYf3hCn6aGe")
 
     assert not (tmp_path / "secret").exists()
+
+
+def test_the_session_page_does_not_list_the_message_that_it_shows(server_side: Shop) -> None:
+    visitor = server_side.visitor(follow=False)
+    visitor.get()
+    visitor.post("/cart/teapot")
+
+    assert "Brown teapot: added to your cart." in visitor.get("/session")
+    assert "<code>cart</code>" in visitor.page
+    assert "<code>message</code>" not in visitor.page
 
 
 def test_bound_to_a_device_the_pages_say_so(tmp_path: Path) -> None:

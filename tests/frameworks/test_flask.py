@@ -346,7 +346,7 @@ def test_what_cannot_be_stored_is_named_in_spite_of_markup() -> None:
     endless: list[Any] = [Markup("x")]
     endless.append(endless)
 
-    with pytest.raises(TypeError, match=r"\[1\]: a object"):
+    with pytest.raises(TypeError, match=r"\[1\]: a value of type object"):
         MarkupCodec().encode([Markup("x"), object()])
     with pytest.raises(TypeError, match="levels deep"):
         MarkupCodec().encode(endless)

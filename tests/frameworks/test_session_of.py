@@ -180,7 +180,7 @@ def test_a_cookie_with_a_path_is_looked_for_there() -> None:
 
     with session_of(middleware, client, "/shop") as session:
         assert session["cart"] == ["milk"]
-    with pytest.raises(LookupError, match="give session_of a path"):
+    with pytest.raises(LookupError, match="give session_of one that it covers"):
         session_of(middleware, client).__enter__()
 
 

@@ -217,4 +217,4 @@ def test_no_error_page_shows_anything_of_the_session(failure: str) -> None:
 
     assert response.code == 503
     for text in (response.text, response.status, repr(response.headers)):
-        assert_hidden(text, secrets, PIN, handle, "told to fail", "pin")
+        assert_hidden(text, secrets, PIN, handle, "set to fail", "pin")

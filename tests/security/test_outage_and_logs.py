@@ -98,7 +98,7 @@ def test_OUT_6_an_error_page_tells_nothing_of_the_store() -> None:
 
     told = response.text + repr(response.headers)
     for secret in (
-        "told to fail",
+        "set to fail",
         "FaultyStore",
         "Memory",
         token(browser),

@@ -425,7 +425,7 @@ def _same(value: Any) -> Any:
 
 def _printable_int(value: int) -> int:
     if value.bit_length() > _MAX_INT_BITS:
-        _stop("it holds an int of too many digits")
+        _stop("it holds an int with too many digits")
     return value
 
 

@@ -1,8 +1,8 @@
 """Session IDs: how they are made, what they are stored under, and how one follows another.
 
 An ID is 32 bytes. The first 16, the selector, find the record and stay for the session's life; the
-other 16, the verifier, prove that the client may use it, and are new in every new ID. No signature
-is made or checked here, and whether a session lives isn't known here.
+other 16, the verifier, prove that the client may use it, and are new in every new ID. This module
+neither makes nor checks signatures, and doesn't know which sessions are live.
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ class IDFactory:
         if not isinstance(text, str) or not is_id(text):  # pyright: ignore[reportUnnecessaryIsInstance] # the app's function may give anything
             raise ConfigurationError(
                 "id_factory gave something that is not a session ID; it must return 32 bytes as a"
-                " str of 43 base64url characters (A-Z a-z 0-9 - _), each time others"
+                " str of 43 base64url characters (A-Z a-z 0-9 - _), different ones each time"
             )
         return SessionID(text)
 
@@ -115,8 +115,8 @@ class Successor(NamedTuple):
 
     id: SessionID
     nonce: bytes
-    """What it was derived with; whoever holds the former ID *and* the secret can derive it again,
-    so that the present ID never stands in the store."""
+    """What it was derived with; whoever has the former ID *and* the secret can derive it again, so
+    the present ID itself is never in the store."""
 
 
 class Rotation:
@@ -135,7 +135,7 @@ class Rotation:
     def present_id(self, former: SessionID, nonce: bytes, known: bytes) -> SessionID | None:
         """The successor of ``former`` with the hash ``known``.
 
-        None if it was made under a secret that isn't known any more.
+        None if it was made with a secret that isn't among these any more.
         """
         for key in self._keys:
             derived = _derive(key, former, nonce)
@@ -153,7 +153,7 @@ class Derivation:
         self._keys = tuple(derive_key(secret, "carry-over") for secret in secrets)
 
     def ids_of(self, system: str, old_id: bytes) -> tuple[SessionID, ...]:
-        """What an old ID comes to under each secret, always the same."""
+        """The IDs derived from an old one, by each secret: always the same ones."""
         message = system.encode("utf-8") + b"\0" + old_id
         return tuple(
             SessionID(_base64url(hmac.digest(key, message, "sha256"))) for key in self._keys

@@ -1,11 +1,11 @@
 """Tokens: a session ID and its signature, and the secrets that sign.
 
 The wire format is itsdangerous' own (``ID.signature``, HMAC-SHA-256, base64url), and itsdangerous
-derives the keys. The HMAC itself is computed here from keyed states that are copied per call: a
-forged cookie is met on every request of an attack, and `itsdangerous.Signer` derives its key anew
-each time (5.4 against 0.9 µs). Tests hold both to the same bytes.
+derives the keys. The HMAC itself is computed here, from keyed states that are copied for each call:
+in an attack every request brings a forged cookie, and `itsdangerous.Signer` derives its key anew
+each time (5.4 µs instead of 0.9). Tests check that both give the same bytes.
 
-What an ID means, and whether there is a session for it, isn't known here.
+This module doesn't know what an ID means, or whether there is a session for it.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ _PLACEHOLDER = (
     r"placeholder|put[-_ ]the[-_ ]output[-_ ]of[-_ ]wsgi[-_ ]sessions[-_ ]secret[-_ ]here)"
     r"[-_ .!]*)+"
 )
-# Keys that stand in the documentation of well-known projects, or once stood in ours, and may have
-# been deployed as they are: SHA-256 of their lower-case text, so that no key is printed once more.
+# Keys from the documentation of well-known projects, or from an earlier version of ours, which may
+# have been deployed as they are: SHA-256 of their lower-case text, so as not to publish them again.
 _PUBLISHED = frozenset(
     {
         "2598f7d6adc142d88161630f3db12ab2bd3403521c281811e5e1ce60d4ac5d76",
@@ -117,7 +117,7 @@ def _is_published(text: str) -> bool:
 
 
 def derive_key(secret: bytes, purpose: str) -> bytes:
-    """A key of 32 bytes for one purpose alone (ASVS 5.0, 11.1.2), by itsdangerous."""
+    """A key of 32 bytes for this purpose alone (ASVS 5.0, 11.1.2), derived by itsdangerous."""
     signer = Signer(
         secret,
         salt=b"wsgi-sessions." + purpose.encode("utf-8"),
@@ -145,9 +145,9 @@ class TokenSigner:
     def verify(self, token: str) -> tuple[str, int] | None:
         """The ID and the index of the secret that signed it (0 is the newest), or None.
 
-        The form is checked before anything else, so that any text is safe to ask about. The
-        signature is compared as a whole, so that only its canonical spelling is good: base64url
-        knows four for the last character, and lenient decoders know more.
+        The form is checked before anything else, so any text can be passed safely. The signature
+        is compared as text, so only its canonical spelling is valid: base64url has four spellings
+        of the last character, and lenient decoders accept more.
         """
         match = _TOKEN.fullmatch(token)
         if match is None:
@@ -167,7 +167,7 @@ KeyedState = tuple["HASH", "HASH"]
 
 
 def keyed(key: bytes) -> KeyedState:
-    """What `mac` needs of a key of at most 64 bytes, made once."""
+    """The state that `mac` needs for a key of at most 64 bytes, computed once."""
     block = key.ljust(_HASH_BLOCK, b"\0")
     inner = hashlib.sha256(bytes(byte ^ 0x36 for byte in block))
     outer = hashlib.sha256(bytes(byte ^ 0x5C for byte in block))
@@ -187,5 +187,5 @@ def _signature(state: KeyedState, message: bytes) -> str:
 
 
 def _base64url(raw: bytes) -> str:
-    """As `base64.urlsafe_b64encode` does it, at a third of its cost, and without padding."""
+    """Like `base64.urlsafe_b64encode`, at a third of its cost and without padding."""
     return b2a_base64(raw, newline=False).translate(_URL_SAFE, b"=").decode("ascii")

@@ -1,7 +1,8 @@
 """JSONCodec: one value to bytes and back, exactly: the same types at every level, or an error.
 
-The bytes are JSON text in UTF-8. What JSON has no type for stands as an object with one reserved
-name, such as ``{"~tuple":[1,2]}``; an app's own object of that look gets one more ``~``.
+The bytes are JSON text in UTF-8. A value that JSON has no type for becomes an object with one
+reserved name, such as ``{"~tuple":[1,2]}``; an app's own dict that looks like one gets another
+``~``.
 Equal bytes mean equal values of equal types, which is how changes are noticed. No pickle, ever.
 """
 
@@ -32,24 +33,24 @@ def _find_orjson() -> Any:
 
 _orjson = _find_orjson()
 _STRICT = 0 if _orjson is None else _orjson.OPT_STRICT_INTEGER
-"""Ints of more than 53 bits are left to `_text`: orjson writes more of them than others read."""
+"""Ints of more than 53 bits are left to `_text`: orjson would write some that others can't read."""
 
 MAX_DEPTH = 100
-"""Levels of nesting that are written. JSON readers have limits of their own, above this one: what
-someone else wrote into the store may be nested deeper, up to where they take it for damage."""
+"""The deepest nesting that is written, in levels. JSON readers have higher limits of their own:
+what someone else wrote into the store may be nested deeper, until the reader fails."""
 
 _TOO_DEEP = f"nested more than {MAX_DEPTH} levels deep, or within itself"
 _MAX_INT = 2**63 - 1
 _SMALL = 1e-4
 _PROVEN = 8192
-"""Up to how many bytes a value that orjson read is written again, to see that nothing was lost:
-of a name that stands twice, orjson keeps one, and an int beyond 64 bits becomes a float."""
+"""The size in bytes up to which a value that orjson read is written again, to see that nothing was
+lost: it keeps only one of two equal names, and makes an int beyond 64 bits a float."""
 _FEW = 1024
-"""Bytes, up to which a visit to each item is faster than going level by level."""
+"""The size in bytes up to which visiting each item is faster than going level by level."""
 _MANY = 1_000_000
-"""Items on one level, above which a value is written one by one."""
+"""The number of items on one level above which they are written one by one."""
 _TILDE = ord("~")
-"""One byte is found a hundred times faster than two, and by its number than as bytes."""
+"""As an int: one byte is found a hundred times faster than two, and an int faster than bytes."""
 _SURROGATE = re.compile(r"(?<!\\)(?:\\\\)*\\u[dD][89a-fA-F]")
 _CONTAINERS: frozenset[type] = frozenset({list, dict})
 _PLAIN_TYPES: frozenset[type] = _CONTAINERS | {str, int, float, bool, type(None)}
@@ -80,7 +81,7 @@ class Codec(Protocol):
         """The value of these bytes.
 
         Raises:
-            CorruptField: if they hold none.
+            CorruptField: if they don't hold one.
         """
         ...
 
@@ -96,13 +97,13 @@ class UnstorableValue(TypeError):
 
     def under(self, step: str) -> UnstorableValue:
         """The same, seen from one level up."""
-        # Where a value is too deep says little, at length.
+        # The path to a value that is nested too deep is long, and says little.
         path = "" if self.reason == _TOO_DEEP else self.path
         return UnstorableValue(self.reason, step + path)
 
 
 class CorruptField(ValueError):
-    """These bytes hold no value."""
+    """These bytes don't hold a value."""
 
 
 class JSONCodec:
@@ -129,7 +130,7 @@ class JSONCodec:
         """Whether these bytes are what `encode` gives for this value; False: encode it to know.
 
         Three times faster than encoding: the bytes were checked when they were written or read, so
-        only what different values have in common must be looked for.
+        all that is left to rule out is another value that orjson writes in the same way.
         """
         if _orjson is None or type(value) not in _CONTAINERS or (_TILDE in data and b'"~' in data):
             return False
@@ -146,9 +147,9 @@ class JSONCodec:
         """The value of this JSON.
 
         Raises:
-            CorruptField: for what is no JSON of ours: damaged, nested too deep, with names that
-                stand twice, with numbers or text that `encode` doesn't write. (With orjson, a
-                value of more than 8 KiB isn't searched for doubled names and overlong ints.)
+            CorruptField: for JSON that isn't ours: damaged, nested too deep, with repeated names,
+                or with numbers or text that `encode` doesn't write. (With orjson, a value of more
+                than 8 KiB isn't searched for repeated names and overlong ints.)
         """
         try:
             if _TILDE in data and b'"~' in data:
@@ -163,7 +164,7 @@ class JSONCodec:
 
 
 def _written_fast(value: Any) -> bytes | None:
-    """What `_text` would give, by orjson; None if that would not be the same or not be exact."""
+    """What `_text` would give, written by orjson; None if that would differ or not be exact."""
     if _orjson is None or not _is_made_of(value, _PLAIN_TYPES, _are_plain_floats):
         return None
     try:
@@ -178,10 +179,10 @@ def _is_made_of(
     types: frozenset[type],
     floats_pass: Callable[[list[float]], bool] | None = None,
 ) -> bool:
-    """Whether all in a list or dict is of these types; its floats pass a test, if there is one.
+    """Whether everything in a list or dict is of these types, and its floats pass the test, if any.
 
-    Level by level, because C code then does nearly all of the work: in a value of 100 KB that is
-    eight times faster than a visit to each item.
+    Level by level, because C code then does nearly all of the work: for a value of 100 KB that is
+    eight times faster than visiting each item.
     """
     level = gc.get_referents(value)
     for _ in range(MAX_DEPTH):
@@ -197,7 +198,7 @@ def _is_made_of(
         if kinds.isdisjoint(_CONTAINERS):
             return True
         if len(level) > 64:
-            # A value within itself, twice, would double from level to level.
+            # A value that contains itself twice would double from level to level.
             inner = [item for item in level if type(item) in _CONTAINERS]
             if sum(map(len, inner)) > _MANY:
                 return False
@@ -206,7 +207,7 @@ def _is_made_of(
 
 
 def _are_made_of(items: Iterable[Any], types: frozenset[type]) -> bool:
-    """The same of all these items. For what is known to be small."""
+    """The same for these items, one by one. For values that are known to be small."""
     for item in items:
         if type(item) is dict:
             inner: Iterable[Any] = item.values()  # pyright: ignore[reportUnknownVariableType] # any dict
@@ -265,13 +266,13 @@ def _write_int(value: int, depth: int) -> str:
     try:
         return f'{{"~int":"{value}"}}'
     except ValueError:
-        raise UnstorableValue("an int of too many digits") from None
+        raise UnstorableValue("an int with too many digits") from None
 
 
 def _write_float(value: float, depth: int) -> str:
     del depth
     if value != value or value in (float("inf"), float("-inf")):  # noqa: PLR0124 # NaN
-        raise UnstorableValue("a float that is no finite number")
+        raise UnstorableValue("a float that isn't finite")
     return repr(value)
 
 
@@ -300,7 +301,7 @@ def _write_dict(value: dict[Any, Any], depth: int) -> str:
         except UnstorableValue as error:
             raise error.under(f"[{key!r}]") from None
     text = f"{{{','.join(parts)}}}"
-    # One name that begins like a tag gets a second "~", which reading takes off again.
+    # A single name that begins like a tag gets another "~", which reading takes off again.
     return '{"~' + text[2:] if len(value) == 1 and key.startswith("~") else text
 
 
@@ -342,7 +343,7 @@ def _zone_info() -> type[ZoneInfo]:
 
 
 def _uuid() -> type[UUID]:
-    # Imported late: it looks around in the platform, which takes a tenth of our own import.
+    # Imported late: it inspects the platform, which would take a tenth of our own import's time.
     from uuid import UUID  # noqa: PLC0415 # see above
 
     return UUID
@@ -369,7 +370,7 @@ def _write_time(value: time, depth: int) -> str:
 def _write_decimal(value: Decimal, depth: int) -> str:
     del depth
     if not value.is_finite():
-        raise UnstorableValue("a Decimal that is no finite number")
+        raise UnstorableValue("a Decimal that isn't finite")
     return f'{{"~decimal":"{value}"}}'
 
 
@@ -396,7 +397,7 @@ _WRITERS: dict[type, Callable[[Any, int], str]] = {
 
 
 def _without_text(value: Any) -> UnstorableValue:
-    """Where the text is that isn't valid (lone surrogates can't be written as UTF-8)."""
+    """Say where the invalid text is (lone surrogates can't be written as UTF-8)."""
     reason = "a str that can't be encoded as UTF-8"
     for step, item in _steps(value):
         try:
@@ -418,13 +419,13 @@ def _steps(value: Any) -> Iterable[tuple[str, Any]]:
 def _read_strictly(decoder: json.JSONDecoder, data: bytes) -> Any:
     text = data.decode("utf-8")
     if "\\u" in text and _SURROGATE.search(text):
-        raise ValueError("half a character")
+        raise ValueError("a lone surrogate")
     return decoder.decode(text)
 
 
 def _list(data: Any) -> list[Any]:
     if type(data) is not list:
-        raise ValueError("no list")
+        raise ValueError("not a list")
     return data  # pyright: ignore[reportUnknownVariableType] # whatever was in it
 
 
@@ -439,7 +440,7 @@ def _read_set(kind: type[set[Any] | frozenset[Any]]) -> Callable[[Any], Any]:
     def read(data: Any) -> Any:
         value = kind(_list(data))
         if len(value) != len(data):
-            raise ValueError("an item stands twice")
+            raise ValueError("a repeated item")
         return value
 
     return read
@@ -451,7 +452,7 @@ def _read_bytes(data: str) -> bytes:
 
 def _read_int(data: str) -> int:
     if not re.fullmatch(r"-?[0-9]{1,4300}", data):
-        raise ValueError("no int")
+        raise ValueError("not an int")
     return int(data)
 
 
@@ -472,14 +473,14 @@ def _read_timedelta(data: Any) -> timedelta:
     days, seconds, microseconds = _list(data)
     value = timedelta(days, seconds, microseconds)
     if data != [value.days, value.seconds, value.microseconds]:
-        raise ValueError("no timedelta in its normal form")
+        raise ValueError("not a timedelta in its normal form")
     return value
 
 
 def _read_decimal(data: str) -> Decimal:
     value = Decimal(data)
     if not value.is_finite():
-        raise ValueError("no finite Decimal")
+        raise ValueError("not a finite Decimal")
     return value
 
 
@@ -512,7 +513,7 @@ def _untag(pairs: list[tuple[str, Any]]) -> Any:
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     value = dict(pairs)
     if len(value) != len(pairs):
-        raise ValueError("a name stands twice")
+        raise ValueError("a repeated name")
     return value
 
 

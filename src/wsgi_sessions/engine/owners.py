@@ -50,12 +50,12 @@ _KNOWN_LISTS = 4096
 
 _TIDY_EVERY = 16
 _TIDY_LOOKS = 32
-"""At every how many entries a login looks at how many. Twice as many, so that even with half of the
-entries alive as many go as come."""
+"""A login whose list has a multiple of the first number of entries looks at the second number of
+them. Twice as many, so that even with half of them alive as many go as come."""
 
 _LOOKS = 3
-"""How often a record that is there but can't be read is looked at: one may be made or go while it
-is asked for."""
+"""How often a record that is there but can't be read is looked at: it may have come or gone between
+two calls."""
 
 
 class _Unreadable(enum.Enum):
@@ -78,7 +78,7 @@ class Limits:
 
 
 class LiveSession(NamedTuple):
-    """A session that lives."""
+    """A live session."""
 
     key: str
     record: Record
@@ -144,14 +144,14 @@ class OwnerLists:
     # Entering and taking out
 
     def until(self, started_at: float) -> float:
-        """Until when an entry has to stand whose session's absolute limit counts from then.
+        """Until when an entry is needed for a session whose absolute limit counts from then.
 
         UNIX seconds.
         """
         return started_at + self._limits.absolute
 
     def enter(self, owner: str, key: str, *, until: float, epoch: int) -> None:
-        """Enter a session, before its record is written, or lives longer.
+        """Enter a session, before its record is written or its life is extended.
 
         Raises:
             StoreError: the list can't be read or written.
@@ -240,7 +240,7 @@ class OwnerLists:
         Args:
             owner: whose list.
             keys: which entries; unknown ones are fine.
-            unless: says of an entry, as it is now, whether it has to stay.
+            unless: whether an entry, as it is now, has to stay.
         """
         at = list_key(owner)
         for attempt in range(ATTEMPTS):
@@ -302,8 +302,8 @@ class OwnerLists:
     def confirmed(self, owner: str, key: str) -> OwnerList | None:
         """The list, if it still has the session's entry; None if the login was revoked.
 
-        Whichever request made the entry: one that comes too late to write the session may have
-        entered it once more.
+        It doesn't matter which request made the entry: one that came too late to write the session
+        may have entered it once more.
         """
         present = self.read(owner)
         entry = None if present is None else present.entries.get(key)
@@ -344,9 +344,9 @@ class OwnerLists:
         return listing
 
     def tidy(self, owner: str, present: OwnerList) -> None:
-        """Take out some of what is over, of a list that has grown, if nobody ever reads it.
+        """Take some dead entries out of a list that has grown, in case nobody ever reads it.
 
-        At every so many entries a few are looked at, picked at random: so a list has at most about
+        Now and then, a few entries are picked at random and looked at: so a list has at most about
         as many dead entries as live ones, and no login pays for all of them.
         """
         if len(present.entries) % _TIDY_EVERY:
@@ -368,7 +368,7 @@ class OwnerLists:
         self._enter_latecomers(list_key(owner), listing.stale, seen.entries)
 
     def give_back(self, owner: str, key: str) -> None:
-        """Take out an entry whose login didn't happen, or happened by another request."""
+        """Take out an entry whose login didn't happen, or was made by another request."""
         present = self.read(owner)
         entry = None if present is None else present.entries.get(key)
         if present is None or entry is None:
@@ -383,7 +383,7 @@ class OwnerLists:
 
         A login may take longer than a minute, or a clock be set forward under it. If its record is
         there by now, it is found here; if it comes later, the login finds its entry gone and ends
-        itself. An entry that is being ended stays out: that login is to end itself.
+        itself. An entry that is being ended stays out: that login has to end itself.
         """
         for key in keys:
             entry = entries[key]
@@ -396,7 +396,7 @@ class OwnerLists:
         """Delete a record that is still this owner's, or that can't be read.
 
         Returns:
-            the record that was deleted; None if there is none, or it is another's, or unreadable.
+            the record that was deleted; None if there is none, or it is another's or unreadable.
         """
         for attempt in range(ATTEMPTS):
             record = self._store.load(key)
@@ -421,7 +421,7 @@ class OwnerLists:
             try:
                 entries = _parse(record).entries
             except StoreError:
-                continue  # damage in one list is reported to those who use it, and keeps no other
+                continue  # reported to those who use this list; the others are healed all the same
             gone = {
                 key: entry for key, entry in entries.items() if self._is_dead(at, key, entry, now)
             }

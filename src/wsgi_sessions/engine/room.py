@@ -1,4 +1,4 @@
-"""max_per_owner: which of an owner's sessions end after a login too many."""
+"""max_per_owner: which of an owner's sessions end after one login too many."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ def keep_to_limit(
     present: OwnerList,
     key: str,
 ) -> bool:
-    """End what is over ``max_per_owner``, unless the one too many was to be refused.
+    """End the sessions over ``max_per_owner``, unless a login too many is refused instead.
 
-    The least recently used sessions end, never the one that just logged in. As each of parallel
-    logins would end another, which sessions end is first marked in the list, by the list's version:
-    so one request at a time decides, and whoever was marked meanwhile ends itself and nobody else.
+    The least recently used sessions end, never the one that just logged in. Parallel logins could
+    end more than they have to: so those that end are first marked in the list, by its version. One
+    request at a time decides, and a login that was marked meanwhile ends itself and nobody else.
 
     Args:
         owners: the lists of owners.
         settings: the engine's settings.
         reports: where events go.
-        request: which one brought the session that is the latest of this owner.
-        owner: whose sessions.
+        request: the one that logged in.
+        owner: the user whose sessions are counted.
         present: the owner's list as it is now.
-        key: that session's.
+        key: of the session that just logged in.
 
     Returns:
         False if another request is ending this session.
@@ -70,7 +70,7 @@ def over_limit(
 ) -> list[str] | None:
     """The keys of the sessions over the limit, and of those that an outage left half ended.
 
-    Never that of the one that just logged in; None if that one was ended meanwhile.
+    The session that just logged in is never among them; None if it was ended meanwhile.
     """
     if len(present.entries) <= limit:
         return []

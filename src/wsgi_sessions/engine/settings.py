@@ -68,7 +68,7 @@ class EngineSettings:
         return next_deadline(notes, limits.idle, limits.absolute, now)
 
     def touch_due(self, record: Record, notes: Notes, now: float) -> bool:
-        """Whether mere use is to write the new idle deadline."""
+        """Whether mere use has to write the new idle deadline."""
         limit, own = self.limits.idle, notes.idle
         tenth = (own if own < limit else limit) / 10  # noqa: FURB136 # hot
         interval = self.touch_interval

@@ -99,12 +99,12 @@ class StoreWriter:
             self._reports.emit("write_after_end", work.request, stored)
         return self._insert(in_place_of(stored, work), None) if work.intent.login else outcome
 
-    # What most writing requests come to, without what the others need
+    # What most requests write, without what only the others need
 
     def insert_fields(
         self, request: Request, begun: Notes, pending: FieldChanges, now: float
     ) -> Outcome:
-        """Store a new session that has fields and no owner; what `carry_out` would come to.
+        """Store a new session that has fields and no owner; the outcome is that of `carry_out`.
 
         Raises:
             StoreError: the store can't answer.
@@ -126,7 +126,7 @@ class StoreWriter:
     def update_fields(
         self, request: Request, stored: Stored, pending: FieldChanges, now: float
     ) -> Outcome:
-        """Update nothing but fields, and the idle deadline; what `carry_out` would come to.
+        """Update only fields and the idle deadline; the outcome is that of `carry_out`.
 
         Raises:
             StoreError: the store can't answer.
@@ -212,7 +212,7 @@ class StoreWriter:
             if found is not None:
                 # This request's own insert was applied, and the answer to it was lost.
                 return self._overwrite(work, stored, found)
-            # An ID that exists is somebody's: never overwritten, never joined (ASVS 7.2.3). The
+            # An ID that exists is someone's: never overwritten, never joined (ASVS 7.2.3). The
             # entry stays, as that session may be the same owner's.
             session_id = None
         raise _no_unused_id()
@@ -324,7 +324,7 @@ class StoreWriter:
             self._owners.tidy(owner, present)
             if keep_to_limit(self._owners, settings, reports, request, owner, present, key):
                 return True
-        # What another login has filed under somebody else meanwhile is that one's.
+        # If another login has filed it under somebody else meanwhile, it belongs to that login.
         self._owners.delete_if_owned(key, owner)
         self._unlist(request, owner, key)
         reports.emit("revoked", request, after, detail="while it was being written")

@@ -1,7 +1,7 @@
 """What proxies write into headers: text in, values out. No environ, no settings.
 
-`nth_from_right` finds an entry in a list, for either of two kinds of list; each ``parse_`` function
-reads one value and gives None where it breaks the grammar. Nothing here raises, whatever the text,
+`nth_from_right` finds an entry in either of the two kinds of list; each ``parse_`` function reads
+one value, and gives None where it breaks the grammar. Nothing here raises, whatever the text,
 and the work is bounded.
 """
 
@@ -15,19 +15,19 @@ from typing import NamedTuple
 from urllib.parse import unquote_to_bytes
 
 DEFAULT_PORTS = {"http": 80, "https": 443}
-# Traefik names the scheme of a WebSocket's handshake so; it is an HTTP request all the same
+# Traefik sends ws and wss with a WebSocket's handshake, which is an HTTP request all the same
 # (RFC 6455 section 3).
 _SCHEMES = {"http": "http", "https": "https", "ws": "http", "wss": "https"}
 MAX_ENTRY = 512
-"""Characters; a longer entry is malformed, unread. It bounds the work, and the caches below."""
-_MAX_ELEMENT = 1024
+"""Characters; a longer entry is malformed, and isn't read. This bounds the work, and the caches."""
 # The same for an element of Forwarded, which holds several values.
+_MAX_ELEMENT = 1024
 OWS = " \t"
 """Optional white space (RFC 9110 section 5.6.3)."""
+# Characters of a DNS name (RFC 1035 section 2.3.4).
 _MAX_NAME = 253
-# Characters, of a DNS name (RFC 1035 section 2.3.4).
+# Stands for an element of Forwarded that can't be told from its neighbours. No element is like it.
 _MALFORMED = '"'
-# Stands for an element of Forwarded that can't be told from its neighbours; it isn't an element.
 
 _ADDRESS = re.compile(
     r"(?P<v4>[0-9]{1,3}(?:\.[0-9]{1,3}){3})(?::(?P<port4>[0-9]{1,5}))?"
@@ -47,7 +47,7 @@ _PREFIX = re.compile(
     re.IGNORECASE | re.ASCII,
 )
 # RFC 7239 section 4: forwarded-pair, with the optional blanks around ";" that many write, and with
-# addresses that lack the quotes which their colons ask for, as AWS API Gateway sends them.
+# addresses that lack the quotes which their colons require, as AWS API Gateway sends them.
 _PAIR = re.compile(
     r"[ \t]*"
     r"(?:(?P<name>[!#$%&'*+\-.^_`|~0-9A-Za-z]+)="
@@ -56,8 +56,8 @@ _PAIR = re.compile(
     r'|"(?P<quoted>(?:[\t !#-\[\]-~\x80-\xff]|\\[\t -~\x80-\xff])*)"))?'
     r"[ \t]*(?:;|\Z)"
 )
-_NODES = ("for", "by")
 # The parameters that hold an address.
+_NODES = ("for", "by")
 _QUOTED_PAIR = re.compile(r"\\(.)", re.DOTALL)
 # RFC 7239 section 6: an address or a name, each with a port that may be a name, too.
 _OBFUSCATED = r"_[A-Za-z0-9._-]+"
@@ -73,7 +73,7 @@ _NODE = re.compile(
 def nth_from_right(
     header: str, count: int, before: Callable[[str, int], tuple[str, int]]
 ) -> tuple[str | None, int]:
-    """The entry by number, None if there are fewer; and where the one to its left ends, or -1."""
+    """The entry of this number (None if there are fewer), and where the next one ends, or -1."""
     text, end = before(header, len(header))
     for _ in range(count - 1):
         if end < 0:
@@ -87,7 +87,7 @@ def nth_from_right(
 def entries_from_right(
     header: str | None, before: Callable[[str, int], tuple[str, int]], most: int
 ) -> list[str]:
-    """The entries of a header, the rightmost first, at most so many; none if it is missing."""
+    """The entries of a header, the rightmost first, at most ``most``; none if it is missing."""
     entries: list[str] = []
     end = -1 if header is None else len(header)
     while header is not None and end >= 0 and len(entries) < most:
@@ -114,8 +114,8 @@ def element_before(header: str, end: int) -> tuple[str, int]:
     """The same for Forwarded, where a comma in a quoted string doesn't separate (RFC 9110, 5.6.4).
 
     Read from the right, so that a quote which the client left open has no effect on elements that
-    were appended to it. Where no beginning is to be found, the end stays where it was: then this
-    element and all to its left are malformed.
+    were appended to it. If its beginning can't be found, the end stays where it was: this element
+    and everything to its left are malformed then.
     """
     reach = max(0, end - _MAX_ELEMENT)
     start = end
@@ -133,7 +133,7 @@ def element_before(header: str, end: int) -> tuple[str, int]:
 
 
 def _opening_quote(header: str, closing: int, reach: int) -> int:
-    """Where the quoted string begins that ends there; -1: nowhere within reach."""
+    """Where the quoted string that ends there begins; -1 if that isn't within reach."""
     if _is_escaped(header, closing, reach):
         return -1
     quote = header.rfind('"', reach, closing)
@@ -202,7 +202,7 @@ def parse_host(text: str) -> Host | None:
             IPv6Address(match["v6"])
             return Host(f"[{match['v6'].lower()}]", port)
         if name.rstrip(".").rpartition(".")[2].isdigit():
-            # As browsers see it, a name with such an end is an IPv4 address or nothing.
+            # Browsers take a name that ends in a number for an IPv4 address, or refuse it.
             IPv4Address(name)
     except AddressValueError:
         return None
@@ -222,7 +222,7 @@ def parse_port(text: str) -> int | None:
 
 @lru_cache(maxsize=256)
 def parse_prefix(text: str) -> str | None:
-    """The SCRIPT_NAME: decoded, as PEP 3333 has it, where the header's is a path of a URL."""
+    """The SCRIPT_NAME: decoded, as PEP 3333 asks for; the header has it as a URL does."""
     path = text.removesuffix("/")
     if not text or (path and _PREFIX.fullmatch(path) is None):
         return None

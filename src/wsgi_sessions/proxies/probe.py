@@ -136,9 +136,9 @@ def _outcome(environ: Mapping[str, Any], seen: _Seen, number: int) -> dict[str, 
     if number == seen.hops:
         verdict, meaning = "right", "this one"
     elif number < seen.hops:
-        verdict, meaning = "low", "too low: takes a proxy of yours for the client"
+        verdict, meaning = "low", "too low: would take one of your proxies for the client"
     else:
-        verdict, meaning = "high", "too high: believes what a client writes"
+        verdict, meaning = "high", "too high: would believe what a client sends"
     return {
         "hops": number,
         "setting": _setting(seen, number),

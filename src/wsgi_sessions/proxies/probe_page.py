@@ -33,7 +33,7 @@ pre { white-space: pre-wrap; background: var(--soft); padding: .75rem; border-ra
 ol, ul { list-style: none; margin: 0; padding: 0; }
 li { border: 1px solid var(--line); border-radius: .5rem; padding: .5rem .75rem; margin: .4rem 0; }
 li > span { display: block; }
-.number { float: right; margin-left: 1rem; opacity: .7; }
+.number { float: right; margin-left: 1rem; opacity: .8; }
 .small { font-size: .875rem; opacity: .8; }
 .right { border: 2px solid var(--good); }
 .right .small { color: var(--good); opacity: 1; }

@@ -1,4 +1,4 @@
-"""Resolving: the Client of a request from its environ and the settings, and telling the app.
+"""Finds the Client of a request by its environ and the settings, and passes it on to the app.
 
 `resolve_client` is pure; `rewrite_environ` is what the middleware does with its answer.
 """
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 CLIENT_KEY = "wsgi_sessions.client"
 """Where `rewrite_environ` puts the Client of each request."""
 ORIGINAL_KEY = "wsgi_sessions.original"
-"""Where it keeps what it rewrote: key to old value; None: the key was absent."""
+"""Where it keeps the old values of what it rewrote, by key; None: the key was absent."""
 
 
 def resolve_client(
@@ -43,10 +43,10 @@ def resolve_client(
 
 
 def rewrite_environ(environ: WSGIEnvironment, proxies: TrustedProxies) -> Client:
-    """Let the app see the client's truth in the environ, and keep what was there.
+    """Let the environ say what the client asked for, and keep what was there before.
 
-    Rewrites REMOTE_ADDR if the client's address is known, ``wsgi.url_scheme`` if the scheme is the
-    proxies' to say, and HTTP_HOST, SERVER_NAME, SERVER_PORT and SCRIPT_NAME where they told them.
+    Rewrites REMOTE_ADDR if the client's address is known, ``wsgi.url_scheme`` if the proxies are
+    trusted with it, and HTTP_HOST, SERVER_NAME, SERVER_PORT and SCRIPT_NAME where they sent them.
     PATH_INFO stays: a proxy that sends X-Forwarded-Prefix has taken the prefix off. Without trusted
     proxies nothing is rewritten. An environ that has its Client already stays as it is.
     """
@@ -77,7 +77,7 @@ def original_environ(environ: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _resolve(environ: Mapping[str, Any], proxies: TrustedProxies) -> tuple[Client, dict[str, str]]:
-    """The Client, and the environ's keys that the proxies have a word on, with what they say."""
+    """The Client, and what the proxies say, by the environ's keys."""
     own = read_own(environ)
     if not proxies.hops and not proxies.networks:
         return own, {}
@@ -95,7 +95,7 @@ def _resolve(environ: Mapping[str, Any], proxies: TrustedProxies) -> tuple[Clien
     ip = reader.client(ip)
     told = {} if ip is None else {"REMOTE_ADDR": ip}
     if proxies.proto:
-        # Where unusable, not the connection's own scheme: that one is the last proxy's.
+        # If it is unusable, the connection's own scheme won't do: that is the last proxy's.
         scheme = told["wsgi.url_scheme"] = reader.read("proto", parse_scheme) or "http"
     if proxies.host or proxies.port:
         host, port = _tell_host(environ, reader, own, scheme, told)
@@ -115,7 +115,7 @@ def _tell_host(
     scheme: str,
     told: dict[str, str],
 ) -> tuple[str, int]:
-    """The host and port that the client asked for; noted in told where the proxies said them."""
+    """The host and port that the client asked for; put into ``told`` where proxies sent them."""
     host = reader.read("host", parse_host) if reader.proxies.host else None
     port = reader.read("port", parse_port) if reader.proxies.port else None
     if host is not None:
@@ -137,7 +137,7 @@ def _tell_host(
 
 
 def _believes(proxies: TrustedProxies, peer: str | None, remote: str) -> bool:
-    """Whether headers are believed that came from this peer, where not all are."""
+    """Whether this peer's headers are believed, where not every peer's are."""
     if UNIX in proxies.peers and is_unix(remote):
         return True
     return peer is not None and all(

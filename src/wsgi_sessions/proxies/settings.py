@@ -1,6 +1,6 @@
 """TrustedProxies: which proxies are believed, checked when it is made.
 
-How the settings are applied to a request is for `resolve`.
+`resolve` applies the settings to a request.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ MAX_HOPS = 10
 @checked_options
 @dataclass(frozen=True, slots=True)
 class TrustedProxies:
-    """Which proxies are believed, and in what.
+    """Which proxies are believed, and about what.
 
     Count the proxies, or name their networks; `ProxyProbe` shows which number is right. Each count
     picks an entry from the right of its header; 0 ignores that header.
@@ -60,7 +60,7 @@ class TrustedProxies:
         for name in ("hops", "proto", "host", "port", "prefix"):
             _check_count(name, getattr(self, name))
         for name in ("networks", "peers"):
-            # Tuples: hashable, and a list that was passed in has no say afterwards.
+            # Tuples: hashable, and changing a list that was passed in has no effect.
             object.__setattr__(self, name, check_networks(name, getattr(self, name)))
         check_flag("TrustedProxies", "exact", self.exact)
         if self.networks and self.hops:

@@ -42,7 +42,7 @@ _HOT = 256
 """How many sessions are kept ready to hand out; few enough to be gone before the garbage
 collector promotes them, which would hasten its full runs."""
 _STALE = b""
-"""The row of a session that was changed since it was packed: the one that is ready is the truth."""
+"""The row of a session that was changed since it was packed: the one kept ready counts."""
 
 
 class _Queue:
@@ -159,7 +159,7 @@ class MemoryStore(Store):
         """The sessions that were used last, in the order in which they came."""
 
     def load(self, key: str) -> Record | None:
-        """The record, or None. All callers get the same object, which can't be changed."""
+        """The record, or None. All callers get the same, immutable object."""
         try:
             return self._hot[key]
         except (KeyError, TypeError):  # a TypeError: unhashable, so not a key at all
@@ -238,7 +238,7 @@ class MemoryStore(Store):
     def purge_expired(self, now: float) -> int:
         """Remove what expired at or before ``now`` (UNIX seconds).
 
-        Returns how many records went; those that writes reclaimed since the last purge count too.
+        Returns how many were removed, including those that writes reclaimed since the last purge.
         """
         for number in range(_SHARDS):
             while True:
@@ -280,7 +280,7 @@ class MemoryStore(Store):
         return self._shards[hash(key) % _SHARDS]
 
     def _record(self, shard: _Shard, key: str) -> Record:
-        """A record that is there; from here on it is ready."""
+        """A record that exists; from here on it is kept ready to hand out."""
         hot = self._hot
         if key in hot:
             return hot[key]
@@ -294,7 +294,7 @@ class MemoryStore(Store):
         return record
 
     def _write(self, shard: _Shard, key: str, before: Record, after: Record) -> None:
-        # Packed once it isn't ready any more: most sessions are changed several times before.
+        # Packed when no longer kept ready: most sessions are changed several times until then.
         shard.rows[key] = _STALE
         self._hot[key] = after
         if before.expires_at != after.expires_at or before.owner != after.owner:
@@ -340,7 +340,7 @@ class MemoryStore(Store):
 
 
 _stores: weakref.WeakSet[MemoryStore] = weakref.WeakSet()
-"""All there are, so that a fork finds them."""
+"""All stores of this process, so that a fork can wait for their locks."""
 _forking = threading.Lock()
 _held: list[threading.Lock] = []
 """Locks that are held across a fork."""

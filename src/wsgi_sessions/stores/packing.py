@@ -18,7 +18,7 @@ TIMES = struct.Struct("<dd")
 """Use and expiry: kept beside the packed rest, because a touch changes nothing else."""
 
 COUNTS = struct.Struct("<QQ")
-"""Version and epoch: what is packed begins with them, so that a conditional write reads no more."""
+"""Version and epoch: they come first, so that a conditional write needs to read no further."""
 
 _HEAD = struct.Struct("<QQIII")
 _MAX_COUNT = 2**64 - 1
@@ -54,7 +54,7 @@ def pack(record: Record) -> bytes:
 
 
 def unpack(packed: bytes, start: int, used_at: float, expires_at: float) -> Record:
-    """The record that was packed into what begins at ``start`` and goes on to the end.
+    """The record that was packed into the bytes from ``start`` to the end.
 
     Raises:
         ValueError: the bytes can't be read as a record.
@@ -99,7 +99,7 @@ def refusal(
 
 
 def changed(record: Record, changes: Changes) -> Record:
-    """The record as it is once the changes are applied; but for a touch one version higher.
+    """The record after these changes; one version higher, unless they are a touch.
 
     The same object if nothing changes.
 
@@ -183,7 +183,7 @@ def as_bytes(value: object) -> bytes:
 
 
 def check_new_key(key: str, operation: str) -> None:
-    """Refuse to keep anything under what is not a store key."""
+    """Refuse to keep anything under a key of another form."""
     if not is_key(key):
         raise StoreError(
             "not a store key; a key is 64 lower-case hexadecimal digits", operation=operation

@@ -2,8 +2,8 @@
 a way into the session of a test client.
 
 `StoreContract` is a pytest class that checks every promise of `wsgi_sessions.stores.Store`, for our
-stores and for yours. It needs pytest's rewriting to say more than ``AssertionError``; ask for it in
-conftest.py, before anything imports this package::
+stores and for yours. A failure says more than ``AssertionError`` if pytest rewrites the assertions;
+ask for that in conftest.py, before anything imports this package::
 
     pytest.register_assert_rewrite("wsgi_sessions.testing")
 
@@ -25,9 +25,9 @@ __all__ = ["FakeClock", "FaultyStore", "StoreClientContract", "StoreContract", "
 
 
 def __getattr__(name: str) -> Any:
-    # Loaded when it is asked for: testing a store takes neither the middleware nor Werkzeug.
+    # Loaded on demand: testing a store needs neither the middleware nor Werkzeug.
     if name == "session_of":
-        from .client import session_of  # noqa: PLC0415 # as said
+        from .client import session_of  # noqa: PLC0415 # see above
 
         globals()[name] = session_of
         return session_of

@@ -55,10 +55,10 @@ def session_of(
 
     Args:
         middleware: the app's SessionMiddleware; or the Flask app that FlaskSessions serves.
-        client: who holds the cookie: a test client of Werkzeug or Flask, a ``webtest.TestApp``, an
+        client: what holds the cookie: a test client of Werkzeug or Flask, a ``webtest.TestApp``, an
             ``http.cookiejar.CookieJar`` (as requests' ``session.cookies`` is), or a dict of cookie
             values by name.
-        path: where the session is looked for, if the cookie has a path of its own.
+        path: the path of the request that would have the session; matters for a cookie with a path.
         base_url: scheme and host of the requests that the client makes.
 
     Raises:
@@ -71,7 +71,7 @@ def session_of(
     session = middleware.open_session(environ)
     if session is None:
         raise LookupError(
-            f"the session cookie's path doesn't cover {path!r}; give session_of a path that it does"
+            f"the session cookie's path doesn't cover {path!r}; give session_of one that it covers"
         )
     transport = cast("CookieTransport", transport_of(session))
     cookie = transport.cookie
@@ -180,7 +180,7 @@ class _StandardJar:
         url = self._base_url.rstrip("/") + cookie.path
         if cookie.secure is True:
             url = url.replace("http://", "https://", 1)
-        return Request(url)  # noqa: S310 # only a jar looks at it, nothing is opened
+        return Request(url)  # noqa: S310 # only for the jar: nothing is opened
 
     def get(self, cookie: Cookie) -> str | None:
         request = self._request(cookie)
@@ -196,7 +196,7 @@ class _StandardJar:
         headers["Set-Cookie"] = header
         request = self._request(cookie)
         response = addinfourl(io.BytesIO(), headers, request.full_url)
-        self._jar.extract_cookies(response, request)  # type: ignore[arg-type] # it asks for info() alone
+        self._jar.extract_cookies(response, request)  # type: ignore[arg-type] # it only calls info()
 
 
 class _Mapping:

@@ -21,5 +21,5 @@ class FakeClock:
         return self.now
 
     def advance(self, by: float | timedelta) -> None:
-        """Move on by seconds or a timedelta; a negative one moves back."""
+        """Move forward by seconds or a timedelta; back, if it is negative."""
         self.now += by.total_seconds() if isinstance(by, timedelta) else by

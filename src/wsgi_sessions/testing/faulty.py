@@ -1,4 +1,4 @@
-"""A store for tests that counts calls, fails on demand and lets others in between."""
+"""A store for tests that counts calls, fails on demand and lets other requests in between."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ Hook = Callable[..., object]
 
 
 class FaultyStore(StoreWrapper):
-    """A store around another, which counts calls, fails on demand and lets others in between.
+    """A store around another: counts calls, fails on demand and lets other requests in between.
 
     Args:
         store: does the work.
     """
 
     OPERATIONS = Store.__abstractmethods__
-    """The names of all that a store does."""
+    """The names of all operations of a store."""
 
     def __init__(self, store: Store) -> None:
         super().__init__(store)
         self.calls: Counter[str] = Counter()
-        """How often each operation was asked for, the ones that failed included."""
+        """How often each operation was called, failed calls included."""
         self._failing: dict[str, bool] = {}
         self._before: defaultdict[str, list[Hook]] = defaultdict(list)
         self._after: defaultdict[str, list[Hook]] = defaultdict(list)
@@ -39,13 +39,13 @@ class FaultyStore(StoreWrapper):
 
         Args:
             operations: their names, as `Store` has them.
-            answer_lost: True: what was asked is done, and only then it fails.
+            answer_lost: True: the operation is carried out, and fails only then.
         """
         for operation in operations:
             self._failing[_known(operation)] = answer_lost
 
     def recover(self) -> None:
-        """Have nothing fail any more."""
+        """Let all operations work again."""
         self._failing.clear()
 
     def before(self, operation: str, hook: Hook) -> None:
@@ -57,7 +57,7 @@ class FaultyStore(StoreWrapper):
         self._after[_known(operation)].append(hook)
 
     def load(self, key: str) -> Record | None:
-        """As the store inside, unless it is to fail; so are all others."""
+        """What the inner store answers, unless it is to fail; likewise for the other operations."""
         return self._ask(self.store.load, key)
 
     def insert(self, key: str, record: Record) -> bool:
@@ -97,12 +97,12 @@ class FaultyStore(StoreWrapper):
         for hook in tuple(self._before[operation]):
             hook(*args, **kwargs)
         if self._failing.get(operation) is False:
-            raise StoreError("the store was told to fail", operation=operation)
+            raise StoreError("this test store was set to fail", operation=operation)
         answer = method(*args, **kwargs)
         for hook in tuple(self._after[operation]):
             hook(*args, **kwargs)
         if operation in self._failing:
-            raise StoreError("the store was told to lose its answer", operation=operation)
+            raise StoreError("this test store was set to lose its answer", operation=operation)
         return answer
 
 

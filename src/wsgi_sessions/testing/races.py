@@ -1,7 +1,7 @@
-"""Calls that meet: in threads, and in processes. How they meet, not what they do.
+"""Makes calls meet, in threads and in processes. What they do is up to the tests.
 
-Each of these raises in the test's own thread what went wrong in another one, and gives up when the
-other has died, so that a test that fails doesn't hang.
+An error in another thread is raised again in the test's own, and nothing waits forever for one that
+has died, so that a failing test doesn't hang.
 """
 
 # ruff: noqa: S101 # tests are made of asserts
@@ -22,12 +22,12 @@ from functools import partial
 from typing import Any, Self
 
 Meet = Callable[[], None]
-"""Returns when another process has come as far."""
+"""Returns when the other process has got this far, too."""
 
 PATIENCE = 60
-"""Seconds after which whoever waits for another thread or process gives up: that one has died."""
+"""Seconds of waiting for another thread or process, after which it is taken for dead."""
 _OFTEN = 1e-6
-"""Seconds; threads that take turns often meet in more places."""
+"""Seconds; threads that are switched often meet in more places."""
 
 
 class Racers:
@@ -184,7 +184,7 @@ def _failed(children: list[int]) -> list[int]:
 def _call_and_exit(call: Callable[[], object]) -> None:  # pragma: no cover # in a child
     status = 1
     try:
-        # A child that waits for a lock that nobody holds any more is to end, not to hang.
+        # A child that waits for a lock that nobody will release has to end, and not hang.
         signal.signal(signal.SIGALRM, signal.SIG_DFL)
         signal.alarm(PATIENCE)
         call()

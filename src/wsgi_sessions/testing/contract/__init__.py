@@ -17,8 +17,8 @@ __all__ = ["StoreClientContract", "StoreContract"]
 class StoreContract(
     StoreClientContract, RecordPromises, ChangePromises, ExpiryPromises, ThreadRaces, ProcessRaces
 ):
-    """Every promise of `Store`, as tests. For a store of yours, derive a class ``TestMyStore`` that
-    has ``make_store`` and, unless nothing can fail, ``make_broken_store``.
+    """Every promise of `Store`, as tests. For a store of your own, derive a class ``TestMyStore``
+    that has ``make_store`` and, unless nothing can fail, ``make_broken_store``.
 
     The times used are around the real time, because a store may have an expiry of its own that
     goes by that.

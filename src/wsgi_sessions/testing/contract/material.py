@@ -45,7 +45,7 @@ HOSTILE_KEYS: tuple[Any, ...] = (
     {"a" * 64: 1},
     object(),
 )
-"""What is not a key: another length, capitals, paths, patterns, digits of other scripts, no str."""
+"""Not keys: wrong lengths, capitals, paths, patterns, digits of other scripts, other types."""
 
 HOSTILE_NAMES = (
     "",
@@ -113,7 +113,7 @@ def a_record(
     epoch: int = 0,
     owner: str | None = None,
 ) -> Record:
-    """A record that was used now and lives till later, but for what is named."""
+    """A record that was used now and lives until later, except for what is given."""
     return Record(
         fields={} if fields is None else fields,
         notes=notes,
@@ -136,11 +136,11 @@ def a_touch(used_at: float | None = None, expires_at: float | None = None) -> Ch
 WRITE: Final = Changes(set={"a": b"2"})
 """What a request writes."""
 NEW_EPOCH: Final = Changes(set={"b": b"1"}, keep=frozenset(), epoch=1)
-"""What a sign-in writes that keeps nothing."""
+"""What a sign-in that keeps nothing writes."""
 
 
 def a_renewal() -> Changes:
-    """What a request writes that came just before a deadline of 10 seconds."""
+    """What a request that came just before a deadline of 10 seconds writes."""
     return Changes(set={"a": b"2"}, used_at=now() + 9, expires_at=later())
 
 
@@ -164,7 +164,7 @@ def fields_of(store: Store, key: str) -> dict[str, bytes]:
 def assert_same(found: Record | None, expected: Record) -> None:
     """Nothing was lost or changed on the way."""
     assert found is not None, "a live record can't be loaded"
-    # By name, because a diff of megabytes would take a test runner for ever.
+    # By name, because a diff of megabytes would take a test runner forever.
     names = {*found.fields, *expected.fields}
     wrong = [name for name in names if found.fields.get(name) != expected.fields.get(name)]
     assert not wrong, f"these fields came back changed: {sorted(wrong)}"
@@ -176,7 +176,7 @@ def assert_same(found: Record | None, expected: Record) -> None:
 
 
 def assert_times(found: Record, used_at: float, expires_at: float) -> None:
-    """To the millisecond: not every format has more."""
+    """To the millisecond: not every format is more precise."""
     assert abs(found.used_at - used_at) < 0.001, (found.used_at, used_at)
     assert abs(found.expires_at - expires_at) < 0.001, (found.expires_at, expires_at)
 
@@ -187,7 +187,7 @@ def assert_refused(call: Callable[[], object]) -> None:
         answer = call()
     except StoreError:
         return
-    raise AssertionError(f"StoreError was due, and the answer was {answer!r}")
+    raise AssertionError(f"expected a StoreError, and the answer was {answer!r}")
 
 
 def assert_renewed_or_gone(store: Store, key: str, result: UpdateResult) -> None:
@@ -202,14 +202,14 @@ def assert_renewed_or_gone(store: Store, key: str, result: UpdateResult) -> None
 
 
 def write_fields(store: Store, key: str, who: int, writes: int) -> None:
-    """Add fields of one's own to a session that others write to."""
+    """Add fields of this writer's own to a session that others write to as well."""
     for number in range(writes):
         changes = Changes(set={f"{who} {number}": b"%d" % number})
         assert store.update(key, changes) is UPDATED
 
 
 def fields_written(writers: int, writes: int) -> dict[str, bytes]:
-    """What that many `write_fields` leave."""
+    """The fields after this many calls of `write_fields`."""
     return {f"{who} {number}": b"%d" % number for who in range(writers) for number in range(writes)}
 
 
