@@ -195,3 +195,17 @@ def test_a_place_held_by_a_slow_request_lasts_as_long_as_the_session_that_comes_
     site.middleware.registry.purge_expired()
 
     assert len(site.middleware.registry.sessions("bob")) == 1
+
+
+def test_two_logins_at_once_of_one_place_leave_one_session() -> None:
+    store = FaultyStore(MemoryStore())
+    site = Site(store=store, max_per_owner=1)
+    first, second = site.browser(), site.browser()
+    site.run(first, login)
+    # When the first browser's session is marked, and about to be ended.
+    meanwhile(store, "load", 4, lambda: site.run(first, login))
+
+    site.run(second, login)
+
+    assert len(list(site.middleware.registry)) == 1
+    assert len(site.middleware.registry.sessions("bob")) == 1

@@ -392,8 +392,25 @@ class OwnerLists:
             if owner is not None and list_key(owner) == at:
                 self.enter(owner, key, until=entry.until, epoch=entry.epoch)
 
-    def delete_if_owned(self, key: str, owner: str) -> Record | None:
+    def is_ending(self, owner: str, key: str) -> bool:
+        """Whether a session is still being ended, so that no login has entered it anew.
+
+        Raises:
+            StoreError: the list can't be read.
+        """
+        present = self.read(owner)
+        entry = None if present is None else present.entries.get(key)
+        return entry is None or entry.ending
+
+    def delete_if_owned(
+        self, key: str, owner: str, *, if_still: Callable[[], bool] = lambda: True
+    ) -> Record | None:
         """Delete a record that is still this owner's, or that can't be read.
+
+        Args:
+            key: which record.
+            owner: whose it has to be.
+            if_still: asked after the record was read, and before it is deleted in that version.
 
         Returns:
             the record that was deleted; None if there is none, or it is another's or unreadable.
@@ -403,7 +420,7 @@ class OwnerLists:
             if record is None:
                 self._store.delete(key)
                 return None
-            if record.owner != owner:
+            if record.owner != owner or not if_still():
                 return None
             if self._store.delete(key, if_version=record.version):
                 return record

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from ..errors import StoreError
 from .backoff import ATTEMPTS, back_off
 from .owners import LiveSession, OwnerList, OwnerLists
@@ -52,11 +54,15 @@ def keep_to_limit(
         entries = {other: present.entries[other] for other in over}
         if owners.mark(owner, entries, if_version=present.version):
             for other in over:
-                if owners.delete_if_owned(other, owner) is not None:
+                # A login that enters it anew writes its record after that: then that has another
+                # version than the one that is looked at before the list.
+                marked = partial(owners.is_ending, owner, other)
+                if owners.delete_if_owned(other, owner, if_still=marked) is not None:
                     detail = "max_per_owner"
                     reports.emit("revoked", request, handle=other, owner=owner, detail=detail)
             owners.take_out(owner, over, unless=lambda _, entry: not entry.ending)
-            return True
+            # Another login may have ended this one meanwhile.
+            return owners.confirmed(owner, key) is not None
         back_off(attempt)
         again = owners.confirmed(owner, key)
         if again is None:
