@@ -828,8 +828,10 @@ def test_the_contract_catches_a_connection_that_is_shared(
         def make_store(self) -> Store:
             return store
 
+    # Where it takes processes that meet, one run may go well by chance.
     with pytest.raises(AssertionError):
-        getattr(Contract(), name)()
+        for _ in range(20):
+            getattr(Contract(), name)()
     store.close()
 
 
