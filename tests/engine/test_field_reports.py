@@ -699,6 +699,23 @@ def test_e13_a_damaged_field_that_is_overwritten_under_encryption() -> None:
         assert site.kinds.pop() == "corrupt_record"
 
 
+def test_e13_a_save_that_only_meets_damage_begins_nothing() -> None:
+    store = MemoryStore()
+    site = Site(store=store, encryption_keys=[os.urandom(32)])
+    browser = site.browser()
+    site.run(browser, put(n=1, a=1))
+    (key,) = store.keys()
+    store.update(key, Changes(set={"n": b"damaged"}))
+
+    def work(session: Session) -> str:
+        session.regenerate()
+        session.save()
+        return str(dict(session))
+
+    assert site.run(browser, work).text == "{}"
+    assert list(store.keys()) == [key]
+
+
 @pytest.mark.parametrize("saves", [False, True])
 def test_e13_what_is_written_over_damage_begins_a_fresh_session(saves: bool) -> None:
     store = MemoryStore()

@@ -230,3 +230,19 @@ def test_what_is_not_a_key_is_said_with_the_operation(key: Any) -> None:
     assert caught.value.operation == "insert"
 
     check_new_key("0123456789abcdef" * 4, "insert")
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        (Changes({5: b"1"}), "a field's name is a str, not int"),  # type: ignore[dict-item] # as a store may be given it
+        (Changes(owner=5), "an owner is a str or None, not int"),  # type: ignore[arg-type] # as above
+        (Changes(epoch=-1), "an epoch is a whole number of at most 64 bits"),
+        (Changes(epoch="1"), "an epoch is a whole number of at most 64 bits"),  # type: ignore[arg-type] # as above
+    ],
+)
+def test_changes_of_the_wrong_type_are_refused_where_they_are_made(
+    changes: Changes, said: str
+) -> None:
+    with pytest.raises(StoreError, match=said):
+        changed(RECORD, changes)

@@ -5,6 +5,7 @@ error of the store, and nothing that was said to be kept is lost.
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import pwd
 import subprocess
@@ -57,6 +58,9 @@ class Writer(threading.Thread):
             self.other.append(error)
 
 
+# The drivers' connections to a server that died under them are left to the garbage collector.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
 def test_a_server_that_is_killed_at_work_loses_nothing_that_it_confirmed(
     own_server: databases.DatabaseServer,
 ) -> None:
@@ -79,6 +83,8 @@ def test_a_server_that_is_killed_at_work_loses_nothing_that_it_confirmed(
         record = store.load(writer.key)
         assert record is not None
         assert writer.confirmed <= int(record.fields["n"]) <= writer.attempted
+    store.close()
+    gc.collect()
 
 
 def until_all(writers: list[Writer], count: Callable[[Writer], int]) -> None:
