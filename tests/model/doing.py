@@ -119,6 +119,8 @@ class Doing(Watch):
 
     def _allowed(self, op: Op) -> set[str]:
         allowed = set(self.view.may_raise(op))
+        if self.view.unstorable and op[0] == "properties":
+            allowed.add("TypeError")  # what would be written is looked at
         if self.vague:
             allowed |= {"KeyError", "AttributeError", "TypeError"}
         if self.faulty or self.broken:

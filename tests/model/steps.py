@@ -273,7 +273,7 @@ class Watch:
             family.limit(*self.limits)
         self.wrote = self.wrote or (success and not self.failing)
         if success and not matches(family.state, state):
-            family.written_at = self.world.clock.now
+            family.written_at = None if self.clocked else self.world.clock.now
         family.state = state
         family.used = max(family.used, self.world.clock.now)
 
