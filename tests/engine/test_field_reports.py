@@ -683,13 +683,19 @@ def test_e2_a_process_with_a_shorter_lifetime_leaves_the_others_listed(
     assert long.run(first, whose).text == "None"
 
 
-def test_e13_a_damaged_field_that_is_overwritten_under_encryption() -> None:
+def damaged_under_encryption() -> tuple[Site, Browser]:
+    """A browser whose session, encrypted in memory, has a field that can't be decrypted."""
     store = MemoryStore()
     site = Site(store=store, encryption_keys=[os.urandom(32)])
     browser = site.browser()
     site.run(browser, put(n=1, a=1))
     (key,) = store.keys()
     store.update(key, Changes(set={"n": b"damaged"}))
+    return site, browser
+
+
+def test_e13_a_damaged_field_that_is_overwritten_under_encryption() -> None:
+    site, browser = damaged_under_encryption()
 
     for ask in (
         overwritten_and(lambda s: s.modified),
@@ -700,12 +706,9 @@ def test_e13_a_damaged_field_that_is_overwritten_under_encryption() -> None:
 
 
 def test_e13_a_save_that_only_meets_damage_begins_nothing() -> None:
-    store = MemoryStore()
-    site = Site(store=store, encryption_keys=[os.urandom(32)])
-    browser = site.browser()
-    site.run(browser, put(n=1, a=1))
+    site, browser = damaged_under_encryption()
+    store = site.store
     (key,) = store.keys()
-    store.update(key, Changes(set={"n": b"damaged"}))
 
     def work(session: Session) -> str:
         session.regenerate()
@@ -718,12 +721,7 @@ def test_e13_a_save_that_only_meets_damage_begins_nothing() -> None:
 
 @pytest.mark.parametrize("saves", [False, True])
 def test_e13_what_is_written_over_damage_begins_a_fresh_session(saves: bool) -> None:
-    store = MemoryStore()
-    site = Site(store=store, encryption_keys=[os.urandom(32)])
-    browser = site.browser()
-    site.run(browser, put(n=1, a=1))
-    (key,) = store.keys()
-    store.update(key, Changes(set={"n": b"damaged"}))
+    site, browser = damaged_under_encryption()
 
     def work(session: Session) -> None:
         session["b"] = 2
@@ -734,7 +732,7 @@ def test_e13_what_is_written_over_damage_begins_a_fresh_session(saves: bool) -> 
 
     assert site.kinds.count("corrupt_record") == 1
     assert site.run(browser, read).text == repr({"b": 2})
-    assert len(list(store.keys())) == 2
+    assert len(list(site.store.keys())) == 2
 
 
 @pytest.mark.parametrize("when_full", ["end_oldest", "refuse"])

@@ -296,8 +296,8 @@ class SQLRecords(Records):
         self._engine: Any = _engine(system, self._alchemy, url)
         expires = table.expires.get(self._engine.dialect.name, table.expires[""])
         self._select = f"SELECT {table.data}, {expires} FROM {table.name} WHERE {table.key} = :name"  # noqa: S608 # constants of this package
-        self._delete = f"DELETE FROM {table.name} WHERE {table.key} = :name"  # noqa: S608 # as above
-        self._names = f"SELECT {table.key} FROM {table.name}"  # noqa: S608 # as above
+        self._delete = f"DELETE FROM {table.name} WHERE {table.key} = :name"  # noqa: S608 # constants of this package
+        self._names = f"SELECT {table.key} FROM {table.name}"  # noqa: S608 # constants of this package
 
     def read(self, name: str) -> OldRecord | None:
         with _asking("database", "load"), self._engine.connect() as connection:

@@ -337,14 +337,14 @@ def _write_datetime(value: datetime, depth: int) -> str:
 
 def _zone_info() -> type[ZoneInfo]:
     # Imported late: it looks for the time zone database, and few apps store zones.
-    from zoneinfo import ZoneInfo  # noqa: PLC0415 # see above
+    from zoneinfo import ZoneInfo  # noqa: PLC0415 # few apps store zones
 
     return ZoneInfo
 
 
 def _uuid() -> type[UUID]:
     # Imported late: it inspects the platform, which would take a tenth of our own import's time.
-    from uuid import UUID  # noqa: PLC0415 # see above
+    from uuid import UUID  # noqa: PLC0415 # slow to import
 
     return UUID
 

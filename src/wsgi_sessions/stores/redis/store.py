@@ -271,14 +271,14 @@ class RedisStore(Store):
         answer: Any
         try:
             answer = self._way.servers()
-        except Exception as error:  # noqa: BLE001 # as above
+        except Exception as error:  # noqa: BLE001 # of any class
             answer = error
         return list(_sound(operation, answer))
 
     def _ask(self, operation: str, server: Server, command: Command, *, again: bool = False) -> Any:
         try:
             answer = server.ask(b"", command, again=again)
-        except Exception as error:  # noqa: BLE001 # as above
+        except Exception as error:  # noqa: BLE001 # of any class
             answer = error
         return _sound(operation, answer)
 
@@ -289,7 +289,7 @@ class RedisStore(Store):
         answers: Any
         try:
             answers = server.ask_all(commands)
-        except Exception as error:  # noqa: BLE001 # as above
+        except Exception as error:  # noqa: BLE001 # of any class
             answers = error
         return list(_sound(operation, answers))
 

@@ -184,7 +184,7 @@ class Database:
                 return work(cursor)
             finally:
                 cursor.close()
-        except Exception as error:  # noqa: BLE001 # as above
+        except Exception as error:  # noqa: BLE001 # any driver, any class
             return self._failed(connection, error)
         except BaseException:
             # In the midst of an answer: what comes next on this connection would be its rest.
