@@ -8,7 +8,7 @@ import pytest
 
 from acts import login, login_as, put, read, sending, started, token, twin
 from wsgi import Handler, Site
-from wsgi_sessions import Lifetime, Session, StoreError
+from wsgi_sessions import Cookie, Lifetime, Session, StoreError
 from wsgi_sessions.record import Changes, list_key
 from wsgi_sessions.stores import MemoryStore
 from wsgi_sessions.testing import FaultyStore
@@ -209,3 +209,80 @@ def test_two_logins_at_once_of_one_place_leave_one_session() -> None:
 
     assert len(list(site.middleware.registry)) == 1
     assert len(site.middleware.registry.sessions("bob")) == 1
+
+
+def save_a_field(session: Session) -> None:
+    session["n"] = 1
+    session.save()
+
+
+def save_an_attribute(session: Session) -> None:
+    session.persistent = False
+    session.save()
+
+
+SAVES: list[Handler] = [lambda session: session.increment("n"), save_a_field, save_an_attribute]
+
+
+@pytest.mark.parametrize("status", ["200 OK", "500 Oh"])
+@pytest.mark.parametrize("save", SAVES, ids=["increment", "save", "attributes"])
+def test_what_a_save_planned_is_told_only_if_no_other_request_changed_the_id_since(
+    save: Handler, status: str
+) -> None:
+    site = Site(cookie=Cookie(persistent=True))
+    browser = site.browser()
+    site.run(browser, put(a=1))
+    other = twin(browser)
+
+    def work(session: Session) -> None:
+        save(session)
+        site.status = "200 OK"
+        site.run(other, lambda session: session.regenerate())
+        site.status = status
+
+    assert site.run(browser, work).all("Set-Cookie") == []
+    site.status = "200 OK"
+    assert site.run(other, read).text == "{'a': 1, 'n': 1}" or save is save_an_attribute
+
+
+@pytest.mark.parametrize("save", SAVES, ids=["increment", "save", "attributes"])
+def test_what_a_save_planned_is_told_with_the_id_that_a_rotation_gave_meanwhile(
+    save: Handler,
+) -> None:
+    site = Site(cookie=Cookie(persistent=True), rotate_after=60)
+    browser = site.browser()
+    site.run(browser, put(a=1))
+    other = twin(browser)
+
+    def work(session: Session) -> None:
+        save(session)
+        site.clock.advance(61)
+        site.run(other, read)
+
+    site.run(browser, work)
+    assert token(browser) == token(other)
+
+
+def test_what_a_save_planned_costs_nothing_more_for_an_id_that_this_request_made() -> None:
+    store = FaultyStore(MemoryStore())
+    site = Site(store=store, cookie=Cookie(persistent=True))
+    browser = site.browser()
+    site.run(browser, save_a_field)
+    assert token(browser)
+    assert "load" not in store.calls
+
+
+def test_a_store_that_cannot_say_whether_the_id_is_still_right_costs_the_renewal_alone() -> None:
+    store = FaultyStore(MemoryStore())
+    site = Site(store=store, cookie=Cookie(persistent=True))
+    browser = site.browser()
+    site.run(browser, put(a=1))
+
+    def work(session: Session) -> None:
+        session.increment("n")
+        store.fail("load")
+
+    response = site.run(browser, work)
+    assert response.status == "200 OK"
+    assert response.all("Set-Cookie") == []
+    assert site.kinds[-1] == "store_error"

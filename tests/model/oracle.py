@@ -61,7 +61,8 @@ class Family:
     sure_until: float = 0.0
     used: float = 0.0
     """The latest time of use."""
-    rotated_at: float | None = None
+    rotated: int | None = None
+    """When it was noticed that it has another ID; see `World.moment`."""
     written_at: float | None = None
     idle: tuple[float, float] = (IDLE, IDLE)
     absolute: tuple[float, float] = (ABSOLUTE, ABSOLUTE)
@@ -133,7 +134,7 @@ class Oracle:
             family.unknown = True
             return self.adopt(family)
         if seen.id not in family.ids:
-            self.rotated(family, seen.id)
+            self.note_rotation(family, seen.id)
         return family
 
     def adopt(self, family: Family) -> Family:
@@ -142,15 +143,15 @@ class Oracle:
             self.by_id[each] = family
         return family
 
-    def rotated(self, family: Family, new: str) -> None:
+    def note_rotation(self, family: Family, new: str) -> None:
         family.ids.append(new)
-        family.rotated_at = self.world.clock.now
+        family.rotated = self.world.moment()
         self.by_id[new] = family
 
     def replaced(self, family: Family, new: str) -> None:
         """Regenerated: the older IDs are dead."""
         self.ended += family.ids
-        family.ids, family.rotated_at = [new], None
+        family.ids, family.rotated = [new], None
         family.epoch += 1
         self.by_id[new] = family
 
@@ -179,7 +180,7 @@ class Oracle:
                 f"nobody changed a session, and {family.state} became {state}",
             )
             if seen.id not in family.ids:
-                self.rotated(family, seen.id)
+                self.note_rotation(family, seen.id)
         return state
 
     # What must hold while nothing happens
@@ -211,13 +212,11 @@ class Oracle:
         family = self.by_id.get(session_id)
         if family is None or family.ended or family.unknown or session_id not in family.ids:
             return
-        # With the clock put back, times don't tell what came first.
-        rotated_at = None if self.put_back else family.rotated_at
-        if rotated_at is not None and answer.sent_at >= rotated_at:
+        if family.rotated is not None and answer.moment > family.rotated:
             self.check(
                 session_id == family.ids[-1],
                 "put_back",
-                "an answer puts an ID back that another request rotated at the same time",
+                "an answer puts an ID back that another request had rotated before it was sent",
             )
 
     def evicted(self, number: int, limit: int | None) -> None:

@@ -196,7 +196,7 @@ class Runner:
         token = jar.get(NAME)
         changed = token != visit.token
         visit.answered(None if not changed else token or "")
-        return Answer(token, self.world.clock.now, visit.faulty) if changed else None
+        return Answer(token, self.world.moment(), visit.faulty) if changed else None
 
     def _app(self, made: Any, start_response: Any) -> Iterable[bytes]:
         visit = self.visits[-1]
@@ -242,7 +242,7 @@ class Runner:
             token = set_cookie(headers)
             visit.answered(token)
             if token is not None:
-                answers.append(Answer(token or None, self.world.clock.now, visit.faulty))
+                answers.append(Answer(token or None, self.world.moment(), visit.faulty))
             return lambda data: None
 
         try:

@@ -263,7 +263,7 @@ class Watch:
                 self.family = family = self.oracle.adopt(new)
                 self.epoch = 0
             else:
-                self.oracle.rotated(family, self.own_id)
+                self.oracle.note_rotation(family, self.own_id)
         if self.view.new_id and self.view.owner is not None:
             self._others_may_go(self.view.owner)
         if self.view.login and not self.failing and not self.raised:

@@ -7,6 +7,7 @@ also between two store calls of a request, without changing what it looks at.
 from __future__ import annotations
 
 import functools
+import itertools
 import re
 from base64 import urlsafe_b64encode
 from collections.abc import Iterator
@@ -46,7 +47,8 @@ class Answer:
 
     token: str | None
     """None: the cookie is to go."""
-    sent_at: float
+    moment: int
+    """When it was sent; see `World.moment`."""
     faulty: bool
     """Whether the store failed in that request."""
 
@@ -70,6 +72,8 @@ class World:
         """Whether the memory store ever ended a session for lack of space."""
         self.jars: list[str | None] = [None] * 3
         self.late: list[list[Answer]] = [[] for _ in self.jars]
+        self.moment = itertools.count().__next__
+        """Tells what came before what, whatever the clock says: greater each time."""
         self.quiet = 0
         self._random = Random("IDs")
         self.new_secret()

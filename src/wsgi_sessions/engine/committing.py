@@ -27,7 +27,7 @@ from .decisions import (
     store_step,
     told,
 )
-from .loading import is_present
+from .loading import Loader, is_present
 from .owners import OwnerLists
 from .reports import Reports
 from .settings import EngineSettings
@@ -54,6 +54,7 @@ class Committer:
 
     Args:
         settings: the engine's settings.
+        loader: looks again at what is to be told.
         writer: carries out the store steps.
         owners: the lists of owners; None where there are none.
         reports: where events go.
@@ -62,11 +63,13 @@ class Committer:
     def __init__(
         self,
         settings: EngineSettings,
+        loader: Loader,
         writer: Writer,
         owners: OwnerLists | None,
         reports: Reports,
     ) -> None:
         self._settings = settings
+        self._loader = loader
         self._writer = writer
         self._store_writer = writer if isinstance(writer, StoreWriter) else None
         self._owners = owners
@@ -92,18 +95,43 @@ class Committer:
             facts = self.facts_of(state, pending, response, now, failed=failed)
             if not facts.deliverable and not facts.headers_sent:
                 self._explain_insecure(state, facts)
+            planned, result = state.cookie, Result.NOTHING
             if not only_reads(facts):
-                self._carry_out(state, facts, pending, response, now)
+                result = self._carry_out(state, facts, pending, response, now)
         except CorruptField:
             if not self._begins_anew(state):
                 return None
             return self.commit(state, response)
         if failed:
-            self.give_back_place(state)
-            if state.error is None and not response.final:
-                # A stream that goes on must not commit it by a later save().
-                state.drop(self._settings.codec)
-        return self._header(state, response, now) if facts.can_set_cookie else None
+            self._let_go(state, response)
+        if facts.can_set_cookie:
+            is_news = result in (Result.NEW_ID, Result.MOVED)
+            is_news = is_news or (result is Result.WRITTEN and facts.renewal)
+            stored = state.stored if is_news else self._to_tell(state, planned, now)
+            return self._header(state, stored, response, now)
+        return None
+
+    def _let_go(self, state: SessionState, response: Response) -> None:
+        self.give_back_place(state)
+        if state.error is None and not response.final:
+            # A stream that goes on must not commit it by a later save().
+            state.drop(self._settings.codec)
+
+    def _to_tell(self, state: SessionState, planned: CookieStep, now: float) -> Stored | None:
+        """The session that a cookie may be set for, though this commit didn't ask the store for its
+        ID: if an earlier one planned it, another request may have replaced that ID since.
+        """
+        stored = state.stored
+        if planned is CookieStep.LEAVE or stored is None or state.own_id:
+            return stored
+        if self._settings.seal is not None:
+            return stored
+        try:
+            present = self._loader.reload(stored, now)
+        except StoreError as error:
+            self._reports.emit("store_error", state.request, stored, detail=f"renew: {error}")
+            return None
+        return present if present is not None and is_present(present) else None
 
     def save(self, state: SessionState, *, headers_sent: bool) -> None:
         """Commit now what a commit would write.
@@ -203,7 +231,7 @@ class Committer:
         if outcome.result is not Result.NEW_ID:
             return None
         state.cookie = CookieStep.SET
-        return self._header(state, response, now)
+        return self._header(state, state.stored, response, now)
 
     def check(self, state: SessionState) -> None:
         """Raise what a commit now would raise because of the data alone, without a store call.
@@ -334,6 +362,8 @@ class Committer:
                 state.ask(tried=(*intent.tried, intent.id))
             raise
         self._go_on(state, outcome, pending, response)
+        if outcome.result is Result.NEW_ID:
+            state.own_id = step is not StoreStep.ROTATE
         state.cookie = told(state.cookie, cookie_step(facts, step, outcome.result), outcome.result)
         return outcome.result
 
@@ -434,13 +464,14 @@ class Committer:
             # The list is healed when it is next read.
             self._reports.emit("store_error", state.request, detail=f"give back: {error}")
 
-    def _header(self, state: SessionState, response: Response, now: float) -> Header | None:
+    def _header(
+        self, state: SessionState, stored: Stored | None, response: Response, now: float
+    ) -> Header | None:
         step, request = state.cookie, state.request
         if step is CookieStep.LEAVE:
             return None
         if step is CookieStep.EXPIRE:
             return request.transport.expire(secure=request.secure)
-        stored = state.stored
         if stored is None or (step is CookieStep.RENEW and response.public):
             return None
         return request.transport.set(

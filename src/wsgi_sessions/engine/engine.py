@@ -60,7 +60,7 @@ class Engine:
             self._carrier = _carrier(settings, self._loader, self._owners, self._reports)
         else:
             writer = SealedWriter(settings, settings.seal, self._reports)
-        self._committer = Committer(settings, writer, self._owners, self._reports)
+        self._committer = Committer(settings, self._loader, writer, self._owners, self._reports)
         self._transactions = Transactions(settings, self._loader, self._committer)
         self._devices = Devices(settings, self._reports) if settings.binds_devices else None
 

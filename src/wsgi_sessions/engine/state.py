@@ -124,6 +124,7 @@ class SessionState:
         "intent",
         "label",
         "logged_in",
+        "own_id",
         "passed_over",
         "request",
         "stale_token",
@@ -155,6 +156,8 @@ class SessionState:
     """What this request shows about the device that the session is bound to."""
     logged_in: bool
     """Whether ``login()`` was called in this request, saved or not."""
+    own_id: bool
+    """Whether this request made the present ID, so that no other can have replaced it yet."""
 
     def __init__(self, request: Request) -> None:
         self.request = request
@@ -166,6 +169,7 @@ class SessionState:
         self.gone = False
         self.standing = UNBOUND
         self.logged_in = False
+        self.own_id = False
 
     def begin(self, now: float, codec: Codec, passed_over: tuple[Stored, ...] = ()) -> None:
         """Start with no session; what the client has to learn stays."""
@@ -177,7 +181,7 @@ class SessionState:
             self.intent = self._intent_left()
         self.fields = Fields(NO_FIELDS, codec)
         self.label = {}
-        self.stale_token = self.gone = False
+        self.stale_token = self.gone = self.own_id = False
         self.standing = UNBOUND
 
     def adopt(self, stored: Stored, codec: Codec, *, stale_token: bool) -> None:
