@@ -417,7 +417,7 @@ class SessionMiddleware:
                 self._proxy_advice.look(environ, client)
         if self._warn_processes and environ.get("wsgi.multiprocess"):
             self._explain_processes()
-        site = self._site_for(environ)
+        site = self._site if self._choose is None else self._site_for(environ)
         transport: Transport = site.transport
         header = self._header_transport
         if header is not None and header.environ_key in environ:

@@ -234,7 +234,7 @@ class Doing(Watch):
         # What is emptied is deleted, and has no ID any more.
         emptied = before.stored and is_nothing(before.effect(self.gaps[0]))
         renewed = not before.new_id or self._has_new_id() or emptied
-        whole = not in_memory and renewed and (1 in fired or not before.pending)
+        whole = not in_memory and renewed and (bool(fired & {0, 1}) or not before.pending)
         self._sync(session, settled=whole)
         stored = self.gaps[-1]
         if not whole and before.stored and before.pending and stored is not None:

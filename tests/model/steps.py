@@ -267,8 +267,9 @@ class Watch:
         if self.view.new_id and self.view.owner is not None:
             self._others_may_go(self.view.owner)
         if self.view.login and not self.failing and not self.raised:
-            family.begun = self.signed_in_at
-            family.last_begun = max(family.last_begun, family.begun)
+            if success:
+                family.begun = self.signed_in_at
+            family.last_begun = max(family.last_begun, self.signed_in_at)
         if self.limits is not None:
             family.limit(*self.limits)
         self.wrote = self.wrote or (success and not self.failing)
