@@ -234,7 +234,8 @@ class Watch:
         if state is None:
             # What a stream does after a failed answer isn't followed; doing nothing ends nothing.
             followed = not self.vague or bool(self.request.tail)
-            if family is not None and not followed and self.request.end != "stream_error":
+            unanswered = self.failing and self.request.end == "stream_error"
+            if family is not None and not followed and not unanswered:
                 family.must = False
             said = family is not None and current and followed and not family.unknown
             if said and family is not None and self.oracle.look(family) is None:
