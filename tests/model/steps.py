@@ -150,7 +150,8 @@ class Watch:
         if not self.world.shared:
             if error is None and not self.vague:
                 after = effects[0](self.virtual)
-                self.virtual = None if is_nothing(after) else after
+                kept = "save_uninitialized" in self.world.options
+                self.virtual = None if is_nothing(after) and not kept else after
             return {0} if error is None else set()
         if self.session is not None and not self.broken:
             with self.world.silence():
@@ -175,6 +176,7 @@ class Watch:
                 fired
                 or optional
                 or self.revocable
+                or self.world.evicted
                 or any(self._is_idle(effects, state) for state in self.gaps)
             )
             self.oracle.check(

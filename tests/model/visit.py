@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from wsgi_sessions import SessionTooLarge, StoreError
 
 from .doing import Doing
@@ -29,7 +31,11 @@ class Visit(Doing):
             return
         keeps = self.world.options.get("save_on_error", False)
         nothing = (self.failing and not self.tail) or (raised and not keeps)
-        effect: Effect = (lambda state: state) if nothing else self.view.effect
+        view = self.view
+        if raised and view.new_id:
+            # There is no new ID without an answer, and so nothing that isn't kept at it.
+            view = replace(view, keep=None)
+        effect: Effect = (lambda state: state) if nothing else view.effect
         # Whether a stream that began with a 500 may save at its end, isn't said.
         optional = raised or (self.failing and self.tail)
         bad = self.view.unstorable and not (nothing or optional or self.vague)

@@ -126,22 +126,34 @@ class JSONCodec:
         except UnicodeEncodeError:
             raise _without_text(value) from None
 
-    def wrote(self, value: Any, data: bytes) -> bool:
-        """Whether these bytes are what `encode` gives for this value; False: encode it to know.
+    def reencode(self, value: Any, known: bytes) -> bytes:
+        """What `encode` gives for this value; ``known`` itself if that is still its encoding.
 
-        Three times faster than encoding: the bytes were checked when they were written or read, so
-        all that is left to rule out is another value that orjson writes in the same way.
+        For a value that ``known`` was the encoding of. If it still is, this is three times faster
+        than encoding: the bytes were checked when they were written or read, so all that is left to
+        rule out is another value that orjson writes in the same way.
+
+        Raises:
+            UnstorableValue: see `encode`.
         """
-        if _orjson is None or type(value) not in _CONTAINERS or (_TILDE in data and b'"~' in data):
-            return False
-        try:
-            if _orjson.dumps(value) != data:
-                return False
-        except TypeError:
-            return False
-        # To orjson, NaN is null.
-        types = _BUT_FLOATS if data.find(b"null") >= 0 else _PLAIN_TYPES
-        return _are_made_of((value,), types) if len(data) <= _FEW else _is_made_of(value, types)
+        if _orjson is None or type(value) not in _CONTAINERS or _may_be_tagged(known):
+            return self.encode(value)
+        written = _dumps(value, _STRICT)
+        if written is None and _dumps(value, 0) == known:
+            written = known  # with an int of more than 53 bits in it
+        if written == known:
+            # To orjson, NaN is null.
+            types = _BUT_FLOATS if known.find(b"null") >= 0 else _PLAIN_TYPES
+            small = len(known) <= _FEW
+            if _are_made_of((value,), types) if small else _is_made_of(value, types):
+                return known
+        elif (
+            written is not None
+            and not _may_be_tagged(written)
+            and _is_made_of(value, _PLAIN_TYPES, _are_plain_floats)
+        ):
+            return written
+        return self.encode(value)
 
     def decode(self, data: bytes) -> Any:
         """The value of this JSON.
@@ -167,11 +179,20 @@ def _written_fast(value: Any) -> bytes | None:
     """What `_text` would give, written by orjson; None if that would differ or not be exact."""
     if _orjson is None or not _is_made_of(value, _PLAIN_TYPES, _are_plain_floats):
         return None
+    written = _dumps(value, _STRICT)
+    return None if written is None or _may_be_tagged(written) else written
+
+
+def _dumps(value: Any, option: int) -> bytes | None:
     try:
-        written: bytes = _orjson.dumps(value, option=_STRICT)
+        written: bytes = _orjson.dumps(value, option=option)
     except TypeError:
         return None  # a key that isn't a str, invalid text, a long int: `_text` finds out where
-    return None if _TILDE in written and b'"~' in written else written
+    return written
+
+
+def _may_be_tagged(data: bytes) -> bool:
+    return _TILDE in data and b'"~' in data
 
 
 def _is_made_of(

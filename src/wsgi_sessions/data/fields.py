@@ -153,22 +153,12 @@ class Fields(MutableMapping[str, Any]):
                     continue
                 encoded = set_to
             else:
-                known = base[name] if set_to is None else set_to
-                if self._is_still(value, known):
-                    encoded = known
-                else:
-                    encoded = self._encode(name, value)
-                    if set_to is not None:
-                        written[name] = encoded
+                encoded = self._reencode(name, value, base[name] if set_to is None else set_to)
+                if set_to is not None:
+                    written[name] = encoded
             if base.get(name) != encoded or name in self._unsure:
                 found[name] = encoded
         return found
-
-    def _is_still(self, value: Any, encoded: bytes) -> bool:
-        """Whether a value is surely as it was when it was read from these bytes, or set."""
-        # Its own method: a subclass that encodes differently doesn't mean this answer.
-        wrote = type(self._codec).__dict__.get("wrote")
-        return wrote is not None and bool(wrote(self._codec, value, encoded))
 
     def encoded(self) -> dict[str, bytes]:
         """All fields as they would be stored now."""
@@ -218,12 +208,27 @@ class Fields(MutableMapping[str, Any]):
     def _encode(self, key: str, value: Any) -> bytes:
         try:
             return self._codec.encode(value)
-        except UnstorableValue as error:
-            raise TypeError(
-                f"session[{key!r}]{error.path} can't be stored: {error.reason}"
-            ) from None
         except (TypeError, ValueError) as error:
-            raise TypeError(f"session[{key!r}] can't be stored: {error}") from None
+            raise _unstorable(key, error) from None
+
+    def _reencode(self, key: str, value: Any, known: bytes) -> bytes:
+        """The value's encoding, which was this when it was read or set."""
+        codec = self._codec
+        # Its own method: one that a subclass inherits knows nothing of how that encodes.
+        reencode = type(codec).__dict__.get("reencode")
+        if reencode is None:
+            return self._encode(key, value)
+        try:
+            encoded: bytes = reencode(codec, value, known)
+        except (TypeError, ValueError) as error:
+            raise _unstorable(key, error) from None
+        return encoded
+
+
+def _unstorable(key: str, error: Exception) -> TypeError:
+    if isinstance(error, UnstorableValue):
+        return TypeError(f"session[{key!r}]{error.path} can't be stored: {error.reason}")
+    return TypeError(f"session[{key!r}] can't be stored: {error}")
 
 
 def _check_key(key: object) -> None:

@@ -53,9 +53,18 @@ class MarkupCodec:
             return self._plain.encode(_worded(value))
         return self._plain.encode(_worded(value)) if _looks_worded(data) else data
 
-    def wrote(self, value: Any, data: bytes) -> bool:
-        """Whether these bytes are what `encode` gives for this value; False: encode it to know."""
-        return self._plain.wrote(value, data)  # which knows nothing of bytes with tags in them
+    def reencode(self, value: Any, known: bytes) -> bytes:
+        """The value as JSON; ``known`` itself if that is still its encoding.
+
+        Raises:
+            UnstorableValue: see `encode`.
+        """
+        try:
+            data = self._plain.reencode(value, known)
+        except UnstorableValue:
+            return self._plain.encode(_worded(value))
+        # Bytes with tags in them are never known to be still right.
+        return self._plain.encode(_worded(value)) if _looks_worded(data) else data
 
     def decode(self, data: bytes) -> Any:
         """The value of this JSON.

@@ -30,9 +30,16 @@ class DjangoCodec:
             # Once more in plain types; that raises if the value can't be kept even so.
             return self._plain.encode(plain(value))
 
-    def wrote(self, value: Any, data: bytes) -> bool:
-        """Whether these bytes are what `encode` gives for this value; False: encode it to know."""
-        return self._plain.wrote(value, data)
+    def reencode(self, value: Any, known: bytes) -> bytes:
+        """The value as JSON; ``known`` itself if that is still its encoding.
+
+        Raises:
+            UnstorableValue: see `encode`.
+        """
+        try:
+            return self._plain.reencode(value, known)
+        except UnstorableValue:
+            return self._plain.encode(plain(value))
 
     def decode(self, data: bytes) -> Any:
         """The value of this JSON.
