@@ -74,9 +74,13 @@ class Family:
 
     def use(self, now: float, *, sure: bool) -> None:
         self.used = max(self.used, now)
+        renewed = min(now + 0.9 * self.idle[0], self.begun + self.absolute[0])
         if sure:
             self.must = True
-            self.sure_until = min(now + 0.9 * self.idle[0], self.begun + self.absolute[0])
+            self.sure_until = renewed
+        else:
+            # With the clock put back, it may have been written to end earlier.
+            self.sure_until = min(self.sure_until, renewed)
 
     def limit(self, idle: float, absolute: float) -> None:
         self.idle = (min(self.idle[0], idle), max(self.idle[1], min(idle, IDLE)))
