@@ -8,9 +8,11 @@ Stores are in `wsgi_sessions.stores`, Flask's integration in `wsgi_sessions.flas
 tests in `wsgi_sessions.testing`.
 """
 
+import importlib
+from typing import TYPE_CHECKING, Any
+
 from .cookie import Cookie
 from .data.codec import JSONCodec
-from .device_binding import DeviceBinding
 from .errors import (
     ConfigurationError,
     SessionCommitted,
@@ -28,6 +30,9 @@ from .middleware import SessionMiddleware, get_session
 from .proxies import Client, TrustedProxies
 from .registry import SessionInfo, SessionRegistry
 from .session import Session
+
+if TYPE_CHECKING:
+    from .device_binding import DeviceBinding
 
 __version__ = "0.1.0"
 
@@ -54,3 +59,15 @@ __all__ = [
     "UnsupportedByStore",
     "get_session",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    # Few apps bind sessions to devices: what that takes is imported where it is used.
+    if name != "DeviceBinding":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = globals()[name] = importlib.import_module(".device_binding", __name__).DeviceBinding
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -15,7 +15,7 @@ T = TypeVar("T")
 @dataclass_transform(frozen_default=True, field_specifiers=(field,))
 def value(cls: type[T]) -> type[T]:
     """Make a class one of immutable values, with slots: frozen to type checkers, not at runtime."""
-    return dataclass(slots=True)(cls)
+    return dataclass(slots=True, eq=False, repr=False, match_args=False)(cls)
 
 
 def replaced(old: T, **changes: Any) -> T:

@@ -23,15 +23,15 @@ MEMORY_STORE = (
 
 Look = Literal["another secret", "cut short", "not ours"]
 
-_OURS = re.compile(r"[A-Za-z0-9_-]{43}\.[A-Za-z0-9_-]{43}|[es]1\.[A-Za-z0-9_.-]+")
-_CUT = re.compile(r"[A-Za-z0-9_-]{43}\.[A-Za-z0-9_-]{0,42}")
+_OURS = r"[A-Za-z0-9_-]{43}\.[A-Za-z0-9_-]{43}|[es]1\.[A-Za-z0-9_.-]+"
+_CUT = r"[A-Za-z0-9_-]{43}\.[A-Za-z0-9_-]{0,42}"
 
 
 def look_of(tokens: Sequence[str]) -> Look:
     """What tokens that couldn't be verified look like. A guess: anybody can send anything."""
-    if any(map(_OURS.fullmatch, tokens)):
+    if any(re.fullmatch(_OURS, token) for token in tokens):
         return "another secret"
-    return "cut short" if any(map(_CUT.fullmatch, tokens)) else "not ours"
+    return "cut short" if any(re.fullmatch(_CUT, token) for token in tokens) else "not ours"
 
 
 def bad_signature(look: Look, name: str) -> str:

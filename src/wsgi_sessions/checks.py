@@ -9,14 +9,14 @@ from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 from .data.codec import Codec, JSONCodec
-from .device_binding import DeviceBinding
 from .errors import ConfigurationError
 from .proxies.resolve import CLIENT_KEY, ORIGINAL_KEY
 from .stores import MemoryStore, Store, store_from_url
-from .stores.encrypted import EncryptedStore, check_keys
 
 if TYPE_CHECKING:
     from .carry_over.source import Source
+    from .cookie import Cookie
+    from .device_binding import DeviceBinding
 
 DEFAULT_KEY = "wsgi_sessions.session"
 LABEL_PARTS = ("ip", "user_agent")
@@ -93,13 +93,23 @@ def check_when_full(value: object) -> bool:
     return value == "refuse"
 
 
-def check_device_binding(value: object) -> DeviceBinding | None:
-    """``device_binding`` as given."""
-    if value is not None and not isinstance(value, DeviceBinding):
+def check_device_binding(
+    value: object, *, client_side: bool, header: str | None, cookie: Cookie | None
+) -> DeviceBinding | None:
+    """``device_binding`` as given, with the cookie if there is but one."""
+    if value is None:
+        return None
+    from .device_binding import (  # noqa: PLC0415 # few apps bind sessions to devices
+        DeviceBinding,
+        check_with,
+    )
+
+    if not isinstance(value, DeviceBinding):
         raise ConfigurationError(
             f"SessionMiddleware: device_binding is {value!r}; write DeviceBinding(), with options"
             " of its own, or None"
         )
+    check_with(client_side=client_side, token_header=header, cookie=cookie)
     return value
 
 
@@ -160,4 +170,6 @@ def sealed(store: Store, keys: Any, *, migrate: bool) -> Store:
                 " give them, or leave encryption_migrate out"
             )
         return store
+    from .stores.encrypted import EncryptedStore, check_keys  # noqa: PLC0415 # few apps encrypt
+
     return EncryptedStore(store, check_keys(keys), migrate=migrate)

@@ -30,9 +30,9 @@ MAX_CANDIDATES = 8
 MAX_NAME = 256
 _BLANKS = " \t"
 
-_TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
-_PATH = re.compile(r"/[\x20-\x3a\x3c-\x7e]*")
-_HOST_LABEL = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_-]*[A-Za-z0-9_])?")
+_NAME = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
+_PATH = r"/[\x20-\x3a\x3c-\x7e]*"
+_HOST_LABEL = r"[A-Za-z0-9_](?:[A-Za-z0-9_-]*[A-Za-z0-9_])?"
 _SAME_SITE: dict[str, Literal["Lax", "Strict", "None"]] = {
     "lax": "Lax",
     "strict": "Strict",
@@ -76,13 +76,13 @@ class Cookie:
 
     def __post_init__(self) -> None:
         _check_text("name", self.name)
-        if not _TOKEN.fullmatch(self.name) or len(self.name) > MAX_NAME:
+        if not re.fullmatch(_NAME, self.name) or len(self.name) > MAX_NAME:
             raise ConfigurationError(
                 f"Cookie: name is {self.name!r}; use letters, digits and !#$%&'*+-.^_`|~ only,"
                 f" at most {MAX_NAME} characters (RFC 6265 section 4.1.1)"
             )
         _check_text("path", self.path)
-        if not _PATH.fullmatch(self.path) or len(self.path) > MAX_ATTRIBUTE_BYTES:
+        if not re.fullmatch(_PATH, self.path) or len(self.path) > MAX_ATTRIBUTE_BYTES:
             raise ConfigurationError(
                 f"Cookie: path is {self.path!r}; it must start with '/' and hold printable ASCII"
                 f" without ';' only, at most {MAX_ATTRIBUTE_BYTES} characters"
@@ -152,7 +152,7 @@ def _check_domain(domain: str) -> None:
     _check_text("domain", domain)
     labels = domain.removeprefix(".").split(".")
     if len(domain) > 253 or not all(
-        len(label) <= 63 and _HOST_LABEL.fullmatch(label) for label in labels
+        len(label) <= 63 and re.fullmatch(_HOST_LABEL, label) for label in labels
     ):
         raise ConfigurationError(
             f"Cookie: domain is {domain!r}; write a host name in ASCII (IDNA) without scheme, port"

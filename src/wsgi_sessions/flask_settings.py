@@ -11,7 +11,6 @@ from .cookie import Cookie
 from .crypto.signing import Secrets
 from .data.codec import Codec
 from .data.flask_values import MarkupCodec
-from .device_binding import DeviceBinding
 from .engine.engine import IsPassive
 from .errors import ConfigurationError
 from .http.exchange import OnStoreError
@@ -22,6 +21,7 @@ from .stores.base import Store
 
 if TYPE_CHECKING:
     from .carry_over.source import Source
+    from .device_binding import DeviceBinding
 
 LIFETIME = "PERMANENT_SESSION_LIFETIME"
 _DEFAULT_ABSOLUTE = timedelta(days=30)

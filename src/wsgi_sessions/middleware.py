@@ -35,8 +35,6 @@ from .cookie import Cookie, path_matches, wsgi_path
 from .crypto.session_id import Derivation, IDFactory, Rotation, new_id
 from .crypto.signing import Secrets, check_secrets
 from .data.codec import Codec
-from .device_binding import Binder, DeviceBinding, check_with
-from .device_binding.transport import BoundTransport
 from .engine import Engine, EngineSettings, Response
 from .engine.engine import IsPassive
 from .engine.owners import Limits
@@ -62,6 +60,8 @@ if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
     from .carry_over.source import Source
+    from .device_binding import DeviceBinding
+    from .device_binding.transport import BoundTransport
 
 _COOKIE = Cookie()
 _LIFETIME = Lifetime()
@@ -132,7 +132,7 @@ class SessionMiddleware:
     carry_over: tuple[Source, ...]
     """The systems whose sessions are carried over."""
 
-    def __init__(  # noqa: C901, PLR0915 # a checklist of options, one after the other
+    def __init__(  # noqa: C901 # a checklist of options, one after the other
         self,
         app: WSGIApplication,
         *,
@@ -247,10 +247,12 @@ class SessionMiddleware:
         )
         self._secret_count = len(secrets)
         header = check_header_name(token_header)
-        self._device_binding = check_device_binding(device_binding)
-        if device_binding is not None:
-            chosen = cookie if isinstance(cookie, Cookie) else None
-            check_with(client_side=seal is not None, token_header=header, cookie=chosen)
+        self._device_binding = check_device_binding(
+            device_binding,
+            client_side=seal is not None,
+            header=header,
+            cookie=cookie if isinstance(cookie, Cookie) else None,
+        )
         self._header_transport = None if header is None else HeaderTransport(header, secrets)
         self._answers = AnswerSettings(
             engine=self._engine,
@@ -429,8 +431,8 @@ class SessionMiddleware:
             or self._engine.is_presented(environ, transport)
         ):
             return None
-        if self._device_binding is not None and isinstance(transport, BoundTransport):
-            transport.enter(environ)
+        if site.bound is transport:
+            site.bound.enter(environ)
         return transport
 
     def _site_for(self, environ: WSGIEnvironment) -> _Site:
@@ -518,7 +520,7 @@ def get_session(environ: WSGIEnvironment, environ_key: str = DEFAULT_KEY) -> Ses
 class _Site:
     """One Cookie with all that is made from it."""
 
-    __slots__ = ("_path", "everywhere", "transport")
+    __slots__ = ("_path", "bound", "everywhere", "transport")
 
     def __init__(
         self,
@@ -527,18 +529,24 @@ class _Site:
         binding: DeviceBinding | None,
         environ_key: str,
     ) -> None:
-        self.transport: CookieTransport
-        if binding is None:
-            self.transport = CookieTransport(cookie, secrets)
-        else:
-            binder = Binder(binding, cookie, secrets)
-            self.transport = BoundTransport(cookie, secrets, binder, f"{environ_key}.script_name")
+        script_key = f"{environ_key}.script_name"
+        self.bound = None if binding is None else _bound(cookie, secrets, binding, script_key)
+        self.transport: CookieTransport = self.bound or CookieTransport(cookie, secrets)
         self.everywhere = cookie.path == "/"
         self._path = wsgi_path(cookie.path)
 
     def covers(self, environ: WSGIEnvironment) -> bool:
         path = environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", "")
         return path_matches(self._path, path)
+
+
+def _bound(
+    cookie: Cookie, secrets: tuple[bytes, ...], binding: DeviceBinding, script_key: str
+) -> BoundTransport:
+    from .device_binding import Binder  # noqa: PLC0415 # few apps bind sessions to devices
+    from .device_binding.transport import BoundTransport  # noqa: PLC0415 # as above
+
+    return BoundTransport(cookie, secrets, Binder(binding, cookie, secrets), script_key)
 
 
 def _name_of(function: object) -> str:

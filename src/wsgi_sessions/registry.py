@@ -10,8 +10,8 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
-from .device_binding.binding import is_bound
 from .engine.owners import Limits, LiveSession, OwnerLists, is_readable, live_session
 from .events import EventSink
 from .record import is_key
@@ -195,5 +195,11 @@ def _info(session: LiveSession) -> SessionInfo:
         ),
         label=dict(notes.label),
         owner=record.owner,
-        device_bound=is_bound(notes.binding),
+        device_bound=bool(notes.binding) and _is_bound(notes.binding),
     )
+
+
+def _is_bound(kept: Mapping[str, Any]) -> bool:
+    from .device_binding.binding import is_bound  # noqa: PLC0415 # few apps bind
+
+    return is_bound(kept)

@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from device import Device
+from wsgi_sessions.data.standing import Standing
 from wsgi_sessions.device_binding import (
     Binding,
     DeviceNotes,
-    Standing,
     dump_device_notes,
     judge,
     load_device_notes,

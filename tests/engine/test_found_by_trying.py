@@ -9,7 +9,7 @@ import pytest
 from acts import login, login_as, put, read, sending, started, token, twin
 from wsgi import Handler, Site
 from wsgi_sessions import Cookie, Lifetime, Session, StoreError
-from wsgi_sessions.record import Changes, list_key
+from wsgi_sessions.record import LIST_OWNER, Changes, Record, list_key
 from wsgi_sessions.stores import MemoryStore
 from wsgi_sessions.testing import FaultyStore
 
@@ -286,3 +286,35 @@ def test_a_store_that_cannot_say_whether_the_id_is_still_right_costs_the_renewal
     assert response.status == "200 OK"
     assert response.all("Set-Cookie") == []
     assert site.kinds[-1] == "store_error"
+
+
+@pytest.mark.parametrize("begin", [put(n=1), login], ids=["set", "login"])
+@pytest.mark.parametrize("then", ["save", "destroy"])
+def test_a_lost_answer_to_the_first_save_leaves_no_session_behind(
+    begin: Handler, then: str
+) -> None:
+    store = FaultyStore(MemoryStore())
+    site = Site(store=store)
+    lost: list[str] = []
+
+    def lose(key: str, record: Record) -> None:
+        if record.owner != LIST_OWNER and not lost:
+            lost.append(key)
+            raise StoreError("the answer was lost")
+
+    store.after("insert", lose)
+
+    def work(session: Session) -> None:
+        begin(session)
+        with pytest.raises(StoreError):
+            session.save()
+        assert [*site.middleware.registry] == lost
+        getattr(session, then)()
+
+    browser = site.browser()
+    site.run(browser, work)
+    assert [*site.middleware.registry] == (lost if then == "save" else [])
+    assert site.middleware.registry.count("bob") == (then == "save" and begin is login)
+    assert site.run(browser, lambda session: bool(session or session.owner)).text == str(
+        then == "save"
+    )

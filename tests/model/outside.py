@@ -41,6 +41,9 @@ class Outside:
                     self.oracle.put_back = True
                     for family in self.oracle.families:
                         family.must = family.must and world.clock.now < family.sure_until
+                        # What comes back to life may be what a request wrote past its end.
+                        over = world.shared and self.oracle.look(family) is None
+                        family.unknown = family.unknown or (over and not family.ended)
                 world.clock.advance(seconds)
                 self.oracle.stranded = self.oracle.stranded or abs(seconds) > 300
                 self.oracle.aged = True

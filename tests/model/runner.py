@@ -145,6 +145,8 @@ class Runner:
         limit = self.scenario.options.get("max_per_owner")
         if limit is None or not self.world.shared or self.oracle.put_back:
             return  # with the clock put back, what had expired may live again
+        if any(family.unknown for family in self.oracle.families):
+            return  # a damaged one stays beside that which took its place
         for owner in self.oracle.owners():
             number = len(self.oracle.living(owner))
             self.oracle.check(number <= limit, "max_per_owner", f"{number} sessions of {owner}")

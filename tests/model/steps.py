@@ -14,7 +14,7 @@ from wsgi_sessions import Session, SessionEnded, StoreError
 from .oracle import Family, Oracle
 from .scenario import Event, Fail, Request, RevokeAll, Tick
 from .view import State, View, is_nothing, matches
-from .world import Seen, id_of
+from .world import ABSOLUTE, IDLE, Seen, id_of
 
 Effect = Callable[[State | None], State | None]
 
@@ -246,10 +246,7 @@ class Watch:
         if self.own_id is None:
             return
         if family is None or not current:
-            new = Family([self.own_id], state, self.started, unknown=self.vague)
-            new.used = new.last_begun = self.world.clock.now
-            self.family = family = self.oracle.adopt(new)
-            self.epoch = 0
+            family = self._begin_family(self.own_id, state)
         elif self.view.new_id and self.own_id not in family.ids and not self.vague:
             if self.world.peek_id(self.own_id) is not None:
                 self.oracle.replaced(family, self.own_id)
@@ -262,9 +259,7 @@ class Watch:
             if not is_nothing(view.base) and is_nothing(view.effect(view.base)):
                 # It was emptied, so it was deleted, and this is a fresh one.
                 self.oracle.end(family)
-                new = Family([self.own_id], state, self.started, unknown=self.vague)
-                self.family = family = self.oracle.adopt(new)
-                self.epoch = 0
+                family = self._begin_family(self.own_id, state)
             else:
                 self.oracle.note_rotation(family, self.own_id)
         if self.view.new_id and self.view.owner is not None:
@@ -280,6 +275,16 @@ class Watch:
             family.written_at = None if self.clocked else self.world.clock.now
         family.state = state
         family.used = max(family.used, self.world.clock.now)
+
+    def _begin_family(self, own_id: str, state: State) -> Family:
+        new = Family([own_id], state, self.started, unknown=self.vague)
+        new.used = new.last_begun = self.world.clock.now
+        if self.family is not None:
+            # In the place of another, it may have that one's limits.
+            new.idle = (self.family.idle[0], IDLE)
+            new.absolute = (self.family.absolute[0], ABSOLUTE)
+        self.family, self.epoch = self.oracle.adopt(new), 0
+        return new
 
     def _others_may_go(self, owner: str | None) -> None:
         if self.world.options.get("max_per_owner"):

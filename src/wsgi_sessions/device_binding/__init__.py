@@ -17,7 +17,6 @@ from .binder import Binder
 from .binding import (
     Binding,
     DeviceNotes,
-    Standing,
     dump_device_notes,
     judge,
     load_device_notes,
@@ -43,7 +42,6 @@ __all__ = [
     "DeviceBinding",
     "DeviceNotes",
     "RouteRequest",
-    "Standing",
     "answer",
     "check_cookie",
     "check_with",

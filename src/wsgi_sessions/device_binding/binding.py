@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple, cast
 
+from ..data.standing import UNBOUND, Standing
 from .keys import Algorithm, DeviceKey
 
 OFFER_EVERY = 24 * 60 * 60
@@ -88,31 +89,12 @@ def is_confirmed(kept: Mapping[str, Any]) -> bool:
     return match is not None and match[3] == "c"
 
 
-def with_offer(kept: Mapping[str, Any], offered_at: float) -> dict[str, Any]:
-    """What is kept once an offer was made; a binding that is there stays. UNIX seconds."""
-    return {**kept, "offered_at": offered_at}
-
-
 def is_bound(kept: Mapping[str, Any]) -> bool:
     """Whether what is kept of a session binds it to a device, as `judge` would without a proof."""
     notes = load_device_notes(kept) if kept else None
     return notes is not None and notes.binding is not None and not notes.binding.pending
 
 
-class Standing(NamedTuple):
-    """What one request of a session shows about its binding."""
-
-    bound: bool
-    """The session is bound: `session.device_bound`."""
-    proven: bool
-    """It is, and this request proved it: `session.is_proven`."""
-    missing: bool
-    """A proof was due and is missing: act as ``when_missing`` says."""
-    confirm: bool
-    """The binding was pending, and its second cookie is here: write `Binding.confirmed`."""
-
-
-UNBOUND = Standing(bound=False, proven=False, missing=False, confirm=False)
 PROVEN = Standing(bound=True, proven=True, missing=False, confirm=False)
 ARRIVED = Standing(bound=True, proven=True, missing=False, confirm=True)
 

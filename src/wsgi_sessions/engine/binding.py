@@ -14,28 +14,27 @@ came in between stays.
 
 from __future__ import annotations
 
-from typing import Literal
-
 from .._values import replaced
 from ..crypto.session_id import SessionID
 from ..data.notes import CorruptNotes, Notes, dump_notes, load_notes
+from ..data.standing import Standing
 from ..device_binding import (
     Answer,
     Binding,
     BoundState,
     DeviceNotes,
-    Standing,
     answer,
     dump_device_notes,
     judge,
     load_device_notes,
     offer_is_due,
     read_request,
+    route_of,
 )
 from ..device_binding.binding import PROVEN, counts, is_confirmed, may_bind
 from ..device_binding.transport import BoundTransport, Evidence
 from ..errors import StoreError
-from ..http.transport import Environ, Header
+from ..http.transport import Environ, Header, Transport
 from ..proxies import CLIENT_KEY, Client
 from ..record import Changes, Record, UpdateResult
 from ..stores.encrypted import EncryptedStore
@@ -62,6 +61,10 @@ class Devices:
     def __init__(self, settings: EngineSettings, reports: Reports) -> None:
         self._settings = settings
         self._reports = reports
+
+    def evidence(self, environ: Environ, transport: Transport) -> Evidence | None:
+        """What the request shows of its device; None if its token isn't in a cookie."""
+        return transport.evidence(environ) if isinstance(transport, BoundTransport) else None
 
     def judged(self, request: Request, presented: Presented, now: float) -> Presented:
         """What the client's tokens lead to, now that its device is looked at."""
@@ -172,13 +175,15 @@ class Devices:
             )
         return header
 
-    def answer(
-        self,
-        route: Literal["register", "refresh"],
-        environ: Environ,
-        transport: BoundTransport,
-    ) -> Answer:
-        """Answer the browser's own request to one of the two routes. Never raises StoreError."""
+    def answer(self, environ: Environ, transport: Transport) -> Answer | None:
+        """The answer to the browser's own request to one of the two routes; None: it is the app's.
+        Never raises StoreError.
+        """
+        if not isinstance(transport, BoundTransport):
+            return None
+        route = route_of(transport.binder, environ)
+        if route is None:
+            return None
         verified = map(transport.signer.verify, transport.candidates(environ).values)
         handles = tuple(SessionID(found[0]).key for found in verified if found is not None)
         client = environ.get(CLIENT_KEY)

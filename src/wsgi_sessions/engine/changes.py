@@ -11,7 +11,7 @@ from typing import Any
 from .._values import replaced, value
 from ..crypto.session_id import SessionID
 from ..data.notes import Former, Notes, dump_notes, is_label
-from ..device_binding.binding import with_offer
+from ..data.standing import with_offer
 from ..errors import SessionTooLarge
 from ..record import UNCHANGED, Changes, Record, apply_changes
 from .decisions import GRACE, Result, StoreStep, in_grace

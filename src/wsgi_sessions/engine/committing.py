@@ -31,7 +31,7 @@ from .loading import Loader, is_present
 from .owners import OwnerLists
 from .reports import Reports
 from .settings import EngineSettings
-from .state import NO_INTENT, SessionState, Stored, checked_label
+from .state import NO_INTENT, Intent, SessionState, Stored, checked_label
 from .writing import StoreWriter, Writer
 
 
@@ -335,6 +335,9 @@ class Committer:
             return Result.NOTHING
         if state.passed_over and state.intent.owner is not UNCHANGED:
             self.end_passed_over(state)
+        if state.known_id is None:
+            # Known before it is stored, so that another try is one for the same session.
+            state.ask(id=self._settings.ids.new())
         intent, stored = state.intent, state.stored
         if facts.headers_sent and facts.new_id:
             # Data is kept without the new ID that can't be handed out.
@@ -429,19 +432,30 @@ class Committer:
         Raises:
             StoreError: the store can't.
         """
-        key, owner = stored.id.key, stored.record.owner
-        if self._owners is None:
+        if self._owners is None or self._end(
+            self._owners, state, stored.id.key, stored.record.owner
+        ):
             self._reports.emit("destroyed", state.request, stored)
-            return
+
+    def end_tried(self, state: SessionState, intent: Intent) -> None:
+        """End the session that this request may have begun, though the answer was lost.
+
+        Raises:
+            StoreError: the store can't.
+        """
+        if self._owners is not None and intent.tried:
+            owner = None if intent.owner is UNCHANGED else intent.owner
+            self._end(self._owners, state, intent.tried[0].key, owner)
+
+    def _end(self, owners: OwnerLists, state: SessionState, key: str, owner: str | None) -> bool:
         try:
             ended = self._settings.store.delete(key)
         except StoreError as error:
-            self._reports.emit("store_error", state.request, stored, detail=f"destroy: {error}")
+            self._reports.emit("store_error", state.request, handle=key, detail=f"destroy: {error}")
             raise
-        if ended:
-            self._reports.emit("destroyed", state.request, stored)
         if owner is not None:
-            self._take_out(self._owners, state, owner, key)
+            self._take_out(owners, state, owner, key)
+        return ended
 
     def _take_out(self, owners: OwnerLists, state: SessionState, owner: str, key: str) -> None:
         # If that fails, the list is healed when it is next read.

@@ -11,14 +11,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from .._values import replaced
 from ..crypto.session_id import SessionID
-from ..device_binding import Answer, route_of
-from ..device_binding.binding import UNBOUND
-from ..device_binding.transport import BoundTransport
+from ..data.standing import UNBOUND
 from ..errors import StoreError, TooManySessions
 from ..http.transport import CookieTransport, Environ, Header, Transport
 from ..lifetime import Lifetime
 from ..proxies import CLIENT_KEY, Client
-from .binding import Devices
 from .committing import Committer, Response
 from .decisions import CookieStep
 from .loading import NOTHING, Loader, Presented
@@ -31,6 +28,8 @@ from .transaction import Transactions
 from .writing import StoreWriter, Writer
 
 if TYPE_CHECKING:
+    from ..device_binding import Answer
+    from .binding import Devices
     from .carrying import Carrier
 
 T = TypeVar("T")
@@ -62,7 +61,7 @@ class Engine:
             writer = SealedWriter(settings, settings.seal, self._reports)
         self._committer = Committer(settings, self._loader, writer, self._owners, self._reports)
         self._transactions = Transactions(settings, self._loader, self._committer)
-        self._devices = Devices(settings, self._reports) if settings.binds_devices else None
+        self._devices = _devices(settings, self._reports)
 
     @property
     def in_token(self) -> bool:
@@ -82,9 +81,8 @@ class Engine:
         client = environ.get(CLIENT_KEY)
         scheme = environ.get("wsgi.url_scheme")
         sent = transport.candidates(environ)
-        evidence = None
-        if self._devices is not None and isinstance(transport, BoundTransport):
-            evidence = transport.evidence(environ)
+        devices = self._devices
+        evidence = None if devices is None else devices.evidence(environ, transport)
         request = Request(
             transport,
             sent.values,
@@ -304,7 +302,7 @@ class Engine:
         Raises:
             StoreError: the store can't; another try ends what is left.
         """
-        stored = state.stored
+        stored, asked = state.stored, state.intent
         state.cookie = CookieStep.EXPIRE if state.request.tokens else CookieStep.LEAVE
         if state.error is not None:
             raise state.error
@@ -312,6 +310,8 @@ class Engine:
         targets = state.passed_over if stored is None else (stored, *state.passed_over)
         state.begin(self._settings.clock(), self._settings.codec, targets)
         self._committer.end_passed_over(state)
+        if stored is None:
+            self._committer.end_tried(state, asked)
         if self._carrier is not None:
             for other in self._carrier.bury(state.request, self._settings.clock()):
                 self._committer.end(state, other)
@@ -354,10 +354,7 @@ class Engine:
         """The answer to a request that the browser makes by itself to bind its session, or to
         prove it; None: the request is the app's.
         """
-        if self._devices is None or not isinstance(transport, BoundTransport):
-            return None
-        route = route_of(transport.binder, environ)
-        return None if route is None else self._devices.answer(route, environ, transport)
+        return None if self._devices is None else self._devices.answer(environ, transport)
 
     def set_lifetime(self, state: SessionState, lifetime: Lifetime) -> None:
         """Give the session limits of its own; the settings' cap them whenever they are read."""
@@ -387,6 +384,14 @@ class Engine:
     def late_access(self) -> None:
         """Say, once, that Vary could not be added to a response."""
         self._reports.late_access()
+
+
+def _devices(settings: EngineSettings, reports: Reports) -> Devices | None:
+    if not settings.binds_devices:
+        return None
+    from .binding import Devices  # noqa: PLC0415 # few apps bind sessions to devices
+
+    return Devices(settings, reports)
 
 
 def _carrier(

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from .._values import value
 from ..crypto.session_id import SessionID
 from ..data.notes import CorruptNotes, Notes, load_notes
-from ..device_binding.binding import UNBOUND, Standing
+from ..data.standing import UNBOUND, Standing
 from ..http.transport import Transport
 from ..record import LIST_OWNER, Record
 from .decisions import GRACE, death_at, in_grace

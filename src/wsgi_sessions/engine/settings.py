@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
 from .._values import value
-from ..client_side import ClientSeal
 from ..crypto.session_id import Derivation, IDFactory, Rotation
 from ..data.codec import Codec
 from ..data.notes import Notes
@@ -18,6 +17,7 @@ from .owners import Limits
 
 if TYPE_CHECKING:
     from ..carry_over.source import Source
+    from ..client_side import ClientSeal
 
 
 class CarryOver(NamedTuple):

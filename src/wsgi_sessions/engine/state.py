@@ -17,8 +17,7 @@ from ..crypto.session_id import SessionID
 from ..data.codec import Codec
 from ..data.fields import Fields
 from ..data.notes import MAX_LABEL_ENTRIES, MAX_LABEL_TEXT, Notes, first_notes, is_label
-from ..device_binding.binding import UNBOUND, Standing, load_device_notes
-from ..device_binding.transport import Evidence
+from ..data.standing import UNBOUND, Standing
 from ..errors import StoreError
 from ..events import printable
 from ..http.transport import Transport
@@ -27,6 +26,7 @@ from .decisions import CookieStep
 
 if TYPE_CHECKING:
     from ..carry_over.source import Source
+    from ..device_binding.transport import Evidence
 
 NO_SCHEME = "none"
 """The scheme where there is no request: a session is opened by its token alone. It may be one that
@@ -270,6 +270,8 @@ class SessionState:
         """Since when the session is bound to its device; None: it isn't. UNIX seconds."""
         if self.stored is None or not self.standing.bound:
             return None
+        from ..device_binding.binding import load_device_notes  # noqa: PLC0415 # few apps bind
+
         notes = load_device_notes(self.stored.notes.binding)
         return None if notes is None or notes.binding is None else notes.binding.bound_at
 

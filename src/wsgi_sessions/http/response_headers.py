@@ -24,7 +24,7 @@ _NO_STORE = ("Cache-Control", "no-store")
 OF_INTEREST = frozenset({"set-cookie", "vary"})
 """Headers that what a used session adds has to agree with."""
 _CACHING = _CDN_HEADERS | {"cache-control"}
-_MAX_AGE = re.compile(r"-?[0-9]+")
+_MAX_AGE = r"-?[0-9]+"
 
 
 class Finished(NamedTuple):
@@ -106,7 +106,7 @@ def _is_expired(set_cookie: str, now: float) -> bool:
         name, _, value = attribute.partition("=")
         name, value = name.strip(" \t").lower(), value.strip(" \t")
         # One that can't be read is ignored, so that an earlier one stays.
-        if name == "expires" or (name == "max-age" and _MAX_AGE.fullmatch(value)):
+        if name == "expires" or (name == "max-age" and re.fullmatch(_MAX_AGE, value)):
             attributes[name] = value
     max_age = attributes.get("max-age")
     if max_age is not None:

@@ -19,7 +19,7 @@ from ..errors import ConfigurationError
 Environ = dict[str, object]
 Header = tuple[str, str]
 
-_HEADER_NAME = re.compile(r"[A-Za-z0-9]+(?:-[A-Za-z0-9]+)+")
+_HEADER_NAME = r"[A-Za-z0-9]+(?:-[A-Za-z0-9]+)+"
 _RESERVED = frozenset({"set-cookie", "content-length", "content-type", "cache-control"})
 
 
@@ -140,7 +140,7 @@ def check_header_name(name: object) -> str | None:
         return None
     if (
         not isinstance(name, str)
-        or not _HEADER_NAME.fullmatch(name)
+        or not re.fullmatch(_HEADER_NAME, name)
         or name.lower() in _RESERVED
         or len(name) > 64
     ):

@@ -27,7 +27,7 @@ ENOUGH = 5
 
 _OF_PROTO = frozenset({"proto_absent", "proto_short", "proto_long", "proto_malformed"})
 # Load balancers and orchestrators look at an app past its proxies, often before anybody else.
-_HEALTH_CHECK = re.compile(r"health|probe|check|monitor|GoogleHC|uptime|pingdom", re.IGNORECASE)
+_HEALTH_CHECK = r"(?i)health|probe|check|monitor|GoogleHC|uptime|pingdom"
 
 Finding = Literal["absent", "other_family", "short", "long", "proto", "peer"]
 
@@ -158,7 +158,7 @@ def _trusts_any(proxies: TrustedProxies) -> bool:
 def _came_past_the_proxies(environ: Mapping[str, Any], client: Client) -> bool:
     """Whether a request may well come without the header."""
     agent = str(environ.get("HTTP_USER_AGENT", ""))
-    return "peer_untrusted" in client.problems or _HEALTH_CHECK.search(agent[:200]) is not None
+    return "peer_untrusted" in client.problems or re.search(_HEALTH_CHECK, agent[:200]) is not None
 
 
 # What the log says of it

@@ -22,7 +22,7 @@ _RANGES = {
 _UNIX_NAMES = frozenset({"", "localhost", "<local>", "0.0.0.0"})  # noqa: S104 # nothing is bound to it
 _MAPPED = IPv6Network("::ffff:0:0/96")
 _WIDEST = {4: 8, 6: 16}
-_NETWORK_TEXT = re.compile(r"[0-9A-Fa-f:.]+(?:/[0-9.]+)?")
+_NETWORK_TEXT = r"[0-9A-Fa-f:.]+(?:/[0-9.]+)?"
 
 Network = IPv4Network | IPv6Network
 
@@ -69,7 +69,7 @@ def _parse_network(text: str) -> tuple[Network, ...]:
     """
     if text in _RANGES:
         return tuple(ip_network(network) for network in _RANGES[text])
-    if _NETWORK_TEXT.fullmatch(text) is None:
+    if re.fullmatch(_NETWORK_TEXT, text) is None:
         raise ValueError(_why_no_network(text))
     try:
         network = ip_network(text, strict=False)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from functools import lru_cache
+from functools import cache, lru_cache
 from ipaddress import AddressValueError, IPv4Address, IPv6Address
 from typing import NamedTuple
 from urllib.parse import unquote_to_bytes
@@ -39,32 +39,45 @@ _HOST = re.compile(
     rf"(?:(?P<name>{_LABEL}(?:\.{_LABEL})*\.?)|\[(?P<v6>[0-9A-Fa-f:.]{{2,45}})\])"
     r"(?::(?P<port>[0-9]{1,5}))?"
 )
-# RFC 3986 section 3.3, without what would mean another path once decoded (".", "/", "\", "?", "#",
-# "%" and controls), and without ";", which would break out of a cookie's Path.
-_PREFIX = re.compile(
-    r"(?:/(?!\.{1,2}(?:/|\Z))"
-    r"(?:[A-Za-z0-9._~!$&'()*+=:@-]|%(?![01]|2[35EF]|3[BF]|5C|7F)[0-9A-F]{2})+)+",
-    re.IGNORECASE | re.ASCII,
-)
-# RFC 7239 section 4: forwarded-pair, with the optional blanks around ";" that many write, and with
-# addresses that lack the quotes which their colons require, as AWS API Gateway sends them.
-_PAIR = re.compile(
-    r"[ \t]*"
-    r"(?:(?P<name>[!#$%&'*+\-.^_`|~0-9A-Za-z]+)="
-    r"(?:(?P<token>[!#$%&'*+\-.^_`|~0-9A-Za-z]+)"
-    r"|(?P<bare>[0-9.]{7,15}:[0-9]{1,5}|\[[0-9A-Fa-f:.]{2,45}\](?::[0-9]{1,5})?)"
-    r'|"(?P<quoted>(?:[\t !#-\[\]-~\x80-\xff]|\\[\t -~\x80-\xff])*)"))?'
-    r"[ \t]*(?:;|\Z)"
-)
-# The parameters that hold an address.
+# The parameters of Forwarded that hold an address.
 _NODES = ("for", "by")
-_QUOTED_PAIR = re.compile(r"\\(.)", re.DOTALL)
-# RFC 7239 section 6: an address or a name, each with a port that may be a name, too.
-_OBFUSCATED = r"_[A-Za-z0-9._-]+"
-_NODE = re.compile(
-    rf"(?:(?P<hidden>{_OBFUSCATED})|(?P<unknown>(?i:unknown))|(?P<address>[0-9.]+|\[[^\]]*\]))"
-    rf"(?P<port>:(?:[0-9]{{1,5}}|{_OBFUSCATED}))?"
-)
+_QUOTED_PAIR = r"\\(.)"
+# What only some headers need is compiled with the first of them: that takes long.
+
+
+@cache
+def _prefix() -> re.Pattern[str]:
+    # RFC 3986 section 3.3, without what would mean another path once decoded (".", "/", "\", "?",
+    # "#", "%" and controls), and without ";", which would break out of a cookie's Path.
+    return re.compile(
+        r"(?:/(?!\.{1,2}(?:/|\Z))"
+        r"(?:[A-Za-z0-9._~!$&'()*+=:@-]|%(?![01]|2[35EF]|3[BF]|5C|7F)[0-9A-F]{2})+)+",
+        re.IGNORECASE | re.ASCII,
+    )
+
+
+@cache
+def _pair() -> re.Pattern[str]:
+    # RFC 7239 section 4: forwarded-pair, with the optional blanks around ";" that many write, and
+    # with addresses that lack the quotes which their colons require, as AWS API Gateway sends them.
+    return re.compile(
+        r"[ \t]*"
+        r"(?:(?P<name>[!#$%&'*+\-.^_`|~0-9A-Za-z]+)="
+        r"(?:(?P<token>[!#$%&'*+\-.^_`|~0-9A-Za-z]+)"
+        r"|(?P<bare>[0-9.]{7,15}:[0-9]{1,5}|\[[0-9A-Fa-f:.]{2,45}\](?::[0-9]{1,5})?)"
+        r'|"(?P<quoted>(?:[\t !#-\[\]-~\x80-\xff]|\\[\t -~\x80-\xff])*)"))?'
+        r"[ \t]*(?:;|\Z)"
+    )
+
+
+@cache
+def _node() -> re.Pattern[str]:
+    # RFC 7239 section 6: an address or a name, each with a port that may be a name, too.
+    obfuscated = r"_[A-Za-z0-9._-]+"
+    return re.compile(
+        rf"(?:(?P<hidden>{obfuscated})|(?P<unknown>(?i:unknown))|(?P<address>[0-9.]+|\[[^\]]*\]))"
+        rf"(?P<port>:(?:[0-9]{{1,5}}|{obfuscated}))?"
+    )
 
 
 # Lists, from the right
@@ -224,7 +237,7 @@ def parse_port(text: str) -> int | None:
 def parse_prefix(text: str) -> str | None:
     """The SCRIPT_NAME: decoded, as PEP 3333 asks for; the header has it as a URL does."""
     path = text.removesuffix("/")
-    if not text or (path and _PREFIX.fullmatch(path) is None):
+    if not text or (path and _prefix().fullmatch(path) is None):
         return None
     return unquote_to_bytes(path).decode("latin-1")
 
@@ -234,7 +247,7 @@ def parse_element(text: str) -> dict[str, str] | str:
     parameters: dict[str, str] = {}
     position = 0
     while position < len(text):
-        match = _PAIR.match(text, position)
+        match = _pair().match(text, position)
         if match is None:
             return "fwd_malformed"
         position = match.end()
@@ -244,7 +257,7 @@ def parse_element(text: str) -> dict[str, str] | str:
         if name in parameters:
             return "fwd_dup"
         if match["quoted"] is not None:
-            parameters[name] = _QUOTED_PAIR.sub(r"\1", match["quoted"])
+            parameters[name] = re.sub(_QUOTED_PAIR, r"\1", match["quoted"])
             continue
         bare = match["bare"]
         if bare is not None and (name not in _NODES or parse_address(bare) is None):
@@ -255,7 +268,7 @@ def parse_element(text: str) -> dict[str, str] | str:
 
 def parse_node(text: str) -> tuple[str | None, str | None]:
     """The address of a ``for``; or None and the problem with it."""
-    match = _NODE.fullmatch(text)
+    match = _node().fullmatch(text)
     if match is None:
         return None, "for_malformed"
     if match["hidden"] is not None:

@@ -8,7 +8,7 @@ from urllib.parse import unquote, urlsplit
 from ..errors import ConfigurationError
 from .base import Store
 
-_SCHEME = re.compile(r"[a-z][a-z0-9+.-]{0,30}")
+_SCHEME = r"[a-z][a-z0-9+.-]{0,30}"
 _DATABASES = frozenset({"postgresql", "postgres", "mysql", "mariadb", "sqlite"})
 _ALLOWED = (
     "write memory://, file:///absolute/path, redis://host:port/0, rediss://host:port/0,"
@@ -45,7 +45,7 @@ def store_from_url(url: str, *, create: bool = True) -> Store:
             return RedisStore.from_url(url)
         case str(name) if name.partition("+")[0] in _DATABASES:
             return _sql(url, create=create)
-        case str(other) if _SCHEME.fullmatch(other):
+        case str(other) if re.fullmatch(_SCHEME, other):
             raise ConfigurationError(f"no store has the URL scheme {other!r}; {_ALLOWED}")
         case _:
             raise ConfigurationError(f"a store URL must begin with a scheme; {_ALLOWED}")
