@@ -68,8 +68,8 @@ class Visit(Doing):
             self.end_commit(error=StoreError("503"))
             # With save_on_error, closing the body tries once more.
             self.vague = True
-            if self.family is not None:
-                self.family.unknown = "save_on_error" in self.world.options
+            if self.family is not None and "save_on_error" in self.world.options:
+                self.family.unknown = True
         else:
             self.end_commit()
 
