@@ -36,7 +36,7 @@ ORDERS_OF_THREE = tries(test=3, check=20, everything=10_000)
 """Three requests have up to some thousands: these many are drawn by chance; 10,000 are all."""
 OUTSIDE_MEMORY = tries(test=1, check=3, everything=250)
 """The same where each call takes longer."""
-ORDERS_OF_LOGINS = tries(test=50, check=1000, everything=100_000)
+ORDERS_OF_LOGINS = tries(test=50, check=250, everything=100_000)
 """Of two that end sessions to make room, which takes more calls: 1,000 aren't all."""
 OWNER = "bob"
 BEFORE = {"a": 1, "gone": 1, "ticket": "t", "n": 0}

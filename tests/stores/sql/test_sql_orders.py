@@ -19,8 +19,9 @@ def test_on_sqlite(lite_url: str, actions: tuple[str, ...]) -> None:
     explore_some(Stage(partial(emptied, opened(lite_url))), actions, OUTSIDE_MEMORY)
 
 
-ON_SERVERS = [pair for pair in PAIRS if LEVEL == "everything" or {"write", "login"} & {*pair}]
-"""Where each call takes longer: up to `make check`, what meets the two that write most."""
+CENTRAL = {"write", "login", "destroy", "revoke_all"}
+ON_SERVERS = [pair for pair in PAIRS if LEVEL == "everything" or {*pair} <= CENTRAL]
+"""Where each call takes longer: up to `make check`, what writes most, and what ends sessions."""
 
 
 @pytest.mark.parametrize("actions", ON_SERVERS, ids="+".join)
