@@ -42,7 +42,7 @@ count towards a limit of sessions, and goes only when it has expired or is delet
 """
 
 
-@dataclass(frozen=True, slots=True, init=False)
+@dataclass(frozen=True, slots=True, init=False, repr=False, match_args=False)
 class Record:
     """What a store keeps for one key."""
 
@@ -95,7 +95,7 @@ class Record:
         )
 
 
-@dataclass(frozen=True, slots=True, init=False)
+@dataclass(frozen=True, slots=True, init=False, repr=False, match_args=False)
 class Changes:
     """What one request wants changed in a record. If only times are, it is a touch."""
 
