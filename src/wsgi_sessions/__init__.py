@@ -8,7 +8,6 @@ Stores are in `wsgi_sessions.stores`, Flask's integration in `wsgi_sessions.flas
 tests in `wsgi_sessions.testing`.
 """
 
-import importlib
 from typing import TYPE_CHECKING, Any
 
 from .cookie import Cookie
@@ -61,12 +60,16 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    # Few apps bind sessions to devices: what that takes is imported where it is used.
-    if name != "DeviceBinding":
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = globals()[name] = importlib.import_module(".device_binding", __name__).DeviceBinding
-    return value
+if not TYPE_CHECKING:  # a checker would take any name for one of this module's
+
+    def __getattr__(name: str) -> Any:
+        # Few apps bind sessions to devices: what that takes is imported where it is used.
+        if name != "DeviceBinding":
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from .device_binding import DeviceBinding  # noqa: PLC0415 # see above
+
+        globals()[name] = DeviceBinding
+        return DeviceBinding
 
 
 def __dir__() -> list[str]:

@@ -431,8 +431,9 @@ class SessionMiddleware:
             or self._engine.is_presented(environ, transport)
         ):
             return None
-        if site.bound is transport:
-            site.bound.enter(environ)
+        bound = site.bound
+        if bound is not None and bound is transport:
+            bound.enter(environ)
         return transport
 
     def _site_for(self, environ: WSGIEnvironment) -> _Site:

@@ -155,4 +155,4 @@ def test_every_store_can_be_imported_from_one_place() -> None:
     assert set(stores.__all__) <= set(dir(stores))
     assert all(getattr(stores, name) is not None for name in stores.__all__)
     with pytest.raises(AttributeError, match="no attribute 'MongoStore'"):
-        stores.MongoStore  # noqa: B018 # asking is the test
+        stores.MongoStore  # type: ignore[attr-defined]  # noqa: B018 # asking is the test

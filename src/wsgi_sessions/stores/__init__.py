@@ -46,13 +46,17 @@ _MODULES = {
 }
 
 
-def __getattr__(name: str) -> Any:
-    try:
-        module = importlib.import_module(_MODULES[name], __name__)
-    except KeyError:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}") from None
-    value = globals()[name] = getattr(module, name)
+def _load(name: str) -> Any:
+    value = globals()[name] = getattr(importlib.import_module(_MODULES[name], __name__), name)
     return value
+
+
+if not TYPE_CHECKING:  # a checker would take any name for one of this module's
+
+    def __getattr__(name: str) -> Any:
+        if name not in _MODULES:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        return _load(name)
 
 
 def __dir__() -> list[str]:
@@ -62,6 +66,6 @@ def __dir__() -> list[str]:
 def _can_be_loaded(name: str) -> bool:
     """help() asks for everything that dir() lists, and would end at a missing SQLAlchemy."""
     try:
-        return name in globals() or __getattr__(name) is not None
+        return name in globals() or _load(name) is not None
     except ModuleNotFoundError:
         return False
