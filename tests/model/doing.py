@@ -179,7 +179,7 @@ class Doing(Watch):
             case "reload":
                 self._end_reload(session)
             case "save":
-                good = not self.view.unstorable or is_nothing(self.view.now)
+                good = not self.view.unstorable or is_nothing(self.view.now) or self.vague
                 self.oracle.check(good, "accepted", "what can't be stored was saved")
                 self._end_step(self.view.effect)
                 self._check_new_id()
