@@ -89,7 +89,8 @@ class Server:
         if self._config is not None:
             command += [str(self._config), "--sentinel"]
         else:
-            command += ["--port", str(self.port), "--unixsocket", str(self.path)]
+            command += ["--bind", "127.0.0.1", "--port", str(self.port)]
+            command += ["--unixsocket", str(self.path)]
             command += ["--save", "", "--appendonly", "no", "--dir", str(self.directory)]
             command += ["--enable-debug-command", "yes", *self._options]
         with (self.directory / "log").open("ab") as log:

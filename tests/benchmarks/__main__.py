@@ -67,7 +67,7 @@ def _sections(redis: server.Server | None, *, quick: bool) -> dict[str, Any]:
         "load": lambda: load.measure(redis, quick=quick),
         "options": lambda: extras.options(repetitions=repetitions),
         "binding": lambda: extras.binding(repetitions=repetitions),
-        "imports": lambda: extras.import_times(repetitions=5 if quick else 15),
+        "imports": lambda: extras.import_times(repetitions=5 if quick else 9),
         "loaded": extras.loaded_modules,
     }
 

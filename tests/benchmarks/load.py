@@ -230,7 +230,7 @@ def measure(redis: Server | None, *, quick: bool) -> dict[str, Any]:
     """Both tables."""
     requests = 1_000 if quick else 10_000
     return {
-        "a second": a_second(redis, turns=3 if quick else 9, requests=100 if quick else 200),
+        "a second": a_second(redis, turns=3 if quick else 7, requests=100 if quick else 200),
         "slowest": slowest(redis, requests=requests),
         "requests": requests,
     }

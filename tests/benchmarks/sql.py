@@ -174,9 +174,7 @@ def cost(
         for cell in cells(storage, quick=quick):
             with place(None, payload(SIZES[cell.size], cell.fields)) as where:
                 field = field_of(where, storage, server)
-                row = measure_field(
-                    field, cell, server, repetitions=repetitions, turn=0.02 if quick else 0.05
-                )
+                row = measure_field(field, cell, server, repetitions=repetitions, turn=0.02)
             found.setdefault(storage, {})[cell.title] = row
             print(storage, cell.title, {name: round(value, 1) for name, value in row.items()},
                   file=sys.stderr, flush=True)  # fmt: skip
