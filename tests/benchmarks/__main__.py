@@ -61,7 +61,7 @@ def _sections(redis: server.Server | None, *, quick: bool) -> dict[str, Any]:
         "cost": lambda: _cost(redis, quick=quick, repetitions=repetitions),
         "races": lambda: races.everything(redis, quick=quick),
         "wire": lambda: None if redis is None else wire.traffic(redis),
-        "sql": lambda: sql.everything(quick=quick, repetitions=repetitions),
+        "sql": lambda: sql.everything(quick=quick, repetitions=min(repetitions, 9)),
         "space": lambda: space.measure(quick=quick),
         "many": lambda: extras.among_many(redis, quick=quick),
         "load": lambda: load.measure(redis, quick=quick),
