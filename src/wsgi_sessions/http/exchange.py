@@ -149,12 +149,14 @@ class Exchange:
     def begin(self, phase: Phase) -> None:
         """Commit the session, then let the headers go out."""
         status, headers, exc_info = self._status or "", self._headers, self._exc_info
-        state = state_of(self._session)
+        session = self._session
+        # Every response comes through here: what `state_of` and `enter_phase` do, without a call.
+        state = session._state  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] # see above
         if state is None:
             finished = list(headers)
         else:
             finished = self._committed(state, status, headers, final=phase is Phase.OVER)
-        enter_phase(self._session, phase)
+        session._phase = phase  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] # see above
         self._begun = True
         self._exc_info = None
         try:
