@@ -54,8 +54,8 @@ class Doing(Watch):
         if self.broken:
             self._recovered(session, op)
             return
-        # Another request may have put a number there.
-        accepts = not right or (op[0] == "increment" and self.disturbed)
+        # Another request may have put a number there, or have ended the session.
+        accepts = not right or (op[0] == "increment" and self.raced)
         self.oracle.check(accepts, "accepted", f"{op} was accepted; it must raise {right}")
         if step:
             self._done(session, op, result)
