@@ -215,6 +215,8 @@ class Watch:
         fired, idle = set[int](), set[int]()
         for was, became in zip(self.gaps[::2], self.gaps[1::2], strict=True):
             order = [*range(1, len(effects)), 0]
+            # Of effects that come to the same, one that wasn't seen yet.
+            order.sort(key=fired.__contains__)
             found = next((n for n in order if matches(effects[n](was), became)), None)
             if found is not None and not matches(was, became):
                 self.oracle.check(found not in fired, "twice", f"{was} → {became}, once more")
