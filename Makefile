@@ -7,7 +7,7 @@ FUZZ_TARGETS ?= cookie_header request token record index notes forward codec mar
 
 .DEFAULT_GOAL := help
 .PHONY: help venv demo screenshots test check everything coverage carry-over-worlds test-minimum test-newest \
-	test-pythons test-hard test-all free-threaded model lint types docs package bench fuzz mutation clean
+	test-pythons test-hard test-all minimum newest free-threaded model lint types docs package bench fuzz mutation clean
 
 help: ## Show what can be made
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -39,22 +39,33 @@ screenshots: venv ## Write docs/images/*.png from the example shop (needs chromi
 # when it is done. ARGS: which tests, and any other option of pytest.
 PYTEST := pytest --quiet --numprocesses auto --dist worksteal -o console_output_style=classic
 QUICK := -m "not slow and not programs"
+# Three workers on two cores: tests of servers and browsers wait half of their time.
+BUSY := --numprocesses $(shell expr "$$(getconf _NPROCESSORS_ONLN)" \* 3 / 2)
 
 test: venv ## Run the quick tests, in two minutes (ARGS="tests/test_cookie.py -k name": those alone)
 	$(BIN)/python -m $(PYTEST) $(QUICK) $(ARGS)
 
-# Runs these parts, and says how long each took, also when one fails.
+SYNC := $(if $(filter output-sync,$(.FEATURES)),--output-sync=target)
+
+# How long each part took is said at the end, also when one fails.
+timed-%:
+	@mkdir -p build; echo "== make $*"
+	@start=$$(date +%s); status=0; $(MAKE) --no-print-directory $* || status=$$?; \
+		printf "%s s\tmake %s\n" $$(($$(date +%s) - start)) $* >> $(TIMES); exit $$status
+
+# Runs the parts of the first list one after the other, as they take all cores; before them, two at a
+# time, those of the second, each of which keeps one core busy.
 define parts
-	@begun=$$(date +%s); for part in $(1); do \
-		echo "== make $$part"; start=$$(date +%s); status=0; \
-		$(MAKE) --no-print-directory $$part || status=$$?; \
-		took="$$took\n$$(($$(date +%s) - start)) s	make $$part"; \
-		test $$status = 0 || { printf "== Failed:$$took\n"; exit $$status; }; \
-	done; printf "== Done:$$took\n$$(($$(date +%s) - begun)) s	in all\n"
+	@times=build/times-$@; rm -f $$times; begun=$$(date +%s); status=0; \
+		run="$(MAKE) --no-print-directory TIMES=$$times"; \
+		$(if $(2),$$run -j2 $(SYNC) $(addprefix timed-,$(2)) &&) \
+		$$run $(addprefix timed-,$(1)) || status=$$?; \
+		test $$status = 0 && echo "== Done:" || echo "== Failed:"; \
+		cat $$times; printf "%s s\tin all\n" $$(($$(date +%s) - begun)); exit $$status
 endef
 
-check: ## Run all that CI runs, in a quarter of an hour
-	$(call parts,lint types docs package carry-over-worlds coverage model test-minimum test-newest)
+check: venv ## Run all that CI runs, in a quarter of an hour
+	$(call parts,coverage model test-minimum test-newest,package carry-over-worlds types newest minimum docs lint)
 
 everything: ## Before a release: also every order, long races, fuzzing, mutation, other Pythons
 	$(call parts,check test-hard test-pythons free-threaded fuzz mutation)
@@ -74,7 +85,7 @@ model: venv ## Look for a scenario that breaks a promise, in MODEL_SECONDS (MODE
 
 coverage: venv ## Run all tests once, and fail if a line or a branch of ours isn't reached
 	rm -f .coverage .coverage.*
-	WSGI_SESSIONS_EFFORT=check $(BIN)/python -m coverage run -m $(PYTEST) $(ARGS)
+	WSGI_SESSIONS_EFFORT=check $(BIN)/python -m coverage run -m $(PYTEST) $(BUSY) $(ARGS)
 	$(BIN)/python -m coverage combine --quiet
 	rm -f .coverage.* # what processes left that were killed while they wrote it
 	$(BIN)/python -m coverage report --skip-covered
@@ -103,6 +114,8 @@ $(MINIMUM)/.installed: pyproject.toml tests/minimum.py
 	$(MINIMUM)/bin/python -m pip install --quiet --no-deps --editable .
 	touch $@
 
+minimum: $(MINIMUM)/.installed
+
 test-minimum: $(MINIMUM)/.installed ## Run quick tests with the lowest versions that pyproject.toml allows
 	$(MINIMUM)/bin/python -m $(PYTEST) $(QUICK) -k "not of_proxyfix" $(MINIMUM_WARNINGS) $(MINIMUM_TESTS)
 
@@ -115,6 +128,9 @@ define with_pythons
 		$(MAKE) --no-print-directory $(2) PYTHON=$$python VENV=.venv-$${python##*/} GROUP=test; \
 	done
 endef
+
+newest:
+	$(call with_pythons,head -n 1,venv)
 
 test-newest: ## Run quick tests with the newest Python of this machine
 	$(call with_pythons,head -n 1,test)
