@@ -87,6 +87,7 @@ class Runner:
         self._broken_off.pop(id(visit), None)
         if len(self.visits) == 1:
             self.world.events.clear()
+        visit.events_before = len(self.world.events)
         answer: Answer | None = None
         try:
             if request.via == "session_of":
@@ -99,7 +100,8 @@ class Runner:
 
     def _after(self, visit: Visit, answer: Answer | None) -> None:
         request, world, oracle = visit.request, self.world, self.oracle
-        evicted = [event.handle for event in world.events if event.detail.startswith("evicted")]
+        events = world.events[visit.events_before :]
+        evicted = [event.handle for event in events if event.detail.startswith("evicted")]
         if evicted:
             # A request that ends sessions itself makes the count of the living say less.
             ends = visit.destroyed or "max_per_owner" in world.options or request.end != "list"

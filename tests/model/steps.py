@@ -42,7 +42,7 @@ class Watch:
         self.gaps: list[State | None] = []
         self.watching = self.lost_now = False
         self.limits: tuple[float, float] | None = None
-        self.calls = 0
+        self.calls = self.events_before = 0
         self.started = self.signed_in_at = self.world.clock.now
         self.transacting = False
         """Whether a transaction runs, which may store a new session."""
