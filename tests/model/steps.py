@@ -249,10 +249,6 @@ class Watch:
             return
         if family is None or not current:
             family = self._begin_family(self.own_id, state)
-        elif self.view.new_id and self.own_id not in family.ids and not self.vague:
-            if self.world.peek_id(self.own_id) is not None:
-                self.oracle.replaced(family, self.own_id)
-                self.epoch = family.epoch
         elif self.own_id not in family.ids and self.vague:
             # Rotated, regenerated or another: whoever else follows it can't know, either.
             family.unknown = True
@@ -262,6 +258,9 @@ class Watch:
                 # It was emptied, so it was deleted, and this is a fresh one.
                 self.oracle.end(family)
                 family = self._begin_family(self.own_id, state)
+            elif view.new_id:
+                self.oracle.replaced(family, self.own_id)
+                self.epoch = family.epoch
             else:
                 self.oracle.note_rotation(family, self.own_id)
         if self.view.new_id and self.view.owner is not None:
