@@ -34,7 +34,7 @@ ORDERS_OF_TWO = 1000
 """More than any two requests have, so that all are tried."""
 ORDERS_OF_THREE = tries(test=3, check=20, everything=10_000)
 """Three requests have up to some thousands: these many are drawn by chance; 10,000 are all."""
-OUTSIDE_MEMORY = tries(test=1, check=3, everything=250)
+OUTSIDE_MEMORY = tries(test=1, check=1, everything=250)
 """The same where each call takes longer."""
 ORDERS_OF_LOGINS = tries(test=50, check=250, everything=100_000)
 """Of two that end sessions to make room, which takes more calls: 1,000 aren't all."""
@@ -404,6 +404,9 @@ def triples() -> Iterable[tuple[str, ...]]:
 
 BINARIES: list[str | None] = [*sorted(servers.binaries())] or [None]
 EACH = pytest.mark.parametrize("actions", [*PAIRS, *triples()], ids="+".join)
+MANY = [*PAIRS, *(triples() if LEVEL == "everything" else ())]
+EACH_OUTSIDE_MEMORY = pytest.mark.parametrize("actions", MANY, ids="+".join)
+"""Of three requests only in `make everything`: there each call takes longer."""
 
 
 class TestEveryOrder:
@@ -413,12 +416,12 @@ class TestEveryOrder:
     def test_in_memory(self, memory: Stage, actions: tuple[str, ...]) -> None:
         explore_some(memory, actions, ORDERS_OF_THREE)
 
-    @EACH
+    @EACH_OUTSIDE_MEMORY
     @pytest.mark.slow
     def test_in_files(self, files: Stage, actions: tuple[str, ...]) -> None:
         explore_some(files, actions, OUTSIDE_MEMORY)
 
-    @EACH
+    @EACH_OUTSIDE_MEMORY
     @pytest.mark.slow
     @pytest.mark.parametrize("redis_binary", BINARIES[-1:], indirect=True)
     def test_in_redis(self, redis: Stage, actions: tuple[str, ...]) -> None:

@@ -14,6 +14,8 @@ came in between stays.
 
 from __future__ import annotations
 
+from typing import cast
+
 from .._values import replaced
 from ..crypto.session_id import SessionID
 from ..data.notes import CorruptNotes, Notes, dump_notes, load_notes
@@ -62,9 +64,9 @@ class Devices:
         self._settings = settings
         self._reports = reports
 
-    def evidence(self, environ: Environ, transport: Transport) -> Evidence | None:
-        """What the request shows of its device; None if its token isn't in a cookie."""
-        return transport.evidence(environ) if isinstance(transport, BoundTransport) else None
+    def evidence(self, environ: Environ, transport: Transport) -> Evidence:
+        """What the request shows of its device."""
+        return _bound(transport).evidence(environ)
 
     def judged(self, request: Request, presented: Presented, now: float) -> Presented:
         """What the client's tokens lead to, now that its device is looked at."""
@@ -179,8 +181,7 @@ class Devices:
         """The answer to the browser's own request to one of the two routes; None: it is the app's.
         Never raises StoreError.
         """
-        if not isinstance(transport, BoundTransport):
-            return None
+        transport = _bound(transport)
         route = route_of(transport.binder, environ)
         if route is None:
             return None
@@ -194,6 +195,11 @@ class Devices:
         if given.bound is not None:
             sessions.tell("device_bound", given.bound)
         return given
+
+
+def _bound(transport: Transport) -> BoundTransport:
+    # Where sessions are bound to devices, every transport is one of these.
+    return cast("BoundTransport", transport)
 
 
 class StoredSessions:

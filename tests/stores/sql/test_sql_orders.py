@@ -9,11 +9,11 @@ import pytest
 import databases
 from effort import LEVEL
 from stores.sql.material import opened
-from test_interleavings import EACH, OUTSIDE_MEMORY, PAIRS, Stage, explore_some
+from test_interleavings import EACH_OUTSIDE_MEMORY, OUTSIDE_MEMORY, PAIRS, Stage, explore_some
 from wsgi_sessions.stores import SQLStore
 
 
-@EACH
+@EACH_OUTSIDE_MEMORY
 @pytest.mark.slow
 def test_on_sqlite(lite_url: str, actions: tuple[str, ...]) -> None:
     explore_some(Stage(partial(emptied, opened(lite_url))), actions, OUTSIDE_MEMORY)
