@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 import servers
-from effort import tries
+from effort import LEVEL, tries
 from interleaving import Beginning, Run, Step, TurnStore, every_order
 from wsgi import SECRET, environ
 from wsgi_sessions import Lifetime, Session, SessionEnded, SessionEvent, SessionMiddleware
