@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 
 import pytest
 
@@ -318,3 +319,51 @@ def test_a_lost_answer_to_the_first_save_leaves_no_session_behind(
     assert site.run(browser, lambda session: bool(session or session.owner)).text == str(
         then == "save"
     )
+
+
+class Oops(Exception):
+    """The app fails."""
+
+
+@pytest.mark.parametrize("save", SAVES[:2], ids=["increment", "save"])
+@pytest.mark.parametrize("end", ["raises", "public", "fails", "no answer"])
+def test_a_save_rotates_nothing_because_the_answer_may_not_tell_the_new_id(
+    save: Handler, end: str
+) -> None:
+    store = FaultyStore(MemoryStore())
+    site = Site(store=store, rotate_after=60)
+    browser = site.browser()
+    site.run(browser, put(a=1))
+    site.clock.advance(61)
+
+    def work(session: Session) -> None:
+        session["b"] = 2
+        save(session)
+        if end == "raises":
+            raise Oops
+        if end == "public":
+            site.headers = [("Cache-Control", "public, max-age=60")]
+        if end == "fails":
+            site.status = "500 Oh"
+        if end == "no answer":
+            store.fail("load")
+
+    with suppress(Oops):
+        site.run(browser, work)
+    site.status, site.headers = "200 OK", []
+    store.recover()
+    site.clock.advance(31)
+
+    assert site.run(browser, read).text == "{'a': 1, 'b': 2, 'n': 1}"
+    assert "retired_id_used" not in site.kinds
+
+
+def test_a_save_leaves_the_rotation_to_the_answer() -> None:
+    site = Site(rotate_after=60)
+    browser = site.browser()
+    site.run(browser, put(a=1))
+    former = token(browser)
+    site.clock.advance(61)
+    site.run(browser, save_a_field)
+    assert token(browser) != former
+    assert site.kinds.count("rotated") == 1

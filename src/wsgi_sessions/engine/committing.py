@@ -145,6 +145,10 @@ class Committer:
         try:
             pending = state.fields.changes()
             facts = self.facts_of(state, pending, response, now, failed=False)
+            if facts.rotation_due:
+                # That waits for the response: the app may yet raise, or mark it as public, and then
+                # nobody would tell the client its new ID before the former one's grace is over.
+                facts = replaced(facts, rotation_due=False)
             if not (facts.changed or facts.new_id or not facts.stored) or only_reads(facts):
                 return
             result = self._carry_out(state, facts, pending, response, now)
