@@ -872,6 +872,22 @@ class TestDeleteOld:
 
         assert move.says(move.browser(value)) == TEA
 
+    @pytest.mark.parametrize("work", [read, put(n=1)], ids=["read", "put"])
+    def test_the_old_cookie_stays_where_our_store_fails_before_the_answer(
+        self, work: Callable[[Session], Any]
+    ) -> None:
+        move = Move(OldWorld(delete_old=True))
+        browser = move.browser(move.old.put())
+
+        def and_fail(session: Session) -> None:
+            work(session)
+            move.store.fail("load", "update")
+
+        assert move.site.run(browser, and_fail).all("Set-Cookie") == []
+        move.store.recover()
+        assert move.says(browser) == TEA
+        assert set(browser.cookies) == {"session"}
+
     def test_an_old_store_that_can_not_delete_keeps_nobody_out_and_is_asked_again(self) -> None:
         move = Move(OldWorld(delete_old=True))
         browser = move.browser(value := move.old.put())

@@ -348,6 +348,9 @@ class Engine:
             or not isinstance(transport, CookieTransport)
         ):
             return headers
+        if token is None and state.stored is not None and not state.gone:
+            # The store couldn't be asked again, and the old cookie is all that the client has.
+            return headers
         return headers + transport.expire_other(source.cookie, secure=state.request.secure)
 
     def answer_device(self, environ: Environ, transport: Transport) -> Answer | None:
