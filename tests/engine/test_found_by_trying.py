@@ -10,6 +10,7 @@ import pytest
 from acts import login, login_as, put, read, sending, started, token, twin
 from wsgi import Handler, Site
 from wsgi_sessions import Cookie, Lifetime, Session, StoreError
+from wsgi_sessions.crypto.session_id import new_id
 from wsgi_sessions.record import LIST_OWNER, Changes, Record, list_key
 from wsgi_sessions.stores import MemoryStore
 from wsgi_sessions.testing import FaultyStore
@@ -367,3 +368,53 @@ def test_a_save_leaves_the_rotation_to_the_answer() -> None:
     site.run(browser, save_a_field)
     assert token(browser) != former
     assert site.kinds.count("rotated") == 1
+
+
+@pytest.mark.parametrize("also", ["nothing", "another session"])
+def test_a_second_destroy_ends_what_a_save_with_a_lost_answer_left(also: str) -> None:
+    store = FaultyStore(MemoryStore())
+    site = Site(store=store)
+    browsers = [site.browser(), site.browser()] if also == "another session" else []
+    for each in browsers:
+        site.run(each, put(a=1))
+    both = sending(site, "; ".join(f"session={token(each)}" for each in browsers))
+
+    def work(session: Session) -> None:
+        session["a"] = 1
+        store.fail("insert", answer_lost=True)
+        with pytest.raises(StoreError):
+            session.save()
+        store.recover()
+        store.fail("delete")
+        with pytest.raises(StoreError):
+            session.destroy()
+        assert len(session) == 0
+        store.recover()
+        session.destroy()
+
+    site.run(both, work)
+    assert [*site.middleware.registry] == []
+
+
+@pytest.mark.parametrize("failing", ["insert", "load"])
+def test_destroy_never_ends_a_session_that_had_the_same_id_before(failing: str) -> None:
+    made = [new_id()] * 2
+    store = FaultyStore(MemoryStore())
+    site = Site(store=store, id_factory=made.pop)
+    browser = site.browser()
+    site.run(browser, put(a=1))
+    site.clock.advance(1)
+
+    def work(session: Session) -> None:
+        session["b"] = 1
+        store.fail(failing)
+        with pytest.raises(StoreError):
+            session.save()
+        if failing == "load":
+            with pytest.raises(StoreError):
+                session.destroy()
+        store.recover()
+        session.destroy()
+
+    site.run(site.browser(), work)
+    assert site.run(browser, read).text == "{'a': 1}"

@@ -31,7 +31,7 @@ from .loading import Loader, is_present
 from .owners import OwnerLists
 from .reports import Reports
 from .settings import EngineSettings
-from .state import NO_INTENT, Intent, SessionState, Stored, checked_label
+from .state import NO_INTENT, SessionState, Stored, checked_label
 from .writing import StoreWriter, Writer
 
 
@@ -441,15 +441,23 @@ class Committer:
         ):
             self._reports.emit("destroyed", state.request, stored)
 
-    def end_tried(self, state: SessionState, intent: Intent) -> None:
+    def end_tried(self, state: SessionState) -> None:
         """End the session that this request may have begun, though the answer was lost.
 
         Raises:
-            StoreError: the store can't.
+            StoreError: the store can't; another try may.
         """
-        if self._owners is not None and intent.tried:
-            owner = None if intent.owner is UNCHANGED else intent.owner
-            self._end(self._owners, state, intent.tried[0].key, owner)
+        tried = state.intent.tried
+        if self._owners is None or not tried:
+            return
+        try:
+            found = self._loader.own_record(tried, state.base_notes.created_at)
+        except StoreError as error:
+            self._reports.emit("store_error", state.request, detail=f"destroy: {error}")
+            raise
+        if found is not None:
+            self._end(self._owners, state, tried[0].key, found.owner)
+        state.ask(tried=())
 
     def _end(self, owners: OwnerLists, state: SessionState, key: str, owner: str | None) -> bool:
         try:

@@ -302,16 +302,20 @@ class Engine:
         Raises:
             StoreError: the store can't; another try ends what is left.
         """
-        stored, asked = state.stored, state.intent
+        stored = state.stored
         state.cookie = CookieStep.EXPIRE if state.request.tokens else CookieStep.LEAVE
         if state.error is not None:
             raise state.error
         self._committer.give_back_place(state)
         targets = state.passed_over if stored is None else (stored, *state.passed_over)
+        tried, begun = state.intent.tried, state.base_notes
         state.begin(self._settings.clock(), self._settings.codec, targets)
+        if stored is None and tried:
+            # Kept until that session has ended, too, by the time at which it was begun.
+            state.base_notes = begun
+            state.ask(tried=tried)
         self._committer.end_passed_over(state)
-        if stored is None:
-            self._committer.end_tried(state, asked)
+        self._committer.end_tried(state)
         if self._carrier is not None:
             for other in self._carrier.bury(state.request, self._settings.clock()):
                 self._committer.end(state, other)
