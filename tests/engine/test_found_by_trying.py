@@ -396,8 +396,7 @@ def test_a_second_destroy_ends_what_a_save_with_a_lost_answer_left(also: str) ->
     assert [*site.middleware.registry] == []
 
 
-@pytest.mark.parametrize("failing", ["insert", "load"])
-def test_destroy_never_ends_a_session_that_had_the_same_id_before(failing: str) -> None:
+def test_destroy_never_ends_a_session_that_had_the_same_id_before() -> None:
     made = [new_id()] * 2
     store = FaultyStore(MemoryStore())
     site = Site(store=store, id_factory=made.pop)
@@ -407,14 +406,32 @@ def test_destroy_never_ends_a_session_that_had_the_same_id_before(failing: str) 
 
     def work(session: Session) -> None:
         session["b"] = 1
-        store.fail(failing)
+        store.fail("insert", "load")
         with pytest.raises(StoreError):
             session.save()
-        if failing == "load":
-            with pytest.raises(StoreError):
-                session.destroy()
+        with pytest.raises(StoreError):
+            session.destroy()
         store.recover()
         session.destroy()
 
     site.run(site.browser(), work)
     assert site.run(browser, read).text == "{'a': 1}"
+
+
+def ask_for_the_id(session: Session) -> None:
+    session["n"] = 1
+    assert session.id
+
+
+@pytest.mark.parametrize("work", [save_a_field, ask_for_the_id, put(n=1), login])
+def test_an_id_made_twice_at_the_same_time_leads_nobody_into_the_session_of_another(
+    work: Handler,
+) -> None:
+    twice, other = new_id(), new_id()
+    made = [other, twice, twice]
+    site = Site(id_factory=made.pop)
+    browser = site.browser()
+    site.run(browser, put(a=1))
+    site.run(site.browser(), work)
+    assert site.run(browser, read).text == "{'a': 1}"
+    assert len([*site.middleware.registry]) == 2

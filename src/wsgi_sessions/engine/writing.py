@@ -202,7 +202,7 @@ class StoreWriter:
         settings = self._settings
         self._check_size(work.request, {}, work.set)
         for _ in range(ATTEMPTS):
-            own = session_id is not None
+            own = session_id is not None and bool(work.intent.tried)
             session_id = session_id or settings.ids.new()
             stored = self._enter_first(work, session_id)
             if self._store.insert(session_id.key, stored.record):
