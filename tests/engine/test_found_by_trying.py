@@ -9,7 +9,7 @@ import pytest
 
 from acts import login, login_as, put, read, sending, started, token, twin
 from wsgi import Handler, Site
-from wsgi_sessions import Cookie, Lifetime, Session, StoreError
+from wsgi_sessions import Cookie, Lifetime, Session, SessionEnded, StoreError
 from wsgi_sessions.crypto.session_id import new_id
 from wsgi_sessions.record import LIST_OWNER, Changes, Record, list_key
 from wsgi_sessions.stores import MemoryStore
@@ -435,3 +435,49 @@ def test_an_id_made_twice_at_the_same_time_leads_nobody_into_the_session_of_anot
     site.run(site.browser(), work)
     assert site.run(browser, read).text == "{'a': 1}"
     assert len([*site.middleware.registry]) == 2
+
+
+@pytest.mark.parametrize("stored", [False, True], ids=["new", "stored"])
+@pytest.mark.parametrize("caught", [False, True], ids=["take", "save"])
+def test_a_login_that_was_revoked_is_not_tried_again_by_what_follows_in_the_request(
+    stored: bool, caught: bool
+) -> None:
+    store = FaultyStore(MemoryStore())
+    site = Site(store=store)
+    browser = site.browser()
+    if stored:
+        site.run(browser, put(a=1))
+
+    def work(session: Session) -> None:
+        session.login("bob")
+        session["n"] = 1
+        # When its record was written, and the owner's list is about to be read again.
+        meanwhile(store, "load", 1, lambda: site.middleware.registry.revoke_all("bob"))
+        if caught:
+            with pytest.raises(SessionEnded):
+                session.save()
+        else:
+            assert session.take("n") is None
+
+    answer = site.run(browser, work)
+    assert "revoked" in site.kinds
+    assert answer.set_cookie is None
+    assert [*site.middleware.registry] == []
+
+
+def test_a_login_after_one_that_was_revoked_counts() -> None:
+    store = FaultyStore(MemoryStore())
+    site = Site(store=store)
+    browser = site.browser()
+
+    def work(session: Session) -> None:
+        session.login("bob")
+        meanwhile(store, "load", 1, lambda: site.middleware.registry.revoke_all("bob"))
+        with pytest.raises(SessionEnded):
+            session.save()
+        assert session.owner == "bob"
+        session.login("bob")
+
+    site.run(browser, work)
+    assert site.run(browser, lambda session: session.owner).text == "bob"
+    assert site.middleware.registry.count("bob") == 1

@@ -337,6 +337,9 @@ class Committer:
         step = store_step(facts)
         if step is StoreStep.NOTHING:
             return Result.NOTHING
+        if state.intent.revoked:
+            # No later commit signs in again whom a revocation has signed out.
+            return Result.REVOKED
         if state.passed_over and state.intent.owner is not UNCHANGED:
             self.end_passed_over(state)
         if state.known_id is None:
@@ -391,7 +394,10 @@ class Committer:
         """The one place where an outcome becomes what the request knows."""
         if outcome.result is Result.DELETED:
             state.begin(self._settings.clock(), self._settings.codec)
-        elif outcome.result in (Result.GONE, Result.REVOKED):
+        elif outcome.result is Result.REVOKED:
+            state.gone = True
+            state.ask(revoked=True)
+        elif outcome.result is Result.GONE:
             state.gone = True
         elif outcome.stored is not None:
             state.after(outcome.stored)

@@ -259,7 +259,7 @@ class Engine:
             reserved = self._reserve(state, owner, now if login else state.notes.started_at)
         if state.intent.reserved not in (None, reserved):
             self._committer.give_back_place(state)
-        changes: dict[str, Any] = {"owner": owner, "reserved": reserved}
+        changes: dict[str, Any] = {"owner": owner, "reserved": reserved, "revoked": False}
         if login:
             state.logged_in = True
             changes["login"] = True

@@ -86,6 +86,8 @@ class Intent:
     answer was lost."""
     login: bool = False
     """Whether ``login()`` was called, so that it must result in a live session."""
+    revoked: bool = False
+    """Whether the change of owner was revoked while a commit wrote it."""
     owner: str | Unchanged | None = UNCHANGED
     keep: frozenset[str] | None = None
     """Which fields survive the new ID; None: all."""
