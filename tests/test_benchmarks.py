@@ -120,6 +120,7 @@ def test_a_logout_ends_ours_for_good_and_the_minimum_comes_back() -> None:
 
 @pytest.mark.filterwarnings("ignore")  # what peers warn of is theirs
 @pytest.mark.parametrize("framework", MAKERS)
+@pytest.mark.long
 def test_what_is_served_does_the_work_that_it_is_timed_for(framework: str) -> None:
     if framework == "Django":
         pytest.importorskip("django", reason="django is in the dependency group test")
@@ -138,6 +139,7 @@ def test_what_is_served_does_the_work_that_it_is_timed_for(framework: str) -> No
                 assert 2 < int(one.clients.ask(one.browser, "read").body) <= 22
 
 
+@pytest.mark.long
 def test_the_slowest_are_looked_for_on_every_store_that_there_is() -> None:
     table = load.slowest(None, requests=20)
 
@@ -222,6 +224,7 @@ def test_more_sessions_take_more_nodes() -> None:
     assert large.bytes_per_node <= scale_simulation.USABLE * scale_simulation.NODE_BYTES
 
 
+@pytest.mark.long
 def test_a_failover_leaves_the_sessions_of_other_nodes_alone() -> None:
     outcome = scale_simulation.failover(
         scale_simulation.plan(sessions=100_000_000), sampled=20_000, seed=1

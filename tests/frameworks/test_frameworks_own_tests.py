@@ -118,6 +118,7 @@ if version("django") >= "6":
     )
 
 
+@pytest.mark.long
 def test_djangos_own_tests_pass_but_for_what_differs_by_design(tmp_path: Path) -> None:
     tests = sdist("django") / "tests"
     (tmp_path / "our_settings.py").write_text(DJANGO_SETTINGS)

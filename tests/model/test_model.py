@@ -25,7 +25,7 @@ SECONDS = float(os.environ.get("WSGI_SESSIONS_MODEL_SECONDS", "0"))
 FIRST = os.environ.get("WSGI_SESSIONS_MODEL_FIRST")
 PROVEN = {"memory": 5000, "client": 12000, "encrypted": 2400, "file": 4000, "redis": 2000}
 """So many seeds from 1 on were seen to find nothing; a faster machine doesn't go on to others."""
-SEEDS = {"memory": 100, "client": 60, "encrypted": 25, "file": 10, "redis": 10}
+SEEDS = {"memory": 60, "client": 40, "encrypted": 15, "file": 5, "redis": 5}
 
 
 @pytest.fixture(scope="module")

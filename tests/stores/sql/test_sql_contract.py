@@ -90,6 +90,7 @@ class TestEncryptedOnPostgreSQL(OnServer, StoreClientContract):
         return EncryptedStore(super().make_broken_store(), (bytes(range(32)),))
 
 
+@pytest.mark.long
 class TestEncryptedOnMariaDB(TestEncryptedOnPostgreSQL):
     server = "mariadb"
 
@@ -112,6 +113,7 @@ class TestPostgreSQLAtRepeatableRead(AtLevel):
     server, level = "postgresql", "REPEATABLE READ"
 
 
+@pytest.mark.long
 class TestPostgreSQLAtSerializable(AtLevel):
     server, level = "postgresql", "SERIALIZABLE"
 
@@ -124,5 +126,6 @@ class TestMariaDBAtRepeatableRead(AtLevel, StoreClientContract):
     server, level = "mariadb", "REPEATABLE READ"
 
 
+@pytest.mark.long
 class TestMariaDBAtSerializable(AtLevel):
     server, level = "mariadb", "SERIALIZABLE"

@@ -12,7 +12,7 @@ from effort import tries
 from stores.sql import mixed_load
 from wsgi_sessions.stores import SQLStore
 
-SECONDS = float(os.environ.get("WSGI_SESSIONS_SQL_SECONDS", tries(test=2, check=5, everything=120)))
+SECONDS = float(os.environ.get("WSGI_SESSIONS_SQL_SECONDS", tries(test=2, check=2, everything=120)))
 """How long it goes on; an hour, with WSGI_SESSIONS_SQL_SECONDS=3600."""
 
 
