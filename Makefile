@@ -7,7 +7,7 @@ FUZZ_TARGETS ?= cookie_header request token record index notes forward codec mar
 
 .DEFAULT_GOAL := help
 .PHONY: help venv demo screenshots test check everything coverage carry-over-worlds test-minimum test-newest \
-	test-pythons test-hard test-all minimum newest free-threaded model lint types docs package bench fuzz mutation clean
+	test-pythons test-hard test-all static others minimum newest free-threaded model lint types docs package bench fuzz mutation clean
 
 help: ## Show what can be made
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -45,6 +45,7 @@ BUSY := --numprocesses $(shell expr "$$(getconf _NPROCESSORS_ONLN)" \* 3 / 2)
 test: venv ## Run the quick tests, in two minutes (ARGS="tests/test_cookie.py -k name": those alone)
 	$(BIN)/python -m $(PYTEST) $(QUICK) $(ARGS)
 
+TIMES ?= build/times
 SYNC := $(if $(filter output-sync,$(.FEATURES)),--output-sync=target)
 
 # How long each part took is said at the end, also when one fails.
@@ -53,19 +54,28 @@ timed-%:
 	@start=$$(date +%s); status=0; $(MAKE) --no-print-directory $* || status=$$?; \
 		printf "%s s\tmake %s\n" $$(($$(date +%s) - start)) $* >> $(TIMES); exit $$status
 
-# Runs the parts of the first list one after the other, as they take all cores; before them, two at a
-# time, those of the second, each of which keeps one core busy.
+# Runs these parts two at a time: each keeps one core busy, or waits now and then.
+define together
+	@$(MAKE) --no-print-directory -j2 $(SYNC) $(addprefix timed-,$(1))
+endef
+
+# Runs these parts one after the other.
 define parts
 	@times=build/times-$@; rm -f $$times; begun=$$(date +%s); status=0; \
-		run="$(MAKE) --no-print-directory TIMES=$$times"; \
-		$(if $(2),$$run -j2 $(SYNC) $(addprefix timed-,$(2)) &&) \
-		$$run $(addprefix timed-,$(1)) || status=$$?; \
+		$(MAKE) --no-print-directory TIMES=$$times $(addprefix timed-,$(1)) || status=$$?; \
 		test $$status = 0 && echo "== Done:" || echo "== Failed:"; \
 		cat $$times; printf "%s s\tin all\n" $$(($$(date +%s) - begun)); exit $$status
 endef
 
 check: venv ## Run all that CI runs, in a quarter of an hour
-	$(call parts,coverage model test-minimum test-newest,package carry-over-worlds types newest minimum docs lint)
+	$(call parts,static coverage others)
+
+# With the environments that `others` needs.
+static: venv
+	$(call together,package carry-over-worlds types newest minimum docs lint)
+
+others: venv
+	$(call together,test-newest model test-minimum)
 
 everything: ## Before a release: also every order, long races, fuzzing, mutation, other Pythons
 	$(call parts,check test-hard test-pythons free-threaded fuzz mutation)
