@@ -37,7 +37,9 @@ def forget_django_settings() -> None:
     conf = sys.modules.get("django.conf")
     if conf is not None:
         conf.settings._wrapped = conf.empty
-    database = sys.modules.get("django.db")
-    if database is not None:  # it would go on with the databases that it has opened
-        vars(database.connections).clear()
-        database.connections.__init__()
+    # It would go on with the databases and caches that it has opened.
+    for module, name in (("django.db", "connections"), ("django.core.cache", "caches")):
+        opened = getattr(sys.modules.get(module), name, None)
+        if opened is not None:
+            vars(opened).clear()
+            opened.__init__()
