@@ -60,6 +60,14 @@ def _prepared(*command: str) -> Path:
     return data
 
 
+def _cpu_of(pid: int) -> float:
+    try:
+        # A process's clock for others to read: see clock_getcpuclockid(3).
+        return time.clock_gettime((~pid << 3) | 2)
+    except OSError:
+        return 0.0  # it has just ended, as those do that PostgreSQL tidies up with
+
+
 class DatabaseServer:
     """One server process, which can be stopped, killed, frozen and started again."""
 
@@ -137,9 +145,7 @@ class DatabaseServer:
     def cpu(self) -> float:
         """Seconds of CPU that it has used, those of all present connections included."""
         assert self._process is not None
-        # A process's clock for others to read: see clock_getcpuclockid(3).
-        clocks = [(~pid << 3) | 2 for pid in [self._process.pid, *self._children()]]
-        return sum(map(time.clock_gettime, clocks))
+        return sum(map(_cpu_of, [self._process.pid, *self._children()]))
 
     def kill(self) -> None:
         """End it as a power cut would."""
