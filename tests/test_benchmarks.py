@@ -7,6 +7,9 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import os
+import subprocess
+import sys
 from json import dumps
 
 import pytest
@@ -202,6 +205,14 @@ def test_statements_on_the_wire_are_counted() -> None:
     prepared = b"B\0\0\0\4E\0\0\0\x09\0\0\0\0\0S\0\0\0\4"
 
     assert sql.statements(query + prepared) == 2
+
+
+def test_a_process_that_has_just_ended_uses_no_cpu() -> None:
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+
+    assert databases._cpu_of(ended.pid) == 0.0
+    assert databases._cpu_of(os.getpid()) > 0
 
 
 def test_payloads_have_the_size_and_the_fields_that_they_are_named_for() -> None:
