@@ -61,7 +61,7 @@ def _sections(redis: server.Server | None, *, quick: bool) -> dict[str, Any]:
         "cost": lambda: _cost(redis, quick=quick, repetitions=repetitions),
         "races": lambda: races.everything(redis, quick=quick),
         "wire": lambda: None if redis is None else wire.traffic(redis),
-        "sql": lambda: sql.everything(quick=quick, repetitions=min(repetitions, 9)),
+        "sql": lambda: sql.everything(quick=quick, repetitions=min(repetitions, 7)),
         "space": lambda: space.measure(quick=quick),
         "many": lambda: extras.among_many(redis, quick=quick),
         "load": lambda: load.measure(redis, quick=quick),
@@ -95,7 +95,9 @@ def _cost(
     for cell in cost.cells(quick=quick):
         if cell.storage == "redis" and redis is None:
             continue
-        row = cost.measure_cell(cell, redis, repetitions=repetitions, turn=0.005 if quick else 0.01)
+        row = cost.measure_cell(
+            cell, redis, repetitions=repetitions, turn=0.005 if quick else 0.007
+        )
         found.setdefault(cell.storage, {})[cell.title] = row
         print(cell.storage, cell.title, {name: round(value, 1) for name, value in row.items()},
               file=sys.stderr, flush=True)  # fmt: skip

@@ -97,7 +97,7 @@ def document(results: Mapping[str, Any]) -> str:
         "# Benchmarks",
         "`make bench` made this page: do the same on your machine. The contenders of a line"
         " were measured together, taking turns; a number is the median of"
-        f" {results['repetitions']} turns, in SQL databases of 9. Times are CPU time of the client"
+        f" {results['repetitions']} turns, in SQL databases of 7. Times are CPU time of the client"
         " and of the server (Redis,"
         " PostgreSQL) together, without network, because wall time on a shared machine measures the"
         " neighbours. What the same app costs on the same framework without sessions is"
