@@ -235,9 +235,6 @@ class Watch:
         """Draw the conclusions for the family."""
         state, family = self.gaps[-1], self.family
         current = family is not None and family.epoch == self.epoch and not family.ended
-        if self.view.new_id and self.view.owner is not None:
-            # Also where this login was revoked in the end.
-            self._others_may_go(self.view.owner)
         if state is None:
             # What a stream does after a failed answer isn't followed; doing nothing ends nothing.
             followed = not self.vague or bool(self.request.tail)
@@ -266,6 +263,8 @@ class Watch:
                 self.epoch = family.epoch
             else:
                 self.oracle.note_rotation(family, self.own_id)
+        if self.view.new_id and self.view.owner is not None:
+            self._others_may_go(self.view.owner)
         if self.view.login and not self.failing and not self.raised:
             if success:
                 family.begun = self.signed_in_at
