@@ -3,7 +3,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 
 FUZZ_SECONDS ?= 60
-FUZZ_TARGETS ?= cookie_header request token record index notes forward codec markup proxies log_text old_pickle
+FUZZ_TARGETS ?= cookie_header request token record owner_list notes codec markup proxies log_text old_pickle
 
 .DEFAULT_GOAL := help
 .PHONY: help venv demo screenshots test check everything coverage carry-over-worlds test-minimum test-newest \
