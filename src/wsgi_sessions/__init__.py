@@ -66,7 +66,7 @@ if not TYPE_CHECKING:  # a checker would take any name for one of this module's
         # Few apps bind sessions to devices: what that takes is imported where it is used.
         if name != "DeviceBinding":
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        from .device_binding import DeviceBinding  # noqa: PLC0415 # see above
+        from .device_binding import DeviceBinding  # noqa: PLC0415 # few apps need it
 
         globals()[name] = DeviceBinding
         return DeviceBinding

@@ -545,7 +545,7 @@ def _bound(
     cookie: Cookie, secrets: tuple[bytes, ...], binding: DeviceBinding, script_key: str
 ) -> BoundTransport:
     from .device_binding import Binder  # noqa: PLC0415 # few apps bind sessions to devices
-    from .device_binding.transport import BoundTransport  # noqa: PLC0415 # as above
+    from .device_binding.transport import BoundTransport  # noqa: PLC0415 # few apps need it
 
     return BoundTransport(cookie, secrets, Binder(binding, cookie, secrets), script_key)
 

@@ -151,12 +151,12 @@ class Exchange:
         status, headers, exc_info = self._status or "", self._headers, self._exc_info
         session = self._session
         # Every response comes through here: what `state_of` and `enter_phase` do, without a call.
-        state = session._state  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] # see above
+        state = session._state  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] # hot
         if state is None:
             finished = list(headers)
         else:
             finished = self._committed(state, status, headers, final=phase is Phase.OVER)
-        session._phase = phase  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] # see above
+        session._phase = phase  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] # hot
         self._begun = True
         self._exc_info = None
         try:
