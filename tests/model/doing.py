@@ -220,7 +220,8 @@ class Doing(Watch):
         self.vague = self.vague or (self.raced and before.label != before.base.label)
         fired = self._end_step(before.effect, *effects)
         gone = before.stored and all(state is None for state in self.gaps)
-        if not self.vague and not self.disturbed and not self.faulty:
+        undisturbed = not (self.disturbed or self.faulty or self.world.evicted)
+        if undisturbed and not self.vague:
             expected = transacted(op, before.effect(self.gaps[0]))[1]
             good = result == expected or (gone and op[0] == "take" and result is None)
             self.oracle.check(good, "result", f"{op} returned {result}, not {expected}")

@@ -236,6 +236,9 @@ class Watch:
         state, family = self.gaps[-1], self.family
         current = family is not None and family.epoch == self.epoch and not family.ended
         if state is None:
+            if self.view.new_id and self.revocable:
+                # A login that was revoked in the end may have ended others before.
+                self._others_may_go(self.view.owner)
             # What a stream does after a failed answer isn't followed; doing nothing ends nothing.
             followed = not self.vague or bool(self.request.tail)
             unanswered = self.failing and self.request.end == "stream_error"

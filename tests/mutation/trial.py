@@ -187,6 +187,7 @@ class _InPlace(_Runner):
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
         items = {item.nodeid: item for item in session.items}
         session.config._tmp_path_factory.getbasetemp()  # type: ignore[attr-defined] # once for all
+        gc.unfreeze()  # conftest.py freezes, and what is frozen isn't found
         functions = [
             thing
             for thing in gc.get_objects()
@@ -235,14 +236,16 @@ class _InPlace(_Runner):
 
 
 def _exchange(swaps: dict[CodeType, CodeType], functions: Iterable[FunctionType]) -> bool:
-    """Give every function that has one of these codes the other one."""
+    """Give every function that has one of these codes the other one; whether any was there."""
+    found = False
     try:
         for function in functions:
             if function.__code__ in swaps:
                 function.__code__ = swaps[function.__code__]
+                found = True
     except ValueError:  # it closes over something else now
         return False
-    return True
+    return found
 
 
 class _Anew(_Runner):
