@@ -100,6 +100,7 @@ TABLE = [
     ("passive, rotation due",          "stored passive rotation_due",                NOTHING,        DONE,      LEAVE),
     ("passive, older secret",          "stored passive stale_token",                 NOTHING,        DONE,      LEAVE),
     ("passive, changed, persistent",   "stored passive changed persistent",          UPDATE,         WRITTEN,   LEAVE),
+    ("passive, changed, rotated meanwhile", "stored passive changed",                UPDATE,         MOVED,     LEAVE),
     ("passive, new",                   "passive changed",                            INSERT,         NEW_ID,    SET),
     ("passive, signed in",             "stored passive new_id",                      REGENERATE,     NEW_ID,    SET),
     ("insecure, new",                  "changed !deliverable",                       NOTHING,        DONE,      LEAVE),
@@ -140,6 +141,25 @@ def every_case() -> Iterator[Facts]:
 
 
 EVERY_CASE = list(every_case())
+
+
+@pytest.mark.parametrize(
+    ("given", "only"),
+    [
+        ("stored", True),
+        ("stored persistent", True),
+        ("stored failed changed rolling", True),
+        ("failed changed", True),
+        ("stored passive rotation_due", True),
+        ("stored rotation_due", False),
+        ("stored passive touch_due", False),
+        ("empty", True),
+        ("empty save_uninitialized", False),
+        ("changed", False),
+    ],
+)
+def test_what_only_reads(given: str, only: bool) -> None:
+    assert only_reads(facts(given)) is only
 
 
 def test_a_request_that_only_read_is_told_as_the_table_tells_it() -> None:
@@ -237,7 +257,9 @@ def test_s2_what_was_noted_in_the_future_is_due_at_once(now: float, due: bool) -
 
 
 def test_a_grace_isnt_lengthened_by_a_clock_that_was_set_back() -> None:
+    assert GRACE == 30.0
     assert in_grace(1_000.0, 1_000.0 - GRACE)
+    assert in_grace(1_000.0, 999.5)
     assert not in_grace(1_000.0, 1_000.0 - GRACE - 0.1)
     assert not in_grace(1_000.0, 1_000.0)
 

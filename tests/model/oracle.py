@@ -147,6 +147,13 @@ class Oracle:
             self.by_id[each] = family
         return family
 
+    def doubt(self, session_id: str) -> None:
+        """What this ID leads to from now on can't be said."""
+        family = self.by_id.get(session_id)
+        if family is None:
+            family = self.adopt(Family([session_id], State({}), 0.0))
+        family.unknown = True
+
     def note_rotation(self, family: Family, new: str) -> None:
         family.ids.append(new)
         family.rotated = self.world.moment()

@@ -8,10 +8,9 @@ from wsgi_sessions import SessionTooLarge, StoreError
 
 from .doing import Doing
 from .operations import CHANGES, COMMITS, Boom
-from .oracle import Family
 from .scenario import Op
 from .steps import Effect
-from .view import State, is_nothing, matches
+from .view import is_nothing, matches
 from .world import id_of
 
 
@@ -115,7 +114,7 @@ class Visit(Doing):
             if seen is None and (known or unchecked or (self.unsure and self.wrote)):
                 # The store said that it lives, and only after that it was ended.
                 if self.vague:
-                    self.oracle.adopt(Family([id_of(token)], State({}), 0.0, unknown=True))
+                    self.oracle.doubt(id_of(token))
                 return
             check(seen is not None, "cookie_lies", "the response sets a token that leads nowhere")
             if seen is None:

@@ -63,6 +63,8 @@ def mutants_of(source: str) -> Iterator[Mutant]:
             if not isinstance(place.node, kind):
                 continue
             for changed in operator(place.node):
+                if _is_falsehood(place.node) and _is_none(changed):
+                    continue
                 mutated = text.replaced(place.node, span, changed)
                 if mutated in seen:
                     continue
@@ -163,8 +165,13 @@ def _is_message(node: cst.CSTNode, child: cst.CSTNode) -> bool:
 def _children(node: cst.CSTNode) -> Sequence[cst.CSTNode]:
     """What is below a node, without what means nothing when the program runs.
 
-    That is the values of an enum's members, the type in a cast, and the case of an encoding's name.
+    That is the values of an enum's members, the type in a cast, the case of an encoding's name, and
+    which of two equal values is the lesser one.
     """
+    if isinstance(node, cst.IfExp) and isinstance(node.test, cst.Comparison):
+        first, (second, *_) = node.test.left, node.test.comparisons
+        if first.deep_equals(node.body) and second.comparator.deep_equals(node.orelse):
+            return [node.body, node.orelse]
     if isinstance(node, cst.Call) and _called(node) == "cast":
         return [node.args[1]]
     if isinstance(node, cst.Call) and _called(node) in _CODING:
@@ -181,6 +188,17 @@ def _children(node: cst.CSTNode) -> Sequence[cst.CSTNode]:
 def _called(node: cst.Call) -> str:
     name = node.func.attr if isinstance(node.func, cst.Attribute) else node.func
     return name.value if isinstance(name, cst.Name) else ""
+
+
+def _is_falsehood(node: cst.CSTNode) -> bool:
+    """Whether this gives False to something: None would be as untrue, and is no bool."""
+    value = node.value if isinstance(node, cst.AnnAssign | cst.Arg) else None
+    return isinstance(value, cst.Name) and value.value == "False"
+
+
+def _is_none(node: cst.CSTNode) -> bool:
+    value = node.value if isinstance(node, cst.AnnAssign | cst.Arg) else None
+    return isinstance(value, cst.Name) and value.value == "None"
 
 
 def _is_left_out(node: cst.CSTNode) -> bool:
