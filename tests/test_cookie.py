@@ -97,6 +97,19 @@ def test_what_browsers_send_is_found_at_once(header: str, value: str | None) -> 
     assert plain_value(header, "sid") == value
 
 
+def test_a_cookie_that_ends_beyond_what_is_read_is_not_there_and_the_whole_length_is_said() -> None:
+    ours = f"; sid={V}"
+    filled = "a=" + "x" * (MAX_HEADER - len(ours) - 2) + ours
+    header = f"{filled[:2]}x{filled[2:]}; b=1"
+
+    assert find_candidates(f"{filled}; b=1", "sid") == ordinary([V])
+    assert find_candidates(header, "sid") == Candidates(
+        (),
+        after_comma=False,
+        beyond=f"the Cookie header has {len(header)} characters; only the first {MAX_HEADER} are read",
+    )
+
+
 @given(
     st.lists(st.sampled_from(["sid", "=", ";", "; ", " ", ",", "a", "sid=b", "\t"]), max_size=30),
     st.sampled_from(["sid", "__Host-sid"]),

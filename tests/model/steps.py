@@ -144,6 +144,7 @@ class Watch:
         error: BaseException | None = None,
         optional: bool = False,
         partial: bool = False,
+        asked: bool = True,
     ) -> set[int]:
         """Check that the step took effect once and as a whole; which effects were seen."""
         self.watching = False
@@ -184,7 +185,7 @@ class Watch:
                 "not_written",
                 f"{self.view.now} was to be written, and the store has {self.gaps[-1]}",
             )
-        self._conclude(bool(fired) or error is None)
+        self._conclude(bool(fired) or error is None, asked=asked)
         return fired
 
     def _has_new_id(self) -> bool:
@@ -231,7 +232,7 @@ class Watch:
                 idle = {found}
         return fired or idle
 
-    def _conclude(self, success: bool) -> None:
+    def _conclude(self, success: bool, *, asked: bool) -> None:
         """Draw the conclusions for the family."""
         state, family = self.gaps[-1], self.family
         current = family is not None and family.epoch == self.epoch and not family.ended
@@ -241,8 +242,7 @@ class Watch:
                 self._others_may_go(self.view.owner)
             # What a stream does after a failed answer isn't followed; doing nothing ends nothing.
             followed = not self.vague or bool(self.request.tail)
-            unanswered = self.failing and self.request.end == "stream_error"
-            if family is not None and not followed and not unanswered:
+            if family is not None and not followed and asked:
                 family.must = False
             said = family is not None and current and followed and not family.unknown
             if said and family is not None and self.oracle.look(family) is None:

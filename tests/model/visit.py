@@ -38,7 +38,7 @@ class Visit(Doing):
         # Whether a stream that began with a 500 may save at its end, isn't said.
         optional = raised or (self.failing and self.tail)
         bad = self.view.unstorable and not (nothing or optional or self.vague)
-        self._end_step(effect, error=error, optional=optional or bad)
+        self._end_step(effect, error=error, optional=optional or bad, asked=not nothing)
         if bad and error is None:
             self.oracle.check(
                 is_nothing(self.view.now) or not self.world.shared,
