@@ -11,6 +11,7 @@ from typing import Any
 from wsgi_sessions import Lifetime, Session
 
 from .scenario import Op
+from .view import BAD
 
 Work = Callable[..., Any]
 
@@ -89,7 +90,7 @@ CHANGES: dict[str, Work] = {
         session, "lifetime", Lifetime(idle, absolute)
     ),
     "set_object": lambda session, name: session.__setitem__(name, object()),
-    "append_object": lambda session, name: _append(session, name, object()),
+    "append_object": lambda session, name: _append(session, name, BAD),
     "set_nan": lambda session, name: session.__setitem__(name, float("nan")),
     "set_number_key": lambda session: session.__setitem__(5, 1),
 }
