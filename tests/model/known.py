@@ -271,6 +271,22 @@ ALSO: dict[str, list[Scenario]] = {
             Request(0, ops=[("login", "u")], at={call: RevokeAll("u")}),
         )
     ],
+    "what_a_lost_answer_left_is_ended_if_nothing_is_kept": [
+        scenario
+        for ops in (
+            [("regenerate", False)],
+            [("regenerate", False), ("save",)],
+            [("owner", None)],
+        )
+        for scenario in on(
+            SHARED,
+            Request(
+                0,
+                ops=[("login", "v"), ("try", ("save",)), *ops],
+                at={1: Fail(answer_lost=True)},
+            ),
+        )
+    ],
     "a_clock_that_is_put_back_rotates_nothing": on(
         SHARED,
         Request(0, ops=[("set", "a", 1)]),

@@ -98,6 +98,8 @@ class Committer:
             planned, result = state.cookie, Result.NOTHING
             if not only_reads(facts):
                 result = self._carry_out(state, facts, pending, response, now)
+            elif state.stored is None and not failed:
+                self.end_tried(state)
         except CorruptField:
             if not self._begins_anew(state):
                 return None
@@ -150,6 +152,8 @@ class Committer:
                 # nobody would tell the client its new ID before the former one's grace is over.
                 facts = replaced(facts, rotation_due=False)
             if not (facts.changed or facts.new_id or not facts.stored) or only_reads(facts):
+                if state.stored is None:
+                    self.end_tried(state)
                 return
             result = self._carry_out(state, facts, pending, response, now)
         except CorruptField:
@@ -170,7 +174,7 @@ class Committer:
             return False
         if stored is None:
             kept = settings.save_uninitialized or state.intent.keep_empty
-            return state.empty and not kept
+            return state.empty and not kept and not state.intent.tried
         if (
             state.intent is not NO_INTENT
             or state.stale_token
