@@ -96,10 +96,8 @@ class Committer:
             if not facts.deliverable and not facts.headers_sent:
                 self._explain_insecure(state, facts)
             planned, result = state.cookie, Result.NOTHING
-            if not only_reads(facts):
+            if state.intent.tried or not only_reads(facts):
                 result = self._carry_out(state, facts, pending, response, now)
-            elif state.stored is None and not failed:
-                self.end_tried(state)
         except CorruptField:
             if not self._begins_anew(state):
                 return None
@@ -151,9 +149,8 @@ class Committer:
                 # That waits for the response: the app may yet raise, or mark it as public, and then
                 # nobody would tell the client its new ID before the former one's grace is over.
                 facts = replaced(facts, rotation_due=False)
-            if not (facts.changed or facts.new_id or not facts.stored) or only_reads(facts):
-                if state.stored is None:
-                    self.end_tried(state)
+            idle = only_reads(facts) and not state.intent.tried
+            if idle or not (facts.changed or facts.new_id or not facts.stored):
                 return
             result = self._carry_out(state, facts, pending, response, now)
         except CorruptField:
@@ -340,7 +337,7 @@ class Committer:
     ) -> Result:
         step = store_step(facts)
         if step is StoreStep.NOTHING:
-            return Result.NOTHING
+            return self._keep_nothing(state, facts)
         if state.intent.revoked:
             # No later commit signs in again whom a revocation has signed out.
             return Result.REVOKED
@@ -380,6 +377,12 @@ class Committer:
             state.own_id = step is not StoreStep.ROTATE
         state.cookie = told(state.cookie, cookie_step(facts, step, outcome.result), outcome.result)
         return outcome.result
+
+    def _keep_nothing(self, state: SessionState, facts: Facts) -> Result:
+        """End what an earlier commit with a lost answer may have left of an empty session."""
+        if not facts.stored and not facts.failed:
+            self.end_tried(state)
+        return Result.NOTHING
 
     def _outcome(self, work: Work, stored: Stored | None, *, optional: bool) -> Outcome:
         try:
