@@ -9,7 +9,12 @@ import pytest
 
 import wsgi_sessions
 
-RARE = ("device_binding", "engine.binding", "engine.carrying", "stores.encrypted", "stores.sql")
+RARE = (
+    *("client_side", "device_binding", "registry"),
+    *("engine.binding", "engine.carrying", "engine.sealed"),
+    *("proxies.advice", "proxies.families", "proxies.resolve", "proxies.settings"),
+    *("stores.encrypted", "stores.sql", "stores.url"),
+)
 
 
 def loaded(statement: str) -> list[str]:
@@ -27,6 +32,8 @@ def test_an_app_loads_what_it_uses() -> None:
 
     assert loaded(plain) == []
     assert loaded("from wsgi_sessions import DeviceBinding") == ["device_binding"]
+    assert loaded(f"{plain}.registry") == ["registry"]
+    assert loaded("from wsgi_sessions import TrustedProxies") == ["proxies.settings"]
 
 
 def test_all_that_is_public_is_there() -> None:

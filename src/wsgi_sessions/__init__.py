@@ -8,6 +8,7 @@ Stores are in `wsgi_sessions.stores`, Flask's integration in `wsgi_sessions.flas
 tests in `wsgi_sessions.testing`.
 """
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
 from .cookie import Cookie
@@ -26,12 +27,13 @@ from .errors import (
 from .events import SessionEvent
 from .lifetime import Lifetime
 from .middleware import SessionMiddleware, get_session
-from .proxies import Client, TrustedProxies
-from .registry import SessionInfo, SessionRegistry
+from .proxies import Client
 from .session import Session
 
 if TYPE_CHECKING:
     from .device_binding import DeviceBinding
+    from .proxies import TrustedProxies
+    from .registry import SessionInfo, SessionRegistry
 
 __version__ = "0.1.0"
 
@@ -60,16 +62,21 @@ __all__ = [
 ]
 
 
+# What not every app needs is imported where it is used.
+_MODULES = {
+    "DeviceBinding": ".device_binding",
+    "SessionInfo": ".registry",
+    "SessionRegistry": ".registry",
+    "TrustedProxies": ".proxies",
+}
+
 if not TYPE_CHECKING:  # a checker would take any name for one of this module's
 
     def __getattr__(name: str) -> Any:
-        # Few apps bind sessions to devices: what that takes is imported where it is used.
-        if name != "DeviceBinding":
+        if name not in _MODULES:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        from .device_binding import DeviceBinding  # noqa: PLC0415 # few apps need it
-
-        globals()[name] = DeviceBinding
-        return DeviceBinding
+        value = globals()[name] = getattr(importlib.import_module(_MODULES[name], __name__), name)
+        return value
 
 
 def __dir__() -> list[str]:

@@ -5,18 +5,21 @@ They run once, when the middleware is made, and never in a request.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 from .data.codec import Codec, JSONCodec
 from .errors import ConfigurationError
-from .proxies.resolve import CLIENT_KEY, ORIGINAL_KEY
-from .stores import MemoryStore, Store, store_from_url
+from .proxies import CLIENT_KEY, ORIGINAL_KEY
+from .stores import MemoryStore, Store
 
 if TYPE_CHECKING:
     from .carry_over.source import Source
+    from .client_side import ClientSeal
     from .cookie import Cookie
     from .device_binding import DeviceBinding
+    from .proxies import TrustedProxies
 
 DEFAULT_KEY = "wsgi_sessions.session"
 LABEL_PARTS = ("ip", "user_agent")
@@ -50,6 +53,8 @@ def check_store(store: object) -> Any:
     if store is None:
         return MemoryStore()
     if isinstance(store, str):
+        from .stores import store_from_url  # noqa: PLC0415 # few apps name their store by a URL
+
         return store_from_url(store)
     missing = [
         name
@@ -111,6 +116,28 @@ def check_device_binding(
         )
     check_with(client_side=client_side, token_header=header, cookie=cookie)
     return value
+
+
+def check_trusted_proxies(value: int | TrustedProxies) -> TrustedProxies | None:
+    """``trusted_proxies``; None for a setting that trusts nobody."""
+    if type(value) is int and value == 0:
+        return None
+    from .proxies import TrustedProxies, as_trusted_proxies  # noqa: PLC0415 # not every app has any
+
+    proxies = as_trusted_proxies(value)
+    return None if proxies == TrustedProxies() else proxies
+
+
+def client_seal(store: object, secrets: tuple[bytes, ...]) -> ClientSeal | None:
+    """What seals the sessions of a ClientSideStore; None for any other store."""
+    # Whoever made one has imported it; few apps do.
+    if "wsgi_sessions.client_side" not in sys.modules:
+        return None
+    from .client_side import ClientSeal, ClientSideStore  # noqa: PLC0415 # see above
+
+    if not isinstance(store, ClientSideStore):
+        return None
+    return ClientSeal(secrets, encrypt=store.encrypt)
 
 
 def check_label(label: object) -> frozenset[str]:

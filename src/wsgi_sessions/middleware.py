@@ -10,7 +10,7 @@ import math
 import time
 from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Literal
 
 from . import advice
@@ -27,10 +27,11 @@ from .checks import (
     check_environ_key,
     check_label,
     check_store,
+    check_trusted_proxies,
     check_when_full,
+    client_seal,
     sealed,
 )
-from .client_side import ClientSeal
 from .cookie import Cookie, path_matches, wsgi_path
 from .crypto.session_id import Derivation, IDFactory, Rotation, new_id
 from .crypto.signing import Secrets, check_secrets
@@ -44,17 +45,9 @@ from .events import EventSink, SessionEvent, as_listeners
 from .http.exchange import AnswerSettings, Exchange, ExcInfo, OnStoreError, answer_503
 from .http.transport import CookieTransport, Header, HeaderTransport, Transport, check_header_name
 from .lifetime import Lifetime, as_text
-from .proxies import (
-    CLIENT_KEY,
-    TrustedProxies,
-    as_trusted_proxies,
-    read_own,
-    rewrite_environ,
-)
-from .proxies.advice import PROXY_FIX_KEY, ProxyAdvice
-from .registry import SessionRegistry
+from .proxies import CLIENT_KEY, PROXY_FIX_KEY, Client, read_own
 from .session import Phase, Session, enter_phase, is_over, state_of, transport_of
-from .stores import ClientSideStore, MemoryStore, Store
+from .stores import MemoryStore, Store
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
@@ -62,6 +55,9 @@ if TYPE_CHECKING:
     from .carry_over.source import Source
     from .device_binding import DeviceBinding
     from .device_binding.transport import BoundTransport
+    from .proxies import TrustedProxies
+    from .proxies.advice import ProxyAdvice
+    from .registry import SessionRegistry
 
 _COOKIE = Cookie()
 _LIFETIME = Lifetime()
@@ -127,8 +123,6 @@ class SessionMiddleware:
 
     store: Store
     """The store as it was given."""
-    registry: SessionRegistry
-    """The sessions in it, by owner and by handle."""
     carry_over: tuple[Source, ...]
     """The systems whose sessions are carried over."""
 
@@ -191,19 +185,18 @@ class SessionMiddleware:
                 " Lifetime(idle=…, absolute=…) with timedeltas or seconds"
             )
         self._lifetime = lifetime
-        self._proxies = as_trusted_proxies(trusted_proxies)
-        self._resolves = self._proxies != TrustedProxies()
+        proxies = self._proxies = check_trusted_proxies(trusted_proxies)
+        self._rewrite: Callable[[WSGIEnvironment, TrustedProxies], Client] | None = None
+        if proxies is not None:
+            from .proxies import rewrite_environ  # noqa: PLC0415 # not every app has any
+
+            self._rewrite = rewrite_environ
         own_clock = clock or _now
         self._passive = passive
         self._listeners = as_listeners(on_event)
         self._events = EventSink(self._listeners, own_clock)
-        self._proxy_advice = ProxyAdvice(self._events, self._proxies)
         limits = self._limits = Limits(lifetime.idle_seconds, lifetime.absolute_seconds)
-        seal = (
-            ClientSeal(secrets, encrypt=self.store.encrypt)
-            if isinstance(self.store, ClientSideStore)
-            else None
-        )
+        seal = client_seal(self.store, secrets)
         rotation_seconds = (
             math.inf
             if rotate_after is None
@@ -242,9 +235,6 @@ class SessionMiddleware:
             binds_devices=device_binding is not None,
         )
         self._engine = Engine(self._settings, passive)
-        self.registry = SessionRegistry(
-            working_store, clock=own_clock, limits=limits, events=self._events
-        )
         self._secret_count = len(secrets)
         header = check_header_name(token_header)
         self._device_binding = check_device_binding(
@@ -266,7 +256,7 @@ class SessionMiddleware:
         self._choose: Callable[[Cookie], _Site] | None = None
         if isinstance(cookie, Cookie):
             self._site = _Site(cookie, secrets, device_binding, self._environ_key)
-            if self._resolves and cookie.secure == "auto" and not self._proxies.proto:
+            if proxies is not None and cookie.secure == "auto" and not proxies.proto:
                 self._events.explain(
                     "proto-untrusted",
                     "Proxies are trusted, but not with the scheme (proto=0), so no request counts"
@@ -285,6 +275,23 @@ class SessionMiddleware:
                 f"SessionMiddleware: cookie is {cookie!r}; write Cookie(…), or a function that"
                 " takes the environ and returns one"
             )
+
+    @cached_property
+    def registry(self) -> SessionRegistry:
+        """The sessions in the store, by owner and by handle."""
+        from .registry import SessionRegistry  # noqa: PLC0415 # not every app asks for it
+
+        settings = self._settings
+        return SessionRegistry(
+            settings.store, clock=settings.clock, limits=settings.limits, events=settings.events
+        )
+
+    @cached_property
+    def _proxy_advice(self) -> ProxyAdvice:
+        from .proxies import TrustedProxies  # noqa: PLC0415 # not every app has any
+        from .proxies.advice import ProxyAdvice  # noqa: PLC0415 # as above
+
+        return ProxyAdvice(self._events, self._proxies or TrustedProxies())
 
     def __repr__(self) -> str:
         return f"<SessionMiddleware {self._environ_key!r} on {type(self.store).__name__}>"
@@ -409,8 +416,9 @@ class SessionMiddleware:
 
     def _enter(self, environ: WSGIEnvironment) -> Transport | None:
         """Find the client, and how its token travels; None if the cookie's path doesn't match."""
-        if self._resolves:
-            client = rewrite_environ(environ, self._proxies)
+        proxies = self._proxies
+        if proxies is not None and self._rewrite is not None:
+            client = self._rewrite(environ, proxies)
             if not self._proxy_advice.settled:
                 self._proxy_advice.look(environ, client)
         elif CLIENT_KEY not in environ:
@@ -469,7 +477,7 @@ class SessionMiddleware:
             "rotate_after": (
                 "never" if math.isinf(settings.rotate_after) else f"{settings.rotate_after:g} s"
             ),
-            "trusted_proxies": repr(self._proxies),
+            "trusted_proxies": "none" if self._proxies is None else repr(self._proxies),
             "device_binding": "no" if self._device_binding is None else repr(self._device_binding),
             "token_header": (
                 "none" if self._header_transport is None else self._header_transport.name

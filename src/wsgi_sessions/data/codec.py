@@ -14,11 +14,12 @@ import json
 import re
 from collections.abc import Callable, Iterable
 from datetime import date, datetime, time, timedelta, timezone
-from decimal import Decimal
+from functools import cache
 from json.encoder import encode_basestring
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
+    from decimal import Decimal
     from uuid import UUID
     from zoneinfo import ZoneInfo
 
@@ -255,8 +256,8 @@ def _text(value: Any, depth: int) -> str:
     if kind is str:
         return str(encode_basestring(value))
     writer = _WRITERS.get(kind)  # pyright: ignore[reportUnknownArgumentType] # any type
-    if writer is None and kind.__name__ == "UUID" and kind is _uuid():  # pyright: ignore[reportUnknownMemberType] # any type
-        writer = _WRITERS[kind] = _write_uuid
+    if writer is None and kind.__name__ in _LATE:  # pyright: ignore[reportUnknownMemberType] # any type
+        writer = _late_writers().get(kind)  # pyright: ignore[reportUnknownArgumentType] # any type
     if writer is None:
         raise UnstorableValue(_why_not(value))
     if depth > MAX_DEPTH:
@@ -266,7 +267,7 @@ def _text(value: Any, depth: int) -> str:
 
 def _why_not(value: Any) -> str:
     kind = type(value)  # pyright: ignore[reportUnknownVariableType] # any type
-    for base in (*_WRITERS, _uuid()):
+    for base in (*_WRITERS, *_late_writers()):
         if isinstance(value, base) and base is not type(None):
             return (
                 f"a value of type {kind.__name__} would come back as {base.__name__}; store"
@@ -370,6 +371,13 @@ def _uuid() -> type[UUID]:
     return UUID
 
 
+def _decimal() -> type[Decimal]:
+    # As slow.
+    from decimal import Decimal  # noqa: PLC0415 # slow to import
+
+    return Decimal
+
+
 def _write_uuid(value: UUID, depth: int) -> str:
     del depth
     return f'{{"~uuid":"{value}"}}'
@@ -413,8 +421,16 @@ _WRITERS: dict[type, Callable[[Any, int], str]] = {
     timedelta: lambda value, depth: (
         f'{{"~timedelta":[{value.days},{value.seconds},{value.microseconds}]}}'
     ),
-    Decimal: _write_decimal,
 }
+
+
+_LATE = ("UUID", "Decimal")
+
+
+@cache
+def _late_writers() -> dict[type, Callable[[Any, int], str]]:
+    """The writers of types that are imported late, for all that is called like one of them."""
+    return {_uuid(): _write_uuid, _decimal(): _write_decimal}
 
 
 def _without_text(value: Any) -> UnstorableValue:
@@ -499,7 +515,7 @@ def _read_timedelta(data: Any) -> timedelta:
 
 
 def _read_decimal(data: str) -> Decimal:
-    value = Decimal(data)
+    value = _decimal()(data)
     if not value.is_finite():
         raise ValueError("not a finite Decimal")
     return value

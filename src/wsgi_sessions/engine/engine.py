@@ -21,7 +21,6 @@ from .decisions import CookieStep
 from .loading import NOTHING, Loader, Presented
 from .owners import OwnerLists
 from .reports import Reports
-from .sealed import SealedWriter
 from .settings import EngineSettings
 from .state import NO_SCHEME, Request, SessionState, Stored, label_of
 from .transaction import Transactions
@@ -58,6 +57,8 @@ class Engine:
             writer = StoreWriter(settings, self._loader, self._owners, self._reports)
             self._carrier = _carrier(settings, self._loader, self._owners, self._reports)
         else:
+            from .sealed import SealedWriter  # noqa: PLC0415 # few apps keep sessions in cookies
+
             writer = SealedWriter(settings, settings.seal, self._reports)
         self._committer = Committer(settings, self._loader, writer, self._owners, self._reports)
         self._transactions = Transactions(settings, self._loader, self._committer)

@@ -15,20 +15,22 @@ wrong with the settings, and `probe` shows a chain as it arrives.
 
 from __future__ import annotations
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
-from .client import PROBLEMS, Client, read_own
-from .resolve import CLIENT_KEY, ORIGINAL_KEY, original_environ, resolve_client, rewrite_environ
-from .settings import MAX_HOPS, TrustedProxies, as_trusted_proxies
+from .client import CLIENT_KEY, ORIGINAL_KEY, PROBLEMS, PROXY_FIX_KEY, Client, read_own
 
 if TYPE_CHECKING:
     from .probe import ProxyProbe
+    from .resolve import original_environ, resolve_client, rewrite_environ
+    from .settings import MAX_HOPS, TrustedProxies, as_trusted_proxies
 
 __all__ = [
     "CLIENT_KEY",
     "MAX_HOPS",
     "ORIGINAL_KEY",
     "PROBLEMS",
+    "PROXY_FIX_KEY",
     "Client",
     "ProxyProbe",
     "TrustedProxies",
@@ -39,12 +41,25 @@ __all__ = [
     "rewrite_environ",
 ]
 
+# What an app without proxies doesn't need is imported where it is used.
+_MODULES = {
+    "MAX_HOPS": ".settings",
+    "ProxyProbe": ".probe",
+    "TrustedProxies": ".settings",
+    "as_trusted_proxies": ".settings",
+    "original_environ": ".resolve",
+    "resolve_client": ".resolve",
+    "rewrite_environ": ".resolve",
+}
+
 if not TYPE_CHECKING:  # a checker would take any name for one of this module's
 
     def __getattr__(name: str) -> Any:
-        # The probe is used only for a moment in the life of an app, so it is imported only then.
-        if name == "ProxyProbe":
-            from .probe import ProxyProbe  # noqa: PLC0415 # see above
+        if name not in _MODULES:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        value = globals()[name] = getattr(importlib.import_module(_MODULES[name], __name__), name)
+        return value
 
-            return ProxyProbe
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

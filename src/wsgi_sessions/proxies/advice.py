@@ -13,14 +13,10 @@ from collections.abc import Callable, Mapping
 from typing import Any, Literal, NamedTuple, cast
 
 from ..events import EventSink
-from .client import Client
+from .client import ORIGINAL_KEY, PROXY_FIX_KEY, Client
 from .families import X_FORWARDED
 from .parsing import element_before, entries_from_right, entry_before, parse_address, parse_scheme
-from .resolve import ORIGINAL_KEY
 from .settings import MAX_HOPS, TrustedProxies
-
-PROXY_FIX_KEY = "werkzeug.proxy_fix.orig"
-"""What Werkzeug's ProxyFix leaves in an environ: a dict of what was there before."""
 
 ENOUGH = 5
 """How many requests must agree before the log says what is wrong."""

@@ -12,6 +12,13 @@ from typing import Any, NamedTuple
 
 from .parsing import DEFAULT_PORTS, MAX_ENTRY, parse_address, parse_host, parse_port, parse_scheme
 
+CLIENT_KEY = "wsgi_sessions.client"
+"""Where `rewrite_environ` puts the Client of each request."""
+ORIGINAL_KEY = "wsgi_sessions.original"
+"""Where it keeps the old values of what it rewrote, by key; None: the key was absent."""
+PROXY_FIX_KEY = "werkzeug.proxy_fix.orig"
+"""What Werkzeug's ProxyFix leaves in an environ: a dict of what was there before."""
+
 PROBLEMS: Mapping[str, str] = MappingProxyType(
     {
         "peer_untrusted": "the peer isn't one of the trusted proxies, so it is the client itself",

@@ -29,20 +29,28 @@ _MAX_NAME = 253
 # Stands for an element of Forwarded that can't be told from its neighbours. No element is like it.
 _MALFORMED = '"'
 
-_ADDRESS = re.compile(
-    r"(?P<v4>[0-9]{1,3}(?:\.[0-9]{1,3}){3})(?::(?P<port4>[0-9]{1,5}))?"
-    r"|\[(?P<v6>[0-9A-Fa-f:.]{2,45})\](?::(?P<port6>[0-9]{1,5}))?"
-    r"|(?P<bare>[0-9A-Fa-f:.]{2,45})"
-)
 _LABEL = r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
-_HOST = re.compile(
-    rf"(?:(?P<name>{_LABEL}(?:\.{_LABEL})*\.?)|\[(?P<v6>[0-9A-Fa-f:.]{{2,45}})\])"
-    r"(?::(?P<port>[0-9]{1,5}))?"
-)
 # The parameters of Forwarded that hold an address.
 _NODES = ("for", "by")
 _QUOTED_PAIR = r"\\(.)"
-# What only some headers need is compiled with the first of them: that takes long.
+# Compiled with the first text that is to be read: that takes long.
+
+
+@cache
+def _address() -> re.Pattern[str]:
+    return re.compile(
+        r"(?P<v4>[0-9]{1,3}(?:\.[0-9]{1,3}){3})(?::(?P<port4>[0-9]{1,5}))?"
+        r"|\[(?P<v6>[0-9A-Fa-f:.]{2,45})\](?::(?P<port6>[0-9]{1,5}))?"
+        r"|(?P<bare>[0-9A-Fa-f:.]{2,45})"
+    )
+
+
+@cache
+def _host() -> re.Pattern[str]:
+    return re.compile(
+        rf"(?:(?P<name>{_LABEL}(?:\.{_LABEL})*\.?)|\[(?P<v6>[0-9A-Fa-f:.]{{2,45}})\])"
+        r"(?::(?P<port>[0-9]{1,5}))?"
+    )
 
 
 @cache
@@ -168,7 +176,7 @@ def _is_escaped(header: str, index: int, reach: int) -> bool:
 @lru_cache(maxsize=1024)
 def parse_address(text: str) -> str | None:
     """An IP address in its usual spelling, from one that may have a port."""
-    match = _ADDRESS.fullmatch(text)
+    match = _address().fullmatch(text)
     if match is None:
         return None
     port = match["port4"] or match["port6"]
@@ -203,7 +211,7 @@ class Host(NamedTuple):
 @lru_cache(maxsize=256)
 def parse_host(text: str) -> Host | None:
     """A host and its port, if it has one."""
-    match = _HOST.fullmatch(text)
+    match = _host().fullmatch(text)
     if match is None:
         return None
     port = None if match["port"] is None else parse_port(match["port"])

@@ -12,11 +12,11 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from urllib.parse import parse_qs, quote
 
-from .client import PROBLEMS, Client
+from .client import CLIENT_KEY, PROBLEMS, Client
 from .networks import is_unix
 from .parsing import element_before, entries_from_right, entry_before, parse_element
 from .probe_page import FORGED_ADDRESS, FORGED_SCHEME, POLICY, page
-from .resolve import CLIENT_KEY, original_environ, resolve_client
+from .resolve import original_environ, resolve_client
 from .settings import MAX_HOPS, TrustedProxies
 
 if TYPE_CHECKING:

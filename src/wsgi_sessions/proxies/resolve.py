@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from .client import Client, join_host, read_own
+from .client import CLIENT_KEY, ORIGINAL_KEY, Client, join_host, read_own
 from .families import Forwarded, XForwarded
 from .networks import UNIX, is_unix, within
 from .parsing import DEFAULT_PORTS, parse_host, parse_port, parse_prefix, parse_scheme
@@ -16,11 +16,6 @@ from .settings import TrustedProxies, as_trusted_proxies
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
-
-CLIENT_KEY = "wsgi_sessions.client"
-"""Where `rewrite_environ` puts the Client of each request."""
-ORIGINAL_KEY = "wsgi_sessions.original"
-"""Where it keeps the old values of what it rewrote, by key; None: the key was absent."""
 
 
 def resolve_client(

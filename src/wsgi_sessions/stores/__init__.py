@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 from ..record import LIST_OWNER, UNCHANGED, Changes, Record, Unchanged, UpdateResult, is_key
 from .base import Store, StoreListener
-from .url import store_from_url
 
 if TYPE_CHECKING:
     from ..client_side import ClientSideStore
@@ -18,6 +17,7 @@ if TYPE_CHECKING:
     from .memory import MemoryStore
     from .redis import RedisStore
     from .sql import SQLStore
+    from .url import store_from_url
 
 __all__ = [
     "LIST_OWNER",
@@ -43,6 +43,7 @@ _MODULES = {
     "MemoryStore": ".memory",
     "RedisStore": ".redis",
     "SQLStore": ".sql",
+    "store_from_url": ".url",
 }
 
 
