@@ -48,8 +48,6 @@ _PROVEN = 8192
 lost: it keeps only one of two equal names, and makes an int beyond 64 bits a float."""
 _FEW = 1024
 """The size in bytes up to which visiting each item is faster than going level by level."""
-_MANY = 1_000_000
-"""The number of items on one level above which they are written one by one."""
 _TILDE = ord("~")
 """As an int: one byte is found a hundred times faster than two, and an int faster than bytes."""
 _SURROGATE = r"(?<!\\)(?:\\\\)*\\u[dD][89a-fA-F]"
@@ -178,10 +176,14 @@ class JSONCodec:
 
 def _written_fast(value: Any) -> bytes | None:
     """What `_text` would give, written by orjson; None if that would differ or not be exact."""
-    if _orjson is None or not _is_made_of(value, _PLAIN_TYPES, _are_plain_floats):
+    written = None if _orjson is None else _dumps(value, _STRICT)
+    if (
+        written is None
+        or _may_be_tagged(written)
+        or not _is_made_of(value, _PLAIN_TYPES, _are_plain_floats)
+    ):
         return None
-    written = _dumps(value, _STRICT)
-    return None if written is None or _may_be_tagged(written) else written
+    return written
 
 
 def _dumps(value: Any, option: int) -> bytes | None:
@@ -204,7 +206,8 @@ def _is_made_of(
     """Whether everything in a list or dict is of these types, and its floats pass the test, if any.
 
     Level by level, because C code then does nearly all of the work: for a value of 100 KB that is
-    eight times faster than visiting each item.
+    eight times faster than visiting each item. For a value that was written already, so that it
+    has an end.
     """
     level = gc.get_referents(value)
     for _ in range(MAX_DEPTH):
@@ -219,11 +222,6 @@ def _is_made_of(
             return False
         if kinds.isdisjoint(_CONTAINERS):
             return True
-        if len(level) > 64:
-            # A value that contains itself twice would double from level to level.
-            inner = [item for item in level if type(item) in _CONTAINERS]
-            if sum(map(len, inner)) > _MANY:
-                return False
         level = gc.get_referents(*level)
     return False
 
