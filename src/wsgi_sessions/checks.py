@@ -133,7 +133,7 @@ def client_seal(store: object, secrets: tuple[bytes, ...]) -> ClientSeal | None:
     # Whoever made one has imported it; few apps do.
     if "wsgi_sessions.client_side" not in sys.modules:
         return None
-    from .client_side import ClientSeal, ClientSideStore  # noqa: PLC0415 # see above
+    from .client_side import ClientSeal, ClientSideStore  # noqa: PLC0415 # few apps need it
 
     if not isinstance(store, ClientSideStore):
         return None

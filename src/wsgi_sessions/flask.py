@@ -130,7 +130,7 @@ class FlaskSession(Session, SessionMixin):
         return {**self, **other} if isinstance(other, Mapping) else NotImplemented  # pyright: ignore[reportUnnecessaryIsInstance] # what was given may be anything
 
     def __ror__(self, other: Mapping[str, Any]) -> dict[str, Any]:
-        return {**other, **self} if isinstance(other, Mapping) else NotImplemented  # pyright: ignore[reportUnnecessaryIsInstance] # as above
+        return {**other, **self} if isinstance(other, Mapping) else NotImplemented  # pyright: ignore[reportUnnecessaryIsInstance] # anything may be merged
 
     def __ior__(self, other: Mapping[str, Any] | Iterable[tuple[str, Any]]) -> Self:
         self.update(other)

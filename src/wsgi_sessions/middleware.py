@@ -289,7 +289,7 @@ class SessionMiddleware:
     @cached_property
     def _proxy_advice(self) -> ProxyAdvice:
         from .proxies import TrustedProxies  # noqa: PLC0415 # not every app has any
-        from .proxies.advice import ProxyAdvice  # noqa: PLC0415 # as above
+        from .proxies.advice import ProxyAdvice  # noqa: PLC0415 # few requests need any
 
         return ProxyAdvice(self._events, self._proxies or TrustedProxies())
 

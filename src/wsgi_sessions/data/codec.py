@@ -237,7 +237,7 @@ def _are_made_of(items: Iterable[Any], types: frozenset[type]) -> bool:
             continue
         else:
             return False
-        if not _are_made_of(inner, types):  # pyright: ignore[reportUnknownArgumentType] # as above
+        if not _are_made_of(inner, types):  # pyright: ignore[reportUnknownArgumentType] # any dict or list
             return False
     return True
 

@@ -43,7 +43,7 @@ def _undo_login(request: Any, session: DjangoSession) -> None:
         HASH_SESSION_KEY,
         SESSION_KEY,
     )
-    from django.contrib.auth.models import AnonymousUser  # noqa: PLC0415 # see above
+    from django.contrib.auth.models import AnonymousUser  # noqa: PLC0415 # needs the apps, too
 
     for key in (SESSION_KEY, BACKEND_SESSION_KEY, HASH_SESSION_KEY):
         session.pop(key, None)

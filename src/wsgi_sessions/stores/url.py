@@ -75,7 +75,7 @@ def _memory(rest: str) -> Store:
 
 def _sql(url: str, *, create: bool) -> Store:
     try:
-        from .sql import SQLStore  # noqa: PLC0415 # as above
+        from .sql import SQLStore  # noqa: PLC0415 # it needs SQLAlchemy
     except ModuleNotFoundError as error:
         if error.name != "sqlalchemy":
             raise
@@ -91,7 +91,7 @@ def _file(url: str, *, create: bool) -> Store:
         from .file import FileStore  # noqa: PLC0415 # an app pays only for its own store
 
         return FileStore(path)
-    from .file.existing import ExistingFiles  # noqa: PLC0415 # as above
+    from .file.existing import ExistingFiles  # noqa: PLC0415 # an app pays only for its own store
 
     return ExistingFiles(path)
 

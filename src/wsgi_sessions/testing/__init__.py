@@ -27,7 +27,7 @@ __all__ = ["FakeClock", "FaultyStore", "StoreClientContract", "StoreContract", "
 def __getattr__(name: str) -> Any:
     # Loaded on demand: testing a store needs neither the middleware nor Werkzeug.
     if name == "session_of":
-        from .client import session_of  # noqa: PLC0415 # see above
+        from .client import session_of  # noqa: PLC0415 # needs Werkzeug
 
         globals()[name] = session_of
         return session_of
