@@ -19,6 +19,7 @@ from wsgi_sessions.proxies import (
     CLIENT_KEY,
     ORIGINAL_KEY,
     PROBLEMS,
+    PROXY_FIX_KEY,
     Client,
     TrustedProxies,
     as_trusted_proxies,
@@ -1599,3 +1600,10 @@ def test_what_the_client_puts_before_the_networks_own_entries_changes_nothing(
 
     if "all_trusted" not in honest.problems:
         assert lying == honest
+
+
+def test_the_key_under_which_proxy_fix_keeps_what_was_there_is_known() -> None:
+    environ = dict(BASE)
+    ProxyFix(lambda environ, start_response: [])(environ, lambda *_: lambda _: None)
+
+    assert PROXY_FIX_KEY in environ
