@@ -863,6 +863,13 @@ class TestStreaming:
         assert response.get("X-First") is None
         assert response.set_cookie is None
 
+    def test_a_stream_of_an_app_that_never_called_start_response_is_refused(self) -> None:
+        def app(made: Any, start_response: Any) -> Iterator[bytes]:
+            yield b"no headers"
+
+        with pytest.raises(AssertionError, match="never called start_response"):
+            SessionMiddleware(app, secret_key=SECRET)(environ(), lambda *a: bytes)
+
     def test_start_response_twice_without_exc_info_is_refused(self) -> None:
         def app(made: Any, start_response: Any) -> list[bytes]:
             start_response("200 OK", [])

@@ -148,7 +148,10 @@ class Exchange:
 
     def begin(self, phase: Phase) -> None:
         """Commit the session, then let the headers go out."""
-        status, headers, exc_info = self._status or "", self._headers, self._exc_info
+        status = self._status
+        if status is None:
+            raise AssertionError("the app gave a body, and never called start_response")
+        headers, exc_info = self._headers, self._exc_info
         session = self._session
         # Every response comes through here: what `state_of` and `enter_phase` do, without a call.
         state = session._state  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] # hot
