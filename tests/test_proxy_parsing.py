@@ -6,6 +6,7 @@ import pytest
 
 from wsgi_sessions.proxies.parsing import (
     element_before,
+    entries_from_right,
     entry_before,
     nth_from_right,
     parse_host,
@@ -27,6 +28,27 @@ def test_entries_are_counted_from_the_right(
     header: str, count: int, found: tuple[str | None, int]
 ) -> None:
     assert nth_from_right(header, count, entry_before) == found
+
+
+@pytest.mark.parametrize(
+    ("header", "most", "found"),
+    [
+        (None, 3, []),
+        ("", 3, [""]),
+        ("a, b,c", 2, ["c", "b"]),
+        ("a, b,c", 3, ["c", "b", "a"]),
+        ("a, b,c", 4, ["c", "b", "a"]),
+        (",a", 3, ["a", ""]),
+        ("a", 0, []),
+    ],
+)
+def test_all_entries_come_from_the_right(header: str | None, most: int, found: list[str]) -> None:
+    assert entries_from_right(header, entry_before, most) == found
+
+
+def test_all_that_is_left_of_a_quote_without_a_beginning_is_one_malformed_element() -> None:
+    assert entries_from_right('for=c,for=a",for=b', element_before, 9) == ["for=b", '"']
+    assert entries_from_right('for=a"', element_before, 9) == ['"']
 
 
 def test_an_entry_has_fewer_than_512_characters() -> None:

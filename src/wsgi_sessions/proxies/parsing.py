@@ -109,9 +109,11 @@ def entries_from_right(
     header: str | None, before: Callable[[str, int], tuple[str, int]], most: int
 ) -> list[str]:
     """The entries of a header, the rightmost first, at most ``most``; none if it is missing."""
+    if header is None:
+        return []
     entries: list[str] = []
-    end = -1 if header is None else len(header)
-    while header is not None and end >= 0 and len(entries) < most:
+    end = len(header)
+    while end >= 0 and len(entries) < most:
         text, end = before(header, right := end)
         entries.append(text)
         if end == right:
