@@ -130,7 +130,8 @@ class View:
         owner = state.owner if self.owner == self.base.owner else self.owner
         label: dict[str, Any] | None
         label = state.label if self.label == self.base.label else dict(self.label)
-        written = self.owner != self.base.owner or self.labelled
+        # With nothing kept, the label goes as well, whatever another request put into it.
+        written = self.owner != self.base.owner or self.labelled or self.keep == frozenset()
         if written and state.label != self.base.label:
             label = None  # it is written as a whole, and another request changed it, too
         return State(fields | set_, owner, label)
