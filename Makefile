@@ -10,7 +10,7 @@ FUZZ_TARGETS ?= cookie_header request token record owner_list notes codec markup
 	test-pythons test-hard test-all static others minimum newest free-threaded model lint types docs package bench fuzz mutation clean
 
 help: ## Show what can be made
-	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
 
 GROUP ?= dev
 
@@ -29,7 +29,7 @@ $(DEMO)/.installed: pyproject.toml
 	$(DEMO)/bin/python -m pip install --quiet --editable ".[redis,sql,crypto]" "flask>=3.0" "waitress>=3.0.1"
 	touch $@
 
-demo: $(DEMO)/.installed ## Start the example shop and print its address
+demo: $(DEMO)/.installed ## Start the example shop and print its address (PORT=8001: at that port)
 	cd examples && ../$(DEMO)/bin/python -m flask_app $(PORT)
 
 screenshots: venv ## Write docs/images/*.png from the example shop (needs chromium and chromedriver)

@@ -93,10 +93,10 @@ def over_http(base: str) -> Visitor:
 
 def walk(visitor: Visitor) -> None:
     """Visit, fill the cart, sign in, look around, sign out."""
-    assert "for the first time" in visitor.get()
+    assert "your first visit" in visitor.get()
     visitor.post("/cart/teapot")
     assert "Brown teapot: added to your cart" in visitor.page
-    assert "for the first time" in visitor.page  # the answer to a form isn't a visit
+    assert "your first visit" in visitor.page  # the answer to a form isn't a visit
     visitor.post("/cart/teapot")
     visitor.post("/cart/cup")
     assert visitor.in_cart == 3
@@ -113,7 +113,7 @@ def walk(visitor: Visitor) -> None:
     assert "Thank you" in visitor.page and visitor.in_cart == 0
     visitor.post("/sign-out")
     assert visitor.owner is None
-    assert "for the first time" in visitor.page
+    assert "your first visit" in visitor.page
 
 
 @contextlib.contextmanager

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from pathlib import Path
+
+import pytest
 
 import wsgi_sessions
 
 TESTS = Path(__file__).parent
 PACKAGE = Path(wsgi_sessions.__file__).parent
+MAP = (TESTS.parent / "CONTRIBUTING.md").read_text("utf-8")
 ROWS = [
     [re.findall(r"`([\w/]+)`", cell) for cell in line.strip("|").split("|")]
-    for line in (TESTS.parent / "CONTRIBUTING.md").read_text("utf-8").splitlines()
+    for line in MAP.splitlines()
     if line.startswith("| `") and line.count("|") == 4
 ]
 
@@ -33,9 +38,25 @@ def parts_of(path: Path) -> list[Path]:
     return [path.with_suffix(""), *path.parents]
 
 
+@pytest.mark.slow
+def test_those_with_a_star_have_no_quick_tests() -> None:
+    starred = set(re.findall(r"`([\w/]+)`\\\*", MAP.partition("| module |")[2]))
+    named = {name for *_, tests in ROWS for name in tests}
+    command = [sys.executable, "-m", "pytest", "--collect-only", "-q", "-p", "no:cacheprovider"]
+    quick = ["-m", "not slow and not programs", *map(str, map(file_of, sorted(named)))]
+    collected = subprocess.run(
+        [*command, *quick], capture_output=True, text=True, check=True
+    ).stdout
+
+    assert {name for name in named if file_of(name).name not in collected} == starred
+
+
+def file_of(name: str) -> Path:
+    return (TESTS / name).with_name(f"test_{name.rpartition('/')[2]}.py")
+
+
 def test_each_test_on_the_map_exists() -> None:
     named = {name for *_, tests in ROWS for name in tests}
-    files = {name: (TESTS / name).with_name(f"test_{name.rpartition('/')[2]}.py") for name in named}
 
-    assert [name for name, file in files.items() if not file.is_file()] == []
+    assert [name for name in named if not file_of(name).is_file()] == []
     assert all(tests for *_, tests in ROWS)

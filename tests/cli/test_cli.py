@@ -123,6 +123,21 @@ def test_values_of_another_codec_are_said_to_be_unreadable(site: Site, shell: Sh
     assert "secret: 's3cr3t'" in text
 
 
+def test_values_for_scripts_are_as_they_are_stored(site: Site, shell: Shell) -> None:
+    _, handle = signed_in(site, "ada")
+    fields = {"cart": b'["tea",{"n":2}]', "pair": b'{"~tuple":[1,2]}', "other": b"\xff"}
+    site.store.update(handle, Changes(set=fields))
+
+    (shown,) = shell.json("show", handle, "--values")
+
+    assert shown["values"] == {
+        "cart": ["tea", {"n": 2}],
+        "other": None,
+        "pair": {"~tuple": [1, 2]},
+        "secret": "s3cr3t",
+    }
+
+
 def test_revoke(site: Site, shell: Shell, capsys: pytest.CaptureFixture[str]) -> None:
     browser, handle = signed_in(site, "ada")
 

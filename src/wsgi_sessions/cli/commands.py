@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import secrets
 import sys
 import time
@@ -82,9 +83,11 @@ def show(arguments: argparse.Namespace, printer: Printer) -> bool:
     except CorruptField:
         raise StoreError("a field can't be read: it is damaged", operation="load") from None
     facts["fields"] = {name: len(raw) for name, raw in fields.items()}
+    texts = dict(facts)
     if arguments.values:
-        facts["values"] = {name: _value(raw) for name, raw in fields.items()}
-    printer.print([facts], "\n".join(_lines(facts)))
+        facts["values"] = {name: _stored(raw) for name, raw in fields.items()}
+        texts["values"] = {name: _value(raw) for name, raw in fields.items()}
+    printer.print([facts], "\n".join(_lines(texts)))
     return True
 
 
@@ -97,6 +100,14 @@ def _lines(facts: dict[str, Any]) -> Iterator[str]:
                 yield f"  {printable(key)}: {printable(text, LONGEST)}"
         else:
             yield f"{name}: {printable(str(value))}"
+
+
+def _stored(raw: bytes) -> Any:
+    """A value as it is stored, for scripts; None if that isn't JSON."""
+    try:
+        return json.loads(raw)
+    except (ValueError, RecursionError):
+        return None
 
 
 def _value(raw: bytes) -> str:

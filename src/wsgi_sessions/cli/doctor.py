@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 _FREE_BYTES = 100 * 1024 * 1024
 _CLOCK_SECONDS = 5.0
 _OVERDUE_SECONDS = 3600.0
+_FEW = 100
+"""How many expired records are no matter, unless they have been so for long."""
 _OLDEST_REDIS = (6, 2)
 _OLDEST_VALKEY = (7, 2)
 
@@ -148,7 +150,7 @@ def overdue(deadlines: Collection[float], now: float) -> Finding:
     """
     expired = sum(deadline <= now for deadline in deadlines)
     long_ago = sum(deadline <= now - _OVERDUE_SECONDS for deadline in deadlines)
-    if not long_ago and 2 * expired <= len(deadlines):
+    if not long_ago and (expired <= _FEW or 2 * expired <= len(deadlines)):
         return Finding("overdue", Severity.OK, f"expired records waiting to be removed: {expired}")
     return Finding(
         "overdue",
