@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from .proxies import TrustedProxies
     from .registry import SessionInfo, SessionRegistry
 
-__version__ = "0.1.0"
+__version__ = "0.2.0.dev0"
 
 __all__ = [
     "Client",
