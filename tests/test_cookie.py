@@ -449,3 +449,15 @@ def test_what_browsers_take_is_taken(options: dict[str, Any]) -> None:
 def test_what_is_wrong_with_a_setting_is_said(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigurationError, match=message):
         Cookie(**options)
+
+
+def test_the_defaults_are_the_strict_ones() -> None:
+    assert Cookie() == Cookie(
+        name="session",
+        path="/",
+        domain=None,
+        secure="auto",
+        httponly=True,
+        samesite="Lax",
+        persistent=False,
+    )

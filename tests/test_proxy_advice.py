@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+import re
+from typing import Any, Literal
 
 import pytest
 from werkzeug.middleware.proxy_fix import ProxyFix
@@ -11,7 +12,16 @@ from wsgi import SECRET, call, environ
 from wsgi_sessions import SessionMiddleware, TrustedProxies
 from wsgi_sessions.events import EventSink
 from wsgi_sessions.proxies import resolve_client, rewrite_environ
-from wsgi_sessions.proxies.advice import ENOUGH, ProxyAdvice, finding
+from wsgi_sessions.proxies.advice import (
+    _WORDS,
+    ENOUGH,
+    Finding,
+    ProxyAdvice,
+    _Row,
+    finding,
+    proxy_fix_around,
+    proxy_fix_within,
+)
 
 CLIENT, PROXY = "203.0.113.7", "10.0.0.2"
 FOR, PROTO, FWD = "HTTP_X_FORWARDED_FOR", "HTTP_X_FORWARDED_PROTO", "HTTP_FORWARDED"
@@ -336,3 +346,70 @@ def test_a_settled_advice_looks_no_further(said: Any) -> None:
         advice.look(made, resolve_client(made, 1))
 
     assert said() == []
+
+
+@pytest.mark.parametrize("found", _WORDS)
+@pytest.mark.parametrize(
+    ("header", "name"), [("x-forwarded", "X-Forwarded-For"), ("forwarded", "Forwarded")]
+)
+def test_each_text_names_the_header_that_is_read(
+    found: Finding, header: Literal["x-forwarded", "forwarded"], name: str
+) -> None:
+    proxies = TrustedProxies(1, header=header)
+
+    text = _WORDS[found](_Row(proxies, 2, resolve_client(environ(), proxies)))
+
+    named = re.search(r"(?:without|only 2 in|or more in|comes with) ([\w-]+)", text)
+    assert named is not None
+    assert named[1] == name
+
+
+def test_what_a_text_knows_of_the_client_and_its_problems() -> None:
+    def text(found: Finding, ip: str | None, *problems: str, exact: bool = False) -> str:
+        client = resolve_client(environ(), 0)._replace(ip=ip, problems=problems)
+        return _WORDS[found](_Row(TrustedProxies(1, peers=("10.0.0.0/8",), exact=exact), 2, client))
+
+    assert "The client was taken to be 1.2.3.4." in text("long", "1.2.3.4")
+    assert "The client was taken to be unknown." in text("long", None)
+    assert "With exact=True none of them is believed." in text("long", None, exact=True)
+    assert "from a unix socket, which" in text("peer", None)
+    assert "(proto_absent, proto_malformed)" in text(
+        "proto", None, "proto_absent", "proto_malformed"
+    )
+
+
+def test_a_chain_is_read_as_its_family_is_written() -> None:
+    quoted = environ(**{FWD: f'for="{CLIENT}, 6.6.6.6"'})
+
+    assert finding(quoted, resolve_client(quoted, FORWARDED), FORWARDED) == "proto"
+
+
+def test_https_in_the_first_of_many_entries_is_told(said: Any) -> None:
+    fed(0, {PROTO: "https" + ",http" * 40})
+
+    assert len(said()) == 1
+
+
+def test_once_a_header_arrived_requests_without_it_came_past_the_proxies(said: Any) -> None:
+    fed(2, through(CLIENT), *[{}] * (2 * ENOUGH))
+
+    assert ENOUGH == 5
+    assert said() == []
+
+
+def test_a_health_check_says_so_in_the_first_200_characters(said: Any) -> None:
+    fed(1, {"HTTP_USER_AGENT": "x" * 195 + "health"}, times=ENOUGH)
+    assert len(said()) == 1
+
+
+def test_proxy_fix_is_seen_by_what_it_kept() -> None:
+    around = {"werkzeug.proxy_fix.orig": {"REMOTE_ADDR": PROXY}, "REMOTE_ADDR": CLIENT}
+    client = resolve_client(around, 0)
+
+    assert proxy_fix_around(around)
+    assert not proxy_fix_around({**around, "REMOTE_ADDR": PROXY})
+    assert not proxy_fix_around({"REMOTE_ADDR": CLIENT})
+    assert not proxy_fix_within(around, client)
+    assert not proxy_fix_within({FOR: CLIENT, "REMOTE_ADDR": CLIENT}, client)
+    assert proxy_fix_within({**around, FOR: CLIENT, "REMOTE_ADDR": PROXY}, client)
+    assert not proxy_fix_within({**around, FOR: CLIENT}, client)

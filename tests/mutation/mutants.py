@@ -83,7 +83,8 @@ def mutants_of(source: str) -> Iterator[Mutant]:
                     before,
                     after,
                     mutated,
-                    place.message and isinstance(place.node, cst.SimpleString),
+                    isinstance(place.node, cst.SimpleString)
+                    and (place.message or _is_wording(place.node)),
                     place.in_body,
                     alike[place.function, before, after],
                 )
@@ -190,15 +191,23 @@ def _called(node: cst.Call) -> str:
     return name.value if isinstance(name, cst.Name) else ""
 
 
+def _is_wording(node: cst.SimpleString) -> bool:
+    """Whether this is a piece of a sentence, which only people read."""
+    return node.value.count(" ") > 2
+
+
 def _is_falsehood(node: cst.CSTNode) -> bool:
     """Whether this gives False to something: None would be as untrue, and is no bool."""
-    value = node.value if isinstance(node, cst.AnnAssign | cst.Arg) else None
-    return isinstance(value, cst.Name) and value.value == "False"
+    return _given(node) == "False"
 
 
 def _is_none(node: cst.CSTNode) -> bool:
-    value = node.value if isinstance(node, cst.AnnAssign | cst.Arg) else None
-    return isinstance(value, cst.Name) and value.value == "None"
+    return _given(node) == "None"
+
+
+def _given(node: cst.CSTNode) -> str | None:
+    value = node.value if isinstance(node, cst.Assign | cst.AnnAssign | cst.Arg) else None
+    return value.value if isinstance(value, cst.Name) else None
 
 
 def _is_left_out(node: cst.CSTNode) -> bool:

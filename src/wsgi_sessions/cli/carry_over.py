@@ -30,9 +30,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--secret-file", metavar="FILE", help="the old app's secrets, one a line, newest first"
     )
-    parser.add_argument(
-        "--timeout", type=float, metavar="SECONDS", help="of Beaker's sessions"
-    )
+    parser.add_argument("--timeout", type=float, metavar="SECONDS", help="of Beaker's sessions")
     parser.add_argument("--prefix", help="of the keys, where it isn't the usual one")
     parser.add_argument("--owner", metavar="FIELD", help="the field that holds the user")
 

@@ -23,7 +23,7 @@ ENOUGH = 5
 
 _OF_PROTO = frozenset({"proto_absent", "proto_short", "proto_long", "proto_malformed"})
 # Load balancers and orchestrators look at an app past its proxies, often before anybody else.
-_HEALTH_CHECK = r"(?i)health|probe|check|monitor|GoogleHC|uptime|pingdom"
+_HEALTH_CHECK = r"(?i)health|probe|check|monitor|googlehc|uptime|pingdom"
 
 Finding = Literal["absent", "other_family", "short", "long", "proto", "peer"]
 
@@ -52,10 +52,10 @@ class ProxyAdvice:
             return
         if not _trusts_any(self._proxies):
             if is_untrusted_https(environ, client):
-                self._explain("untrusted-proxy", _UNTRUSTED)
+                self._explain(_UNTRUSTED)
             return
         if proxy_fix_around(environ):
-            self._explain("proxy-fix-around", _PROXY_FIX_AROUND)
+            self._explain(_PROXY_FIX_AROUND)
         found = finding(environ, client, self._proxies)
         if found is None:
             self.settled = True
@@ -68,9 +68,9 @@ class ProxyAdvice:
         if not proxy_fix_within(environ, client):
             return
         if _trusts_any(self._proxies):
-            self._explain("proxy-fix-within", _PROXY_FIX_WITHIN)
+            self._explain(_PROXY_FIX_WITHIN)
         else:
-            self._explain("proxy-fix-alone", _PROXY_FIX_ALONE)
+            self._explain(_PROXY_FIX_ALONE)
 
     def _count(self, found: Finding, environ: Mapping[str, Any], client: Client) -> None:
         entries = _count_entries(environ, self._proxies)
@@ -82,12 +82,11 @@ class ProxyAdvice:
         self._entries = extreme(self._entries, entries)
         self._row += 1
         if self._row == ENOUGH:
-            self._explain(
-                f"proxies-{found}", _WORDS[found](_Row(self._proxies, self._entries, client))
-            )
+            text = _WORDS[found](_Row(self._proxies, self._entries, client))
+            self._explain(text, f"proxies-{found}")
 
-    def _explain(self, key: str, text: str) -> None:
-        self._events.explain(key, text, per_process=True)
+    def _explain(self, text: str, key: str | None = None) -> None:
+        self._events.explain(key or text, text, per_process=True)
 
 
 # What a request shows
@@ -98,7 +97,7 @@ def is_untrusted_https(environ: Mapping[str, Any], client: Client) -> bool:
     if client.scheme == "https":
         # Some servers, gunicorn among them, have listened to that proxy by themselves.
         return False
-    entries = str(environ.get(X_FORWARDED["proto"], "")).split(",", MAX_HOPS)
+    entries = str(environ.get(X_FORWARDED["proto"])).split(",", MAX_HOPS)
     return any(parse_scheme(entry.strip()) == "https" for entry in entries[:MAX_HOPS])
 
 
@@ -109,8 +108,10 @@ def finding(environ: Mapping[str, Any], client: Client, proxies: TrustedProxies)
         return "peer" if entries else "absent"
     if not entries:
         return "other_family" if "other_family_ignored" in client.problems else "absent"
-    if proxies.hops and entries != proxies.hops:
-        return "short" if entries < proxies.hops else "long"
+    if entries < proxies.hops:
+        return "short"
+    if 0 < proxies.hops < entries:
+        return "long"
     return "proto" if not _OF_PROTO.isdisjoint(client.problems) else None
 
 
@@ -153,7 +154,7 @@ def _trusts_any(proxies: TrustedProxies) -> bool:
 
 def _came_past_the_proxies(environ: Mapping[str, Any], client: Client) -> bool:
     """Whether a request may well come without the header."""
-    agent = str(environ.get("HTTP_USER_AGENT", ""))
+    agent = str(environ.get("HTTP_USER_AGENT"))
     return "peer_untrusted" in client.problems or re.search(_HEALTH_CHECK, agent[:200]) is not None
 
 
@@ -184,6 +185,12 @@ _PROXY_FIX_ALONE = (
 )
 
 
+_HEADERS = {
+    "x-forwarded": ("X-Forwarded-For", "Forwarded"),
+    "forwarded": ("Forwarded", "X-Forwarded-For"),
+}
+
+
 class _Row(NamedTuple):
     """What request after request had in common."""
 
@@ -196,8 +203,7 @@ class _Row(NamedTuple):
     @property
     def headers(self) -> tuple[str, str]:
         """The header that names the clients, and the one of the family that isn't read."""
-        names = ("X-Forwarded-For", "Forwarded")
-        return names if self.proxies.header == "x-forwarded" else (names[1], names[0])
+        return _HEADERS[self.proxies.header]
 
     @property
     def setting(self) -> str:
