@@ -5,17 +5,19 @@ from __future__ import annotations
 import os
 import struct
 from base64 import urlsafe_b64encode
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
-from wsgi import SECRET, Browser, Site
+from wsgi import SECRET, Browser, Site, environ
 from wsgi_sessions import (
     ConfigurationError,
     Cookie,
     Lifetime,
     Session,
+    SessionCommitted,
+    SessionMiddleware,
     SessionTooLarge,
     UnsupportedByStore,
 )
@@ -348,3 +350,23 @@ def test_any_bytes_survive_base64(raw: bytes) -> None:
 @pytest.mark.parametrize("value", ["s1.\xe9." + "A" * 43, "e1.\xe9\xe9\xe9\xe9", "\xe9", ""])
 def test_what_has_no_such_form_is_no_session(value: str, encrypt: bool) -> None:
     assert ClientSeal((SECRET.encode(),), encrypt=encrypt).open(value, "cookie.s") is None
+
+
+@pytest.mark.parametrize("change", [lambda s: s["a"].append(2), lambda s: s.label.update(n="x")])
+def test_a_change_inside_a_value_after_the_headers_is_an_error_and_not_lost_in_silence(
+    encrypt: bool, change: Callable[[Session], Any]
+) -> None:
+    def app(environ: Any, start_response: Any) -> Iterator[bytes]:
+        session = environ["wsgi_sessions.session"]
+        session.setdefault("a", [1])
+        start_response("200 OK", [])
+        yield b"first"
+        change(session)
+
+    body = SessionMiddleware(app, secret_key=SECRET, store=ClientSideStore(encrypt=encrypt))(
+        environ(), lambda *_: lambda _: None
+    )
+
+    assert b"".join(body) == b"first"
+    with pytest.raises(SessionCommitted, match="before the body's first chunk"):
+        body.close()  # type: ignore[attr-defined] # a stream's has one

@@ -29,6 +29,7 @@ def app(environ: Any, start_response: Any) -> list[bytes]:
 @pytest.mark.parametrize(
     ("options", "says"),
     [
+        ({"cookie": Cookie}, "write Cookie(…)"),
         ({"secret_key": None}, "NoneType"),
         ({"secret_key": ""}, "is empty"),
         ({"secret_key": b""}, "is empty"),

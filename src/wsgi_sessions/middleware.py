@@ -262,7 +262,7 @@ class SessionMiddleware:
                     "Proxies are trusted, but not with the scheme (proto=0), so no request counts"
                     " as secure and secure='auto' never sets Secure. Set proto=1, or secure=True.",
                 )
-        elif callable(cookie):
+        elif callable(cookie) and not isinstance(cookie, type):
             # Bounded: a function might make a cookie from what the client sends.
 
             @lru_cache(maxsize=256)

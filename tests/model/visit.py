@@ -35,6 +35,11 @@ class Visit(Doing):
             # There is no new ID without an answer, and so nothing that isn't kept at it.
             view = replace(view, keep=None)
         effect: Effect = (lambda state: state) if nothing else view.effect
+        if self.lost_write and (nothing or raised or error is not None):
+            # What it had stored under an ID that nobody got is ended again.
+            self.vague = True
+            if self.family is not None:
+                self.family.unknown, self.family.must = True, False
         # Whether a stream that began with a 500 may save at its end, isn't said.
         optional = raised or (self.failing and self.tail)
         bad = self.view.unstorable and not (nothing or optional or self.vague)

@@ -6,7 +6,7 @@ data structure: no store, no clock.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, MutableMapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, MutableMapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -43,7 +43,7 @@ class Fields(MutableMapping[str, Any]):
     stored raises TypeError, naming its path.
     """
 
-    __slots__ = ("_base", "_codec", "_removed", "_unsure", "_values", "_written")
+    __slots__ = ("_base", "_codec", "_removed", "_stale", "_unsure", "_values", "_written")
 
     def __init__(self, base: Mapping[str, bytes], codec: Codec) -> None:
         self._base = base
@@ -55,6 +55,7 @@ class Fields(MutableMapping[str, Any]):
         # What the store will have, or has, may differ from the base: these count as changed, even
         # if they are what they were.
         self._unsure: frozenset[str] = NO_NAMES
+        self._stale: frozenset[str] = NO_NAMES
 
     def __getitem__(self, key: str) -> Any:
         values = self._values
@@ -156,7 +157,11 @@ class Fields(MutableMapping[str, Any]):
                 encoded = self._reencode(name, value, base[name] if set_to is None else set_to)
                 if set_to is not None:
                     written[name] = encoded
-            if base.get(name) != encoded or name in self._unsure:
+            if (
+                base.get(name) != encoded
+                or name in self._unsure
+                or (set_to is not None and name in self._stale)
+            ):
                 found[name] = encoded
         return found
 
@@ -173,6 +178,27 @@ class Fields(MutableMapping[str, Any]):
     def doubt(self, tried: FieldChanges) -> None:
         """Note that these may or may not have been written: the store failed meanwhile."""
         self._unsure = self._unsure.union(tried.set, tried.delete)
+
+    def distrust(self, tried: FieldChanges) -> None:
+        """Note that the store may or may not have these, which the app doesn't see as its own: what
+        it sets there is written, even if the store had just that.
+        """
+        self._stale = self._stale.union(tried.set, tried.delete)
+
+    def start_over(self, names: Iterable[str]) -> None:
+        """Go on from nothing, with these of the fields as if they had just been set.
+
+        Raises:
+            TypeError: a nested change made a value unstorable; names its path.
+        """
+        values, written = self._values, self._written
+        self._written = {
+            name: written[name] if name in written else self._encode(name, values[name])
+            for name in names
+        }
+        self._values = {name: values[name] for name in self._written}
+        self._base, self._removed = {}, set()
+        self._unsure = self._stale = NO_NAMES
 
     def rebase(self, base: Mapping[str, bytes], done: FieldChanges) -> None:
         """Go on from these encoded fields, which hold what was changed.
@@ -199,7 +225,7 @@ class Fields(MutableMapping[str, Any]):
         self._base = base
         self._written = written
         self._removed = removed.intersection(base)
-        self._unsure = NO_NAMES
+        self._unsure = self._stale = NO_NAMES
 
     def loaded_names(self) -> list[str]:
         """The fields that were decoded or set so far."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from .._values import replaced, value
+from .._values import value
 from ..crypto.session_id import SessionID
 from ..data.notes import Former, Notes, dump_notes, is_label
 from ..data.standing import with_offer
@@ -31,8 +31,8 @@ class Work:
     """The notes that a new session begins with."""
     set: Mapping[str, bytes]
     delete: frozenset[str]
-    former_label: Mapping[str, str]
-    """The label that the request loaded."""
+    former_label: Mapping[str, str | None]
+    """The label that the request loaded; None: a text that can't be known, an answer was lost."""
     label: Mapping[str, str]
     """The label as the request leaves it."""
     renewal: bool
@@ -158,16 +158,15 @@ def first_notes(work: Work, session_id: SessionID) -> Notes:
     return issued(notes, session_id, work.request, work.now)
 
 
-def in_place_of(ended: Stored, work: Work) -> Work:
-    """The same work for a session that takes the place of one that was ended.
+def notes_in_place_of(ended: Stored, now: float) -> Notes:
+    """What a session begins with that takes the place of one that was ended.
 
     Lifetime and persistence stay, as with every new ID; otherwise it is another session.
     """
-    notes, now = ended.notes, work.now
-    first = Notes(
+    notes = ended.notes
+    return Notes(
         now, now, now, persistent=notes.persistent, idle=notes.idle, absolute=notes.absolute
     )
-    return replaced(work, first_notes=first)
 
 
 def first_stored(

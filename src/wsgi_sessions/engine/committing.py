@@ -7,14 +7,15 @@ The state is assigned once, after the store has answered; if a step raises, noth
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 
 from .._values import replaced, value
 from ..data.codec import CorruptField
 from ..data.fields import NO_FIELD_CHANGES, FieldChanges
-from ..errors import SessionConflict, SessionEnded, StoreError
+from ..errors import SessionCommitted, SessionConflict, SessionEnded, StoreError
 from ..http.transport import Header
 from ..record import UNCHANGED, Changes, Record, apply_changes
-from .changes import Outcome, Work, check_size
+from .changes import Outcome, Work, check_size, notes_in_place_of
 from .decisions import (
     CookieStep,
     Facts,
@@ -112,6 +113,7 @@ class Committer:
         return None
 
     def _let_go(self, state: SessionState, response: Response) -> None:
+        self.try_to_end_tried(state)
         self.give_back_place(state)
         if state.error is None and not response.final:
             # A stream that goes on must not commit it by a later save().
@@ -338,6 +340,11 @@ class Committer:
         step = store_step(facts)
         if step is StoreStep.NOTHING:
             return self._keep_nothing(state, facts)
+        if facts.in_token and facts.headers_sent and (facts.changed or facts.emptied):
+            raise SessionCommitted(
+                "the session was changed after the response's headers were sent, so the cookie that"
+                " holds it couldn't be set; change it before the body's first chunk"
+            )
         if state.intent.revoked:
             # No later commit signs in again whom a revocation has signed out.
             return Result.REVOKED
@@ -357,7 +364,7 @@ class Committer:
             state.base_notes,
             pending.set,
             pending.delete,
-            state.base_notes.label,
+            state.former_label,
             checked_label(state.label) if state.label_changed else state.label,
             facts.renewal or facts.attributes_changed,
             facts.passive,
@@ -366,22 +373,67 @@ class Committer:
         try:
             outcome = self._outcome(work, stored, optional=not (facts.changed or facts.new_id))
         except StoreError:
-            if stored is not None:
-                # It may have been done, though the answer was lost.
-                state.fields.doubt(pending)
-            if intent.id is not None and intent.id not in intent.tried:
-                state.ask(tried=(*intent.tried, intent.id))
+            self._doubt(state, work, pending)
             raise
+        asked = state.intent
+        if outcome.result is Result.GONE and stored is not None and (asked.login or asked.deleting):
+            return self._go_on_anew(state, stored, pending, response, now)
         self._go_on(state, outcome, pending, response)
         if outcome.result is Result.NEW_ID:
             state.own_id = step is not StoreStep.ROTATE
         state.cookie = told(state.cookie, cookie_step(facts, step, outcome.result), outcome.result)
         return outcome.result
 
+    def _doubt(self, state: SessionState, work: Work, pending: FieldChanges) -> None:
+        """Note that this may have been done, though the answer was lost."""
+        tried = work.intent.tried
+        if work.intent.id is not None and work.intent.id not in tried:
+            tried = (*tried, work.intent.id)
+        label = {
+            name
+            for name in {*work.label, *work.former_label}
+            if work.label.get(name) != work.former_label.get(name)
+        }
+        if state.stored is not None:
+            state.fields.doubt(pending)
+        state.own_id = False
+        state.ask(
+            tried=tried,
+            deleting=state.intent.deleting or work.step is StoreStep.DELETE_EMPTIED,
+            label_doubt=state.intent.label_doubt | label,
+        )
+
+    def _go_on_anew(
+        self,
+        state: SessionState,
+        ended: Stored,
+        pending: FieldChanges,
+        response: Response,
+        now: float,
+    ) -> Result:
+        """Go on in a fresh session, where the request's own has ended.
+
+        With a login, that another request ended it doesn't matter; and what this request has
+        emptied itself may be gone though the answer was lost.
+        """
+        state.fields.start_over(pending.set)
+        state.stored, state.base_notes = None, notes_in_place_of(ended, now)
+        state.ask(
+            id=None, tried=(), deleting=False, label_doubt=frozenset(), keep=None, reserved=None
+        )
+        state.own_id = state.stale_token = False
+        again = state.fields.changes()
+        facts = self.facts_of(state, again, response, now, failed=False)
+        result = self._carry_out(state, facts, again, response, now)
+        if result is Result.NOTHING:
+            state.gone = True
+            return Result.GONE
+        return result
+
     def _keep_nothing(self, state: SessionState, facts: Facts) -> Result:
         """End what an earlier commit with a lost answer may have left of an empty session."""
         if not facts.stored and not facts.failed:
-            self.end_tried(state)
+            self.try_to_end_tried(state)
         return Result.NOTHING
 
     def _outcome(self, work: Work, stored: Stored | None, *, optional: bool) -> Outcome:
@@ -412,26 +464,34 @@ class Committer:
                 state.fields.rebase(outcome.stored.record.fields, pending)
 
     def corrupted(self, state: SessionState) -> None:
-        """A field can't be decoded: from here on, the request has no session."""
-        self._reports.emit("corrupt_record", state.request, state.stored, detail="field")
+        """A field can't be decoded: from here on, the request has no session, but for a login.
+
+        That goes into a fresh one, as where another request ended the session.
+        """
+        asked, stored, owner = state.intent, state.stored, state.owner
+        login = owner is not None and (asked.login or state.logged_in)
+        notes = asked.notes
+        if stored is not None and not asked.login:
+            began, proved = stored.notes.started_at, stored.notes.authenticated_at
+            notes = {**notes, "started_at": began, "authenticated_at": proved}
+        self._reports.emit("corrupt_record", state.request, stored, detail="field")
+        self.give_back_place(state)
         state.begin(self._settings.clock(), self._settings.codec)
+        if login:
+            state.ask(login=True, owner=owner, notes=notes)
 
     def _begins_anew(self, state: SessionState) -> bool:
         """A commit met a field that can't be decoded; whether there is anything to begin anew with.
 
-        What this request itself has set goes into a fresh session, and so does a login, as where
-        another request ended the session.
+        What this request itself has set goes into a fresh session, too.
         """
-        asked, stored, written = state.intent, state.stored, state.fields.written()
+        stored, written = state.stored, state.fields.written()
         known = {} if stored is None else stored.notes.label or {}
         label = {name: text for name, text in state.label.items() if known.get(name) != text}
-        self.give_back_place(state)
         self.corrupted(state)
-        if asked.login:
-            state.ask(login=True, owner=asked.owner, notes=asked.notes)
         state.fields.update(written)
         state.label = label
-        return asked.login or bool(written)
+        return state.intent.login or bool(written)
 
     def end_passed_over(self, state: SessionState) -> None:
         """End the live sessions that the client presented and that aren't used.
@@ -453,6 +513,11 @@ class Committer:
             self._owners, state, stored.id.key, stored.record.owner
         ):
             self._reports.emit("destroyed", state.request, stored)
+
+    def try_to_end_tried(self, state: SessionState) -> None:
+        """The same, but nothing that the app asked for depends on it."""
+        with suppress(StoreError):  # which was reported
+            self.end_tried(state)
 
     def end_tried(self, state: SessionState) -> None:
         """End the session that this request may have begun, though the answer was lost.

@@ -166,6 +166,8 @@ class Engine:
             moved = again is not None and again.id.id != stored.id.id
             standing = UNBOUND if again is None else state.standing
             presented = Presented(again, state.stale_token or moved, standing=standing)
+        if stored is None:
+            self._committer.try_to_end_tried(state)
         self._committer.give_back_place(state)
         if presented.stored is None:
             state.begin(now, self._settings.codec, presented.passed_over)
@@ -386,7 +388,7 @@ class Engine:
         self._committer.check(state)
 
     def corrupted(self, state: SessionState) -> None:
-        """A field can't be decoded: from here on, the request has no session."""
+        """A field can't be decoded; see `Committer.corrupted`."""
         self._committer.corrupted(state)
 
     def late_access(self) -> None:

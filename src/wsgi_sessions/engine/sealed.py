@@ -18,7 +18,6 @@ from .changes import (
     check_size,
     first_notes,
     first_stored,
-    in_place_of,
 )
 from .decisions import Result, StoreStep
 from .reports import Reports
@@ -54,7 +53,7 @@ class SealedWriter:
         if work.now >= stored.deadline:
             if work.step is not StoreStep.TOUCH:
                 self._reports.emit("write_after_end", work.request, stored)
-            return self._begin(in_place_of(stored, work)) if work.intent.login else GONE
+            return GONE
         _, after = changes_on(stored, work, self._settings, float("-inf"))
         self._check(work, stored.record.fields, after)
         if work.intent.id is None:

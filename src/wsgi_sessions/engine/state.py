@@ -84,6 +84,10 @@ class Intent:
     tried: tuple[SessionID, ...] = ()
     """IDs that it was to have in commits that failed: the store may have one of them, if only the
     answer was lost."""
+    deleting: bool = False
+    """Whether the session was to be deleted, as it was emptied, and the answer was lost."""
+    label_doubt: frozenset[str] = frozenset()
+    """Parts of the label that the store may or may not have, as the answer was lost."""
     login: bool = False
     """Whether ``login()`` was called, so that it must result in a live session."""
     revoked: bool = False
@@ -247,7 +251,13 @@ class SessionState:
     @property
     def label_changed(self) -> bool:
         """Whether the label differs from the one that is stored."""
-        return self.label != self.base_notes.label
+        return bool(self.intent.label_doubt) or self.label != self.base_notes.label
+
+    @property
+    def former_label(self) -> Mapping[str, str | None]:
+        """The label that was loaded; None: a part that the store may or may not have by now."""
+        doubt = self.intent.label_doubt
+        return {**self.base_notes.label, **dict.fromkeys(doubt)} if doubt else self.base_notes.label
 
     @property
     def empty(self) -> bool:

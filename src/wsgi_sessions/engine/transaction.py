@@ -12,7 +12,13 @@ from typing import Any, TypeVar
 from .._values import replaced
 from ..data.codec import CorruptField
 from ..data.fields import NO_FIELD_CHANGES, FieldChanges, Fields
-from ..errors import SessionCommitted, SessionConflict, SessionEnded, UnsupportedByStore
+from ..errors import (
+    SessionCommitted,
+    SessionConflict,
+    SessionEnded,
+    StoreError,
+    UnsupportedByStore,
+)
 from ..record import Changes, UpdateResult
 from .backoff import ATTEMPTS, back_off
 from .changes import applied, check_size
@@ -99,9 +105,13 @@ class Transactions:
         record = base.record
         after = applied(record, changes)
         check_size(record.fields, after.fields, settings.max_bytes)
-        written = settings.store.update(
-            base.id.key, changes, if_epoch=record.epoch, if_version=record.version
-        )
+        try:
+            written = settings.store.update(
+                base.id.key, changes, if_epoch=record.epoch, if_version=record.version
+            )
+        except StoreError:
+            state.fields.distrust(pending)
+            raise
         if written is not UpdateResult.UPDATED:
             return None
         return replaced(base, record=after, deadline=deadline)

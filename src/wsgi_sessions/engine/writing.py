@@ -38,7 +38,6 @@ from .changes import (
     check_size,
     first_notes,
     first_stored,
-    in_place_of,
     issued,
 )
 from .decisions import Result, StoreStep
@@ -93,11 +92,9 @@ class StoreWriter:
         if work.step is StoreStep.DELETE_EMPTIED:
             return self._delete_emptied(work, stored)
         outcome = self._update(work, stored)
-        if outcome.result is not Result.GONE:
-            return outcome
-        if work.step is not StoreStep.TOUCH:
+        if outcome.result is Result.GONE and work.step is not StoreStep.TOUCH:
             self._reports.emit("write_after_end", work.request, stored)
-        return self._insert(in_place_of(stored, work), None) if work.intent.login else outcome
+        return outcome
 
     # What most requests write, without what only the others need
 
@@ -303,11 +300,14 @@ class StoreWriter:
         if owner is None:
             return True
         try:
-            return self._confirm(request, owner, after)
+            stands = self._confirm(request, owner, after)
         except StoreError as error:
             self._reports.emit("store_error", request, after, detail=f"after a login: {error}")
             self._enter_again(owner, after)
             return True
+        if not stands:
+            self._end_revoked(request, owner, after)
+        return stands
 
     def _enter_again(self, owner: str, after: Stored) -> None:
         """List a login that was written, whatever happened to its unchecked entry."""
@@ -320,15 +320,21 @@ class StoreWriter:
         key = after.id.key
         settings, reports = self._settings, self._reports
         present = self._owners.confirmed(owner, key)
-        if present is not None:
-            self._owners.tidy(owner, present)
-            if keep_to_limit(self._owners, settings, reports, request, owner, present, key):
-                return True
-        # If another login has filed it under somebody else meanwhile, it belongs to that login.
-        self._owners.delete_if_owned(key, owner)
+        if present is None:
+            return False
+        self._owners.tidy(owner, present)
+        return keep_to_limit(self._owners, settings, reports, request, owner, present, key)
+
+    def _end_revoked(self, request: Request, owner: str, after: Stored) -> None:
+        """End a session whose login was revoked; if the store fails, nobody gets its ID."""
+        key = after.id.key
+        try:
+            # If another login has filed it under somebody else meanwhile, it belongs to that one.
+            self._owners.delete_if_owned(key, owner)
+        except StoreError as error:
+            self._reports.emit("store_error", request, after, detail=f"revoke: {error}")
         self._unlist(request, owner, key)
-        reports.emit("revoked", request, after, detail="while it was being written")
-        return False
+        self._reports.emit("revoked", request, after, detail="while it was being written")
 
     def _unlist(
         self,

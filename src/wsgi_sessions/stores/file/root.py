@@ -160,8 +160,8 @@ def _checked(root: str) -> os.stat_result:
     elif found.st_mode & _OTHERS_WRITE:
         mode = f"{stat.S_IMODE(found.st_mode):04o}"
         problem = f"open for others to write to (mode {mode}); name a directory of its own"
-        # Never advise to close a directory that others use, such as /tmp.
-        if _holds_sessions_alone(root):
+        # Never advise to close a directory that others use, such as /tmp, which has the sticky bit.
+        if not found.st_mode & stat.S_ISVTX and _holds_sessions_alone(root):
             problem += ", or chmod it to 0700"
     else:
         return found
