@@ -378,6 +378,31 @@ def test_what_a_text_knows_of_the_client_and_its_problems() -> None:
     )
 
 
+def test_a_text_is_said_once_whatever_its_numbers_and_each_for_itself(said: Any) -> None:
+    fed(1, through(CLIENT, CLIENT, PROXY), times=ENOUGH)
+    fed(1, through(CLIENT, CLIENT, CLIENT, PROXY), times=ENOUGH)
+    assert len(said()) == 1
+
+    fed(0, {PROTO: "https"})
+    kept = {**environ(), "werkzeug.proxy_fix.orig": {"REMOTE_ADDR": PROXY}, FOR: CLIENT}
+    advice = fed(0)
+    advice.look_back(kept, resolve_client({**kept, "REMOTE_ADDR": PROXY}, 0))
+    assert len(said()) == 3
+
+
+def test_the_family_that_came_is_named() -> None:
+    for header, other in (("x-forwarded", "Forwarded"), ("forwarded", "X-Forwarded-For")):
+        proxies = TrustedProxies(1, header=header)  # type: ignore[arg-type] # one of the two
+        text = _WORDS["other_family"](_Row(proxies, 0, resolve_client(environ(), proxies)))
+        assert f"headers of the family of {other}. " in text
+
+
+def test_quotes_mean_nothing_in_x_forwarded_for() -> None:
+    made = environ(**through('"6.6.6.6', CLIENT))
+
+    assert finding(made, resolve_client(made, 2), TrustedProxies(2)) is None
+
+
 def test_a_chain_is_read_as_its_family_is_written() -> None:
     quoted = environ(**{FWD: f'for="{CLIENT}, 6.6.6.6"'})
 
@@ -410,6 +435,6 @@ def test_proxy_fix_is_seen_by_what_it_kept() -> None:
     assert not proxy_fix_around({**around, "REMOTE_ADDR": PROXY})
     assert not proxy_fix_around({"REMOTE_ADDR": CLIENT})
     assert not proxy_fix_within(around, client)
-    assert not proxy_fix_within({FOR: CLIENT, "REMOTE_ADDR": CLIENT}, client)
+    assert not proxy_fix_within({FOR: CLIENT, "REMOTE_ADDR": PROXY}, client)
     assert proxy_fix_within({**around, FOR: CLIENT, "REMOTE_ADDR": PROXY}, client)
     assert not proxy_fix_within({**around, FOR: CLIENT}, client)

@@ -287,6 +287,14 @@ ALSO: dict[str, list[Scenario]] = {
             ),
         )
     ],
+    "the_cookie_of_what_was_saved_goes_out_in_an_outage": on(
+        SHARED,
+        Request(
+            0,
+            ops=[("set", "n", 1), ("save",), ("set", "b", 8), ("save",)],
+            at={1: Fail(lasting=True)},
+        ),
+    ),
     "a_clock_that_is_put_back_rotates_nothing": on(
         SHARED,
         Request(0, ops=[("set", "a", 1)]),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from wsgi_sessions import SessionTooLarge, StoreError
+from wsgi_sessions import SessionCommitted, SessionTooLarge, StoreError
 
 from .doing import Doing
 from .operations import CHANGES, COMMITS, Boom
@@ -99,6 +99,8 @@ class Visit(Doing):
             return self.faulty and (self.tail or self.request.via == "session_of")
         if isinstance(error, (TypeError, ValueError)):
             return self.view.unstorable
+        if isinstance(error, SessionCommitted):
+            return self.tail and not self.world.shared
         return False
 
     def changes_something(self) -> bool:

@@ -396,7 +396,8 @@ class Committer:
         }
         if state.stored is not None:
             state.fields.doubt(pending)
-        state.own_id = False
+        if work.intent.id is not None or work.step in _REPLACING:
+            state.own_id = False
         state.ask(
             tried=tried,
             deleting=state.intent.deleting or work.step is StoreStep.DELETE_EMPTIED,
@@ -600,6 +601,10 @@ class Committer:
         renews = step is not StoreStep.NOTHING and (wanted.renewal or wanted.attributes_changed)
         if sets or renews or state.cookie is not CookieStep.LEAVE:
             self._reports.insecure_cookie(state.request)
+
+
+_REPLACING = (StoreStep.ROTATE, StoreStep.DELETE_EMPTIED, StoreStep.END)
+"""Steps after which the store doesn't have the former ID any more."""
 
 
 def held_something(record: Record) -> bool:
