@@ -236,8 +236,9 @@ class Oracle:
             family.must = False
         with self.world.silence():
             live = len(list(self.world.registry))
+        # What a lost answer left may have taken a place, and have been ended since.
         self.check(
-            limit is None or live + number > limit,
+            limit is None or live + number > limit or self.stranded,
             "evicted",
             f"{number} sessions were evicted, though {live} others live and max_sessions={limit}",
         )
