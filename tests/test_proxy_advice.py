@@ -398,9 +398,9 @@ def test_the_family_that_came_is_named() -> None:
 
 
 def test_quotes_mean_nothing_in_x_forwarded_for() -> None:
-    made = environ(**through('"6.6.6.6', CLIENT))
+    made = environ(**through(CLIENT, '"6.6.6.6', '1.1.1.1"'))
 
-    assert finding(made, resolve_client(made, 2), TrustedProxies(2)) is None
+    assert finding(made, resolve_client(made, 3), TrustedProxies(3)) is None
 
 
 def test_a_chain_is_read_as_its_family_is_written() -> None:
