@@ -148,7 +148,9 @@ class Visit(Doing):
             state = None if seen is None else seen.state
             check(is_nothing(state), "expired_alive", f"the cookie of {state} was expired")
         state = self.now()
-        if not is_nothing(state) and not self.lost_write:
+        # What was revoked and couldn't be deleted then, goes when the list is next read.
+        revoked = self.faulty and self.revocable
+        if not is_nothing(state) and not self.lost_write and not revoked:
             jar = self.world.jars[self.request.browser]
             check(
                 self.world.peek(reach) or self.world.peek(jar) or (self.raced and self.clocked),

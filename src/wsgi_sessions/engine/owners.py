@@ -150,15 +150,24 @@ class OwnerLists:
         """
         return started_at + self._limits.absolute
 
-    def enter(self, owner: str, key: str, *, until: float, epoch: int) -> None:
+    def enter(
+        self, owner: str, key: str, *, until: float, epoch: int, ending: bool = False
+    ) -> None:
         """Enter a session, before its record is written or its life is extended.
+
+        Args:
+            owner: whose list.
+            key: which session.
+            until: when it ends at the latest. UNIX seconds.
+            epoch: of the record that it is entered for.
+            ending: True: it is to be ended by whoever reads the list next.
 
         Raises:
             StoreError: the list can't be read or written.
         """
         now = self._clock()
         at = list_key(owner)
-        fields = {key: _dump(Entry(now, until, epoch))}
+        fields = {key: _dump(Entry(now, until, epoch, ending))}
         ends = max(until, now + self._limits.absolute)
         changes = Changes(set=fields, expires_at=ends)
         for attempt in range(ATTEMPTS):

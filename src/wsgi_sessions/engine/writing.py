@@ -309,12 +309,12 @@ class StoreWriter:
             self._end_revoked(request, owner, after)
         return stands
 
-    def _enter_again(self, owner: str, after: Stored) -> None:
+    def _enter_again(self, owner: str, after: Stored, *, ending: bool = False) -> None:
         """List a login that was written, whatever happened to its unchecked entry."""
         until, epoch = after.notes.listed_until, after.record.epoch
         # While the store fails, the entry is most likely as it was: it is the check that failed.
         with suppress(StoreError):
-            self._owners.enter(owner, after.id.key, until=until, epoch=epoch)
+            self._owners.enter(owner, after.id.key, until=until, epoch=epoch, ending=ending)
 
     def _confirm(self, request: Request, owner: str, after: Stored) -> bool:
         key = after.id.key
@@ -333,7 +333,9 @@ class StoreWriter:
             self._owners.delete_if_owned(key, owner)
         except StoreError as error:
             self._reports.emit("store_error", request, after, detail=f"revoke: {error}")
-        self._unlist(request, owner, key)
+            self._enter_again(owner, after, ending=True)
+        else:
+            self._unlist(request, owner, key)
         self._reports.emit("revoked", request, after, detail="while it was being written")
 
     def _unlist(
