@@ -46,7 +46,8 @@ class Watch:
         self.started = self.signed_in_at = self.world.clock.now
         self.transacting = False
         """Whether a transaction runs, which may store a new session."""
-        self.unsure = self.clocked = self.raced = self.revocable = False
+        self.unsure = self.clocked = self.raced = False
+        self.revocable = self.was_revocable = False
 
     # Loading
 
@@ -103,6 +104,7 @@ class Watch:
         self.disturbed = self.unsure = self.raced = True
         self.clocked = self.clocked or isinstance(event, Tick)
         limited = "max_per_owner" in self.world.options
+        self.was_revocable = self.revocable
         self.revocable = (
             self.revocable
             or isinstance(event, RevokeAll)
@@ -250,6 +252,8 @@ class Watch:
             return
         if self.own_id is None:
             return
+        lost = self.revocable and self.faulty and self.view.new_id
+        self.oracle.unlisted = self.oracle.unlisted or lost
         if family is None or not current:
             family = self._begin_family(self.own_id, state)
         elif self.own_id not in family.ids and self.vague:

@@ -197,7 +197,7 @@ class Fields(MutableMapping[str, Any]):
             for name in names
         }
         self._values = {name: values[name] for name in self._written}
-        self._base, self._removed = {}, set()
+        self._base, self._removed = dict[str, bytes](), set[str]()
         self._unsure = self._stale = NO_NAMES
 
     def rebase(self, base: Mapping[str, bytes], done: FieldChanges) -> None:

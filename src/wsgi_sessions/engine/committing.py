@@ -96,7 +96,7 @@ class Committer:
             facts = self.facts_of(state, pending, response, now, failed=failed)
             if not facts.deliverable and not facts.headers_sent:
                 self._explain_insecure(state, facts)
-            planned, result = state.cookie, Result.NOTHING
+            planned, result, asked = state.cookie, Result.NOTHING, state.intent
             if state.intent.tried or not only_reads(facts):
                 result = self._carry_out(state, facts, pending, response, now)
         except CorruptField:
@@ -108,7 +108,8 @@ class Committer:
         if facts.can_set_cookie:
             is_news = result in (Result.NEW_ID, Result.MOVED)
             is_news = is_news or (result is Result.WRITTEN and facts.renewal)
-            stored = state.stored if is_news else self._to_tell(state, planned, now)
+            doubt = bool(asked.tried) or asked.deleting
+            stored = state.stored if is_news else self._to_tell(state, planned, now, doubt=doubt)
             return self._header(state, stored, response, now)
         return None
 
@@ -119,12 +120,15 @@ class Committer:
             # A stream that goes on must not commit it by a later save().
             state.drop(self._settings.codec)
 
-    def _to_tell(self, state: SessionState, planned: CookieStep, now: float) -> Stored | None:
+    def _to_tell(
+        self, state: SessionState, planned: CookieStep, now: float, *, doubt: bool
+    ) -> Stored | None:
         """The session that a cookie may be set for, though this commit didn't ask the store for its
-        ID: if an earlier one planned it, another request may have replaced that ID since.
+        ID: if an earlier one planned it, another request may have replaced that ID since, and so
+        may this one, in a commit of which the answer was lost.
         """
         stored = state.stored
-        if planned is CookieStep.LEAVE or stored is None or state.own_id:
+        if planned is CookieStep.LEAVE or stored is None or (state.own_id and not doubt):
             return stored
         if self._settings.seal is not None:
             return stored
@@ -132,7 +136,8 @@ class Committer:
             present = self._loader.reload(stored, now)
         except StoreError as error:
             self._reports.emit("store_error", state.request, stored, detail=f"renew: {error}")
-            return None
+            # An ID that nobody else knows, and that may be dead, is better than none.
+            return stored if state.own_id else None
         return present if present is not None and is_present(present) else None
 
     def save(self, state: SessionState, *, headers_sent: bool) -> None:
@@ -396,8 +401,6 @@ class Committer:
         }
         if state.stored is not None:
             state.fields.doubt(pending)
-        if work.intent.id is not None or work.step in _REPLACING:
-            state.own_id = False
         state.ask(
             tried=tried,
             deleting=state.intent.deleting or work.step is StoreStep.DELETE_EMPTIED,
@@ -601,10 +604,6 @@ class Committer:
         renews = step is not StoreStep.NOTHING and (wanted.renewal or wanted.attributes_changed)
         if sets or renews or state.cookie is not CookieStep.LEAVE:
             self._reports.insecure_cookie(state.request)
-
-
-_REPLACING = (StoreStep.ROTATE, StoreStep.DELETE_EMPTIED, StoreStep.END)
-"""Steps after which the store doesn't have the former ID any more."""
 
 
 def held_something(record: Record) -> bool:
