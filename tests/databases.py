@@ -49,14 +49,17 @@ def _prepared(*command: str) -> Path:
     if identity:
         os.chown(place, identity["user"], identity["group"])
     data = place / "data"
-    subprocess.run(
+    done = subprocess.run(
         [part.format(data=data) for part in command],
-        check=True,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
+        check=False,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
         cwd=place,
         **identity,
     )
+    if done.returncode:
+        raise RuntimeError(f"{command[0]} ended with {done.returncode}:\n{done.stdout[-4000:]}")
     return data
 
 
