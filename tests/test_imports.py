@@ -8,6 +8,7 @@ import sys
 import pytest
 
 import wsgi_sessions
+from wsgi_sessions import proxies
 
 RARE = (
     *("client_side", "device_binding", "registry"),
@@ -42,3 +43,11 @@ def test_all_that_is_public_is_there() -> None:
         assert getattr(wsgi_sessions, name) is not None
     with pytest.raises(AttributeError, match="'wsgi_sessions' has no attribute 'DeviceBindings'"):
         wsgi_sessions.DeviceBindings  # type: ignore[attr-defined] # noqa: B018 # there is none
+
+
+def test_all_that_proxies_has_is_there() -> None:
+    assert set(proxies.__all__) <= set(dir(proxies))
+    for name in proxies.__all__:
+        assert getattr(proxies, name) is not None
+    with pytest.raises(AttributeError, match="'wsgi_sessions.proxies' has no attribute 'Probe'"):
+        proxies.Probe  # type: ignore[attr-defined] # noqa: B018 # there is none
