@@ -287,6 +287,27 @@ ALSO: dict[str, list[Scenario]] = {
             ),
         )
     ],
+    "what_comes_after_what_a_lost_answer_left_is_another_session": [
+        *on(
+            SHARED,
+            Request(
+                0,
+                ops=[("try", ("transaction", "b", 10)), ("save",), ("increment", "n")],
+                tail=[("set", "l", [11])],
+                at={0: Fail(answer_lost=True)},
+            ),
+        ),
+        *on(
+            SHARED,
+            Request(
+                0,
+                ops=[("owner", "v"), ("try", ("save",))],
+                tail=[("destroy",)],
+                end="stream_error",
+                at={1: Fail(answer_lost=True, lasting=True)},
+            ),
+        ),
+    ],
     "the_cookie_of_what_was_saved_goes_out_in_an_outage": on(
         SHARED,
         Request(

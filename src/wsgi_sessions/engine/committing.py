@@ -540,6 +540,10 @@ class Committer:
         if found is not None:
             self._end(self._owners, state, tried[0].key, found.owner)
         state.ask(tried=())
+        if state.stored is None:
+            # What comes after it is another session.
+            self.give_back_place(state)
+            state.ask(id=None)
 
     def _end(self, owners: OwnerLists, state: SessionState, key: str, owner: str | None) -> bool:
         try:

@@ -210,7 +210,10 @@ class SessionState:
     def drop(self, codec: Codec) -> None:
         """Give up what was asked for and changed since the last commit."""
         if self.stored is None:
+            tried = self.intent.tried
             self.intent = self._intent_left()
+            if tried:
+                self.ask(tried=tried)
             self.fields, self.label = Fields(NO_FIELDS, codec), {}
         else:
             self.adopt(self.stored, codec, stale_token=self.stale_token)
