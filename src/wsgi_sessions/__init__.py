@@ -8,9 +8,9 @@ Stores are in `wsgi_sessions.stores`, Flask's integration in `wsgi_sessions.flas
 tests in `wsgi_sessions.testing`.
 """
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from ._lazily import lazily
 from .cookie import Cookie
 from .data.codec import JSONCodec
 from .errors import (
@@ -71,12 +71,7 @@ _MODULES = {
 }
 
 if not TYPE_CHECKING:  # a checker would take any name for one of this module's
-
-    def __getattr__(name: str) -> Any:
-        if name not in _MODULES:
-            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        value = globals()[name] = getattr(importlib.import_module(_MODULES[name], __name__), name)
-        return value
+    __getattr__ = lazily(__name__, _MODULES)
 
 
 def __dir__() -> list[str]:

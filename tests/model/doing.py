@@ -75,8 +75,10 @@ class Doing(Watch):
         if self.family is not None:
             self.family.limit(idle, absolute)
             self.family.must = False
-            # With these limits it may be over already.
-            self.vague = self.vague or self.world.clock.now >= self.family.begun + absolute
+            # With these limits it may be over already; if the clock was put back, it may have begun
+            # earlier than when it was seen to.
+            over = self.world.clock.now >= self.family.begun + absolute
+            self.vague = self.vague or over or self.oracle.put_back
 
     def _recovered(self, session: Session, op: Op) -> None:
         # What went on while it couldn't be loaded isn't followed.
@@ -110,8 +112,8 @@ class Doing(Watch):
             return
         if op[0] in COMMITS:
             effects: list[Effect] = [self.view.effect, *self._transactions(op)]
-            fired = self._end_step(*effects, error=error, partial=op[0] != "save")
-            moved = fired and not matches(self.gaps[0], self.gaps[-1])
+            self._end_step(*effects, error=error, partial=op[0] != "save")
+            moved = any(not matches(*pair) for pair in self._own_part())
             if op[0] in UNSUPPORTED and (moved or self.lost_now):
                 # What was pending may have been committed first, and fn have failed after that.
                 self.vague = self.vague or self.lost_now
@@ -162,7 +164,15 @@ class Doing(Watch):
             self._sync(session, settled=False)
             return
         with self.world.silence():
-            fields, owner = dict(session), session.owner
+            fields, owner, new = dict(session), session.owner, session.is_new
+        if new and self.view.login and self.view.stored and self._may_be_gone():
+            # It was found to be ended, and the login goes on in a fresh one.
+            fresh = self.view.effect(None)
+            assert fresh is not None
+            self.view = View(
+                fields=dict(fresh.fields), owner=fresh.owner, new_id=True, login=True, label={}
+            )
+            self.vague = True
         same = fields == self.view.fields and owner == self.view.owner
         self.oracle.check(
             same,

@@ -308,6 +308,48 @@ ALSO: dict[str, list[Scenario]] = {
             ),
         ),
     ],
+    "a_login_whose_session_ended_and_that_fails_goes_on_in_a_fresh_one": on(
+        SHARED,
+        Request(0, ops=[("transaction", "a", 1)]),
+        Tick(101),
+        Request(
+            0,
+            ops=[
+                ("set_label", "device", "y"),
+                ("meanwhile", Tick(950)),
+                ("login", "u"),
+                ("save",),
+            ],
+            at={6: Fail()},
+        ),
+        max_per_owner=1,
+        when_full="refuse",
+    ),
+    "a_login_is_completed_after_a_take_that_failed": on(
+        SHARED,
+        Request(0, ops=[("take", "l")]),
+        Request(
+            0,
+            ops=[
+                (
+                    "meanwhile",
+                    Request(
+                        0,
+                        ops=[("login", "v"), ("try", ("take", "n"))],
+                        at={1: Request(0, ops=[("set", "a", 17)]), 2: Fail()},
+                    ),
+                )
+            ],
+        ),
+        save_uninitialized=True,
+    ),
+    "a_limit_reaches_back_where_the_clock_was_put_back": on(
+        SHARED,
+        Request(0, ops=[("set", "a", 1)]),
+        Request(0, ops=[("set", "b", 11)], end="stream", at={1: Tick(-500)}),
+        Tick(950),
+        Request(0, ops=[("meanwhile", Request(0, ops=[("lifetime", 200, 500)]))]),
+    ),
     "the_cookie_of_what_was_saved_goes_out_in_an_outage": on(
         SHARED,
         Request(

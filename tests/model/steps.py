@@ -210,13 +210,17 @@ class Watch:
             return self.own_id
         return session.id
 
+    def _own_part(self) -> list[tuple[State | None, State | None]]:
+        """What the step itself did: between its beginning, what came in between, and its end."""
+        return list(zip(self.gaps[::2], self.gaps[1::2], strict=True))
+
     @staticmethod
     def _is_idle(effects: tuple[Effect, ...], state: State | None) -> bool:
         return any(matches(effect(state), state) for effect in effects)
 
     def _fired(self, effects: tuple[Effect, ...]) -> set[int]:
         fired, idle = set[int](), set[int]()
-        for was, became in zip(self.gaps[::2], self.gaps[1::2], strict=True):
+        for was, became in self._own_part():
             order = [*range(1, len(effects)), 0]
             # Of effects that come to the same, one that wasn't seen yet.
             order.sort(key=fired.__contains__)

@@ -418,7 +418,8 @@ class Committer:
         """Go on in a fresh session, where the request's own has ended.
 
         With a login, that another request ended it doesn't matter; and what this request has
-        emptied itself may be gone though the answer was lost.
+        emptied itself may be gone though the answer was lost. If the fresh one can't be stored, the
+        app goes on with it all the same: of the other, the store has said that it is over.
         """
         state.fields.start_over(pending.set)
         state.stored, state.base_notes = None, notes_in_place_of(ended, now)

@@ -15,9 +15,9 @@ wrong with the settings, and `probe` shows a chain as it arrives.
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from .._lazily import lazily
 from .client import CLIENT_KEY, ORIGINAL_KEY, PROBLEMS, PROXY_FIX_KEY, Client, read_own
 
 if TYPE_CHECKING:
@@ -53,12 +53,7 @@ _MODULES = {
 }
 
 if not TYPE_CHECKING:  # a checker would take any name for one of this module's
-
-    def __getattr__(name: str) -> Any:
-        if name not in _MODULES:
-            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        value = globals()[name] = getattr(importlib.import_module(_MODULES[name], __name__), name)
-        return value
+    __getattr__ = lazily(__name__, _MODULES)
 
 
 def __dir__() -> list[str]:

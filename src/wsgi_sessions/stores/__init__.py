@@ -5,9 +5,10 @@ The stores are loaded when they are first asked for, so that an app pays only fo
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+import sys
+from typing import TYPE_CHECKING
 
+from .._lazily import lazily
 from ..record import LIST_OWNER, UNCHANGED, Changes, Record, Unchanged, UpdateResult, is_key
 from .base import Store, StoreListener
 
@@ -47,17 +48,8 @@ _MODULES = {
 }
 
 
-def _load(name: str) -> Any:
-    value = globals()[name] = getattr(importlib.import_module(_MODULES[name], __name__), name)
-    return value
-
-
 if not TYPE_CHECKING:  # a checker would take any name for one of this module's
-
-    def __getattr__(name: str) -> Any:
-        if name not in _MODULES:
-            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        return _load(name)
+    __getattr__ = lazily(__name__, _MODULES)
 
 
 def __dir__() -> list[str]:
@@ -67,6 +59,6 @@ def __dir__() -> list[str]:
 def _can_be_loaded(name: str) -> bool:
     """help() asks for everything that dir() lists, and would end at a missing SQLAlchemy."""
     try:
-        return name in globals() or _load(name) is not None
+        return hasattr(sys.modules[__name__], name)
     except ModuleNotFoundError:
         return False
