@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
 import socket
 import sys
-
-_HELD: list[socket.socket] = []
 
 
 def free_port() -> int:
@@ -21,7 +20,7 @@ def free_port() -> int:
     held.bind(("127.0.0.1", 0))
     port: int = held.getsockname()[1]
     if sys.platform == "linux":
-        _HELD.append(held)
+        atexit.register(held.close)  # which keeps it until then
     else:
         held.close()
     return port
