@@ -35,7 +35,7 @@ cookie lifetime stores
 events crypto data
 _options advice
 record
-_values
+_values _lazily
 errors
 """
 RANK = {

@@ -350,6 +350,18 @@ ALSO: dict[str, list[Scenario]] = {
         Tick(950),
         Request(0, ops=[("meanwhile", Request(0, ops=[("lifetime", 200, 500)]))]),
     ),
+    "a_use_that_began_in_time_may_be_written_late": on(
+        SHARED,
+        Request(0, ops=[("clear",)]),
+        Request(
+            0,
+            ops=[("clear",)],
+            tail=[("meanwhile", Tick(400))],
+            end="stream",
+            at={1: Request(0, ops=[("id",), ("meanwhile", Tick(950))], tail=[("set", "b", 23)])},
+        ),
+        save_uninitialized=True,
+    ),
     "the_cookie_of_what_was_saved_goes_out_in_an_outage": on(
         SHARED,
         Request(

@@ -250,6 +250,9 @@ class Watch:
             followed = not self.vague or bool(self.request.tail)
             if family is not None and not followed and asked:
                 family.must = False
+            if family is not None and self._is_used_meanwhile(family):
+                # That use, which began in time, may be written yet.
+                family.unknown, family.must = True, False
             said = family is not None and current and followed and not family.unknown
             if said and family is not None and self.oracle.look(family) is None:
                 self.oracle.end(family)
@@ -287,6 +290,11 @@ class Watch:
             family.written_at = None if self.clocked else self.world.clock.now
         family.state = state
         family.used = max(family.used, self.world.clock.now)
+
+    def _is_used_meanwhile(self, family: Family) -> bool:
+        """Whether it expired while another request was at work with it."""
+        others = [visit for visit in self.oracle.stack if visit is not self]
+        return self.clocked and any(visit.family is family for visit in others)
 
     def _begin_family(self, own_id: str, state: State) -> Family:
         new = Family([own_id], state, self.started, unknown=self.vague)
