@@ -39,8 +39,8 @@ screenshots: venv ## Write docs/images/*.png from the example shop (needs chromi
 # when it is done. ARGS: which tests, and any other option of pytest.
 PYTEST := pytest --quiet --numprocesses auto --dist worksteal -o console_output_style=classic
 QUICK := -m "not slow and not programs"
-# Three workers on two cores: tests of servers and browsers wait half of their time.
-BUSY := --numprocesses $(shell expr "$$(getconf _NPROCESSORS_ONLN)" \* 3 / 2)
+# Two workers for each core: tests of servers and browsers wait half of their time.
+BUSY := --numprocesses $(shell expr "$$(getconf _NPROCESSORS_ONLN)" \* 2)
 
 test: venv ## Run the quick tests, in two minutes (ARGS="tests/test_cookie.py -k name": those alone)
 	$(BIN)/python -m $(PYTEST) $(QUICK) $(ARGS)

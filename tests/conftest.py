@@ -14,7 +14,7 @@ from wsgi_sessions import events
 
 # The contract of stores lives in the package, where pytest doesn't rewrite asserts by itself.
 pytest.register_assert_rewrite("wsgi_sessions.testing")
-pytest_plugins = ["plugins.secrets_in_logs", "plugins.progress"]
+pytest_plugins = ["plugins.secrets_in_logs", "plugins.progress", "plugins.untraced"]
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:

@@ -29,6 +29,7 @@ from wsgi_sessions.record import Changes, Record, UpdateResult, list_key
 from wsgi_sessions.stores import FileStore, MemoryStore, RedisStore, Store
 from wsgi_sessions.testing import FakeClock
 
+pytestmark = pytest.mark.untraced
 DAY = 24 * 60 * 60
 ORDERS_OF_TWO = 1000
 """More than any two requests have, so that all are tried."""

@@ -20,6 +20,7 @@ from wsgi import Browser, Response, Site
 from wsgi_sessions import Session
 from wsgi_sessions.carry_over import Found
 
+pytestmark = pytest.mark.untraced
 ORDERS_OF_TWO = tries(test=4, check=20, everything=100_000)
 ORDERS_OF_THREE = tries(test=1, check=2, everything=20_000)
 TEA = "{'cart': ['tea']}"

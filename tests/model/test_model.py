@@ -21,6 +21,7 @@ from .runner import run
 from .scenario import Scenario
 from .stores import KINDS, Stores
 
+pytestmark = pytest.mark.untraced
 SECONDS = float(os.environ.get("WSGI_SESSIONS_MODEL_SECONDS", "0"))
 FIRST = os.environ.get("WSGI_SESSIONS_MODEL_FIRST")
 PROVEN = {"memory": 5000, "client": 12000, "encrypted": 2400, "file": 4000, "redis": 2000}

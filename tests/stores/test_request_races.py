@@ -27,6 +27,7 @@ from wsgi_sessions.record import Changes, Record, UpdateResult
 from wsgi_sessions.stores import FileStore, MemoryStore, RedisStore, Store
 from wsgi_sessions.testing import races
 
+pytestmark = pytest.mark.untraced
 DAY = 86_400.0
 BINARIES: list[str | None] = [*sorted(servers.binaries())] or [None]
 Meet = Callable[[], object]

@@ -12,6 +12,8 @@ from stores.sql.material import opened
 from test_interleavings import EACH_OUTSIDE_MEMORY, OUTSIDE_MEMORY, PAIRS, Stage, explore_some
 from wsgi_sessions.stores import SQLStore
 
+pytestmark = pytest.mark.untraced
+
 
 @EACH_OUTSIDE_MEMORY
 @pytest.mark.slow
