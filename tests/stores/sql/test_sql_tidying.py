@@ -92,6 +92,17 @@ def test_by_a_clock_that_is_ahead_what_expired_goes(store: SQLStore) -> None:
     assert list(store.keys()) == [key]
 
 
+def test_after_a_clock_was_set_back_no_session_in_use_goes(store: SQLStore) -> None:
+    now, later = time.time(), time.time() + 1_000_000
+    store.insert(a_key(), Record({}, b"", later, later + 1000))
+    key = a_key()
+    store.insert(key, Record({}, b"", now, now + 1000))
+    for _ in range(2 * CALLS_PER_TIDYING):
+        store.update(key, Changes(used_at=now, expires_at=now + 1000))
+
+    assert store.load(key) is not None
+
+
 def test_another_servers_wrong_clock_ends_no_session_here(store: SQLStore) -> None:
     later = time.time() + 1_000_000
     wrong, right = a_key(), a_key()

@@ -90,7 +90,7 @@ class SQLStore(Store):
         self._format = _FORMATS[self.engine.dialect.name]()
         self._statements = Statements(self.table, self.engine.dialect, self._format)
         self._calls = itertools.count(1)
-        self._seen = -math.inf
+        self._read_at = self._written_at = -math.inf
         if self.engine.dialect.name == "sqlite":
             own_file(sqlite_path(self.engine.url), create=create)
         try:
@@ -149,8 +149,10 @@ class SQLStore(Store):
                 record = self._record(row)
             except (ValueError, TypeError, AttributeError) as error:
                 self._notify("corrupt_record", key, f"the row can't be read: {error}")
-        # Another server's clock may be wrong; ours is right, or all is lost anyway.
-        self._tidy(-math.inf if record is None else min(record.used_at, time.time()))
+        if record is not None:
+            # Another server's clock may be wrong; ours is right, or all is lost anyway.
+            self._read_at = max(self._read_at, min(record.used_at, time.time()))
+        self._tidy()
         return record
 
     def insert(self, key: str, record: Record) -> bool:
@@ -162,7 +164,8 @@ class SQLStore(Store):
             return self._changed(self._statements.insert.on(cursor, values))
 
         inserted = self._run("insert", work, expected=Kind.DUPLICATE)
-        self._tidy(record.used_at)
+        self._written_at = record.used_at
+        self._tidy()
         return inserted is not Kind.DUPLICATE and bool(inserted)
 
     def update(
@@ -183,7 +186,9 @@ class SQLStore(Store):
         if isinstance(result, Kind):
             self._notify("corrupt_record", key, "the row's fields can't be read")
             return UpdateResult.GONE
-        self._tidy(-math.inf if changes.used_at is None else changes.used_at)
+        if changes.used_at is not None:
+            self._written_at = changes.used_at
+        self._tidy()
         return cast("UpdateResult", result)
 
     def delete(self, key: str, *, if_version: int | None = None) -> bool:
@@ -199,7 +204,7 @@ class SQLStore(Store):
             return self._changed(statement.on(cursor, values))
 
         deleted = bool(self._run("delete", work))
-        self._tidy(-math.inf)
+        self._tidy()
         return deleted
 
     def purge_expired(self, now: float) -> int:
@@ -340,14 +345,16 @@ class SQLStore(Store):
 
     # Expired rows
 
-    def _tidy(self, now: float) -> None:
-        """Now and then, take some expired rows away: as of the latest use that was seen since the
-        last time, because the app's clock is what counts, and only the app has it.
+    def _tidy(self) -> None:
+        """Now and then, take some expired rows away.
+
+        As of the use that was written last, because the app's clock is what counts, and only the
+        app has it; or where nothing was written since the last time, the latest use that was read.
         """
-        self._seen = max(self._seen, now)
         if next(self._calls) % CALLS_PER_TIDYING:
             return
-        seen, self._seen = self._seen, -math.inf
+        seen = self._read_at if self._written_at == -math.inf else self._written_at
+        self._read_at = self._written_at = -math.inf
         if seen == -math.inf:
             return
         try:
