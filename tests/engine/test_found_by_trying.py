@@ -486,3 +486,44 @@ def test_a_login_after_one_that_was_revoked_counts() -> None:
     site.run(browser, work)
     assert site.run(browser, lambda session: session.owner).text == "bob"
     assert site.middleware.registry.count("bob") == 1
+
+
+@pytest.mark.parametrize("owner", [None, "bob"])
+def test_a_login_carries_over_only_what_can_be_read(owner: str | None) -> None:
+    """A page that reads a damaged field would sign out whoever signed in without reading it."""
+    site = Site(max_per_owner=1, when_full="refuse")
+    browser = site.browser(HTTP_USER_AGENT="Browser/1")
+    site.run(browser, put(cart=["tea"], seen=1) if owner is None else login_with_a_cart)
+    (key,) = site.middleware.registry
+    site.store.update(key, Changes({"cart": b"{damaged"}))
+
+    def sign_in(session: Session) -> None:
+        session.persistent = True
+        session["step"] = 2
+        session.login("ada")
+
+    assert "Max-Age" in str(site.run(browser, sign_in).set_cookie)
+    shown = site.run(browser, lambda session: (session.get("cart"), session.owner, dict(session)))
+
+    assert shown.text == "(None, 'ada', {'step': 2})"
+    assert site.kinds.count("corrupt_record") == 1
+    (info,) = site.middleware.registry.sessions("ada")
+    assert info.label["user_agent"] == "Browser/1"
+
+
+def login_with_a_cart(session: Session) -> None:
+    session.update(cart=["tea"], seen=1)
+    session.login("bob")
+
+
+def test_a_login_that_does_not_keep_what_is_damaged_goes_on_in_the_same_session() -> None:
+    site, browser = started()
+    site.run(browser, put(cart=["tea"], seen=1))
+    (key,) = site.middleware.registry
+    site.store.update(key, Changes({"cart": b"{damaged"}))
+
+    site.run(browser, lambda session: session.login("ada", keep=["seen"]))
+
+    assert site.run(browser, lambda s: (s.owner, dict(s))).text == "('ada', {'seen': 1})"
+    assert list(site.middleware.registry) == [key]
+    assert "corrupt_record" not in site.kinds

@@ -227,6 +227,12 @@ class Fields(MutableMapping[str, Any]):
         self._removed = removed.intersection(base)
         self._unsure = self._stale = NO_NAMES
 
+    def check(self) -> None:
+        """Raise CorruptField if a field can't be decoded that wasn't read yet."""
+        for name, raw in self._base.items():
+            if name not in self._values and name not in self._removed:
+                self._codec.decode(raw)
+
     def loaded_names(self) -> list[str]:
         """The fields that were decoded or set so far."""
         return list(self._values)

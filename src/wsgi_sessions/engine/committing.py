@@ -32,7 +32,7 @@ from .loading import Loader, is_present
 from .owners import OwnerLists
 from .reports import Reports
 from .settings import EngineSettings
-from .state import NO_INTENT, SessionState, Stored, checked_label
+from .state import NO_INTENT, SessionState, Stored, checked_label, label_of
 from .writing import StoreWriter, Writer
 
 
@@ -484,6 +484,16 @@ class Committer:
         state.begin(self._settings.clock(), self._settings.codec)
         if login:
             state.ask(login=True, owner=owner, notes=notes)
+            state.label.update(label_of(state.request, self._settings.label))
+
+    def leave_damage(self, state: SessionState) -> None:
+        """Let a login carry over only what can be read: else whoever signed in would be signed out
+        by the next page that reads it.
+        """
+        try:
+            state.fields.check()
+        except CorruptField:
+            self._begins_anew(state)
 
     def _begins_anew(self, state: SessionState) -> bool:
         """A commit met a field that can't be decoded; whether there is anything to begin anew with.
@@ -495,7 +505,7 @@ class Committer:
         label = {name: text for name, text in state.label.items() if known.get(name) != text}
         self.corrupted(state)
         state.fields.update(written)
-        state.label = label
+        state.label.update(label)
         return state.intent.login or bool(written)
 
     def end_passed_over(self, state: SessionState) -> None:

@@ -270,6 +270,8 @@ class Engine:
         self._ask_new_id(state, keep, **changes)
         if owner is not None:
             state.label.update(label_of(state.request, self._settings.label))
+        if login:
+            self._committer.leave_damage(state)
 
     def _reserve(self, state: SessionState, owner: str, started_at: float) -> str | None:
         """Hold a place in the owner's list for the login that comes with the commit."""
