@@ -254,3 +254,46 @@ def test_a_cookie_of_another_name_is_nobodys_business(caplog: pytest.LogCaptureF
     site.run(sending(site, f"session={new_id()}"), read)
 
     assert caplog.records == []
+
+
+# Cookies that a browser doesn't keep, or of which there are several
+
+
+@pytest.mark.parametrize(
+    ("host", "kept"),
+    [
+        ("example.com", True),
+        ("EXAMPLE.com:8000", True),
+        ("shop.example.com", True),
+        ("localhost:8000", False),
+        ("notexample.com", False),
+        ("com", False),
+        ("[::1]:8000", False),
+    ],
+)
+def test_a_cookie_for_another_domain_is_explained_once(
+    caplog: pytest.LogCaptureFixture, host: str, kept: bool
+) -> None:
+    site = Site(cookie=Cookie(domain=".example.com"))
+    for _ in range(2):
+        site.run(site.browser(HTTP_HOST=host), put(a=1))
+
+    found = [text for text in warnings(caplog) if "The session cookie is for domain=" in text]
+    assert len(found) == (0 if kept else 1)
+    assert all(repr(host) in text for text in found)
+
+
+def test_several_live_sessions_at_once_are_explained(caplog: pytest.LogCaptureFixture) -> None:
+    site = Site()
+    tokens = []
+    for _ in range(2):
+        browser = site.browser()
+        site.run(browser, put(a=1))
+        tokens.append(token(browser))
+    both = sending(site, "; ".join(f"session={each}" for each in tokens))
+    for _ in range(2):
+        assert site.run(both, read).text == "{}"
+
+    assert len(lines(caplog, "cookie_conflict")) == 2
+    (text,) = warnings(caplog)
+    assert text.startswith("A client sent 'session' several times, for different live sessions")

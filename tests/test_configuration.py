@@ -55,7 +55,7 @@ def app(environ: Any, start_response: Any) -> list[bytes]:
         ({"save_uninitialized": 1}, "True or False"),
         ({"rolling": "yes"}, "True or False"),
         ({"save_on_error": None}, "True or False"),
-        ({"touch_interval": -1}, "touch_interval"),
+        ({"touch_interval": -1}, "touch_interval is -1; it must be finite and 0 seconds or more"),
         ({"touch_interval": True}, "touch_interval"),
         ({"rotate_after": 0}, "rotate_after"),
         ({"rotate_after": math.nan}, "rotate_after"),
@@ -107,8 +107,9 @@ def test_wrong_options(options: dict[str, Any], says: str) -> None:
 
 
 def test_a_missing_secret() -> None:
-    with pytest.raises(ConfigurationError, match="secret_key"):
-        SessionMiddleware(app)  # type: ignore[call-arg] # the mistake under test
+    for given in ((app,), (app, SECRET)):
+        with pytest.raises(ConfigurationError, match=r"SessionMiddleware\(app, secret_key=…, …\)"):
+            SessionMiddleware(*given)  # type: ignore[call-arg] # the mistakes under test
 
 
 def test_an_app_that_isnt_callable() -> None:

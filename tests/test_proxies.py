@@ -1236,7 +1236,8 @@ def test_a_wrong_setting_says_what_to_write(options: dict[str, Any], says: str) 
 NO_NETWORKS = [
     ("10.0.0.0/8", "('10.0.0.0/8',)"),
     ("10.0.0.0/8, 192.168.0.1", "('10.0.0.0/8', '192.168.0.1')"),
-    ("*", "('*',)"),
+    ("*", "believe everybody"),
+    ("x", "n't a network"),
     (b"10.0.0.0/8", "a tuple such as"),
     (10, "a tuple such as"),
     (None, "a tuple such as"),

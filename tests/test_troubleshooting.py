@@ -67,6 +67,8 @@ def cookies() -> None:
     other = site.browser()
     site.run(other, put(b=1))
     site.run(sending(site, f"session={token(browser)}; session={token(other)}"), read)
+    elsewhere = Site(cookie=Cookie(domain="example.com"))
+    elsewhere.run(elsewhere.browser(HTTP_HOST="localhost:8000"), put(a=1))
     site.run(sending(site, "a=" + "x" * (20_051 - 98 - 1) + f"; session={token(browser)}"), read)
 
 

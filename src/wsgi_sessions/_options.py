@@ -22,6 +22,7 @@ def checked_options(cls: type[T]) -> type[T]:
     original: Callable[..., None] = cls.__init__
     signature = inspect.signature(original)
     allowed = [name for name in signature.parameters if name != "self"]
+    call = f"{cls.__name__}({', '.join(_needed(signature))})"
 
     @functools.wraps(original)
     def __init__(self: Any, *args: Any, **options: Any) -> None:
@@ -34,12 +35,23 @@ def checked_options(cls: type[T]) -> type[T]:
             signature.bind(self, *args, **options)
         except TypeError as error:
             raise ConfigurationError(
-                f"{cls.__name__}: {error}; the options are {', '.join(allowed)}"
+                f"{cls.__name__}: {error}; write {call}; the options are {', '.join(allowed)}"
             ) from None
         original(self, *args, **options)
 
     cls.__init__ = __init__  # type: ignore[method-assign] # same signature, checked
     return cls
+
+
+def _needed(signature: inspect.Signature) -> list[str]:
+    """The arguments as a call writes them: what it can't do without, and a sign for what it can."""
+    parameters = [each for name, each in signature.parameters.items() if name != "self"]
+    needed = [
+        each.name if each.kind is each.POSITIONAL_OR_KEYWORD else f"{each.name}=…"
+        for each in parameters
+        if each.default is each.empty
+    ]
+    return needed if len(needed) == len(parameters) else [*needed, "…"]
 
 
 def check_flag(owner: str, name: str, value: object) -> None:
@@ -63,9 +75,8 @@ def seconds(owner: str, name: str, value: object, *, zero: bool = False) -> floa
             f"{owner}: {name} is {value!r}; write a timedelta or a number of seconds"
         )
     if not math.isfinite(number) or number < 0 or (number == 0 and not zero):
-        raise ConfigurationError(
-            f"{owner}: {name} is {value!r}; it must be finite and more than 0 seconds"
-        )
+        least = "0 seconds or more" if zero else "more than 0 seconds"
+        raise ConfigurationError(f"{owner}: {name} is {value!r}; it must be finite and {least}")
     return number
 
 

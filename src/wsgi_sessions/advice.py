@@ -68,6 +68,27 @@ def cookie_beyond(name: str, why: str) -> str:
     )
 
 
+def cookie_conflict(name: str) -> str:
+    """A client sent tokens of several live sessions."""
+    return (
+        f"A client sent {name!r} several times, for different live sessions, so none of them was"
+        " used: their order says nothing about which is the user's. Probably the cookie's path or"
+        " domain was changed, or a parent domain sets one of the same name with the same secret."
+        " login() and destroy() end all that came; giving the cookie another Cookie(name=…) lets"
+        " go of all former ones."
+    )
+
+
+def foreign_domain(domain: str, host: str) -> str:
+    """A cookie of this domain was set in an answer for that host."""
+    return (
+        f"The session cookie is for domain={domain!r}, but this request came to {host!r}, and a"
+        " browser that did so doesn't keep the cookie. Leave domain out for a cookie of this host"
+        " alone, or set one that covers it; if browsers see another host, let the proxy pass"
+        " theirs on."
+    )
+
+
 def capped_lifetime(limit: str, asked: float, cap: float) -> str:
     """A session asked for more time than the middleware gives any of them. Seconds."""
     return (

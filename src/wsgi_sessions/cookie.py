@@ -272,6 +272,20 @@ def path_matches(cookie_path: str, request_path: str) -> bool:
     )
 
 
+def domain_matches(domain: str, host: str) -> bool:
+    """Whether a cookie of this domain is kept for that host (RFC 6265 section 5.1.3).
+
+    Args:
+        domain: the cookie's, with or without a dot in front.
+        host: a request's, as in the header Host: a port is ignored.
+    """
+    name, port = host.lower().rpartition(":")[::2]
+    if not port.isdigit():
+        name = host.lower()
+    wanted = domain.removeprefix(".").lower()
+    return name == wanted or name.endswith(f".{wanted}")
+
+
 def wsgi_path(cookie_path: str) -> str:
     """The cookie's path as it looks in SCRIPT_NAME + PATH_INFO, which servers have unquoted."""
     return unquote(cookie_path, encoding="latin-1")

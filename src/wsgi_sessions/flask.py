@@ -172,6 +172,8 @@ class FlaskSessions:
         Raises:
             ConfigurationError: a setting is wrong, or the app has sessions of ours already.
         """
+        if not isinstance(app, flask.Flask):  # pyright: ignore[reportUnnecessaryIsInstance] # what was given may be anything
+            raise ConfigurationError(f"FlaskSessions: app is {app!r}; give the Flask app itself")
         if EXTENSION in app.extensions:
             raise ConfigurationError(
                 f"FlaskSessions: the app {app.name!r} already has its sessions; call init_app once"

@@ -720,6 +720,11 @@ def test_an_unknown_option_is_refused_at_once() -> None:
         FlaskSessions(stor=MemoryStore())  # type: ignore[call-arg] # the point
 
 
+def test_what_is_no_flask_app_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match="app is 'shop'; give the Flask app itself"):
+        FlaskSessions("shop")  # type: ignore[arg-type] # the mistake
+
+
 def test_an_app_gets_its_sessions_once(app: Flask) -> None:
     with pytest.raises(ConfigurationError, match="call init_app once"):
         FlaskSessions(app)

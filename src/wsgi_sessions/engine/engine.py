@@ -10,6 +10,7 @@ from collections.abc import Callable, MutableMapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from .._values import replaced
+from ..cookie import domain_matches
 from ..crypto.session_id import SessionID
 from ..data.standing import UNBOUND
 from ..errors import StoreError, TooManySessions
@@ -380,6 +381,12 @@ class Engine:
             if asked > cap and getattr(lifetime, name) != getattr(_DEFAULT, name):
                 self._reports.capped_lifetime(name, asked, cap)
         state.ask_notes(idle=idle, absolute=absolute)
+
+    def check_domain(self, environ: Environ, domain: str) -> None:
+        """Say so once if a browser wouldn't keep a cookie of this domain from such a request."""
+        host = environ.get("HTTP_HOST")
+        if isinstance(host, str) and not domain_matches(domain, host):
+            self._reports.foreign_domain(domain, host)
 
     def outage(self, state: SessionState | None, error: StoreError) -> None:
         """Report a StoreError that the app didn't handle, unless it was reported already."""

@@ -87,7 +87,7 @@ class Loader:
         if len(live) > 1:
             # The order of two cookies of one name says nothing about which is the user's
             # (RFC 6265bis section 4.2.2).
-            self._reports.emit("cookie_conflict", request, detail=f"{len(live)} live sessions")
+            self._reports.cookie_conflict(request, len(live))
             return Presented(passed_over=tuple(stored for stored, _, _ in live))
         stored, moved, old_secret = live[0]
         if old_secret:

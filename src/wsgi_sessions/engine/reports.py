@@ -124,6 +124,17 @@ class Reports:
             per_process=True,
         )
 
+    def foreign_domain(self, domain: str, host: str) -> None:
+        """A cookie was set that the browser of this request won't keep."""
+        text = advice.foreign_domain(domain, printable(host, 100))
+        self._events.explain("foreign-domain", text, per_process=True)
+
+    def cookie_conflict(self, request: Request, number: int) -> None:
+        """The client presented several live sessions, so that none is used."""
+        self.emit("cookie_conflict", request, detail=f"{number} live sessions")
+        text = advice.cookie_conflict(request.transport.name)
+        self._events.explain("cookie-conflict", text, per_process=True)
+
     def late_access(self) -> None:
         """Vary could not be added to a response."""
         self._events.explain(

@@ -192,6 +192,9 @@ class Exchange:
             final,
         )
         self._own = engine.commit(state, response)
+        domain = self._transport.domain
+        if domain is not None and self._own:
+            engine.check_domain(self._environ, domain)
         return self._marked(headers, names)
 
     def _finished(self, headers: Iterable[Header]) -> list[Header]:

@@ -32,6 +32,8 @@ class Transport(Protocol):
     signer: TokenSigner
     persistent: bool
     """Whether a new session's token is to outlive the browser, unless the app says otherwise."""
+    domain: str | None
+    """The domain that a cookie is for; None: the host, or no cookie."""
 
     def candidates(self, environ: Environ) -> Candidates:
         """What the client sent under our name: at most a few values, unchecked."""
@@ -56,12 +58,13 @@ class Transport(Protocol):
 class CookieTransport:
     """Tokens in a cookie."""
 
-    __slots__ = ("_writer", "cookie", "name", "persistent", "purpose", "signer")
+    __slots__ = ("_writer", "cookie", "domain", "name", "persistent", "purpose", "signer")
 
     def __init__(self, cookie: Cookie, secrets: tuple[bytes, ...]) -> None:
         self.cookie: Cookie = cookie
         self.name: str = cookie.name
         self.persistent: bool = cookie.persistent
+        self.domain: str | None = cookie.domain
         self.purpose: str = f"cookie.{cookie.name}"
         self.signer: TokenSigner = TokenSigner(secrets, self.purpose)
         self._writer = CookieWriter(cookie)
@@ -91,11 +94,12 @@ class CookieTransport:
 class HeaderTransport:
     """Tokens in a request and response header of the same name."""
 
-    __slots__ = ("environ_key", "name", "persistent", "purpose", "signer")
+    __slots__ = ("domain", "environ_key", "name", "persistent", "purpose", "signer")
 
     def __init__(self, name: str, secrets: tuple[bytes, ...]) -> None:
         self.name: str = name
         self.persistent: bool = False
+        self.domain: str | None = None
         self.environ_key: str = environ_key(name)
         self.purpose: str = f"header.{name.lower()}"
         self.signer: TokenSigner = TokenSigner(secrets, self.purpose)

@@ -35,6 +35,7 @@ def check_networks(option: str, value: object) -> tuple[str, ...]:
     """
     if isinstance(value, str):
         parts = tuple(part.strip() for part in value.split(","))
+        check_networks(option, parts)
         raise ConfigurationError(
             f"TrustedProxies: {option} is the string {value!r}; write the tuple {parts!r}"
         )
