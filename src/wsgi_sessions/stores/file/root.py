@@ -44,7 +44,7 @@ class Root:
         self.path: str = str(path)
         found = _checked(self.path)
         self._owner = found.st_uid
-        self._marker = f"{self.path}/{MARKER}"
+        self._seen = found.st_dev, found.st_ino
         _check_inside(self.path)
         try:
             self._mark = self._read_mark() or self._make_mark(mode, flock)
@@ -58,7 +58,6 @@ class Root:
                 f"FileStore: {self.path}/{MARKER} is not from a FileStore, so the directory isn't"
                 " either; name a directory of its own"
             )
-        self._seen = self._found()
 
     def check(self) -> None:
         """Make sure that the directory is still the one that was there at the start.
@@ -66,33 +65,21 @@ class Root:
         Raises:
             StoreError: it isn't.
         """
-        found = self._found()
-        if found is not None and found == self._seen:
-            return
-        if self._read_mark() == self._mark:
-            self._seen = found
-            return
         try:
-            os.lstat(self.path)
+            found = os.lstat(self.path)
+        except PermissionError:
+            raise
         except OSError as error:
+            raise StoreError(f"the directory {self.path} is gone: {error.strerror}") from error
+        identity = found.st_dev, found.st_ino
+        if identity == self._seen:
+            return
+        if self._read_mark() != self._mark:
             raise StoreError(
-                f"the directory {self.path} is gone: {error.strerror}; mount it or put it back, or"
+                f"{self.path} is another directory than at the start (unmounted? replaced?);"
                 " restart the app if that was meant"
-            ) from error
-        raise StoreError(
-            f"{self.path} is another directory than at the start (unmounted? replaced?);"
-            " restart the app if that was meant"
-        )
-
-    def _found(self) -> tuple[int, int] | None:
-        """Which file the marker is. The directory itself says less: one that is removed and made
-        again often has the same number.
-        """
-        try:
-            found = os.lstat(self._marker)
-        except (FileNotFoundError, NotADirectoryError):
-            return None
-        return found.st_dev, found.st_ino
+            )
+        self._seen = identity
 
     def ping(self) -> None:
         """The same, and make sure that this process may look into it."""
@@ -114,8 +101,8 @@ class Root:
     def _read_mark(self) -> bytes:
         """What the marker holds; nothing if there is none, or nothing in it yet."""
         try:
-            file = os.open(self._marker, os.O_RDONLY | NO_TRAPS)
-        except (FileNotFoundError, NotADirectoryError):
+            file = os.open(f"{self.path}/{MARKER}", os.O_RDONLY | NO_TRAPS)
+        except FileNotFoundError:
             return b""
         try:
             return os.read(file, _MARK_BYTES)
@@ -124,7 +111,7 @@ class Root:
 
     def _make_mark(self, mode: int, flock: Callable[[int], None]) -> bytes:
         """Write the marker, unless another process that is starting was faster."""
-        file = os.open(self._marker, os.O_RDWR | os.O_CREAT | NO_TRAPS, mode)
+        file = os.open(f"{self.path}/{MARKER}", os.O_RDWR | os.O_CREAT | NO_TRAPS, mode)
         try:
             flock(file)
             mark = os.read(file, _MARK_BYTES)
