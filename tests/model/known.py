@@ -362,6 +362,14 @@ ALSO: dict[str, list[Scenario]] = {
         ),
         save_uninitialized=True,
     ),
+    "a_login_that_is_tried_again_happens_after_what_was_revoked_meanwhile": on(
+        SHARED,
+        Request(
+            0,
+            ops=[("login", "u"), ("try", ("save",))],
+            at={2: RevokeAll("u", spare=0), 1: Fail(answer_lost=True)},
+        ),
+    ),
     "the_cookie_of_what_was_saved_goes_out_in_an_outage": on(
         SHARED,
         Request(

@@ -8,7 +8,7 @@ from typing import Any
 
 from wsgi_sessions import SessionError, SessionRegistry
 
-from .oracle import Oracle
+from .oracle import Family, Oracle
 from .scenario import (
     Audit,
     Damage,
@@ -71,7 +71,7 @@ class Outside:
                     done = world.registry.revoke(seen.handle)
                     oracle.check(done, "revoke", "revoke() of a live session is False")
                     oracle.check(world.peek(world.jars[browser]) is None, "revoke", "it lives")
-                    oracle.end(family)
+                    self._ended(family)
             case RevokeAll(owner, spare):
                 self._revoke_all(owner, spare)
             case Audit() if not self.oracle.stack:
@@ -112,7 +112,14 @@ class Outside:
         for family in oracle.families:
             theirs = family.state.owner == owner and not family.ended and not family.unknown
             if theirs and oracle.look(family) is None:
-                oracle.end(family)
+                self._ended(family)
+
+    def _ended(self, family: Family) -> None:
+        if any(visit.lost_write and visit.own_id in family.ids for visit in self.oracle.stack):
+            # It was told that its session couldn't be stored, and may try again: nobody has its ID.
+            family.unknown, family.must = True, False
+        else:
+            self.oracle.end(family)
 
     def _damage(self, browser: int, name: str) -> None:
         world = self.world

@@ -70,7 +70,10 @@ class Root:
         except PermissionError:
             raise
         except OSError as error:
-            raise StoreError(f"the directory {self.path} is gone: {error.strerror}") from error
+            raise StoreError(
+                f"the directory {self.path} is gone: {error.strerror}; mount it or put it back, or"
+                " restart the app if that was meant"
+            ) from error
         identity = found.st_dev, found.st_ino
         if identity == self._seen:
             return
