@@ -71,6 +71,11 @@ def app(environ: Any, start_response: Any) -> list[bytes]:
         ({"label": ("referer",)}, "user_agent"),
         ({"token_header": "x y"}, "token_header"),
         ({"token_header": "Set-Cookie"}, "token_header"),
+        ({"token_header": "User-Agent"}, "a header name of your own"),
+        ({"store": b"redis://u:hidden@h/0"}, "store is of type bytes; give a Store"),
+        ({"store": ["redis://u:hidden@h/0"]}, "store is a list of str; give a Store"),
+        ({"carry_over": "redis://u:hidden@h/0"}, "carry_over is of type str; write a list"),
+        ({"carry_over": ["redis://u:hidden@h/0"]}, "carry_over is a list of str; write a list"),
         ({"encryption_keys": [b"short"]}, "32 bytes"),
         ({"encryption_keys": ["x" * 32]}, "str"),
         ({"encryption_keys": os.urandom(32)}, "list"),
@@ -101,6 +106,7 @@ def test_wrong_options(options: dict[str, Any], says: str) -> None:
 
     assert isinstance(caught.value, ValueError)
     assert says in str(caught.value)
+    assert "hidden" not in str(caught.value)
     secret = options.get("secret_key")
     if isinstance(secret, (str, bytes)) and len(secret) > 8:
         assert str(secret) not in str(caught.value)

@@ -612,3 +612,19 @@ def test_a_codec_that_encodes_otherwise_is_asked_itself() -> None:
     fields["a"].pop()
 
     assert fields.changes() == ({"a": b'["X"]'}, frozenset())
+
+
+class TestACodecOfTheApps:
+    @pytest.mark.parametrize(
+        "error", [UnicodeDecodeError("utf-8", b"x", 0, 1, "no"), KeyError("k")]
+    )
+    def test_whatever_it_raises_for_a_field_is_damage(self, error: Exception) -> None:
+        class Strict(JSONCodec):
+            def decode(self, data: bytes) -> Any:
+                raise error
+
+        fields = Fields({"a": b"1"}, Strict())
+
+        for ask in (lambda: fields["a"], lambda: fields.get("a"), fields.check):
+            with pytest.raises(CorruptField, match=f"not a value: {type(error).__name__}"):
+                ask()

@@ -63,11 +63,21 @@ def check_store(store: object) -> Any:
     ]
     if missing or isinstance(store, type):
         raise ConfigurationError(
-            f"SessionMiddleware: store is {store!r}; give a Store, such as MemoryStore() or"
+            f"SessionMiddleware: store is {_kind_of(store)}; give a Store, such as MemoryStore() or"
             " FileStore('var/sessions'), or a URL, such as 'redis://localhost'"
             + (f" (it lacks {', '.join(missing)})" if 0 < len(missing) < 5 else "")
         )
     return store
+
+
+def _kind_of(value: object) -> str:
+    """What kind of thing it is, without a word of it: it may be a URL with a password."""
+    if isinstance(value, type):
+        return f"the class {value.__name__}"
+    kind = type(value).__name__
+    if isinstance(value, (list, tuple)):
+        return f"a {kind} of {', '.join({type(item).__name__ for item in value})}"
+    return "None" if value is None else f"of type {kind}"
 
 
 def check_codec(codec: Codec | None) -> Codec:
@@ -165,7 +175,7 @@ def check_carry_over(value: object) -> tuple[Source, ...]:
     sources = tuple(source for source in given or () if isinstance(source, Source))
     if given is None or len(sources) < len(given):
         raise ConfigurationError(
-            f"SessionMiddleware: carry_over is {value!r}; write a list of sources from"
+            f"SessionMiddleware: carry_over is {_kind_of(value)}; write a list of sources from"
             " wsgi_sessions.carry_over, such as [Beaker('redis://localhost', secret=…)]"
         )
     return sources

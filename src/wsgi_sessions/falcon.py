@@ -46,6 +46,21 @@ class FalconSession(Session):
         with self._remembering():
             super().save(keep_empty=keep_empty)
 
+    def login(self, owner: str, *, keep: bool | Iterable[str] = True) -> None:
+        """As `Session.login`."""
+        with self._remembering():
+            super().login(owner, keep=keep)
+
+    @property
+    def owner(self) -> str | None:
+        """As `Session.owner`."""
+        return super().owner
+
+    @owner.setter
+    def owner(self, owner: str | None) -> None:
+        with self._remembering():
+            Session.owner.__set__(self, owner)  # type: ignore[attr-defined] # a property has it
+
     def destroy(self) -> None:
         """As `Session.destroy`."""
         with self._remembering():

@@ -310,6 +310,7 @@ class SessionMiddleware:
                 return [answer.body]
         session = environ[key] = self._session_class(self._engine, environ, transport)
         exchange = Exchange(self._answers, environ, start_response, session, transport)
+        exchange.watch_files()
         try:
             body = self.app(environ, exchange.start_response)
         except StoreError as error:
@@ -318,6 +319,8 @@ class SessionMiddleware:
         except BaseException as error:
             exchange.abandon(error)
             raise
+        finally:
+            exchange.unwatch_files()
         if PROXY_FIX_KEY in environ:
             self._proxy_advice.look_back(environ, environ[CLIENT_KEY])
         return exchange.answer(body)

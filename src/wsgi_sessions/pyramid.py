@@ -145,7 +145,7 @@ def options_from(
         options[whole] = parts_of(**parts)
     _check_names("", found, [*_allowed()])
     for name, value in found.items():
-        options[name] = resolve(value) if name in _DOTTED else _read(name, value)
+        options[name] = _resolved(name, value, resolve) if name in _DOTTED else _read(name, value)
     if "secret_key" not in options:
         raise ConfigurationError(
             f"settings: there is no {PREFIX}secret_key; write one (make it with"
@@ -164,6 +164,19 @@ _NUMBERS = frozenset(
 )
 _DOTTED = frozenset({"id_factory", "clock", "codec", "on_event", "on_store_error", "passive"})
 _NONE = frozenset({"none", ""})
+
+
+def _resolved(name: str, value: Any, resolve: Callable[[Any], Any]) -> Any:
+    """What a dotted name stands for; "none" is None."""
+    if isinstance(value, str) and value.strip().lower() in _NONE:
+        return None
+    try:
+        return resolve(value)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ConfigurationError(
+            f"settings: {PREFIX}{name} names nothing that can be imported ({error}); write a dotted"
+            " name, such as shop.sessions.clock, or none"
+        ) from error
 
 
 def _allowed() -> list[str]:

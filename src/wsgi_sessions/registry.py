@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 from .engine.owners import Limits, LiveSession, OwnerLists, is_readable, live_session
+from .errors import UnsupportedByStore
 from .events import EventSink
 from .record import is_key
 from .session import Session
@@ -71,7 +73,7 @@ class SessionRegistry:
             ...     print(info.handle == session.handle, info.label)
             True {'ip': ...}
         """
-        live = self._owners.list_and_heal(owner).live
+        live = self._owners.list_and_heal(_checked(owner)).live
         live.sort(key=lambda session: session.record.used_at, reverse=True)
         return [_info(session) for session in live]
 
@@ -82,7 +84,7 @@ class SessionRegistry:
             >>> middleware.registry.count("ada")
             1
         """
-        return len(self._owners.list_and_heal(owner).live)
+        return len(self._owners.list_and_heal(_checked(owner)).live)
 
     def get(self, handle: str) -> SessionInfo | None:
         """The live session of this handle, or None.
@@ -136,7 +138,7 @@ class SessionRegistry:
             except_: a Session, or a handle, to spare: "sign out everywhere else".
         """
         spared = except_ if isinstance(except_, str) or except_ is None else except_.handle
-        present = self._owners.read(owner)
+        present = self._owners.read(_checked(owner))
         if present is None:
             return 0
         found = {key: entry for key, entry in present.entries.items() if key != spared}
@@ -162,7 +164,8 @@ class SessionRegistry:
             how many records went.
         """
         went = self._store.purge_expired(self._clock())
-        self._owners.heal_all()
+        with suppress(UnsupportedByStore):  # what lives with the clients is in no list
+            self._owners.heal_all()
         return went
 
     def _live(self, handle: str) -> LiveSession | None:
@@ -174,6 +177,14 @@ class SessionRegistry:
     def _report(self, handle: str, owner: str | None) -> None:
         if self._events is not None:
             self._events.emit("revoked", handle=handle, owner=owner)
+
+
+def _checked(owner: object) -> str:
+    if not isinstance(owner, str):
+        raise TypeError(
+            f"owner is of type {type(owner).__name__}; write a str, as it was given to login()"
+        )
+    return owner
 
 
 def _now() -> float:

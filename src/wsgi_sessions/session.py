@@ -8,6 +8,8 @@ checks arguments, and rejects changes that come too late.
 from __future__ import annotations
 
 import enum
+import os
+import threading
 from collections.abc import (
     Callable,
     ItemsView,
@@ -23,6 +25,7 @@ from typing import Any, NoReturn, TypeVar
 
 from ._options import seconds
 from .data.codec import CorruptField
+from .data.fields import checked_key
 from .engine import Engine, SessionState
 from .engine.state import checked_label
 from .errors import SessionCommitted, SessionEnded
@@ -32,6 +35,17 @@ from .lifetime import Lifetime, from_seconds
 T = TypeVar("T")
 MAX_OWNER = 256
 _LET_GO: Environ = {}
+_beginning = threading.Lock()
+
+
+def _begin_anew() -> None:
+    # A child that is forked while another thread has the lock would wait for ever.
+    global _beginning  # noqa: PLW0603 # there is one for all
+    _beginning = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):  # pragma: no branch # there is no fork without it
+    os.register_at_fork(after_in_child=_begin_anew)
 
 
 class Phase(enum.Enum):
@@ -73,7 +87,12 @@ class Session(MutableMapping[str, Any]):
         return state
 
     def _begin(self) -> SessionState:
-        state = self._state = self._engine.open(self._environ, self._transport)
+        opened = self._engine.open(self._environ, self._transport)
+        with _beginning:
+            # Threads of one request that begin at the same time share what one of them found.
+            state = self._state
+            if state is None:
+                state = self._state = opened
         # The environ holds this Session: let go of it, and both are freed without the collector.
         self._environ = _LET_GO
         return state
@@ -298,7 +317,7 @@ class Session(MutableMapping[str, Any]):
     @owner.setter
     def owner(self, owner: str | None) -> None:
         if owner is not None:
-            _check_owner(owner)
+            owner = _checked_owner(owner)
         if owner != self._open().owner:
             self._engine.set_owner(self._new_cookie(), owner, None, login=False)
 
@@ -383,7 +402,7 @@ class Session(MutableMapping[str, Any]):
                 as it was.
             SessionCommitted: after the headers went out.
         """
-        _check_owner(owner)
+        owner = _checked_owner(owner)
         kept = _kept(keep)
         self._engine.set_owner(self._new_cookie(), owner, kept, login=True)
 
@@ -607,10 +626,10 @@ def _kept(keep: bool | Iterable[str]) -> frozenset[str] | None:
         return frozenset()
     if isinstance(keep, (str, bytes)):
         raise TypeError("keep is a string; write True, False or a list of keys")
-    return frozenset(keep)
+    return frozenset(map(checked_key, keep))
 
 
-def _check_owner(owner: object) -> None:
+def _checked_owner(owner: object) -> str:
     if not isinstance(owner, str):
         raise TypeError(
             f"owner is of type {type(owner).__name__}; write a str, such as str(user.id)"
@@ -621,6 +640,7 @@ def _check_owner(owner: object) -> None:
         owner.encode("utf-8")
     except UnicodeEncodeError:
         raise ValueError("owner has characters that can't be encoded as UTF-8") from None
+    return str.__str__(owner)  # a subclass may show itself as another text
 
 
 def _datetime(at: float) -> datetime:

@@ -651,3 +651,20 @@ def test_a_key_file_that_is_not_there(
 
     assert encrypted.run("list", with_key=True) == (2, "")
     assert "can't be read: No such file" in capsys.readouterr().err
+
+
+def test_an_owner_is_text(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["revoke-all", "\udcff"]) == 2
+    assert "an owner is text in UTF-8" in capsys.readouterr().err
+
+
+def test_who_has_seen_enough_ends_it_quietly(site: Site, shell: Shell) -> None:
+    signed_in(site, "ada")
+    reads, writes = os.pipe()
+    os.close(reads)
+    command = [sys.executable, "-m", "wsgi_sessions", "--store", shell.url, "list"]
+
+    ended = subprocess.run(command, stdout=writes, stderr=subprocess.PIPE, check=False)
+
+    os.close(writes)
+    assert (ended.returncode, ended.stderr) == (1, b"")

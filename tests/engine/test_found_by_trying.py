@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
+import enum
+import threading
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
+from typing import Any
 
 import pytest
 
 from acts import login, login_as, put, read, sending, started, token, twin
-from wsgi import Handler, Site
-from wsgi_sessions import Cookie, Lifetime, Session, SessionEnded, StoreError
+from wsgi import SECRET, Handler, Site, environ
+from wsgi_sessions import (
+    Cookie,
+    Lifetime,
+    Session,
+    SessionEnded,
+    SessionMiddleware,
+    StoreError,
+)
 from wsgi_sessions.crypto.session_id import new_id
 from wsgi_sessions.record import LIST_OWNER, Changes, Record, list_key
-from wsgi_sessions.stores import MemoryStore
-from wsgi_sessions.testing import FaultyStore
+from wsgi_sessions.stores import MemoryStore, Store
+from wsgi_sessions.stores.wrapper import StoreWrapper
+from wsgi_sessions.testing import FaultyStore, races
 
 
 @pytest.mark.parametrize(
@@ -527,3 +539,114 @@ def test_a_login_that_does_not_keep_what_is_damaged_goes_on_in_the_same_session(
     assert site.run(browser, lambda s: (s.owner, dict(s))).text == "('ada', {'seen': 1})"
     assert list(site.middleware.registry) == [key]
     assert "corrupt_record" not in site.kinds
+
+
+class Key(str, enum.Enum):  # noqa: UP042 # unlike StrEnum, it shows itself as its name
+    CART = "cart"
+
+
+@pytest.mark.parametrize("encrypts", [False, True])
+def test_a_key_that_shows_itself_as_another_text_is_the_key_that_it_equals(encrypts: bool) -> None:
+    keys = [bytes(range(32))] if encrypts else []
+    site = Site(encryption_keys=keys)
+    browser = site.browser()
+
+    def fill(session: Session) -> None:
+        session["user"] = "ada"
+        session[Key.CART] = ["tea"]
+
+    site.run(browser, fill)
+    site.run(browser, lambda session: session.increment(Key.CART.value + "s"))
+    assert site.run(browser, read).text == "{'cart': ['tea'], 'carts': 1, 'user': 'ada'}"
+    site.run(browser, lambda session: session.regenerate(keep=[Key.CART, "user"]))
+    site.run(browser, lambda session: session.login(Key.CART))
+    assert site.run(browser, lambda session: session[Key.CART]).text == "['tea']"
+    site.run(browser, lambda session: session.pop(Key.CART))
+
+    shown = site.run(browser, lambda session: (session.owner, dict(session)))
+    assert shown.text == "('cart', {'user': 'ada'})"
+    assert "corrupt_record" not in site.kinds
+
+
+def test_fields_to_keep_are_named_by_text() -> None:
+    site, browser = started()
+
+    with pytest.raises(TypeError, match="a session's keys are str, and this one is int"):
+        site.run(browser, lambda session: session.regenerate(keep=[1]))  # type: ignore[list-item] # the mistake
+
+
+class Meeting(StoreWrapper):
+    """A store whose first loads wait for each other."""
+
+    def __init__(self, store: Store, number: int) -> None:
+        super().__init__(store)
+        self.barrier = threading.Barrier(number, timeout=30)
+        self.waits = False
+
+    def load(self, key: str) -> Record | None:
+        if self.waits:
+            self.barrier.wait()
+        return super().load(key)
+
+
+def test_threads_of_one_request_that_begin_at_once_have_one_session() -> None:
+    store = Meeting(MemoryStore(), 4)
+    site = Site(store=store)
+    browser = site.browser()
+    site.run(browser, put(a=1))
+
+    def work(session: Session) -> None:
+        def add(number: int) -> None:
+            session[f"key {number}"] = number
+
+        store.waits = True
+        races.together(*(partial(add, number) for number in range(4)))
+        store.waits = False
+
+    site.run(browser, work)
+
+    kept = {"a": 1} | {f"key {number}": number for number in range(4)}
+    assert site.run(browser, read).text == str(kept)
+
+
+def test_a_passive_request_that_shortens_the_life_knows_when_it_ends() -> None:
+    site, browser = started(lifetime=Lifetime(idle=900))
+    site.clock.advance(100)
+
+    def shorten(session: Session) -> object:
+        session.passive = True
+        session.lifetime = Lifetime(idle=300)
+        session.persistent = True
+        return session.time_left
+
+    answer = site.run(browser, shorten)
+
+    assert answer.text == "0:03:20"
+    assert "Max-Age=200;" in str(answer.set_cookie)
+    site.clock.advance(201)
+    assert site.run(browser, read).text == "{}"
+
+
+def start_nothing(*_: Any) -> Callable[[bytes], object]:
+    return bytes
+
+
+def test_an_environ_that_is_used_again_keeps_its_file_wrapper() -> None:
+    def wrap(file: object, size: int = 0) -> list[bytes]:
+        return [b"file"]
+
+    made = environ() | {"wsgi.file_wrapper": wrap}
+    seen: list[object] = []
+
+    def app(made: dict[str, Any], start_response: Any) -> Any:
+        made["wsgi_sessions.session"]["a"] = 1
+        start_response("200 OK", [])
+        seen.append(made["wsgi.file_wrapper"](None))
+        return seen[-1]
+
+    middleware = SessionMiddleware(app, secret_key=SECRET)
+    for _ in range(2):
+        middleware.open_session(made)
+        middleware.commit_session(made)
+        assert middleware(made, start_nothing) is seen[-1]  # the file itself
+        assert made["wsgi.file_wrapper"] is wrap

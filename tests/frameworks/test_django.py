@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import asyncio
 import io
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from django_site import VIEWS, Site, set_up, site
+from django_site import SECRET, VIEWS, Site, set_up, site
 
 set_up()
 
@@ -22,6 +24,7 @@ from django.contrib import messages
 from django.contrib.auth import login, logout
 from django.contrib.auth.models import User
 from django.contrib.sessions.backends.base import CreateError, UpdateError
+from django.contrib.sessions.backends.file import SessionStore as FileSessionStore
 from django.core.management import call_command
 from django.db import models
 from django.http import FileResponse, HttpRequest, HttpResponse, StreamingHttpResponse
@@ -37,6 +40,7 @@ from wsgi_sessions import (
     TooManySessions,
     get_session,
 )
+from wsgi_sessions.carry_over import Django as DjangoSource
 from wsgi_sessions.django import SessionMiddleware as DjangoMiddleware
 from wsgi_sessions.django import SessionStore, sessions
 from wsgi_sessions.django.management.commands.clearsessions import Command
@@ -44,6 +48,7 @@ from wsgi_sessions.django.middleware import _morsel
 from wsgi_sessions.django.owners import file_under_user
 from wsgi_sessions.errors import ConfigurationError, StoreError
 from wsgi_sessions.stores import ClientSideStore, MemoryStore
+from wsgi_sessions.testing import FakeClock
 
 
 @pytest.fixture
@@ -750,6 +755,62 @@ def test_clearsessions_purges(shop: Site) -> None:
     call_command(Command())
 
     assert [*sessions().store.keys()] == []
+
+
+def test_clearsessions_has_nothing_to_do_where_sessions_live_in_cookies() -> None:
+    with site(store=ClientSideStore()):
+        call_command(Command())
+
+
+def test_a_value_that_holds_itself_twice_is_refused_at_once(shop: Site) -> None:
+    twice: list[Any] = []
+    twice += [twice, twice]
+
+    def view(request: Any) -> str:
+        with pytest.raises(TypeError, match="nested more than"):
+            request.session["a"] = twice
+        return "refused"
+
+    assert shop.run(shop.client(), view).content == b"refused"
+
+
+def test_a_user_whose_key_is_too_long_for_an_owner_logs_in_all_the_same(shop: Site) -> None:
+    class Long:
+        pk = "x" * 257
+
+    def view(request: Any) -> str:
+        file_under_user(None, request, Long())
+        return repr(request.session.owner)
+
+    assert shop.run(shop.client(), view).content == b"None"
+
+
+@pytest.mark.parametrize(
+    ("expiry", "idle", "left"),
+    [(300, 300, 299), (None, 14 * DAY, 14 * DAY - 1), (0, 14 * DAY, 14 * DAY - 1)],
+)
+def test_a_session_that_was_carried_over_has_the_limits_of_any_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, expiry: int | None, idle: int, left: int
+) -> None:
+    # Django looks the setting up once a process.
+    monkeypatch.setattr(FileSessionStore, "_storage_path", str(tmp_path), raising=False)
+    old = FileSessionStore()
+    old["cart"] = ["tea"]
+    if expiry is not None:
+        old.set_expiry(expiry)
+    old.save()
+    source = DjangoSource(f"file://{tmp_path}", SECRET, engine="file")
+    clock = FakeClock(time.time())
+    with site(carry_over=[source], clock=clock) as shop:
+        client = shop.client()
+        client.cookies["sessionid"] = str(old.session_key)
+        for _ in range(2):
+            shown = shop.run(client, lambda r: f"{r.session['cart']} {r.session.time_left}")
+            assert shown.content.decode() == f"['tea'] {timedelta(seconds=idle)}"
+        clock.advance(left)
+        assert shop.run(client, everything).content != b"{}"
+        clock.advance(idle + 1)
+        assert shop.run(client, everything).content == b"{}"
 
 
 # What an app gains: each of these fails on Django's own engines (see the page)

@@ -51,6 +51,8 @@ def test_good_settings_have_no_complaints() -> None:
         ({"WSGI_SESSIONS": GOOD, "SESSION_COOKIE_NAME": "a b"}, ["wsgi_sessions.E001"]),
         ({"WSGI_SESSIONS": GOOD, "SESSION_ENGINE": "x"}, ["wsgi_sessions.W002"]),
         ({"WSGI_SESSIONS": GOOD, "SESSION_ENGINE": "x", "MIDDLEWARE": []}, []),
+        ({"WSGI_SESSIONS": GOOD | {"cookie": Cookie("sid")}}, ["wsgi_sessions.W003"]),
+        ({"WSGI_SESSIONS": GOOD | {"cookie": Cookie("sid")}, "SESSION_COOKIE_NAME": "sid"}, []),
         (
             {
                 "WSGI_SESSIONS": GOOD,

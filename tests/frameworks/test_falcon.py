@@ -200,6 +200,24 @@ def test_a_store_that_fails_in_the_middle_is_a_503(
     assert response.code == 503 and response.get("Retry-After") == "5"
 
 
+@pytest.mark.parametrize(
+    "act", [lambda s: s.login("ada"), lambda s: setattr(s, "owner", "ada")], ids=["login", "owner"]
+)
+def test_a_store_that_fails_where_a_login_may_be_refused_is_a_503(
+    act: Callable[[Any], Any],
+) -> None:
+    shop = Shop(max_per_owner=1, when_full="refuse")
+
+    def view(req: Any, resp: Any) -> None:
+        assert req.context.session.owner is None
+        shop.store.fail("load")
+        act(req.context.session)
+
+    response = shop.run(Browser(shop.app), view)
+
+    assert response.code == 503 and response.get("Retry-After") == "5"
+
+
 def test_what_a_resource_caught_is_its_own_affair(shop: Shop, browser: Browser) -> None:
     shop.run(browser, put)
     shop.store.fail("update")

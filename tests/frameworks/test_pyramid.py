@@ -342,6 +342,22 @@ def test_a_dotted_name_is_the_object() -> None:
     assert options["clock"] == "<time.time>"
 
 
+@pytest.mark.parametrize("text", ["none", " None ", ""])
+@pytest.mark.parametrize("name", ["clock", "codec", "passive"])
+def test_none_is_no_dotted_name(name: str, text: str) -> None:
+    assert read(**{name: text})[name] is None
+
+
+def test_a_dotted_name_of_nothing_is_named_with_its_setting() -> None:
+    def resolve(name: str) -> Any:
+        raise ModuleNotFoundError(f"No module named {name!r}")
+
+    with pytest.raises(ConfigurationError, match="wsgi_sessions.on_event names nothing that can"):
+        options_from(
+            {"wsgi_sessions.secret_key": SECRET, "wsgi_sessions.on_event": "shop.typo"}, resolve
+        )
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [

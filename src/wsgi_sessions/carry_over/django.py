@@ -156,8 +156,10 @@ class Django(Source):
 
 def _check_engine(engine: object, store: object) -> str:
     if not isinstance(engine, str) or engine not in _STORES:
+        # Where arguments were swapped, it is the secret.
+        shown = repr(engine) if isinstance(engine, str) and len(engine) < 20 else "something else"
         raise ConfigurationError(
-            f"Django: engine is {engine!r}; write 'db' (also for cached_db), 'cache', 'file' or"
+            f"Django: engine is {shown}; write 'db' (also for cached_db), 'cache', 'file' or"
             " 'signed_cookies'"
         )
     kind, allowed = _STORES[engine]

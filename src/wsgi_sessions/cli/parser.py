@@ -42,6 +42,10 @@ def main(argv: Sequence[str] | None = None, out: TextIO | None = None) -> int:
     except Failure as error:
         _complain(str(error))
         return FAILED
+    except BrokenPipeError:
+        # Who reads has seen enough, as `head` does; nothing more may be written, at exit either.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
     finally:
         if arguments.opened is not None:
             arguments.opened.close()
@@ -51,6 +55,14 @@ def main(argv: Sequence[str] | None = None, out: TextIO | None = None) -> int:
 def _complain(text: str) -> None:
     # Errors quote what a server answered or what a file is called.
     sys.stderr.write(f"wsgi-sessions: {printable(text, LONGEST)}\n")
+
+
+def _owner(text: str) -> str:
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        raise argparse.ArgumentTypeError("an owner is text in UTF-8") from None
+    return text
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -75,14 +87,14 @@ def _parser() -> argparse.ArgumentParser:
     listing = command(
         "list", commands.list_sessions, "List live sessions, most recently used first."
     )
-    listing.add_argument("--owner", help="only this owner's")
+    listing.add_argument("--owner", type=_owner, help="only this owner's")
     show = command("show", commands.show, "Show one session.")
     show.add_argument("handle", metavar="HANDLE")
     show.add_argument("--values", action="store_true", help="print the app's data as well")
     revoke = command("revoke", commands.revoke, "End one session.")
     revoke.add_argument("handle", metavar="HANDLE")
     everywhere = command("revoke-all", commands.revoke_all, "End all sessions of an owner.")
-    everywhere.add_argument("owner", metavar="OWNER")
+    everywhere.add_argument("owner", type=_owner, metavar="OWNER")
     command("purge", commands.purge, "Remove what has expired.")
     command("stats", commands.stats, "Count sessions and bytes.")
     command("secret", commands.secret, "Print a new secret key.")

@@ -40,7 +40,7 @@ MAX_DEPTH = 100
 """The deepest nesting that is written, in levels. JSON readers have higher limits of their own:
 what someone else wrote into the store may be nested deeper, until the reader fails."""
 
-_TOO_DEEP = f"nested more than {MAX_DEPTH} levels deep, or within itself"
+TOO_DEEP = f"nested more than {MAX_DEPTH} levels deep, or within itself"
 _MAX_INT = 2**63 - 1
 _SMALL = 1e-4
 _PROVEN = 8192
@@ -97,7 +97,7 @@ class UnstorableValue(TypeError):
     def under(self, step: str) -> UnstorableValue:
         """The same, seen from one level up."""
         # The path to a value that is nested too deep is long, and says little.
-        path = "" if self.reason == _TOO_DEEP else self.path
+        path = "" if self.reason == TOO_DEEP else self.path
         return UnstorableValue(self.reason, step + path)
 
 
@@ -259,7 +259,7 @@ def _text(value: Any, depth: int) -> str:
     if writer is None:
         raise UnstorableValue(_why_not(value))
     if depth > MAX_DEPTH:
-        raise UnstorableValue(_TOO_DEEP)
+        raise UnstorableValue(TOO_DEEP)
     return writer(value, depth)
 
 

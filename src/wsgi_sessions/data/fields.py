@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, MutableMapp
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from .codec import Codec, UnstorableValue
+from .codec import Codec, CorruptField, UnstorableValue
 
 # Of these, neither the value nor anything in it can change in place.
 _FROZEN: frozenset[type] = frozenset({str, int, float, bool, type(None), bytes})
@@ -63,7 +63,7 @@ class Fields(MutableMapping[str, Any]):
             return values[key]
         if key in self._removed:
             raise KeyError(key)
-        value = values[key] = self._codec.decode(self._base[key])
+        value = values[key] = self._decode(self._base[key])
         return value
 
     def get(self, key: str, default: Any = None) -> Any:
@@ -73,12 +73,12 @@ class Fields(MutableMapping[str, Any]):
             return values[key]
         if key not in self._base or key in self._removed:
             return default
-        value = values[key] = self._codec.decode(self._base[key])
+        value = values[key] = self._decode(self._base[key])
         return value
 
     def __setitem__(self, key: str, value: Any) -> None:
         if type(key) is not str or not key.isascii():
-            _check_key(key)
+            key = checked_key(key)
         self._written[key] = self._encode(key, value)
         self._values[key] = value
         self._removed.discard(key)
@@ -89,7 +89,7 @@ class Fields(MutableMapping[str, Any]):
         self._values.pop(key, None)
         self._written.pop(key, None)
         if key in self._base:
-            self._removed.add(key)
+            self._removed.add(checked_key(key))
 
     def __contains__(self, key: object) -> bool:
         return key in self._values or (key in self._base and key not in self._removed)
@@ -231,11 +231,20 @@ class Fields(MutableMapping[str, Any]):
         """Raise CorruptField if a field can't be decoded that wasn't read yet."""
         for name, raw in self._base.items():
             if name not in self._values and name not in self._removed:
-                self._codec.decode(raw)
+                self._decode(raw)
 
     def loaded_names(self) -> list[str]:
         """The fields that were decoded or set so far."""
         return list(self._values)
+
+    def _decode(self, raw: bytes) -> Any:
+        try:
+            return self._codec.decode(raw)
+        except CorruptField:
+            raise
+        except Exception as error:
+            # A codec of the app's own that meets what another one wrote.
+            raise CorruptField(f"not a value: {type(error).__name__}") from error
 
     def _encode(self, key: str, value: Any) -> bytes:
         try:
@@ -263,12 +272,19 @@ def _unstorable(key: str, error: Exception) -> TypeError:
     return TypeError(f"session[{key!r}] can't be stored: {error}")
 
 
-def _check_key(key: object) -> None:
+def checked_key(key: object) -> str:
+    """The key as a plain str: a subclass, such as an enum's, may show itself as another text.
+
+    Raises:
+        TypeError: it isn't a str, or can't be stored.
+    """
     if not isinstance(key, str):
         raise TypeError(f"a session's keys are str, and this one is {type(key).__name__}")
-    if key.isascii():
-        return
-    try:
-        key.encode("utf-8")
-    except UnicodeEncodeError:
-        raise TypeError("a session's key has characters that can't be encoded as UTF-8") from None
+    if not key.isascii():
+        try:
+            key.encode("utf-8")
+        except UnicodeEncodeError:
+            raise TypeError(
+                "a session's key has characters that can't be encoded as UTF-8"
+            ) from None
+    return str.__str__(key)

@@ -12,6 +12,7 @@ from django.conf import settings
 from django.core.checks import CheckMessage, Error
 from django.core.checks import Warning as CheckWarning
 
+from ..cookie import Cookie
 from ..errors import ConfigurationError, StoreError
 from .engine import sessions
 
@@ -75,6 +76,16 @@ def _check_places() -> list[CheckMessage]:
                 " other's.",
                 hint=f"Leave {_DJANGOS!r} out.",
                 id="wsgi_sessions.E003",
+            )
+        )
+    cookie = settings_of().get("cookie")
+    if isinstance(cookie, Cookie) and cookie.name != settings.SESSION_COOKIE_NAME:
+        found.append(
+            CheckWarning(
+                f"WSGI_SESSIONS has a cookie {cookie.name!r}, but SESSION_COOKIE_NAME is"
+                f" {settings.SESSION_COOKIE_NAME!r}, so the test client's logins don't work.",
+                hint=f"Write SESSION_COOKIE_NAME = {cookie.name!r} as well.",
+                id="wsgi_sessions.W003",
             )
         )
     if ours and ENGINE != settings.SESSION_ENGINE:

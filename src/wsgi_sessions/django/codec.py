@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ..data.codec import MAX_DEPTH, JSONCodec, UnstorableValue
+from ..data.codec import MAX_DEPTH, TOO_DEEP, JSONCodec, UnstorableValue
 
 
 class DjangoCodec:
@@ -61,7 +61,7 @@ def plain(value: Any, depth: int = 0) -> Any:
     if isinstance(value, float):
         return float.__float__(value)
     if depth > MAX_DEPTH:
-        return value  # the codec says so
+        raise UnstorableValue(TOO_DEEP)
     given: Any = value
     if isinstance(value, Mapping):
         items = given.items()

@@ -11,6 +11,7 @@ from typing import Any
 from django.contrib.auth.signals import user_logged_in
 
 from ..errors import TooManySessions
+from ..session import MAX_OWNER
 from .session import DjangoSession
 
 
@@ -29,8 +30,12 @@ def file_under_user(sender: Any, request: Any, user: Any, **options: Any) -> Non
     session = getattr(request, "session", None)
     if not isinstance(session, DjangoSession) or user.pk is None:
         return
+    owner = str(user.pk)
+    if not 1 <= len(owner) <= MAX_OWNER:
+        # It can't be filed under that name; Django has given it a new key already.
+        return
     try:
-        session.login(str(user.pk))
+        session.login(owner)
     except TooManySessions:
         _undo_login(request, session)
         raise

@@ -117,11 +117,22 @@ class DjangoSession(Session, SessionBase):  # pyright: ignore[reportIncompatible
     def _open(self) -> SessionState:
         self._unseen = False
         state = super()._open()
-        if state.stored is None and state.base_notes.idle == math.inf:
-            limits = default_limits()
+        notes = state.base_notes
+        if notes.idle == math.inf == notes.absolute and not state.intent.notes:
+            self._begin_limits(state)
+        return state
+
+    def _begin_limits(self, state: SessionState) -> None:
+        """Give it the limits that a new session has, or one that was carried over."""
+        limits = default_limits()
+        if state.stored is None:
             if limits is not None:
                 state.base_notes = state.base_notes._replace(**limits._asdict())
-        return state
+            return
+        if limits is not None or EXPIRY_KEY in state.fields:
+            idle, absolute, _ = self._limits_of(state, Session.get(self, EXPIRY_KEY))
+            if idle != math.inf or absolute != math.inf:
+                state.ask_notes(idle=idle, absolute=absolute)
 
     def __getitem__(self, key: str) -> Any:
         self._unseen = False
@@ -175,6 +186,14 @@ class DjangoSession(Session, SessionBase):  # pyright: ignore[reportIncompatible
     def _apply_expiry(self, value: Any) -> None:
         """Apply what ``set_expiry`` noted to the session, and not only to the browser's cookie."""
         state = self._writable()
+        idle, absolute, persistent = self._limits_of(state, value)
+        state.ask_notes(idle=idle, absolute=absolute)
+        if persistent != state.notes.persistent:
+            state.ask_notes(persistent=persistent)
+            state.ask(attributes=True)
+
+    def _limits_of(self, state: SessionState, value: Any) -> tuple[float, float, bool]:
+        """Idle and absolute limit, and whether the cookie outlives the browser."""
         idle, absolute = default_limits() or (math.inf, math.inf)
         persistent = not settings.SESSION_EXPIRE_AT_BROWSER_CLOSE
         if isinstance(value, str):
@@ -190,10 +209,7 @@ class DjangoSession(Session, SessionBase):  # pyright: ignore[reportIncompatible
             absolute = max(absolute, idle)
         elif value is not None:
             persistent = False
-        state.ask_notes(idle=idle, absolute=absolute)
-        if persistent != state.notes.persistent:
-            state.ask_notes(persistent=persistent)
-            state.ask(attributes=True)
+        return idle, absolute, persistent
 
     def login(self, owner: str, *, keep: bool | Iterable[str] = True) -> None:
         """As `Session.login`; what ``set_expiry`` set to a moment stays that moment."""

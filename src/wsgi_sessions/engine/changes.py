@@ -77,7 +77,12 @@ def changes_on(
     notes, session_id = _notes_on(base, work, settings, listed_until)
     regenerates = work.intent.id is not None
     times = not work.passive or regenerates or work.intent.touch
-    deadline = settings.next_deadline(notes, work.now) if times else base.deadline
+    if times:
+        deadline = settings.next_deadline(notes, work.now)
+    elif notes is base.notes:
+        deadline = base.deadline
+    else:
+        deadline = settings.deadline_of(base.record, notes, work.now)
     changes = Changes(
         work.set,
         work.delete,

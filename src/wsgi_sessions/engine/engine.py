@@ -208,7 +208,7 @@ class Engine:
             return self._settings.next_deadline(state.notes, now)
         if now < stored.deadline and self._committer.will_renew(state, now):
             return self._settings.next_deadline(state.notes, now)
-        return stored.deadline
+        return min(stored.deadline, self._settings.deadline_of(stored.record, state.notes, now))
 
     def fields_changed(self, state: SessionState) -> bool:
         """Whether any field differs from what is stored; see `Committer.fields_changed`."""

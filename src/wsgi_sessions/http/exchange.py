@@ -52,6 +52,7 @@ class Exchange:
         "_environ",
         "_exc_info",
         "_file",
+        "_file_wrapper",
         "_headers",
         "_own",
         "_session",
@@ -79,22 +80,33 @@ class Exchange:
         self._own: tuple[Header, ...] = ()
         self._begun = False
         self._file: object = None
-        file_wrapper = environ.get("wsgi.file_wrapper")
-        if file_wrapper is not None and not isinstance(file_wrapper, type):
-            environ["wsgi.file_wrapper"] = self._remember_file(file_wrapper)
+        self._file_wrapper: Callable[..., Any] | None = None
 
     @property
     def begun(self) -> bool:
         """Whether the session was committed and the headers went on to the server."""
         return self._begun
 
-    def _remember_file(self, file_wrapper: Callable[..., Any]) -> Callable[..., Any]:
-        # Where file_wrapper is a function, only what it returned tells a file from a stream.
+    def watch_files(self) -> None:
+        """Notice which file the app answers with, until it has answered.
+
+        Where ``wsgi.file_wrapper`` is a function, only what it returned tells a file from a stream.
+        """
+        file_wrapper = self._environ.get("wsgi.file_wrapper")
+        if file_wrapper is None or isinstance(file_wrapper, type):
+            return
+
         def remember(*args: Any) -> Any:
             self._file = file_wrapper(*args)
             return self._file
 
-        return remember
+        self._file_wrapper = file_wrapper
+        self._environ["wsgi.file_wrapper"] = remember
+
+    def unwatch_files(self) -> None:
+        """The app has answered: an environ that is used again is as it was."""
+        if self._file_wrapper is not None:
+            self._environ["wsgi.file_wrapper"] = self._file_wrapper
 
     def start_response(
         self, status: str, headers: Iterable[Header], exc_info: ExcInfo | None = None

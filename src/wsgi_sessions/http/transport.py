@@ -20,7 +20,16 @@ Environ = dict[str, object]
 Header = tuple[str, str]
 
 _HEADER_NAME = r"[A-Za-z0-9]+(?:-[A-Za-z0-9]+)+"
-_RESERVED = frozenset({"set-cookie", "content-length", "content-type", "cache-control"})
+_RESERVED = frozenset(
+    """
+    accept-charset accept-encoding accept-language accept-ranges cache-control content-disposition
+    content-encoding content-language content-length content-location content-range content-type
+    if-match if-modified-since if-none-match if-range if-unmodified-since keep-alive last-modified
+    max-forwards proxy-authenticate proxy-authorization proxy-connection retry-after set-cookie
+    transfer-encoding user-agent www-authenticate
+    """.split()  # noqa: SIM905 # easier to read
+)
+"""Headers with a hyphen that mean something else (RFC 9110, 9111, 9112)."""
 
 
 class Transport(Protocol):

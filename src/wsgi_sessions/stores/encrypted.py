@@ -298,4 +298,6 @@ def _inner(name: str) -> str:
 
 
 def _context(key: str, part: str, name: str = "") -> bytes:
-    return f"wsgi-sessions.record\0{key}\0{part}\0{name}".encode(*_ENCODING)
+    # A subclass of str, such as an enum's, is read by what it equals, not by what it shows.
+    plain = str.__str__(name)
+    return f"wsgi-sessions.record\0{key}\0{part}\0{plain}".encode(*_ENCODING)

@@ -97,7 +97,10 @@ def _file(url: str, *, create: bool) -> Store:
 
 
 def _file_path(url: str) -> str:
-    parts = urlsplit("file" + url[url.index("://") :])
+    try:
+        parts = urlsplit("file" + url[url.index("://") :])
+    except ValueError as error:
+        raise ConfigurationError(f"this file:// URL can't be read: {error}") from None
     if parts.query or parts.fragment:
         raise ConfigurationError(
             "a file:// URL takes a path and nothing else; write ? as %3F and # as %23, or use"

@@ -134,8 +134,15 @@ def own_file(path: Path, *, create: bool) -> None:
     """Make sure that SQLite opens a file that nobody else can read.
 
     Raises:
+        ConfigurationError: no file can have this path.
         StoreError: there is no file, and none may be made.
     """
+    try:
+        impossible = b"\0" in os.fsencode(path)
+    except UnicodeEncodeError:
+        impossible = True
+    if impossible:
+        raise ConfigurationError(f"SQLStore: {str(path)!a} can't be the path of a file")
     if not create and not path.exists():
         # SQLite would make an empty one.
         raise StoreError(
