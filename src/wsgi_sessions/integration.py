@@ -73,21 +73,26 @@ class Integration(SessionMiddleware):
         Commit it with ``session.save()``; no response is involved.
 
         Args:
-            token: a cookie's value, or what `token_of` returned; for None, and for one without a
-                session, it is a new session.
+            token: the value of a cookie or of the header of ``token_header``, or what `token_of`
+                returned; for None, and for one without a session, it is a new session.
         """
         return self._session_class(*self.parts_of(token))
 
     def parts_of(self, token: str | None) -> tuple[Engine, Environ, Transport]:
         """What a Session of this token is made of, for a class that calls ``Session.__init__``."""
         environ: WSGIEnvironment = {"wsgi.url_scheme": NO_SCHEME, "PATH_INFO": "/"}
+        header = self._header_transport
+        if token is not None and header is not None:
+            environ[header.environ_key] = token
+            if self._engine.is_presented(environ, header):
+                return self._engine, environ, header
         transport = self._site_for(environ).transport
         if token is not None:
             environ["HTTP_COOKIE"] = f"{transport.name}={token}"
         return self._engine, environ, transport
 
     def token_of(self, session: Session) -> str | None:
-        """The value of this session's cookie. As secret as the ID.
+        """The value of this session's cookie, or header. As secret as the ID.
 
         Returns:
             None as long as the session isn't stored; ``session.save(keep_empty=True)`` stores it.

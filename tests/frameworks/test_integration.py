@@ -211,3 +211,19 @@ def test_device_bindings_own_requests_are_told_from_the_apps() -> None:
     assert bound.answer_device(environ("/", **route)) is None
     assert make().answer_device(environ("/.well-known/device-binding/register", **route)) is None
     assert steps.answer_device(environ("/elsewhere", **route)) is None
+
+
+def test_a_token_that_travels_in_a_header_opens_its_session() -> None:
+    steps = make(token_header="X-Session-Token")
+    made = environ(HTTP_X_SESSION_TOKEN="")
+    session = steps.open_session(made)
+    assert session is not None
+    session["a"] = 1
+    session.save()
+    in_a_cookie = steps.open_token(None)
+    in_a_cookie["b"] = 2
+    in_a_cookie.save()
+
+    assert dict(steps.open_token(steps.token_of(session))) == {"a": 1}
+    assert dict(steps.open_token(steps.token_of(in_a_cookie))) == {"b": 2}
+    assert steps.open_token("nonsense").is_new

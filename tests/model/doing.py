@@ -46,6 +46,7 @@ class Doing(Watch):
         self.transacting = op[0] in UNSUPPORTED
         if step:
             self.begin(session)
+        began = self.world.clock.now
         try:
             result = perform(session, copy.deepcopy(op))
         except Exception as error:
@@ -64,7 +65,7 @@ class Doing(Watch):
         if said and not self.vague:
             self.oracle.check(result == value, "read", f"{op} gave {result}, not {value}")
         if op[0] == "login":
-            self.signed_in_at = self.world.clock.now
+            self.signed_in = began, self.world.clock.now
         if op[0] == "lifetime":
             self._limit(*op[1:])
         self.view.think(copy.deepcopy(op))

@@ -370,6 +370,28 @@ ALSO: dict[str, list[Scenario]] = {
             at={2: RevokeAll("u", spare=0), 1: Fail(answer_lost=True)},
         ),
     ),
+    "a_session_over_the_limit_that_an_outage_spared_ends_later": on(
+        SHARED,
+        Request(0, ops=[("owner", "v")]),
+        Request(1, ops=[("login", "v")], at={6: Fail()}),
+        Request(0, ops=[("set", "l", 1)]),
+        max_per_owner=1,
+    ),
+    "a_use_counts_from_when_its_request_began": on(
+        SHARED,
+        Request(0, ops=[("setdefault", "a", 4)]),
+        Tick(-500),
+        Request(0, ops=[("set", "b", "x")], at={1: Tick(950)}),
+        Tick(101),
+    ),
+    "a_login_counts_from_when_it_was_called": on(
+        SHARED,
+        Request(0, ops=[("reload",), ("login", "v"), ("save",)], at={1: Tick(2900)}),
+        Request(0, ops=[("touch",)]),
+        Tick(400),
+        max_per_owner=1,
+        when_full="refuse",
+    ),
     "the_cookie_of_what_was_saved_goes_out_in_an_outage": on(
         SHARED,
         Request(

@@ -61,6 +61,8 @@ class Family:
     sure_until: float = 0.0
     used: float = 0.0
     """The latest time of use."""
+    doomed: bool = False
+    """Whether an outage may have left it half ended, so that it ends when its list is next read."""
     rotated: int | None = None
     """When it was noticed that it has another ID; see `World.moment`."""
     written_at: float | None = None
@@ -72,10 +74,10 @@ class Family:
     def __post_init__(self) -> None:
         self.used = self.last_begun = self.begun
 
-    def use(self, now: float, *, sure: bool) -> None:
+    def use(self, now: float, *, began: float, sure: bool) -> None:
         self.used = max(self.used, now)
-        renewed = min(now + 0.9 * self.idle[0], self.begun + self.absolute[0])
-        if sure:
+        renewed = min(min(now, began) + 0.9 * self.idle[0], self.begun + self.absolute[0])
+        if sure and not self.doomed:
             self.must = True
             self.sure_until = renewed
         else:

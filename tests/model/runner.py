@@ -129,7 +129,8 @@ class Runner:
         if visit.lost_write:
             family.must = False
         # Whether a session whose deadline was near was renewed, is seen the next time.
-        family.use(self.world.clock.now, sure=sure and not visit.disturbed)
+        sure = sure and not visit.disturbed
+        family.use(self.world.clock.now, began=visit.started, sure=sure)
 
     def _check_calls(self, visit: Visit) -> None:
         if not visit.all_ops():

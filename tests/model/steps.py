@@ -43,7 +43,9 @@ class Watch:
         self.watching = self.lost_now = False
         self.limits: tuple[float, float] | None = None
         self.calls = self.events_before = 0
-        self.started = self.signed_in_at = self.world.clock.now
+        self.started = now = self.world.clock.now
+        self.signed_in = now, now
+        """Between these times, it was told to sign in."""
         self.transacting = False
         """Whether a transaction runs, which may store a new session."""
         self.unsure = self.clocked = self.raced = False
@@ -281,8 +283,8 @@ class Watch:
             self._others_may_go(self.view.owner)
         if self.view.login and not self.failing and not self.raised:
             if success:
-                family.begun = self.signed_in_at
-            family.last_begun = max(family.last_begun, self.signed_in_at)
+                family.begun = min(self.signed_in)
+            family.last_begun = max(family.last_begun, *self.signed_in)
         if self.limits is not None:
             family.limit(*self.limits)
         self.wrote = self.wrote or (success and not self.failing)
@@ -311,6 +313,7 @@ class Watch:
             for family in self.oracle.families:
                 if family.state.owner == owner and family is not self.family:
                     family.must = False
+                    family.doomed = family.doomed or self.faulty
 
     @property
     def failing(self) -> bool:
