@@ -76,7 +76,8 @@ def _kind_of(value: object) -> str:
         return f"the class {value.__name__}"
     kind = type(value).__name__
     if isinstance(value, (list, tuple)):
-        return f"a {kind} of {', '.join({type(item).__name__ for item in value})}"
+        items = cast("Sequence[object]", value)
+        return f"a {kind} of {', '.join({type(item).__name__ for item in items})}"
     return "None" if value is None else f"of type {kind}"
 
 
@@ -175,7 +176,7 @@ def check_carry_over(value: object) -> tuple[Source, ...]:
     sources = tuple(source for source in given or () if isinstance(source, Source))
     if given is None or len(sources) < len(given):
         raise ConfigurationError(
-            f"SessionMiddleware: carry_over is {_kind_of(value)}; write a list of sources from"
+            f"SessionMiddleware: carry_over is {_kind_of(cast('object', value))}; write a list of sources from"
             " wsgi_sessions.carry_over, such as [Beaker('redis://localhost', secret=…)]"
         )
     return sources
