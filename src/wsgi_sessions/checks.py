@@ -168,6 +168,7 @@ def check_label(label: object) -> frozenset[str]:
 
 def check_carry_over(value: object) -> tuple[Source, ...]:
     """``carry_over`` as given, as a tuple."""
+    kind = _kind_of(value)
     given = tuple(cast("Sequence[object]", value)) if isinstance(value, (list, tuple)) else None
     if given == ():
         return ()
@@ -176,7 +177,7 @@ def check_carry_over(value: object) -> tuple[Source, ...]:
     sources = tuple(source for source in given or () if isinstance(source, Source))
     if given is None or len(sources) < len(given):
         raise ConfigurationError(
-            f"SessionMiddleware: carry_over is {_kind_of(cast('object', value))}; write a list of sources from"
+            f"SessionMiddleware: carry_over is {kind}; write a list of sources from"
             " wsgi_sessions.carry_over, such as [Beaker('redis://localhost', secret=…)]"
         )
     return sources
