@@ -157,6 +157,7 @@ def test_a_wrong_option_is_an_error_that_helps(
         (lambda: ANY.FlaskCookie(), "FlaskCookie: missing a required argument: 'secret_key'"),
         (lambda: ANY.Django(SQLITE, SECRET, "cached_db"), "engine is 'cached_db'; write 'db' (also for cached"),
         (lambda: ANY.Django(SQLITE, SECRET, []), "Django: engine is []; write 'db'"),
+        (lambda: ANY.Django(SQLITE, "db", SECRET), "Django: engine is a str that is too long; write 'db'"),
         (lambda: ANY.Django(None, SECRET), "store is None, which is not where engine='db' keeps"),
         (lambda: ANY.Django("redis://h", SECRET), "store is a URL for redis, which is not where"),
         (lambda: ANY.Django(SQLITE, SECRET, "signed_cookies"), "write None"),

@@ -32,6 +32,7 @@ _STORED = b"django.contrib.sessions.SessionStore"
 _IN_COOKIES = b"django.contrib.sessions.backends.signed_cookies"
 _IN_CACHE = "django.contrib.sessions.cache"
 _TABLE = Table("django_session", "session_key", "session_data", {"": "expire_date"})
+_LONGEST_NAME = 20
 _TWO_WEEKS = timedelta(days=14)
 _STORES = {
     "db": ("sql", "a SQLAlchemy URL, such as postgresql://user@host/db or sqlite:////path"),
@@ -157,7 +158,8 @@ class Django(Source):
 def _check_engine(engine: object, store: object) -> str:
     if not isinstance(engine, str) or engine not in _STORES:
         # Where arguments were swapped, it is the secret.
-        shown = repr(engine) if isinstance(engine, str) and len(engine) < 20 else "something else"
+        hidden = isinstance(engine, (str, bytes)) and len(engine) > _LONGEST_NAME
+        shown = f"a {type(engine).__name__} that is too long" if hidden else repr(engine)
         raise ConfigurationError(
             f"Django: engine is {shown}; write 'db' (also for cached_db), 'cache', 'file' or"
             " 'signed_cookies'"
