@@ -32,7 +32,7 @@ _STORED = b"django.contrib.sessions.SessionStore"
 _IN_COOKIES = b"django.contrib.sessions.backends.signed_cookies"
 _IN_CACHE = "django.contrib.sessions.cache"
 _TABLE = Table("django_session", "session_key", "session_data", {"": "expire_date"})
-_LONGEST_NAME = 20
+_LONGEST_NAME = 16
 _TWO_WEEKS = timedelta(days=14)
 _STORES = {
     "db": ("sql", "a SQLAlchemy URL, such as postgresql://user@host/db or sqlite:////path"),
