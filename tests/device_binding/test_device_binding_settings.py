@@ -33,7 +33,7 @@ def test_everything_has_a_default() -> None:
         ("max_age", True, "timedelta or a number"),
         ("max_age", "600", "timedelta or a number"),
         ("max_age", float("nan"), "finite"),
-        ("grace", -1, "more than 0"),
+        ("grace", -1, "0 seconds or more"),
         ("grace", 86401, "at most a day"),
         ("grace", None, "timedelta or a number"),
         ("path", "", "write a path"),
