@@ -5,14 +5,15 @@ Each test failed before its fix.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Any
 
 import pytest
 
 from acts import login_as, put, read
-from wsgi import Browser, Site
-from wsgi_sessions import Session, StoreError, TooManySessions
+from wsgi import SECRET, Browser, Site, call, environ
+from wsgi_sessions import Session, SessionMiddleware, StoreError, TooManySessions, get_session
 from wsgi_sessions.record import LIST_OWNER, Changes, Record
 from wsgi_sessions.stores import MemoryStore
 from wsgi_sessions.testing import FaultyStore
@@ -304,3 +305,24 @@ def test_a_login_that_a_transaction_has_saved_outlives_damage_too() -> None:
 
     site.run(browser, work)
     assert site.run(browser, lambda session: (session.owner, session["x"])).text == repr(("bob", 1))
+
+
+def test_a_stream_of_a_failed_answer_ends_what_a_lost_answer_left() -> None:
+    """By the end of its headers the store is still away; `destroy` comes after that."""
+    store = FaultyStore(MemoryStore())
+
+    def app(made: dict[str, Any], start_response: Any) -> Iterator[bytes]:
+        session = get_session(made)
+        session.login("bob")
+        lose(store, "insert", of_a_session)
+        with suppress(StoreError):
+            session.save()
+        store.fail("load")
+        start_response("500 Oh", [])
+        yield b"first"
+        store.recover()
+        session.destroy()
+
+    call(SessionMiddleware(app, secret_key=SECRET, store=store), environ(), check=False)
+
+    assert [*store.keys()] == []

@@ -791,3 +791,42 @@ def test_a_bad_signature_that_nobody_hears_of_changes_nothing(
 
     assert site.run(forged, read).text == "{}"
     assert site.run(browser, read).text == "{'a': 1}"
+
+
+def test_a_session_that_ends_while_it_is_revoked_was_not_revoked() -> None:
+    store = FaultyStore(MemoryStore())
+    site = Site(store=store)
+    site.run(site.browser(), put(a=1))
+    (handle,) = site.middleware.registry
+    store.before("delete", lambda key, **_: store.store.delete(key))
+
+    assert not site.middleware.registry.revoke(handle)
+
+
+@pytest.mark.parametrize("owner", [42, None, b"ada"])
+def test_an_owner_that_is_no_text_is_refused(owner: Any) -> None:
+    registry = Site().middleware.registry
+    for ask in (registry.sessions, registry.count, registry.revoke_all):
+        with pytest.raises(TypeError, match="owner is of type .*; write a str"):
+            ask(owner)
+
+
+@pytest.mark.parametrize("goes_meanwhile", [False, True])
+def test_a_list_of_which_all_is_dead_goes(goes_meanwhile: bool) -> None:
+    store = FaultyStore(MemoryStore())
+    site = Site(store=store)
+    site.run(site.browser(), login)
+    (handle,) = site.middleware.registry
+    store.delete(handle)
+    site.clock.advance(120)
+    looks = []
+
+    def end_before_the_second(key: str) -> None:
+        looks.append(key)
+        if goes_meanwhile and looks.count(list_key("bob")) == 2:
+            store.store.delete(list_key("bob"))
+
+    store.before("load", end_before_the_second)
+    site.middleware.registry.purge_expired()
+
+    assert [*store.keys()] == []

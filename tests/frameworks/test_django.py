@@ -813,6 +813,19 @@ def test_a_session_that_was_carried_over_has_the_limits_of_any_other(
         assert shop.run(client, everything).content == b"{}"
 
 
+@pytest.mark.parametrize("expires", [False, True])
+def test_an_expiry_that_limits_nothing_writes_nothing(expires: bool) -> None:
+    with site(lifetime=Lifetime()) as shop:
+        client = shop.client()
+        shop.run(client, lambda r: put(r, a=1))
+        if expires:
+            shop.run(client, lambda r: str(r.session.set_expiry(0)))
+        before = shop.store.calls.copy()
+
+        assert shop.run(client, lambda r: str(r.session["a"])).content == b"1"
+        assert shop.store.calls - before == {"load": 1}
+
+
 # What an app gains: each of these fails on Django's own engines (see the page)
 
 
