@@ -44,7 +44,7 @@ def test_a_file_url_may_name_this_host(tmp_path: Path) -> None:
         ("file:///var/sessions#1", "%23"),
         ("file:///var/%00sessions", "path"),
         ("file://[x/a", "can't be read"),
-        ("sqlite:////var/%00x", "can't be the path of a file"),
+        ("sqlite:////var/\0x", "can't be the path of a file"),
         ("sqlite:////var/\ud800", "can't be the path of a file"),
         ("memory://10", "takes nothing"),
         ("memory", "must begin with a scheme"),
