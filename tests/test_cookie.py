@@ -16,6 +16,7 @@ from wsgi_sessions.cookie import (
     MAX_HEADER,
     Candidates,
     CookieWriter,
+    domain_matches,
     find_candidates,
     path_matches,
     plain_value,
@@ -461,3 +462,25 @@ def test_the_defaults_are_the_strict_ones() -> None:
         samesite="Lax",
         persistent=False,
     )
+
+
+@pytest.mark.parametrize(
+    ("domain", "host", "kept"),
+    [
+        ("example.com", "example.com", True),
+        (".Example.com", "SHOP.example.COM:8000", True),
+        ("example.com", "EXAMPLE.COM", True),
+        ("example.com", "example.com:80", True),
+        ("[::1]", "[::1]:80", True),
+        ("[::1]", "[::1]", True),
+        ("example.com", "notexample.com", False),
+        ("example.com", "example.com.evil", False),
+        ("example.com", "com", False),
+        ("example.com", "example.com:x", False),
+        ("example.com", "", False),
+    ],
+)
+def test_a_browser_keeps_a_cookie_for_its_domain_and_what_is_below(
+    domain: str, host: str, kept: bool
+) -> None:
+    assert domain_matches(domain, host) is kept
