@@ -310,7 +310,9 @@ class SessionMiddleware:
                 return [answer.body]
         session = environ[key] = self._session_class(self._engine, environ, transport)
         exchange = Exchange(self._answers, environ, start_response, session, transport)
-        exchange.watch_files()
+        file_wrapper = environ.get("wsgi.file_wrapper")
+        if file_wrapper is not None and not isinstance(file_wrapper, type):
+            environ["wsgi.file_wrapper"] = exchange.watched(file_wrapper)
         try:
             body = self.app(environ, exchange.start_response)
         except StoreError as error:
@@ -320,7 +322,9 @@ class SessionMiddleware:
             exchange.abandon(error)
             raise
         finally:
-            exchange.unwatch_files()
+            if file_wrapper is not None:
+                # An environ that is used again is as it was.
+                environ["wsgi.file_wrapper"] = file_wrapper
         if PROXY_FIX_KEY in environ:
             self._proxy_advice.look_back(environ, environ[CLIENT_KEY])
         return exchange.answer(body)

@@ -52,7 +52,6 @@ class Exchange:
         "_environ",
         "_exc_info",
         "_file",
-        "_file_wrapper",
         "_headers",
         "_own",
         "_session",
@@ -80,33 +79,23 @@ class Exchange:
         self._own: tuple[Header, ...] = ()
         self._begun = False
         self._file: object = None
-        self._file_wrapper: Callable[..., Any] | None = None
 
     @property
     def begun(self) -> bool:
         """Whether the session was committed and the headers went on to the server."""
         return self._begun
 
-    def watch_files(self) -> None:
-        """Notice which file the app answers with, until it has answered.
+    def watched(self, file_wrapper: Callable[..., Any]) -> Callable[..., Any]:
+        """The same, but noticing which file the app answers with.
 
         Where ``wsgi.file_wrapper`` is a function, only what it returned tells a file from a stream.
         """
-        file_wrapper = self._environ.get("wsgi.file_wrapper")
-        if file_wrapper is None or isinstance(file_wrapper, type):
-            return
 
         def remember(*args: Any) -> Any:
             self._file = file_wrapper(*args)
             return self._file
 
-        self._file_wrapper = file_wrapper
-        self._environ["wsgi.file_wrapper"] = remember
-
-    def unwatch_files(self) -> None:
-        """The app has answered: an environ that is used again is as it was."""
-        if self._file_wrapper is not None:
-            self._environ["wsgi.file_wrapper"] = self._file_wrapper
+        return remember
 
     def start_response(
         self, status: str, headers: Iterable[Header], exc_info: ExcInfo | None = None
@@ -204,8 +193,7 @@ class Exchange:
             final,
         )
         self._own = engine.commit(state, response)
-        domain = self._transport.domain
-        if domain is not None and self._own:
+        if self._own and (domain := self._transport.domain) is not None:
             engine.check_domain(self._environ, domain)
         return self._marked(headers, names)
 
