@@ -826,6 +826,18 @@ def test_an_expiry_that_limits_nothing_writes_nothing(expires: bool) -> None:
         assert shop.store.calls - before == {"load": 1}
 
 
+def test_a_store_that_is_given_another_key_works_on_that_session(shop: Site) -> None:
+    stores = [SessionStore(), SessionStore()]
+    for number, store in enumerate(stores):
+        store["a"] = number
+        store.save()
+    first, second = stores
+
+    first._session_key = second.session_key
+
+    assert dict(first) == {"a": 1}
+
+
 # What an app gains: each of these fails on Django's own engines (see the page)
 
 

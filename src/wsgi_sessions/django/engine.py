@@ -15,6 +15,7 @@ from typing import Any
 from django.core.signals import setting_changed
 
 from ..integration import Integration
+from ..session import Session
 from ..stores import Store
 from .session import DjangoSession
 from .settings import options_from_settings
@@ -97,8 +98,7 @@ class SessionStore(DjangoSession):
     def _session_key(self, key: str | None) -> None:
         # Some set it to another, to work on that session then.
         self._given = self._valid(key)
-        self._engine, self._environ, self._transport = sessions().parts_of(self._given)
-        self._state = None
+        Session.__init__(self, *sessions().parts_of(self._given))
 
     def cycle_key(self) -> None:
         """A new key at once, as there is no request that ends."""
