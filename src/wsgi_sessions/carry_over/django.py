@@ -33,6 +33,7 @@ _IN_COOKIES = b"django.contrib.sessions.backends.signed_cookies"
 _IN_CACHE = "django.contrib.sessions.cache"
 _TABLE = Table("django_session", "session_key", "session_data", {"": "expire_date"})
 _LONGEST_NAME = 16
+"""Characters; more than any engine's name has, even with a typing error."""
 _TWO_WEEKS = timedelta(days=14)
 _STORES = {
     "db": ("sql", "a SQLAlchemy URL, such as postgresql://user@host/db or sqlite:////path"),
