@@ -311,9 +311,7 @@ class SessionMiddleware:
         session = environ[key] = self._session_class(self._engine, environ, transport)
         exchange = Exchange(self._answers, environ, start_response, session, transport)
         file_wrapper = environ.get("wsgi.file_wrapper")
-        if isinstance(file_wrapper, type):
-            file_wrapper = None  # its instances tell a file from a stream
-        if file_wrapper is not None:
+        if file_wrapper is not None and not isinstance(file_wrapper, type):
             environ["wsgi.file_wrapper"] = exchange.watched(file_wrapper)
         try:
             body = self.app(environ, exchange.start_response)
