@@ -8,9 +8,9 @@ from waitress.server import create_server  # type: ignore[import-untyped] # has 
 from . import make_app
 
 
-def free_port(wanted: int) -> int:
-    """This port, or if it is taken, one that isn't."""
-    for port in (wanted, 0):
+def free_port(*wanted: int) -> int:
+    """The first of these ports that isn't taken; 0: any."""
+    for port in wanted:
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
@@ -18,11 +18,11 @@ def free_port(wanted: int) -> int:
             except OSError:
                 continue
             return int(probe.getsockname()[1])
-    raise SystemExit("no port is free")
+    raise SystemExit(f"port {wanted[0]} can't be used; choose another one")
 
 
 def main() -> None:
-    port = int(sys.argv[1]) if len(sys.argv) > 1 else free_port(8000)
+    port = free_port(int(sys.argv[1])) if len(sys.argv) > 1 else free_port(8000, 0)
     # The proxies in front are the middleware's business (TRUSTED_PROXIES), so waitress mustn't
     # remove what they say.
     server = create_server(

@@ -148,7 +148,7 @@ def test_a_wrong_option_is_an_error_that_helps(
         (lambda: ANY.Beaker("file:///x", secret=[]), "Beaker: secret is empty"),
         (lambda: ANY.Beaker("file:///x", secret=["a", None]), "Beaker: secret is of type NoneType"),
         (lambda: ANY.Beaker("file:///x", secret="\ud800"), "can't be encoded as UTF-8"),
-        (lambda: ANY.Beaker("redis://localhost/x?y=1"), "Beaker: RedisStore: redis can't make a client"),
+        (lambda: ANY.Beaker("redis://localhost/0?y=1"), "Beaker: RedisStore: redis can't make a client"),
         (lambda: ANY.FlaskSession(SQLITE), "FlaskSession: store is the URL of a database"),
         (lambda: ANY.FlaskSession("file:///x", prefix=None), "FlaskSession: prefix is None; write a str"),
         (lambda: ANY.FlaskSession("file:///x", prefix="é"), "prefix is 'é'; write a str of ASCII"),

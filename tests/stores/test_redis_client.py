@@ -114,6 +114,25 @@ class TestSettings:
         assert "SENSITIVE" not in str(caught.value)
         assert caught.value.__cause__ is None
 
+    @LIBRARIES
+    @pytest.mark.parametrize("path", ["abc", "0/1", "-1", "1x", "%31x", "\u0661"])
+    def test_a_database_that_is_no_number_is_refused(
+        self, library: Any, path: str, use: Callable[[Any], None]
+    ) -> None:
+        """Either library would take another database than the one that was meant."""
+        use(library)
+        with pytest.raises(ConfigurationError, match="path isn't the number of a database"):
+            RedisStore.from_url(f"redis://localhost/{path}")
+
+    @pytest.mark.parametrize(
+        "end", ["", "/", "/0", "/7", "/7?socket_timeout=2", "?db=7", "/%37", "/7/"]
+    )
+    def test_the_database_may_be_left_out(self, end: str) -> None:
+        store = RedisStore.from_url(f"redis://localhost{end}")
+
+        assert (store.client.connection_pool.connection_kwargs.get("db") or 0) in (0, 7)
+        assert ("7" in end) == (store.client.connection_pool.connection_kwargs.get("db") == 7)
+
     # redis-py 5.0 leaves the socket of a refused connection to the garbage collector.
     @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
     def test_a_store_made_from_a_url_has_not_connected(self) -> None:

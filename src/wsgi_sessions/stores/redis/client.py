@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import re
 import socket
 import ssl
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 from ...errors import ConfigurationError
 from .connection import Cluster, Server
@@ -64,7 +66,11 @@ def client_from_url(url: object, options: Mapping[str, Any]) -> Any:
         )
     library = _library()
     try:
+        if not url.startswith("unix://"):
+            _check_database(unquote(urlsplit(url).path))
         return _client(library, url, {**_defaults(library, url), **options})
+    except ConfigurationError:
+        raise
     except Exception as error:  # noqa: BLE001 # the library's own, and what its parsers let through
         kind = type(error).__name__
     # Not what the error says of the URL, which may hold a password; nor the error as a context.
@@ -75,6 +81,15 @@ def client_from_url(url: object, options: Mapping[str, Any]) -> Any:
         + f" ({kind}); write redis://user:password@host:port/0 with special"
         " characters percent-encoded, and options that the library has"
     )
+
+
+def _check_database(path: str) -> None:
+    # Of any other path, the libraries make database 0, or that of another number.
+    if not re.fullmatch(r"/?|/[0-9]+/?", path):
+        raise ConfigurationError(
+            "RedisStore: the URL's path isn't the number of a database; write redis://host:port/0,"
+            " or leave it out"
+        )
 
 
 def _client(library: Any, url: str, settings: dict[str, Any]) -> Any:
