@@ -415,5 +415,13 @@ ALSO: dict[str, list[Scenario]] = {
         Request(0, ops=[("len",), ("meanwhile", Request(0, ops=[("login", "u")])), ("login", "u")]),
         RevokeAll("u"),
     ),
+    "what_an_outage_left_unclear_is_learned_by_reading_it": on(
+        SHARED,
+        Request(0, ops=[("login", "v")]),
+        Request(0, ops=[("login", "u")], at={1: Fail(answer_lost=True)}),
+        Request(0, ops=[("login", "u")], tail=[("set", "n", 9)], end="stream"),
+        Tick(-20),
+        Request(0, ops=[("in", "l")]),
+    ),
 }
 """What the checker found besides."""
