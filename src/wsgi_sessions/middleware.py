@@ -403,17 +403,21 @@ class SessionMiddleware:
             kept = self._answers.save_on_error or not failed
             self._engine.commit(state, Response(failed=not kept, headers_sent=True))
 
-    def discard_session(self, environ: WSGIEnvironment) -> None:
+    def discard_session(self, environ: WSGIEnvironment) -> list[Header]:
         """Discard what `open_session` opened: only what was already saved is kept.
+
+        Returns:
+            The headers that tell the client of what was saved, or ended, before.
 
         Raises:
             LookupError: no session was opened.
         """
         session = get_session(environ, self._environ_key)
-        state = state_of(session)
+        state, told = state_of(session), list[Header]()
         if state is not None:
-            self._engine.commit(state, Response(failed=True, headers_sent=True))
+            told.extend(self._engine.commit(state, Response(failed=True)))
         enter_phase(session, Phase.OVER)
+        return told
 
     def _change_lifetime(self, lifetime: Lifetime) -> None:
         """Have another lifetime from now on, for frameworks that let an app set it at any time."""

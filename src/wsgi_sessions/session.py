@@ -406,7 +406,10 @@ class Session(MutableMapping[str, Any]):
 
         Raises:
             StoreError: if the store can't. The cookie expires even so.
+            SessionCommitted: after the headers went out, if the session lives in the cookie.
         """
+        if self._engine.in_token:
+            self._new_cookie()
         self._engine.destroy(self._state or self._begin())
 
     def save(self, *, keep_empty: bool = False) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import partial
 from typing import Any
@@ -12,20 +12,21 @@ from typing import Any
 import pytest
 
 from acts import login, login_as, put, read, sending, started, token, twin
-from wsgi import SECRET, Handler, Site, environ
+from wsgi import SECRET, Browser, Handler, Site, call, environ
 from wsgi_sessions import (
     Cookie,
     Lifetime,
     Session,
+    SessionCommitted,
     SessionEnded,
     SessionMiddleware,
     StoreError,
 )
 from wsgi_sessions.crypto.session_id import new_id
 from wsgi_sessions.record import LIST_OWNER, Changes, Record, list_key
-from wsgi_sessions.stores import MemoryStore, Store
+from wsgi_sessions.stores import ClientSideStore, MemoryStore, Store
 from wsgi_sessions.stores.wrapper import StoreWrapper
-from wsgi_sessions.testing import FaultyStore, races
+from wsgi_sessions.testing import FaultyStore, races, session_of
 
 
 @pytest.mark.parametrize(
@@ -650,3 +651,270 @@ def test_an_environ_that_is_used_again_keeps_its_file_wrapper() -> None:
         middleware.commit_session(made)
         assert middleware(made, start_nothing) is seen[-1]  # the file itself
         assert made["wsgi.file_wrapper"] is wrap
+
+
+REMOVALS: dict[str, Callable[[Session], object]] = {
+    "take": lambda session: session.take("state"),
+    "transaction": lambda session: session.transaction(lambda fields: fields.clear()),
+}
+
+
+@pytest.mark.parametrize("remove", REMOVALS.values(), ids=REMOVALS.keys())
+def test_a_transaction_that_removes_the_last_field_ends_the_session(
+    remove: Callable[[Session], object],
+) -> None:
+    site = Site()
+    browser = site.browser()
+    site.run(browser, put(state="abc"))
+    response = site.run(browser, remove)
+
+    assert "Max-Age=0" in (response.set_cookie or "")
+    assert list(site.store.keys()) == []
+    assert site.kinds == ["created", "destroyed"]
+
+
+def test_one_with_an_owner_stays() -> None:
+    site = Site()
+    owned = site.browser()
+
+    def sign_in(session: Session) -> None:
+        session.login("u")
+        session["state"] = "abc"
+
+    site.run(owned, sign_in)
+    site.run(owned, lambda session: session.take("state"))
+
+    assert site.run(owned, lambda session: session.owner).text == "u"
+
+
+def test_a_flash_of_a_visitors_first_request_leaves_nothing() -> None:
+    site = Site()
+
+    def flash(session: Session) -> None:
+        session["flash"] = "hi"
+        session.take("flash")
+
+    response = site.run(site.browser(), flash)
+
+    assert response.set_cookie is None
+    assert list(site.store.keys()) == []
+
+
+def test_a_transaction_that_empties_what_another_fills_is_run_again() -> None:
+    store = FaultyStore(MemoryStore())
+    site = Site(store=store)
+    browser = site.browser()
+    site.run(browser, put(state="abc"))
+    site.routes["/other"] = put(n=1)
+    calls: list[str] = []
+
+    def other(key: str, **_: Any) -> None:
+        calls.append(key)
+        if len(calls) == 1:
+            twin(browser).get("/other")
+
+    store.before("delete", other)
+    response = site.run(browser, lambda session: session.take("state"))
+
+    assert response.text == "abc"
+    assert site.run(browser, lambda session: dict(session)).text == "{'n': 1}"
+
+
+def test_a_transaction_that_empties_tells_of_an_outage() -> None:
+    store = FaultyStore(MemoryStore())
+    site = Site(store=store)
+    browser = site.browser()
+    site.run(browser, put(state="abc"))
+    store.fail("delete")
+
+    assert site.run(browser, lambda session: session.take("state")).code == 503
+
+
+@pytest.mark.parametrize("encrypt", [False, True])
+def test_a_session_in_its_cookie_cannot_be_ended_in_a_stream(encrypt: bool) -> None:
+    raised: list[type[Exception]] = []
+
+    def app(made: dict[str, Any], start_response: Any) -> Iterator[bytes]:
+        session = made["wsgi_sessions.session"]
+        if made["PATH_INFO"] == "/in":
+            session.login("u")
+        start_response("200 OK", [("Content-Type", "text/plain")])
+        yield str(session.owner).encode()
+        if made["PATH_INFO"] == "/out":
+            try:
+                session.destroy()
+            except SessionCommitted as error:
+                raised.append(type(error))
+        yield b""
+
+    browser = Browser(
+        SessionMiddleware(app, secret_key=SECRET, store=ClientSideStore(encrypt=encrypt))
+    )
+    browser.get("/in")
+    browser.get("/out")
+
+    assert raised == [SessionCommitted]
+    assert browser.get("/").text == "u"
+
+
+@pytest.mark.parametrize(
+    "commit",
+    [
+        lambda session: session.save(),
+        lambda session: session.increment("n"),
+        lambda session: session.transaction(lambda fields: fields.update(b=1)),
+    ],
+    ids=["save", "increment", "transaction"],
+)
+def test_a_label_that_is_held_can_be_changed_after_a_commit(
+    commit: Callable[[Session], object],
+) -> None:
+    site = Site()
+    browser = site.browser()
+    site.run(browser, put(a=1))
+
+    def name(session: Session) -> None:
+        label = session.label
+        label["device"] = "x"
+        commit(session)
+        label["place"] = "y"
+
+    site.run(browser, name)
+
+    assert site.run(browser, lambda session: session.label).text == str(
+        {"device": "x", "place": "y"}
+    )
+
+
+@pytest.mark.parametrize("number", [14, 15, 16])
+def test_an_apps_label_that_is_full_hinders_no_login(number: int) -> None:
+    site = Site()
+    browser = site.browser(HTTP_USER_AGENT="Testing/1.0")
+
+    def name(session: Session) -> None:
+        session["a"] = 1
+        session.label.update({f"k{each}": "v" for each in range(number)})
+
+    site.run(browser, name)
+    site.run(browser, login)
+    label = site.middleware.registry.sessions("bob")[0].label
+
+    assert len(label) == 16
+    assert ("ip" in label) == (number < 16)
+
+
+def test_a_login_into_a_fresh_session_finds_no_place_where_none_is_left() -> None:
+    site = Site(max_per_owner=1, when_full="refuse")
+    here, there = site.browser(), site.browser()
+    site.run(here, login)
+    site.routes["/in"] = login
+
+    def slow(session: Session) -> None:
+        assert session.owner == "bob"
+        site.middleware.registry.revoke(session.handle)
+        there.get("/in")
+        session.login("bob")
+
+    response = site.run(here, slow)
+
+    assert response.set_cookie is None
+    assert site.middleware.registry.count("bob") == 1
+    assert site.run(there, lambda session: session.owner).text == "bob"
+
+
+def test_a_login_into_a_fresh_session_takes_the_place_that_is_free() -> None:
+    site = Site(max_per_owner=1, when_full="refuse")
+    here = site.browser()
+    site.run(here, login)
+
+    def slow(session: Session) -> None:
+        assert session.owner == "bob"
+        site.middleware.registry.revoke(session.handle)
+        session.login("bob")
+
+    site.run(here, slow)
+
+    assert site.run(here, lambda session: session.owner).text == "bob"
+    assert site.middleware.registry.count("bob") == 1
+
+
+def test_the_body_of_an_answer_to_an_outage_is_closed_in_a_stream() -> None:
+    closed: list[str] = []
+
+    class Body:
+        def __iter__(self) -> Iterator[bytes]:
+            yield b"sorry"
+
+        def close(self) -> None:
+            closed.append("answer")
+
+    def answer(_: Any, start_response: Any, __: Any) -> Body:
+        start_response("503 Service Unavailable", [("Content-Type", "text/plain")])
+        return Body()
+
+    def app(made: dict[str, Any], start_response: Any) -> Iterator[bytes]:
+        try:
+            made["wsgi_sessions.session"]["a"] = 1
+            start_response("200 OK", [("Content-Type", "text/plain")])
+            yield b"x"
+        finally:
+            closed.append("app")
+
+    store = FaultyStore(MemoryStore())
+    store.fail("insert")
+    wrapped = SessionMiddleware(app, secret_key=SECRET, store=store, on_store_error=answer)
+
+    assert call(wrapped, environ()).text == "sorry"
+    assert closed == ["app", "answer"]
+
+
+def test_another_owner_has_not_signed_in() -> None:
+    site = Site()
+    browser = site.browser()
+
+    def file_under(owner: str | None) -> Handler:
+        def work(session: Session) -> object:
+            session.owner = owner
+            return session.is_fresh(600)
+
+        return work
+
+    site.run(browser, put(a=1))
+    site.run(browser, login)
+
+    assert site.run(browser, file_under("bob")).text == "True"
+    assert site.run(browser, file_under(None)).text == "False"
+    assert site.run(browser, file_under("eve")).text == "False"
+    assert site.run(browser, lambda session: session.is_fresh(600)).text == "False"
+    site.run(browser, login)
+    site.run(browser, lambda session: session.regenerate(keep=False))
+    assert site.run(browser, lambda session: session.is_fresh(600)).text == "False"
+
+
+def test_after_a_destroy_no_empty_session_is_begun() -> None:
+    site = Site(save_uninitialized=True)
+    browser = site.browser()
+    site.run(browser, put(a=1))
+    response = site.run(browser, lambda session: session.destroy())
+
+    assert "Max-Age=0" in (response.set_cookie or "")
+    assert list(site.store.keys()) == []
+
+
+def test_e18_what_was_saved_before_an_exception_reaches_the_jar() -> None:
+    site = Site()
+    browser = site.browser()
+    site.run(browser, put(a=1))
+
+    with (
+        pytest.raises(ZeroDivisionError),
+        session_of(site.middleware, browser.cookies) as session,
+    ):
+        session.login("bob")
+        session.save()
+        session["b"] = 1
+        raise ZeroDivisionError
+
+    assert site.run(browser, lambda session: (session.owner, dict(session))).text == str(
+        ("bob", {"a": 1})
+    )

@@ -59,6 +59,9 @@ KINDS = {
         put(b=2), "deadline cookie written", "written", after=10, secret_added=True
     ),
     "touch()": Kind(touch, "deadline", "deadline", after=10),
+    "persistent, touch()": Kind(
+        touch, "deadline cookie", "deadline cookie", {"cookie": Cookie(persistent=True)}, after=10
+    ),
     "login": Kind(login, "deadline cookie, new ID", "deadline cookie, new ID", after=10),
     "regenerate": Kind(
         lambda session: session.regenerate(),

@@ -45,6 +45,11 @@ class Work:
         return f"<Work: {self.step.value}, set {sorted(self.set)}, delete {sorted(self.delete)}>"
 
     @property
+    def renews(self) -> bool:
+        """Whether it moves the idle deadline."""
+        return not self.passive or self.intent.id is not None
+
+    @property
     def joins(self) -> bool:
         """Whether the session is filed under another owner, or under none."""
         return self.intent.owner is not UNCHANGED
@@ -76,7 +81,7 @@ def changes_on(
     """
     notes, session_id = _notes_on(base, work, settings, listed_until)
     regenerates = work.intent.id is not None
-    times = not work.passive or regenerates or work.intent.touch
+    times = work.renews
     if times:
         deadline = settings.next_deadline(notes, work.now)
     elif notes is base.notes:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import suppress
+from typing import Any
 
 from .._values import replaced, value
 from ..data.codec import CorruptField
@@ -32,7 +33,7 @@ from .loading import Loader, is_present
 from .owners import OwnerLists
 from .reports import Reports
 from .settings import EngineSettings
-from .state import NO_INTENT, SessionState, Stored, checked_label, label_of
+from .state import NO_INTENT, SessionState, Stored, add_to_label, checked_label
 from .writing import StoreWriter, Writer
 
 
@@ -271,7 +272,7 @@ class Committer:
     ) -> Facts:
         """What is known about this session, in plain values."""
         settings, stored, intent = self._settings, state.stored, state.intent
-        passive = state.passive
+        passive = not state.is_use
         transport, secure = state.request.transport, state.request.secure
         return Facts(
             stored is not None,
@@ -292,7 +293,9 @@ class Committer:
             not response.public,
             response.headers_sent,
             transport.deliverable(secure=secure),
-            settings.save_uninitialized or intent.keep_empty,
+            # Not in place of a session that this request has ended.
+            (settings.save_uninitialized and state.cookie is not CookieStep.EXPIRE)
+            or intent.keep_empty,
             failed,
             settings.seal is not None,
         )
@@ -302,10 +305,12 @@ class Committer:
         stored, intent = state.stored, state.intent
         if stored is None or intent.id is not None:
             return True
-        if self._touch_due(stored, state, now, passive=state.passive):
+        if self._touch_due(stored, state, now, passive=not state.is_use):
+            return True
+        if (state.stale_token or self._settings.rolling) and state.is_use:
             return True
         changed = bool(intent.notes) or state.label_changed or self.fields_changed(state)
-        return changed and not state.passive
+        return changed and state.is_use
 
     def fields_changed(self, state: SessionState) -> bool:
         """Whether any field differs from what is stored; damage that this meets ends the session
@@ -421,11 +426,14 @@ class Committer:
         emptied itself may be gone though the answer was lost. If the fresh one can't be stored, the
         app goes on with it all the same: of the other, the store has said that it is over.
         """
+        place = self._place_anew(state, now)
+        if place is None:
+            state.gone = True
+            state.ask(revoked=True)
+            return Result.REVOKED
         state.fields.start_over(pending.set)
         state.stored, state.base_notes = None, notes_in_place_of(ended, now)
-        state.ask(
-            id=None, tried=(), deleting=False, label_doubt=frozenset(), keep=None, reserved=None
-        )
+        state.ask(tried=(), deleting=False, label_doubt=frozenset(), keep=None, **place)
         state.own_id = state.stale_token = False
         again = state.fields.changes()
         facts = self.facts_of(state, again, response, now, failed=False)
@@ -434,6 +442,19 @@ class Committer:
             state.gone = True
             return Result.GONE
         return result
+
+    def _place_anew(self, state: SessionState, now: float) -> dict[str, Any] | None:
+        """What the fresh session holds in its owner's list beforehand; None: there is no room."""
+        owner, limit = state.intent.owner, self._settings.max_per_owner
+        if not isinstance(owner, str) or limit is None or self._owners is None:
+            return {"id": None, "reserved": None}
+        if not self._settings.refuse_when_full:
+            return {"id": None, "reserved": None}
+        new = self._settings.ids.new()
+        others = self._owners.enter_if_free(
+            owner, new.key, until=self._owners.until(now), epoch=0, limit=limit
+        )
+        return {"id": new, "reserved": owner} if others is None else None
 
     def _keep_nothing(self, state: SessionState, facts: Facts) -> Result:
         """End what an earlier commit with a lost answer may have left of an empty session."""
@@ -468,6 +489,11 @@ class Committer:
             if not response.final:
                 state.fields.rebase(outcome.stored.record.fields, pending)
 
+    def emptied(self, state: SessionState) -> None:
+        """A transaction has removed the last field, and with it the session."""
+        state.begin(self._settings.clock(), self._settings.codec)
+        state.cookie = CookieStep.EXPIRE if state.request.tokens else CookieStep.LEAVE
+
     def corrupted(self, state: SessionState) -> None:
         """A field can't be decoded: from here on, the request has no session, but for a login.
 
@@ -484,7 +510,7 @@ class Committer:
         state.begin(self._settings.clock(), self._settings.codec)
         if login:
             state.ask(login=True, owner=owner, notes=notes)
-            state.label.update(label_of(state.request, self._settings.label))
+            add_to_label(state.label, state.request, self._settings.label)
 
     def leave_damage(self, state: SessionState) -> None:
         """Let a login carry over only what can be read: else whoever signed in would be signed out

@@ -17,6 +17,10 @@ from ..record import Record
 GRACE = 30.0
 """Seconds for which the immediate predecessor of a rotated ID still reaches its session."""
 
+SKEW = 30.0
+"""Seconds by which what another request has noted may lie in the future: it came between a
+request's look at the clock and its look at the store, or servers' clocks differ."""
+
 
 class StoreStep(enum.Enum):
     """What the store is asked to do."""
@@ -238,5 +242,5 @@ def is_due(since: float, after: float, now: float) -> bool:
 
 
 def in_grace(until: float, now: float) -> bool:
-    """Whether a former ID is still honored; a clock that was set back doesn't make it longer."""
-    return 0 < until - now <= GRACE
+    """Whether a former ID is still honored; a clock that was set back hardly makes it longer."""
+    return 0 < until - now <= GRACE + SKEW

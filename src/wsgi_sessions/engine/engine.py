@@ -13,7 +13,7 @@ from .._values import replaced
 from ..cookie import domain_matches
 from ..crypto.session_id import SessionID
 from ..data.standing import UNBOUND
-from ..errors import StoreError, TooManySessions
+from ..errors import StoreError, TooManySessions, UnsupportedByStore
 from ..http.transport import CookieTransport, Environ, Header, Transport
 from ..lifetime import Lifetime
 from ..proxies import CLIENT_KEY, Client
@@ -23,7 +23,7 @@ from .loading import NOTHING, Loader, Presented
 from .owners import OwnerLists
 from .reports import Reports
 from .settings import EngineSettings
-from .state import NO_SCHEME, Request, SessionState, Stored, label_of
+from .state import NO_SCHEME, Request, SessionState, Stored, add_to_label
 from .transaction import Transactions
 from .writing import StoreWriter, Writer
 
@@ -52,6 +52,7 @@ class Engine:
         self._loader = Loader(settings, self._reports)
         self._owners: OwnerLists | None = None
         self._carrier: Carrier | None = None
+        self._transactions: Transactions | None = None
         writer: Writer
         if settings.seal is None:
             self._owners = OwnerLists(settings.store, settings.limits, settings.clock)
@@ -62,7 +63,8 @@ class Engine:
 
             writer = SealedWriter(settings, settings.seal, self._reports)
         self._committer = Committer(settings, self._loader, writer, self._owners, self._reports)
-        self._transactions = Transactions(settings, self._loader, self._committer)
+        if isinstance(writer, StoreWriter):
+            self._transactions = Transactions(settings, self._loader, self._committer, writer)
         self._devices = _devices(settings, self._reports)
 
     @property
@@ -235,6 +237,7 @@ class Engine:
         if keep is not None and not keep and state.owner is not None:
             self._committer.give_back_place(state)
             state.ask(owner=None)
+            state.ask_notes(authenticated_at=None)
 
     def _ask_new_id(self, state: SessionState, keep: frozenset[str] | None, **changes: Any) -> None:
         known = state.known_id
@@ -268,9 +271,12 @@ class Engine:
             state.logged_in = True
             changes["login"] = True
             changes["notes"] = {**state.intent.notes, "started_at": now, "authenticated_at": now}
+        else:
+            # Whoever it is filed under now hasn't signed in.
+            changes["notes"] = {**state.intent.notes, "authenticated_at": None}
         self._ask_new_id(state, keep, **changes)
         if owner is not None:
-            state.label.update(label_of(state.request, self._settings.label))
+            add_to_label(state.label, state.request, self._settings.label)
         if login:
             self._committer.leave_damage(state)
 
@@ -337,7 +343,17 @@ class Engine:
         *,
         headers_sent: bool,
     ) -> T:
-        """Run a function on fresh data; see `Transactions.run`."""
+        """Run a function on fresh data; see `Transactions.run`.
+
+        Raises:
+            UnsupportedByStore: the data lives with the client.
+        """
+        if self._transactions is None:
+            raise UnsupportedByStore(
+                "the session's data lives with the client, so the server can't count, order or"
+                " end what other requests do; use a store on the server for transaction, take and"
+                " increment"
+            )
         return self._transactions.run(state, function, headers_sent=headers_sent)
 
     def commit(self, state: SessionState, response: Response) -> tuple[Header, ...]:

@@ -15,7 +15,7 @@ from ..data.notes import CorruptNotes, Notes, load_notes
 from ..data.standing import UNBOUND, Standing
 from ..http.transport import Transport
 from ..record import LIST_OWNER, Record
-from .decisions import GRACE, death_at, in_grace
+from .decisions import GRACE, SKEW, death_at, in_grace
 from .reports import Reports
 from .settings import EngineSettings
 from .state import Request, Stored
@@ -238,5 +238,5 @@ def is_present(stored: Stored) -> bool:
 def _retired(notes: Notes, now: float) -> str:
     # Requests that were under way during a regenerate still bring the ID of before; after that,
     # and whenever an ID's successor had a successor, somebody has kept the ID.
-    just_regenerated = notes.former is None and 0 <= now - notes.issued_at < GRACE
+    just_regenerated = notes.former is None and -SKEW <= now - notes.issued_at < GRACE
     return "unknown_id" if just_regenerated else "retired_id_used"

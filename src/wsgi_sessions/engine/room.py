@@ -6,6 +6,7 @@ from functools import partial
 
 from ..errors import StoreError
 from .backoff import ATTEMPTS, back_off
+from .decisions import SKEW
 from .owners import LiveSession, OwnerList, OwnerLists
 from .reports import Reports
 from .settings import EngineSettings
@@ -89,11 +90,13 @@ def over_limit(
 
 
 def ranked(live: list[LiveSession], key: str, now: float) -> list[LiveSession]:
-    """The most recently used first. A use in the future was noted by a clock since set back."""
+    """The one that just logged in, then the most recently used. A use far in the future was noted
+    by a clock that has been set back since.
+    """
 
-    def rank(session: LiveSession) -> tuple[bool, float, bool, str]:
+    def rank(session: LiveSession) -> tuple[bool, bool, float, str]:
         # A session that was just carried over was used, though that isn't noted yet.
         used_at = max(session.record.used_at, session.notes.issued_at)
-        return used_at <= now, used_at, session.key == key, session.key
+        return session.key == key, used_at <= now + SKEW, used_at, session.key
 
     return sorted(live, key=rank, reverse=True)

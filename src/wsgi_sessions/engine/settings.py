@@ -12,7 +12,7 @@ from ..data.notes import Notes
 from ..events import EventSink
 from ..record import Record
 from ..stores.base import Store
-from .decisions import deadline_of, next_deadline
+from .decisions import SKEW, deadline_of, next_deadline
 from .owners import Limits
 
 if TYPE_CHECKING:
@@ -72,4 +72,4 @@ class EngineSettings:
         limit, own = self.limits.idle, notes.idle
         tenth = (own if own < limit else limit) / 10  # noqa: FURB136 # hot
         interval = self.touch_interval
-        return not 0 <= now - record.used_at < (min(interval, tenth))
+        return not -SKEW <= now - record.used_at < (min(interval, tenth))

@@ -232,8 +232,11 @@ class SessionState:
             self.standing = self.standing._replace(bound=False, proven=False)
         self.stored = stored
         self.base_notes = stored.notes
-        label = stored.notes.label
-        self.label = dict(label) if label else {}
+        label = self.label
+        if label != stored.notes.label:
+            # The same dict: the app may hold it, and go on changing it.
+            label.clear()
+            label.update(stored.notes.label)
         if not keep_intent and self.intent is not NO_INTENT:
             self.intent = self._intent_left()
 
@@ -269,9 +272,14 @@ class SessionState:
 
     @property
     def passive(self) -> bool:
-        """Whether this request doesn't count as use."""
+        """Whether mere use in this request doesn't count."""
         asked = self.intent.passive
         return self.request.passive if asked is None else asked
+
+    @property
+    def is_use(self) -> bool:
+        """Whether this request counts as use: `touch` does in any request."""
+        return self.intent.touch or not self.passive
 
     @property
     def known_id(self) -> SessionID | None:
@@ -291,8 +299,15 @@ class SessionState:
         return None if notes is None or notes.binding is None else notes.binding.bound_at
 
 
+def add_to_label(label: dict[str, str], request: Request, parts: frozenset[str]) -> None:
+    """Note something about the client when a session gets an owner, as far as there is room."""
+    for name, text in label_of(request, parts).items():
+        if name in label or len(label) < MAX_LABEL_ENTRIES:
+            label[name] = text
+
+
 def label_of(request: Request, parts: frozenset[str]) -> dict[str, str]:
-    """What is noted about the client when a session gets an owner."""
+    """What can be noted about the client of this request."""
     known = {"ip": request.client_ip, "user_agent": request.user_agent}
     return {
         name: printable(text, MAX_LABEL_TEXT)

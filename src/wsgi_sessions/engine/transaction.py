@@ -9,24 +9,18 @@ from __future__ import annotations
 from collections.abc import Callable, MutableMapping
 from typing import Any, TypeVar
 
-from .._values import replaced
 from ..data.codec import CorruptField
 from ..data.fields import NO_FIELD_CHANGES, FieldChanges, Fields
-from ..errors import (
-    SessionCommitted,
-    SessionConflict,
-    SessionEnded,
-    StoreError,
-    UnsupportedByStore,
-)
-from ..record import Changes, UpdateResult
+from ..errors import SessionCommitted, SessionConflict, SessionEnded, StoreError
+from ..record import UpdateResult
 from .backoff import ATTEMPTS, back_off
-from .changes import applied, check_size
+from .changes import Work
 from .committing import Committer
-from .decisions import CookieStep, Result, told
+from .decisions import CookieStep, Result, StoreStep, told
 from .loading import Loader
 from .settings import EngineSettings
-from .state import SessionState, Stored
+from .state import NO_INTENT, SessionState, Stored
+from .writing import StoreWriter
 
 T = TypeVar("T")
 Function = Callable[[MutableMapping[str, Any]], T]
@@ -39,12 +33,16 @@ class Transactions:
         settings: the engine's settings.
         loader: loads fresh data.
         committer: commits what is pending.
+        writer: writes what the function has changed.
     """
 
-    def __init__(self, settings: EngineSettings, loader: Loader, committer: Committer) -> None:
+    def __init__(
+        self, settings: EngineSettings, loader: Loader, committer: Committer, writer: StoreWriter
+    ) -> None:
         self._settings = settings
         self._loader = loader
         self._committer = committer
+        self._writer = writer
 
     def run(self, state: SessionState, function: Function[T], *, headers_sent: bool) -> T:
         """Run ``function`` on fresh data and commit what it changed.
@@ -52,15 +50,8 @@ class Transactions:
         Raises:
             SessionEnded: another request ended the session meanwhile.
             SessionConflict: other requests were faster again and again.
-            UnsupportedByStore: the data lives with the client.
             SessionCommitted: it needs a cookie, and the headers went out.
         """
-        if self._settings.seal is not None:
-            raise UnsupportedByStore(
-                "the session's data lives with the client, so the server can't count, order or"
-                " end what other requests do; use a store on the server for transaction, take and"
-                " increment"
-            )
         self._committer.save(state, headers_sent=headers_sent)
         try:
             if state.stored is not None:
@@ -81,10 +72,20 @@ class Transactions:
             pending = fresh.changes()
             if not pending.set and not pending.delete:
                 return result
-            after = self._write(state, base, pending, now)
-            if after is not None:
-                moved = base.id.id != stored.id.id
-                self._take_over(state, after, moved=moved)
+            work = Work(
+                StoreStep.UPDATE,
+                state.request,
+                NO_INTENT,
+                base.notes,
+                pending.set,
+                pending.delete,
+                base.notes.label,
+                base.notes.label,
+                False,
+                not state.is_use,
+                now,
+            )
+            if self._carried_out(state, work, base, moved=base.id.id != stored.id.id):
                 return result
             back_off(attempt)
         raise SessionConflict(
@@ -92,29 +93,24 @@ class Transactions:
             " nothing was changed"
         )
 
-    def _write(
-        self, state: SessionState, base: Stored, pending: FieldChanges, now: float
-    ) -> Stored | None:
-        """The session after the change, or None if another request was faster."""
-        settings = self._settings
-        used_at, deadline = None, base.deadline
-        if not state.passive:
-            used_at, deadline = now, settings.next_deadline(base.notes, now)
-        expires_at = None if used_at is None else deadline
-        changes = Changes(pending.set, pending.delete, None, None, used_at, expires_at)
-        record = base.record
-        after = applied(record, changes)
-        check_size(record.fields, after.fields, settings.max_bytes)
+    def _carried_out(self, state: SessionState, work: Work, base: Stored, *, moved: bool) -> bool:
+        """Write what the function changed; False if another request was faster."""
+        left = base.record.fields.keys() - work.delete
+        empties = not (left or work.set or base.record.owner or state.intent.keep_empty)
         try:
-            written = settings.store.update(
-                base.id.key, changes, if_epoch=record.epoch, if_version=record.version
-            )
+            if empties:
+                if self._writer.delete_on(work, base):
+                    self._committer.emptied(state)
+                    return True
+                return False
+            result, after = self._writer.update_on(work, base)
         except StoreError:
-            state.fields.distrust(pending)
+            state.fields.distrust(FieldChanges(work.set, work.delete))
             raise
-        if written is not UpdateResult.UPDATED:
-            return None
-        return replaced(base, record=after, deadline=deadline)
+        if result is not UpdateResult.UPDATED:
+            return False
+        self._take_over(state, after, moved=moved)
+        return True
 
     def _take_over(self, state: SessionState, after: Stored, *, moved: bool) -> None:
         state.after(after, keep_intent=True)
@@ -122,7 +118,7 @@ class Transactions:
         state.fields.rebase(after.record.fields, NO_FIELD_CHANGES)
         if moved:
             state.stale_token = True
-        elif (after.notes.persistent or self._settings.rolling) and not state.passive:
+        elif (after.notes.persistent or self._settings.rolling) and state.is_use:
             state.cookie = told(state.cookie, CookieStep.RENEW, Result.WRITTEN)
 
     def _ended(self, state: SessionState) -> SessionEnded:

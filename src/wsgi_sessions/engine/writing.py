@@ -153,16 +153,8 @@ class StoreWriter:
                 base = again
                 if base.record.epoch != stored.record.epoch and base.id is work.intent.id:
                     wanted = _without_new_id(work)
-            changes, after = changes_on(base, wanted, self._settings, listed_until)
-            if work.set:
-                self._check_size(work.request, base.record.fields, after.record.fields)
-            conditional = fresh or work.renewal or changes.notes is not None
-            result = self._store.update(
-                base.id.key,
-                changes,
-                if_epoch=base.record.epoch,
-                if_version=base.record.version if conditional else None,
-            )
+            conditional = fresh or work.renewal
+            result, after = self._apply(wanted, base, listed_until, conditional=conditional)
             if result is UpdateResult.UPDATED:
                 return self._updated(work, stored, base, after)
             if result is UpdateResult.GONE and (fresh or work.intent.id is None):
@@ -170,6 +162,31 @@ class StoreWriter:
             fresh = True
             back_off(attempt)
         raise SessionConflict(f"other requests changed this session {ATTEMPTS} times meanwhile")
+
+    def update_on(self, work: Work, base: Stored) -> tuple[UpdateResult, Stored]:
+        """Try once to write this, on just this base; also what the session is after that.
+
+        Raises:
+            StoreError: the store can't answer.
+            SessionTooLarge: it can't be written; nothing was stored.
+        """
+        return self._apply(work, base, self._list(work, base), conditional=True)
+
+    def _apply(
+        self, work: Work, base: Stored, listed_until: float, *, conditional: bool
+    ) -> tuple[UpdateResult, Stored]:
+        changes, after = changes_on(base, work, self._settings, listed_until)
+        if work.set:
+            self._check_size(work.request, base.record.fields, after.record.fields)
+        conditional = conditional or changes.notes is not None
+        record = base.record
+        result = self._store.update(
+            base.id.key,
+            changes,
+            if_epoch=record.epoch,
+            if_version=record.version if conditional else None,
+        )
+        return result, after
 
     def _updated(self, work: Work, stored: Stored, base: Stored, after: Stored) -> Outcome:
         if work.intent.id is not None:
@@ -251,9 +268,20 @@ class StoreWriter:
 
     # Deleting
 
+    def delete_on(self, work: Work, base: Stored) -> bool:
+        """Delete a session that was emptied, if it is still as on this base.
+
+        Raises:
+            StoreError: the store can't answer.
+        """
+        if not self._store.delete(base.id.key, if_version=base.record.version):
+            return False
+        self._deleted(work, base, "emptied")
+        return True
+
     def _delete_emptied(self, work: Work, stored: Stored) -> Outcome:
-        if self._store.delete(stored.id.key, if_version=stored.record.version):
-            return self._deleted(work, stored, "emptied")
+        if self.delete_on(work, stored):
+            return Outcome(Result.DELETED)
         regenerates = work.intent.id is not None
         step = StoreStep.REGENERATE if regenerates else StoreStep.UPDATE
         return self.carry_out(replaced(work, step=step), stored)
@@ -279,11 +307,15 @@ class StoreWriter:
             return _UNLISTED
         started_at = work.intent.notes.get("started_at", stored.notes.started_at)
         until = self._owners.until(started_at)
-        if not work.joins and (work.passive or until <= listed_until):
+        if not work.joins and (not work.renews or until <= listed_until):
             return listed_until
+        key = stored.id.key
         if work.intent.reserved != owner:
             epoch = stored.record.epoch + (1 if work.intent.id is not None else 0)
-            self._owners.enter(owner, stored.id.key, until=until, epoch=epoch)
+            self._owners.enter(owner, key, until=until, epoch=epoch)
+        if not work.joins:
+            # As after a login: where sessions of others live longer, so does the whole list.
+            self._owners.confirmed(owner, key)
         return until
 
     def _settle_owner(self, work: Work, before: Stored | None, after: Stored) -> bool:

@@ -328,7 +328,8 @@ class Stream:
             self._fail()
             if exchange.begun:
                 raise
-            self._iterator = iter(exchange.unavailable(error))
+            self._body, self._closed = exchange.unavailable(error), False
+            self._iterator = iter(self._body)
             return next(self._iterator)
         except BaseException:
             self._fail()

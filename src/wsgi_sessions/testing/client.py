@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import email.message
 import io
-from collections.abc import Generator, MutableMapping
+from collections.abc import Generator, Iterable, MutableMapping
 from contextlib import contextmanager
 from http.cookiejar import CookieJar
 from typing import Any, Protocol, cast
@@ -51,7 +51,7 @@ def session_of(
     """Open the session of a test client; what the block changes is kept, as after a request.
 
     A block that only looks leaves everything as it is, the session's idle deadline too; so does
-    one that raises.
+    one that raises, but for what it has saved.
 
     Args:
         middleware: the app's SessionMiddleware; or the Flask app that FlaskSessions serves.
@@ -84,12 +84,16 @@ def session_of(
     try:
         yield session
     except BaseException:
-        middleware.discard_session(environ)
+        _keep(jar, cookie, middleware.discard_session(environ))
         raise
     if _changed(session):
-        for name, header in middleware.commit_session(environ):
-            if name == "Set-Cookie":
-                jar.set(cookie, header)
+        _keep(jar, cookie, middleware.commit_session(environ))
+
+
+def _keep(jar: _Jar, cookie: Cookie, headers: Iterable[tuple[str, str]]) -> None:
+    for name, header in headers:
+        if name == "Set-Cookie":
+            jar.set(cookie, header)
 
 
 def _middleware_of(given: object) -> SessionMiddleware:

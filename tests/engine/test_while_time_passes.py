@@ -1,0 +1,285 @@
+"""What goes wrong only where time passes between the steps of requests that overlap.
+
+A clock that stands still hides all of it: here it moves within a request, as it does in life.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, MutableMapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from acts import login_as, put, read
+from wsgi import SECRET, Site
+from wsgi_sessions import Cookie, Lifetime, Session
+from wsgi_sessions.stores import FileStore, MemoryStore
+from wsgi_sessions.testing import FaultyStore
+
+DAY = 86_400.0
+login = login_as("u")
+
+
+def write(session: MutableMapping[str, Any]) -> None:
+    session["n"] = session.get("n", 0) + 1
+
+
+def regenerate(session: Session) -> None:
+    session.regenerate()
+
+
+def once(store: FaultyStore, operation: str, happens: Callable[[], object], *, at: int = 1) -> None:
+    """Have something happen before this call of an operation, by another request."""
+    calls = 0
+
+    def hook(*_: Any, **__: Any) -> None:
+        nonlocal calls
+        calls += 1
+        if calls == at:
+            happens()
+
+    store.before(operation, hook)
+
+
+class TestRotation:
+    def between(self, operation: str, work: Callable[[Session], object], **options: Any) -> Site:
+        """Two requests with one cookie: another one's ``work`` comes before a call of ours."""
+        store = FaultyStore(MemoryStore())
+        site = Site(store=store, **options)
+        first, second, self.third = site.browser(), site.browser(), site.browser()
+        site.run(first, login)
+        site.clock.advance(1000)
+        second.cookies, self.third.cookies = dict(first.cookies), dict(first.cookies)
+
+        def other() -> None:
+            site.clock.advance(0.001)
+            site.routes["/other"] = work
+            first.get("/other")
+
+        once(store, operation, other)
+        self.seen = site.run(second, lambda session: session.owner).text
+        return site
+
+    def test_of_two_requests_at_once_neither_loses_the_session(self) -> None:
+        site = self.between("load", read, rotate_after=900)
+
+        assert self.seen == "u"
+        assert site.kinds == ["created", "rotated"]
+
+    def test_of_two_that_loaded_before_either_rotated_only_one_does(self) -> None:
+        site = self.between("update", read, rotate_after=900)
+        site.clock.advance(1)
+
+        assert site.run(self.third, lambda session: session.owner).text == "u"
+        assert site.kinds == ["created", "rotated"]
+
+    def test_a_regenerate_under_a_request_is_no_theft(self) -> None:
+        site = self.between("load", regenerate)
+
+        assert self.seen == "None"
+        assert site.kinds == ["created", "regenerated", "unknown_id"]
+
+    def test_servers_whose_clocks_differ_a_little_agree(self) -> None:
+        store = MemoryStore()
+        fast, slow = Site(store=store, rotate_after=900), Site(store=store, rotate_after=900)
+        slow.clock.advance(-0.01)
+        browser, other = fast.browser(), slow.browser()
+        fast.run(browser, login)
+        fast.clock.advance(1000)
+        slow.clock.advance(1000)
+        other.cookies = dict(browser.cookies)
+        fast.run(browser, read)
+
+        assert slow.run(other, lambda session: session.owner).text == "u"
+        assert slow.run(other, lambda session: session.owner).text == "u"
+        assert slow.kinds == []
+        assert fast.kinds == ["created", "rotated"]
+
+    def test_a_clock_that_was_set_back_far_gives_no_more_grace(self) -> None:
+        site = Site(rotate_after=900)
+        browser, former = site.browser(), site.browser()
+        site.run(browser, login)
+        site.clock.advance(1000)
+        former.cookies = dict(browser.cookies)
+        site.run(browser, read)
+        site.clock.advance(-100)
+
+        assert site.run(former, lambda session: session.owner).text == "None"
+
+    @pytest.mark.parametrize("kind", ["memory", "file"])
+    def test_threads_on_the_real_clock(self, kind: str, tmp_path: Path) -> None:
+        store = MemoryStore() if kind == "memory" else FileStore(tmp_path)
+        site = Site(store=store, rotate_after=0.5, clock=time.time)
+        site.routes["/read"] = lambda session: session.owner
+        browsers = [site.browser() for _ in range(10)]
+        for browser in browsers:
+            site.run(browser, login)
+        time.sleep(0.6)
+        seen: list[str] = []
+        for browser in browsers:
+            twins = [site.browser() for _ in range(4)]
+            gate = threading.Barrier(len(twins))
+            for twin in twins:
+                twin.cookies = dict(browser.cookies)
+
+            def ask(twin: Any, gate: threading.Barrier = gate) -> None:
+                gate.wait()
+                seen.append(twin.get("/read", check=False).text)
+
+            threads = [threading.Thread(target=ask, args=(twin,)) for twin in twins]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+
+        assert seen == ["u"] * 40
+        assert site.kinds.count("rotated") == 10
+
+
+class TestMaxPerOwner:
+    @pytest.mark.parametrize("work", [write, login], ids=["a write", "a login"])
+    def test_a_use_after_the_login_began_takes_no_place_of_its_own(
+        self, work: Callable[[Session], object]
+    ) -> None:
+        store = FaultyStore(MemoryStore())
+        site = Site(store=store, max_per_owner=1)
+        here, there = site.browser(), site.browser()
+        site.run(here, login)
+        site.clock.advance(1000)
+        site.routes["/other"] = work
+
+        def use() -> None:
+            site.clock.advance(0.001)
+            here.get("/other")
+            site.clock.advance(0.001)
+
+        once(store, "insert", use)
+        site.run(there, login)
+
+        assert site.middleware.registry.count("u") == 1
+
+    def test_the_least_recently_used_ends_also_while_others_are_used(self) -> None:
+        store = FaultyStore(MemoryStore())
+        site = Site(store=store, max_per_owner=2)
+        idle, busy, new = site.browser(), site.browser(), site.browser()
+        site.run(idle, login)
+        site.clock.advance(10)
+        site.run(busy, login)
+        site.clock.advance(1000)
+        site.routes["/write"] = write
+
+        def use() -> None:
+            site.clock.advance(0.001)
+            busy.get("/write")
+
+        once(store, "load", use, at=2)
+        site.run(new, login)
+
+        def owner(session: Session) -> str | None:
+            return session.owner
+
+        seen = [site.run(each, owner).text for each in (idle, busy, new)]
+        assert seen == ["None", "u", "u"]
+
+
+TRANSACTIONS: dict[str, Callable[[Session], object]] = {
+    "increment": lambda session: session.increment("n"),
+    "transaction": lambda session: session.transaction(write),
+    "touch in a passive request": lambda session: session.touch(),
+    "regenerate in a passive request": regenerate,
+}
+
+
+@pytest.mark.parametrize("use", TRANSACTIONS.values(), ids=TRANSACTIONS.keys())
+def test_e2_a_session_stays_listed_however_it_is_kept_alive(
+    use: Callable[[Session], object], request: pytest.FixtureRequest
+) -> None:
+    options: dict[str, Any] = {}
+    if "passive" in request.node.name:
+        options["passive"] = lambda _: True
+    store = MemoryStore()
+    before = Site(store=store, lifetime=Lifetime(DAY, 2 * DAY))
+    browser = before.browser()
+    before.run(browser, login)
+    after = Site(store=store, lifetime=Lifetime(DAY, 30 * DAY), clock=before.clock, **options)
+    browser.app = after.middleware
+    for _ in range(10):
+        after.clock.advance(DAY / 2)
+        after.run(browser, use)
+    registry = after.middleware.registry
+    registry.purge_expired()
+
+    assert registry.revoke_all("u") == 1
+    assert after.run(browser, lambda session: session.owner).text == "None"
+
+
+def test_e2_an_app_with_a_shorter_lifetime_cuts_no_list_short() -> None:
+    store = MemoryStore()
+    site = Site(store=store, lifetime=Lifetime(20 * DAY, 30 * DAY))
+    site.run(site.browser(), login)
+    admin = Site(store=store, lifetime=Lifetime(3600, 3600), cookie=Cookie("adm"), clock=site.clock)
+    browser = admin.browser()
+    admin.run(browser, login)
+    again = Site(store=store, lifetime=Lifetime(7200, 7200), cookie=Cookie("adm"), clock=site.clock)
+    browser.app = again.middleware
+    again.run(browser, write)
+    site.clock.advance(DAY)
+    store.purge_expired(site.clock())
+
+    assert site.middleware.registry.count("u") == 1
+
+
+@pytest.mark.parametrize(
+    "use", [write, lambda session: session.increment("n")], ids=["write", "increment"]
+)
+def test_s2_a_login_by_a_clock_that_was_ahead_ends_in_time(
+    use: Callable[[Session], object],
+) -> None:
+    site = Site(lifetime=Lifetime(DAY, 3 * DAY))
+    browser = site.browser()
+    site.clock.advance(3650 * DAY)
+    site.run(browser, login)
+    site.clock.advance(-3650 * DAY)
+    for _ in range(10):
+        site.clock.advance(DAY / 2)
+        site.run(browser, use)
+
+    assert site.run(browser, lambda session: session.owner).text == "None"
+
+
+def test_two_reads_at_once_renew_the_deadline_once() -> None:
+    store = FaultyStore(MemoryStore())
+    site = Site(store=store)
+    browser, other = site.browser(), site.browser()
+    site.run(browser, put(a=1))
+    other.cookies = dict(browser.cookies)
+    site.clock.advance(100)
+    site.routes["/read"] = read
+
+    def use() -> None:
+        site.clock.advance(0.001)
+        other.get("/read")
+
+    once(store, "load", use)
+    store.calls.clear()
+    site.run(browser, read)
+
+    assert store.calls == {"load": 2, "update": 1}
+
+
+@pytest.mark.parametrize("option", ["rolling", "old secret"])
+def test_what_is_renewed_because_of_its_cookie_says_so(option: str) -> None:
+    site = Site(rolling=option == "rolling")
+    browser = site.browser()
+    site.run(browser, put(a=1))
+    if option == "old secret":
+        keys = ["another secret of at least thirty-two bytes", SECRET]
+        site = Site(secret_key=keys, store=site.store, clock=site.clock)
+        browser.app = site.middleware
+    site.clock.advance(30)
+    left = site.run(browser, lambda session: session.time_left.total_seconds()).text
+
+    assert left == str(DAY)
