@@ -18,6 +18,7 @@ from wsgi_sessions import (
     SessionMiddleware,
     StoreError,
 )
+from wsgi_sessions.data.codec import JSONCodec
 from wsgi_sessions.stores import ClientSideStore, MemoryStore
 
 
@@ -52,6 +53,7 @@ def app(environ: Any, start_response: Any) -> list[bytes]:
         ({"trusted_proxies": -1}, "-1"),
         ({"trusted_proxies": True}, "True"),
         ({"codec": object()}, "encode"),
+        ({"codec": JSONCodec}, "such as JSONCodec()"),
         ({"save_uninitialized": 1}, "True or False"),
         ({"rolling": "yes"}, "True or False"),
         ({"save_on_error": None}, "True or False"),

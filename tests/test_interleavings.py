@@ -21,13 +21,12 @@ import pytest
 import servers
 from effort import LEVEL, tries
 from interleaving import Beginning, Run, Step, TurnStore, every_order
-from wsgi import SECRET, environ
+from wsgi import SECRET, TickingClock, environ
 from wsgi_sessions import Lifetime, Session, SessionEnded, SessionEvent, SessionMiddleware
 from wsgi_sessions.crypto.session_id import SessionID
 from wsgi_sessions.data.notes import load_notes
 from wsgi_sessions.record import Changes, Record, UpdateResult, list_key
 from wsgi_sessions.stores import FileStore, MemoryStore, RedisStore, Store
-from wsgi_sessions.testing import FakeClock
 
 pytestmark = pytest.mark.untraced
 DAY = 24 * 60 * 60
@@ -88,7 +87,7 @@ class Stage:
         self.make_store = make_store
         self.max_per_owner = max_per_owner
         self.store = TurnStore(make_store())
-        self.clock = FakeClock(1_800_000_000.0)
+        self.clock = TickingClock(1_800_000_000.0)
         self.events: list[tuple[int | None, SessionEvent]] = []
         self.work: dict[int | None, Callable[[Session], Any]] = {}
         self.app = self._middleware(rotate_after=1000 * DAY)

@@ -17,6 +17,14 @@ SECRET = "a secret of at least thirty-two bytes, for tests"
 Handler = Callable[[Session], Any]
 
 
+class TickingClock(FakeClock):
+    """A clock on which time passes with each look at it, as it does in life."""
+
+    def __call__(self) -> float:
+        self.now += 1 / 2048
+        return self.now
+
+
 @dataclass
 class Response:
     """What came back, byte for byte."""

@@ -85,10 +85,11 @@ def check_codec(codec: Codec | None) -> Codec:
     """``codec``, or the standard one."""
     if codec is None:
         return JSONCodec()
-    if not callable(getattr(codec, "encode", None)) or not callable(getattr(codec, "decode", None)):
+    methods = (getattr(codec, "encode", None), getattr(codec, "decode", None))
+    if isinstance(codec, type) or not all(map(callable, methods)):
         raise ConfigurationError(
             f"SessionMiddleware: codec is {codec!r}; give an object with encode(value) -> bytes"
-            " and decode(bytes) -> value"
+            " and decode(bytes) -> value, such as JSONCodec()"
         )
     return codec
 

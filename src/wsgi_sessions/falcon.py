@@ -128,6 +128,13 @@ class SessionMiddleware:
         stream = resp.stream
         # What has read() may be sent by the server itself, which must see the file.
         streaming = stream is not None and not hasattr(stream, "read")
+        if stream is None:
+            try:
+                # Falcon keeps what this makes of ``media``; if it fails, Falcon answers 500.
+                resp.render_body()
+            except BaseException:
+                self.steps.discard_session(environ)
+                raise
         status = falcon.code_to_http_status(resp.status)
         failure = getattr(req.context.session, "failure", None)
         if failure is not None and status[:3] == "500":

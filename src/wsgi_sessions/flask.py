@@ -10,17 +10,30 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from inspect import getattr_static
-from typing import TYPE_CHECKING, Any, NoReturn, Self, Unpack, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, Self, Unpack, cast
 
 import flask
-from flask import current_app, got_request_exception, has_app_context, has_request_context, request
+from flask import (
+    current_app,
+    g,
+    got_request_exception,
+    has_app_context,
+    has_request_context,
+    request,
+)
 from flask import session as flask_session
-from flask.sessions import NullSession, SecureCookieSession, SessionInterface, SessionMixin
+from flask.sessions import SecureCookieSession, SessionInterface, SessionMixin
 
 from ._options import check_flag
 from .data.flask_values import MarkupCodec
 from .engine import Response as Facts
-from .errors import ConfigurationError, SessionTooLarge, StoreError, TooManySessions
+from .errors import (
+    ConfigurationError,
+    SessionCommitted,
+    SessionTooLarge,
+    StoreError,
+    TooManySessions,
+)
 from .flask_settings import LIFETIME, Options, hint, lifetime_of, options_from
 from .http.exchange import close, is_websocket
 from .middleware import SessionMiddleware
@@ -49,7 +62,19 @@ EXTENSION = "wsgi_sessions"
 _ERROR_KEY = "wsgi_sessions.flask.store_error"
 _FLASKS_OWN = frozenset(dir(SecureCookieSession))
 """What ``session.name`` means in a template of Flask's, whatever keys there are."""
-_OF_FLASK_LOGIN = ("_user_id", "_fresh", "_id")
+_OF_FLASK_LOGIN = ("_user_id", "_fresh", "_id", "_remember", "_remember_seconds")
+_NO_RESPONSE = (
+    "this is a WebSocket, so no response carries the cookie that this change needs; sign in, sign"
+    " out and begin sessions in a request"
+)
+
+
+class _SignIn(NamedTuple):
+    """What the last sign-in by Flask-Login in this request came to."""
+
+    user: str
+    owner: str | None
+    fields: dict[str, Any]
 
 
 class FlaskSession(Session, SessionMixin):
@@ -62,6 +87,22 @@ class FlaskSession(Session, SessionMixin):
     _let_go: Mapping[str, bytes] | None = None
     refused = False
     """Whether the app has seen an error in this request, because its data can't be stored."""
+    websocket = False
+    """Whether it was opened for a WebSocket, and so for a connection whose headers are sent."""
+    unanswered = False
+    """Whether Flask's response is sure to reach nobody, as after an event of Flask-SocketIO's."""
+    sign_in: _SignIn | None = None
+
+    def _new_id(self) -> SessionState:
+        if self.websocket:
+            raise SessionCommitted(_NO_RESPONSE)
+        return super()._new_id()
+
+    def _writable(self) -> SessionState:
+        state = super()._writable()
+        if self.unanswered and state.stored is None:
+            raise SessionCommitted(_NO_RESPONSE)
+        return state
 
     @property
     def permanent(self) -> bool:
@@ -113,13 +154,13 @@ class FlaskSession(Session, SessionMixin):
         """Remove all data, and with it, as in Flask, that the session is permanent.
 
         A user whom Flask-Login signed in is signed out, so the session is no longer filed under
-        that user.
+        any owner.
         """
-        signed_in = self.get("_user_id") is not None and self.get("_user_id") == self.owner
+        signed_in = self.get("_user_id") is not None and self.owner is not None
         super().clear()
         if self._phase is Phase.OPEN:
             self.persistent = transport_of(self).persistent
-            if signed_in:
+            if signed_in and not self.websocket:
                 self.owner = None
 
     def copy(self) -> dict[str, Any]:
@@ -230,6 +271,7 @@ def _is_overridden(app: Flask, name: str) -> bool:
 
 class _FlaskMiddleware(SessionMiddleware):
     _session_class = FlaskSession
+    _any_path = True
     _lifetime_now: Callable[[], Any] | None = None
     _lifetime_heard: object = None
 
@@ -261,7 +303,7 @@ class _FlaskMiddleware(SessionMiddleware):
             self._change_lifetime(lifetime_of(now))
             self._lifetime_heard = now
 
-    def open_for_flask(self, environ: WSGIEnvironment) -> Session | None:
+    def open_for_flask(self, environ: WSGIEnvironment) -> Session:
         """The session of one of Flask's requests; one environ may be used for several, in turn."""
         key = self._environ_key
         present = environ.get(key)
@@ -271,9 +313,11 @@ class _FlaskMiddleware(SessionMiddleware):
             # Each event on a WebSocket is a request of its own, and sees what others have done.
             del environ[key]
         entered = key in environ and not is_over(environ[key])
-        session = self.open_session(environ)
+        session = cast("Session", self.open_session(environ))  # there is one on every path
         if isinstance(session, FlaskSession):
             session.handed_out = True
+            session.unanswered = "flask.app" in environ
+            session.websocket = _sends_nothing(environ)
             if not entered:
                 # No WSGI call: app.test_request_context(), the test client's session_transaction(),
                 # or a handler of Flask-SocketIO's.
@@ -313,35 +357,21 @@ def _sends_nothing(environ: WSGIEnvironment) -> bool:
     return "flask.app" in environ or is_websocket(environ)
 
 
-class _NoSession(NullSession):
-    """The session of a request that the cookie's path doesn't cover: empty and read-only."""
-
-    def _fail(self, *args: object, **options: object) -> NoReturn:
-        raise RuntimeError(
-            "there is no session on this path, because the cookie's path doesn't cover it; see"
-            " SESSION_COOKIE_PATH and APPLICATION_ROOT"
-        )
-
-    __setitem__ = __delitem__ = clear = pop = popitem = update = setdefault = _fail
-
-
 class _Interface(SessionInterface):
     """Hands Flask the session that the middleware has put into the environ."""
-
-    null_session_class = _NoSession
 
     def __init__(self, middleware: _FlaskMiddleware, *, resend: bool) -> None:
         self._middleware = middleware
         self._resend = resend
         self._follows_login = False
 
-    def open_session(self, app: Flask, request: Request) -> FlaskSession | None:
+    def open_session(self, app: Flask, request: Request) -> FlaskSession:
         self._middleware.hear_lifetime()
         if not self._follows_login and hasattr(app, "login_manager"):
             self._follows_login = True
             _follow_flask_login(app)
         session = self._middleware.open_for_flask(request.environ)
-        if session is not None and not isinstance(session, FlaskSession):
+        if not isinstance(session, FlaskSession):
             raise ConfigurationError(
                 "the Flask app is inside another SessionMiddleware of the same environ_key; leave"
                 " that one out, or give FlaskSessions an environ_key and a cookie name of its own"
@@ -349,7 +379,7 @@ class _Interface(SessionInterface):
         return session
 
     def save_session(self, app: Flask, session: SessionMixin, response: Response) -> None:
-        # open_session makes no other, and Flask doesn't save null ones.
+        # open_session makes no other.
         session = cast("FlaskSession", session)
         middleware, environ = self._middleware, session.detached
         middleware.hear_lifetime()
@@ -458,7 +488,7 @@ def _follow_flask_login(app: Flask) -> None:
     signals = sys.modules.get("flask_login")
     for name, receiver in (
         ("user_logged_in", _signed_in),
-        ("user_login_confirmed", _signed_in),
+        ("user_login_confirmed", _confirmed),
         ("user_loaded_from_cookie", _remembered),
         ("user_logged_out", _signed_out),
         ("session_protected", _signed_out),
@@ -478,17 +508,47 @@ def _signed_in(sender: Flask, **_: object) -> None:
     user = None if session is None else session.get("_user_id")
     if session is None or user is None:
         return
+    user, before = str(user), session.sign_in
     state = state_of(session)
-    if state is not None and state.intent.login:
-        return  # the app has called session.login() itself, by whatever name
+    present = before is not None and (before.user, before.owner) == (user, session.owner)
+    filed = before is None or before.owner != session.owner or present
+    if state is None or not state.intent.login or session.owner is None or not filed:
+        _file(session, user)
+    # Else the app has called session.login() for this user itself, by whatever name.
+    fields = {name: session[name] for name in _OF_FLASK_LOGIN if name in session}
+    session.sign_in = _SignIn(user, session.owner, fields)
+
+
+def _file(session: FlaskSession, user: str) -> None:
     try:
-        session.login(str(user))
+        session.login(user)
     except ValueError:
-        session.regenerate()  # no owner can have such a name, but a new ID is due all the same
+        # No owner can have such a name, but a new ID is due all the same.
+        session.owner = None
+        session.regenerate()
     except TooManySessions:
-        for name in _OF_FLASK_LOGIN:
-            session.pop(name, None)
+        _undo_sign_in(session)
         raise
+
+
+def _undo_sign_in(session: FlaskSession) -> None:
+    """Have the session, and this request, know the user whom it had before."""
+    state, before = state_of(session), session.sign_in
+    if state is not None:
+        state.fields.restore(_OF_FLASK_LOGIN)
+    if before is not None and before.owner == session.owner:
+        session.update(before.fields)
+    # Flask-Login looks at the session again where there is none.
+    g.pop("_login_user", None)
+
+
+def _confirmed(sender: Flask, **_: object) -> None:
+    """The user of the session has given the password again, under whichever name it is filed."""
+    session = _current_session()
+    if session is not None and session.owner is not None and session.get("_user_id") is not None:
+        session.login(session.owner)
+    else:
+        _signed_in(sender)
 
 
 def _remembered(sender: Flask, **_: object) -> None:
@@ -496,7 +556,9 @@ def _remembered(sender: Flask, **_: object) -> None:
     del sender
     session = _current_session()
     user = None if session is None else session.get("_user_id")
-    if session is not None and user is not None and session.owner is None:
+    if session is None or session.websocket:
+        return  # the next request files it
+    if user is not None and session.owner is None:
         session.owner = str(user)
 
 

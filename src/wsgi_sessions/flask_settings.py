@@ -58,12 +58,7 @@ class Options(TypedDict, total=False):
     environ_key: str
 
 
-# Flask has names of its own for these two.
-_FROM_CONFIG = {
-    f"SESSION_{name.upper()}": name
-    for name in Options.__annotations__
-    if name not in ("secret_key", "cookie")
-}
+_FROM_CONFIG = {f"SESSION_{name.upper()}": name for name in Options.__annotations__}
 _COOKIE_NAMES = tuple(
     f"SESSION_COOKIE_{name}"
     for name in ("NAME", "DOMAIN", "PATH", "HTTPONLY", "SECURE", "SAMESITE", "PARTITIONED")
@@ -173,11 +168,13 @@ def _cookie(config: Mapping[str, Any]) -> Cookie:
     # ours apply: Secure on secure requests, SameSite=Lax. cookie=Cookie(…) can say otherwise.
     secure = config.get("SESSION_COOKIE_SECURE", False)
     samesite = config.get("SESSION_COOKIE_SAMESITE")
+    domain = config.get("SESSION_COOKIE_DOMAIN")
     try:
         return Cookie(
             config.get("SESSION_COOKIE_NAME", "session"),
             path=config.get("SESSION_COOKIE_PATH") or config.get("APPLICATION_ROOT") or "/",
-            domain=config.get("SESSION_COOKIE_DOMAIN"),
+            # Older versions of Flask took False for: whatever SERVER_NAME says.
+            domain=None if domain is False else domain,
             secure="auto" if secure is False else secure,
             httponly=config.get("SESSION_COOKIE_HTTPONLY", True),
             samesite="Lax" if samesite is None else samesite,

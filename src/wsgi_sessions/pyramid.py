@@ -208,7 +208,9 @@ def _read(name: str, value: Any) -> Any:
     if name == "secret_key":
         lines = text.splitlines()
         return [line.strip() for line in lines] if len(lines) > 1 else text
-    if name in ("cookie.domain", "store", "token_header") and text.lower() in _NONE:
+    if name in ("cookie.domain", "token_header") and text.lower() in _NONE:
+        return None
+    if name == "store" and text.lower() == "none":
         return None
     return text
 

@@ -116,6 +116,10 @@ class Session(MutableMapping[str, Any]):
             )
         return state
 
+    def _new_id(self) -> SessionState:
+        """For a change of privilege: its new ID has to reach the client."""
+        return self._new_cookie()
+
     # The mapping
 
     def __getitem__(self, key: str) -> Any:
@@ -306,7 +310,7 @@ class Session(MutableMapping[str, Any]):
         if owner is not None:
             owner = _checked_owner(owner)
         if owner != self._open().owner:
-            self._engine.set_owner(self._new_cookie(), owner, None, login=False)
+            self._engine.set_owner(self._new_id(), owner, None, login=False)
 
     @property
     def label(self) -> dict[str, str]:
@@ -367,7 +371,7 @@ class Session(MutableMapping[str, Any]):
             SessionCommitted: after the headers went out.
         """
         kept = _kept(keep)
-        self._engine.regenerate(self._new_cookie(), kept)
+        self._engine.regenerate(self._new_id(), kept)
 
     def login(self, owner: str, *, keep: bool | Iterable[str] = True) -> None:
         """Sign the owner in: a new ID, the session filed under ``owner``, a new absolute limit.
@@ -391,7 +395,7 @@ class Session(MutableMapping[str, Any]):
         """
         owner = _checked_owner(owner)
         kept = _kept(keep)
-        self._engine.set_owner(self._new_cookie(), owner, kept, login=True)
+        self._engine.set_owner(self._new_id(), owner, kept, login=True)
 
     def destroy(self) -> None:
         """End the session: its record is deleted now, its data cleared, the cookie expires.

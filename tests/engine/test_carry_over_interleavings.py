@@ -16,7 +16,7 @@ from acts import destroy, login_as, read
 from effort import tries
 from interleaving import Beginning, Run, TurnStore, every_order
 from old_world import OldWorld
-from wsgi import Browser, Response, Site
+from wsgi import Browser, Response, Site, TickingClock
 from wsgi_sessions import Session
 from wsgi_sessions.carry_over import Found
 
@@ -66,7 +66,7 @@ class Stage:
     def play(self, names: tuple[str, ...], beginning: Beginning) -> Run:
         old = WatchedWorld(delete_old=self.delete_old)
         self.store = old.store = TurnStore()
-        self.site = Site(store=self.store, carry_over=[old])
+        self.site = Site(store=self.store, carry_over=[old], clock=TickingClock(1_800_000_000.0))
         self.value = old.put(owner=self.owner)
         self.browsers = [self.browser() for _ in names]
         self.answers: list[Response] = []

@@ -28,7 +28,7 @@ from django.contrib.sessions.backends.file import SessionStore as FileSessionSto
 from django.core.management import call_command
 from django.db import models
 from django.http import FileResponse, HttpRequest, HttpResponse, StreamingHttpResponse
-from django.test import AsyncClient, Client, RequestFactory
+from django.test import AsyncClient, Client, RequestFactory, override_settings
 from django.utils import timezone
 from django.utils.safestring import SafeString, mark_safe
 
@@ -889,3 +889,30 @@ def test_device_bindings_own_requests_never_reach_a_view(ada: User) -> None:
     assert 400 <= answer.status_code < 500 and b"a view" not in answer.content
     assert "Secure-Session-Registration" in offer
     assert ended.cookies["sessionid"]["max-age"] == 0
+
+
+def test_clear_takes_the_session_off_its_users_list(shop: Site, ada: User) -> None:
+    def leave(request: Any) -> str:
+        request.session.clear()
+        return "left"
+
+    VIEWS["in"] = lambda request: str(login(request, ada))
+    VIEWS["clear"] = leave
+    VIEWS["who"] = lambda request: f"{request.session.owner} {request.session.is_fresh(600)}"
+    client = Client()
+    client.get("/in")
+
+    assert client.get("/who").content == f"{ada.pk} True".encode()
+    client.get("/clear")
+    assert client.get("/who").content == b"None False"
+    assert sessions().registry.count(str(ada.pk)) == 0
+
+
+def test_the_test_client_is_no_server_of_several_processes(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    VIEWS["put"] = lambda request: put(request, a=1)
+    with override_settings(WSGI_SESSIONS={"store": "memory://"}):
+        Client().get("/put")
+
+    assert "keeps sessions in memory" not in caplog.text

@@ -263,3 +263,30 @@ def test_device_bindings_own_requests_never_reach_a_resource() -> None:
     response = browser.get("/.well-known/device-binding/register", REQUEST_METHOD="POST")
 
     assert 400 <= response.code < 500 and browser.cookies == {}
+
+
+@pytest.mark.parametrize("work", ["put", "login"])
+def test_nothing_is_kept_where_what_it_answers_cannot_be_rendered(
+    shop: Shop, browser: Browser, work: str
+) -> None:
+    def view(req: Any, resp: Any) -> None:
+        session = req.context.session
+        session.login("u") if work == "login" else session.update(a=1)
+        resp.media = {"x": {1, 2}}
+
+    response = shop.run(browser, view)
+
+    assert response.code == 500
+    assert response.set_cookie is None
+    assert list(shop.store.keys()) == []
+
+
+def test_what_is_rendered_is_sent(shop: Shop, browser: Browser) -> None:
+    def view(req: Any, resp: Any) -> None:
+        req.context.session["a"] = 1
+        resp.media = {"x": 1}
+
+    response = shop.run(browser, view)
+
+    assert response.text == '{"x": 1}'
+    assert shop.kept(browser) == {"a": 1}

@@ -676,6 +676,32 @@ def test_one_instance_serves_several_apps() -> None:
         _ = sessions.middleware
 
 
+def test_every_option_is_a_setting_too() -> None:
+    app = Flask(__name__)
+    app.config.update(
+        SESSION_SECRET_KEY=SECRET,
+        SESSION_COOKIE=Cookie("__Host-session", secure=True),
+        SESSION_COOKIE_NAME="other",
+        SESSION_STORE="memory://",
+    )
+    FlaskSessions(app)
+
+    @app.get("/")
+    def index() -> str:
+        session["a"] = 1
+        return ""
+
+    response = app.test_client().get("/", base_url="https://localhost")
+    assert response.headers["Set-Cookie"].startswith("__Host-session=")
+
+
+def test_no_domain_may_be_false_as_in_older_versions_of_flask() -> None:
+    app = Flask(__name__)
+    app.config.update(SECRET_KEY=SECRET, SESSION_COOKIE_DOMAIN=False, SESSION_STORE="memory://")
+
+    assert "domain=None" in FlaskSessions(app).middleware.describe()
+
+
 @pytest.mark.parametrize(
     ("config", "says"),
     [
@@ -741,19 +767,24 @@ def test_the_options_are_the_middlewares() -> None:
 # Other apps around
 
 
-def test_a_path_without_session_says_so(clock: FakeClock) -> None:
+def test_there_is_a_session_on_every_path() -> None:
     app = make_app(SESSION_COOKIE_PATH="/shop")
     FlaskSessions(app, store=MemoryStore())
 
     @app.get("/outside")
     def outside() -> str:
-        with pytest.raises(RuntimeError, match="SESSION_COOKIE_PATH"):
-            session["a"] = 1
+        session["a"] = 1
         return str(len(session))
 
-    assert app.test_client().get("/outside").text == "0"
-    with pytest.raises(RuntimeError), app.test_client().session_transaction() as opened:
+    response = app.test_client().get("/outside")
+
+    assert response.text == "1"
+    assert "Path=/shop" in response.headers["Set-Cookie"]
+    client = app.test_client()
+    with client.session_transaction("/shop") as opened:
         opened["a"] = 1
+    with client.session_transaction("/shop") as opened:
+        assert opened["a"] == 1
 
 
 def test_an_app_mounted_in_another_shares_its_session(app: Flask) -> None:

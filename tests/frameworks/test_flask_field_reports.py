@@ -26,7 +26,7 @@ from markupsafe import Markup
 import flask_events
 from wsgi_sessions import ConfigurationError, Lifetime
 from wsgi_sessions.data.codec import CorruptField, UnstorableValue
-from wsgi_sessions.errors import SessionTooLarge, StoreError
+from wsgi_sessions.errors import SessionCommitted, SessionTooLarge, StoreError
 from wsgi_sessions.flask import FlaskSession, FlaskSessions, MarkupCodec, Options, session
 from wsgi_sessions.stores import MemoryStore
 from wsgi_sessions.testing import FakeClock, FaultyStore, session_of
@@ -808,3 +808,58 @@ def test_an_outage_is_one_line_in_the_log_of_each_request(
     caplog.clear()
     assert client.get("/fail").status_code == 500
     assert [record.name for record in caplog.records] == [app.logger.name]
+
+
+# WebSockets, and what only a response can do
+
+
+CHANGES: dict[str, Callable[[], Any]] = {
+    "login": lambda: session.login("u"),
+    "owner": lambda: setattr(session, "owner", "u"),
+    "regenerate": lambda: session.regenerate(),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES.keys())
+@pytest.mark.parametrize("kind", ["event", "gunicorn"])
+def test_f3_a_new_id_in_a_websocket_is_refused_where_it_is_asked_for(
+    app: Flask, client: FlaskClient, change: Callable[[], Any], kind: str
+) -> None:
+    run(app, client, put("a", 1))
+    raised: list[type[Exception]] = []
+
+    def handler() -> None:
+        session["b"] = 2
+        try:
+            change()
+        except SessionCommitted as error:
+            assert "sign in" in str(error)
+            raised.append(type(error))
+        session.save()
+
+    if kind == "event":
+        flask_events.event(app, flask_events.environ_of(client), handler)
+    else:
+        flask_events.hold_websocket(app, client, handler, kind, lambda headers: None)
+
+    assert raised == [SessionCommitted]
+    assert run(app, client, everything) == {"a": 1, "b": 2}
+
+
+def test_f3_an_event_cannot_begin_a_session(app: Flask, client: FlaskClient) -> None:
+    environ = flask_events.environ_of(client)
+
+    with pytest.raises(SessionCommitted, match="begin sessions in a request"):
+        flask_events.event(app, environ, put("a", 1))
+
+
+def test_f4_before_a_handshake_a_visitor_is_not_turned_away(app: Flask) -> None:
+    @app.before_request
+    def remember() -> None:
+        session.permanent = True
+        session["seen"] = True
+
+    client = app.test_client()
+    flask_events.hold_websocket(app, client, lambda: None, "gunicorn", lambda headers: None)
+
+    assert run(app, client, everything) == {"seen": True}

@@ -46,7 +46,7 @@ def make(**options: Any) -> tuple[Flask, FlaskSessions, FakeClock]:
         "login": lambda: login_user(User("ada")),
         "remember": lambda: login_user(User("ada"), remember=True),
         "logout": logout_user,
-        "clear": lambda: session.clear(),
+        "clear": clear,
         "confirm": confirm_login,
         "who": lambda: current_user.get_id(),
         "fresh": lambda: session.is_fresh(60),  # type: ignore[attr-defined] # ours
@@ -54,16 +54,44 @@ def make(**options: Any) -> tuple[Flask, FlaskSessions, FakeClock]:
         "own-name": lambda: (session.login("user:ada"), login_user(User("ada"))),  # type: ignore[attr-defined] # ours
         "own-name-after": lambda: (login_user(User("ada")), session.login("user:ada")),  # type: ignore[attr-defined] # ours
         "refused": refused,
+        "refused-remembered": lambda: refused(remember=True),
+        "two": lambda: (login_user(User("bob")), login_user(User("ada"))),
+        "three": lambda: (login_user(User("bob")), logout_user(), login_user(User("ada"))),
+        "cleared": lambda: (login_user(User("bob")), clear(), login_user(User("ada"))),
+        "own-name-then-other": lambda: (
+            session.login("user:bob"),  # type: ignore[attr-defined] # ours
+            login_user(User("bob")),
+            login_user(User("ada")),
+        ),
+        "own-name-twice": lambda: (
+            session.login("user:ada"),  # type: ignore[attr-defined] # ours
+            login_user(User("ada")),
+            login_user(User("ada")),
+        ),
+        "two-then-clear": lambda: (
+            login_user(User("bob")),
+            login_user(User("ada")),
+            clear(),
+        ),
+        "bob": lambda: login_user(User("bob")),
+        "bob-refused": lambda: (login_user(User("bob")), refused(), current_user.get_id()),
+        "owner": lambda: session.owner,  # type: ignore[attr-defined] # ours
+        "nameless": lambda: login_user(User("x" * 300)),
     }
     for name, step in steps.items():
         app.add_url_rule(f"/{name}", name, lambda step=step: str(step()))
     return app, sessions, clock
 
 
-def refused() -> str:
+def clear() -> str:
+    session.clear()
+    return ""
+
+
+def refused(**options: Any) -> str:
     with pytest.raises(TooManySessions):
-        login_user(User("ada"))
-    return str("_user_id" in session)
+        login_user(User("ada"), **options)
+    return str(session.get("_user_id"))
 
 
 def token(client: FlaskClient) -> str:
@@ -155,8 +183,82 @@ def test_a_login_that_is_refused_signs_nobody_in() -> None:
     app.test_client().get("/login")
     second = app.test_client()
 
-    assert second.get("/refused").text == "False"
+    assert second.get("/refused").text == "None"
     assert second.get("/who").text == "None"
+
+
+def test_the_user_who_was_there_stays_where_another_login_is_refused() -> None:
+    app, sessions, _ = make(max_per_owner=1, when_full="refuse")
+    app.test_client().get("/login")
+    bobs = app.test_client()
+    bobs.get("/bob")
+
+    assert bobs.get("/refused-remembered").text == "bob"
+    assert bobs.get_cookie("remember_token") is None
+    assert bobs.get("/who").text == "bob"
+    assert bobs.get("/owner").text == "bob"
+    assert sessions.registry.count("bob") == 1
+
+
+def test_also_where_both_sign_in_by_one_request() -> None:
+    app, _, _ = make(max_per_owner=1, when_full="refuse")
+    app.test_client().get("/login")
+    bobs = app.test_client()
+
+    assert bobs.get("/bob-refused").text == "(True, 'bob', 'bob')"
+    assert bobs.get("/who").text == "bob"
+
+
+@pytest.mark.parametrize("path", ["two", "three", "cleared", "own-name-then-other"])
+def test_of_several_logins_in_one_request_the_last_counts(made: Any, path: str) -> None:
+    app, sessions, _ = made
+    client = app.test_client()
+    client.get(f"/{path}")
+
+    assert client.get("/owner").text == "ada"
+    assert sessions.registry.count("bob") == sessions.registry.count("user:bob") == 0
+    assert sessions.registry.revoke_all("ada") == 1
+    assert client.get("/who").text == "None"
+
+
+def test_a_name_of_the_apps_own_stays_where_the_same_user_signs_in_again(made: Any) -> None:
+    app, sessions, _ = made
+    client = app.test_client()
+    client.get("/own-name-twice")
+
+    assert client.get("/owner").text == "user:ada"
+    client.get("/confirm")
+    assert client.get("/owner").text == "user:ada"
+    assert client.get("/fresh").text == "True"
+    client.get("/clear")
+    assert client.get("/owner").text == "None"
+    assert sessions.registry.count("user:ada") == 0
+
+
+def test_who_signs_in_and_out_leaves_no_session(made: Any) -> None:
+    app, sessions, _ = made
+    client = app.test_client()
+    client.get("/two-then-clear")
+
+    assert client.get_cookie("session") is None
+    assert sessions.registry.count("bob") == sessions.registry.count("ada") == 0
+
+
+def test_a_user_whom_no_list_can_have_takes_over_from_none(made: Any) -> None:
+    app, sessions, _ = made
+    client = app.test_client()
+    client.get("/bob")
+    client.get("/nameless")
+
+    assert client.get("/owner").text == "None"
+    assert client.get("/who").text == "x" * 300
+    assert sessions.registry.count("bob") == 0
+
+
+def test_confirming_without_a_session_is_fine(made: Any) -> None:
+    app, _, _ = made
+
+    assert app.test_client().get("/confirm").status_code == 200
 
 
 def test_a_user_whose_id_can_be_no_owner_signs_in_all_the_same(made: Any) -> None:

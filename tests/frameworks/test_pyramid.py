@@ -333,6 +333,11 @@ def test_the_parts_of_a_cookie_and_a_lifetime_have_names_of_their_own() -> None:
     assert options["lifetime"] == Lifetime(idle=3600, absolute=None)
 
 
+def test_a_store_that_is_left_empty_is_no_choice() -> None:
+    with pytest.raises(ConfigurationError, match="store"):
+        Shop(store="")
+
+
 def test_a_dotted_name_is_the_object() -> None:
     options = options_from(
         {"wsgi_sessions.secret_key": SECRET, "wsgi_sessions.clock": "time.time"},

@@ -121,6 +121,13 @@ class Fields(MutableMapping[str, Any]):
         # Including those that were removed before: the store still has them.
         self._unsure |= self._removed.difference(keys)
 
+    def restore(self, names: Iterable[str]) -> None:
+        """Take back what was set or removed in these fields since the last rebase."""
+        for name in names:
+            self._values.pop(name, None)
+            self._written.pop(name, None)
+            self._removed.discard(name)
+
     def written(self) -> dict[str, Any]:
         """The fields that were set since the last rebase, not those that were only read."""
         return {name: self._values[name] for name in self._written}

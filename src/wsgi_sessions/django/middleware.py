@@ -99,6 +99,9 @@ def _is_ours(request: Any) -> bool:
 def _complete(request: Any) -> None:
     """Put into the environ what Django knows about the request and a session needs."""
     environ = request.META
+    if hasattr(request, "_dont_enforce_csrf_checks"):
+        # Django's test client, which says that there are several processes; there is this one.
+        environ["wsgi.multiprocess"] = False
     if environ.get("wsgi.url_scheme") != request.scheme:
         # SECURE_PROXY_SSL_HEADER; under ASGI there is no environ at all.
         environ["wsgi.url_scheme"] = request.scheme

@@ -31,6 +31,8 @@ from .settings import default_limits
 
 EXPIRY_KEY = "_session_expiry"
 """Where Django's ``set_expiry`` notes what it was given."""
+_USER_KEY = "_auth_user_id"
+"""Where ``django.contrib.auth`` notes who is signed in."""
 _NOT_GIVEN: Any = object()
 _ALREADY_OVER = 1e-9
 """Seconds. An absolute limit has to be more than nothing."""
@@ -156,10 +158,16 @@ class DjangoSession(Session, SessionBase):  # pyright: ignore[reportIncompatible
             self._apply_expiry(None)
 
     def clear(self) -> None:
-        """Remove all data. A session that ends the request empty, without owner, is deleted."""
-        own_expiry = EXPIRY_KEY in self
+        """Remove all data. A session that ends the request empty, without owner, is deleted.
+
+        A user whom ``django.contrib.auth`` signed in is signed out, so the session is no longer
+        filed under that user.
+        """
+        own_expiry, signed_in = EXPIRY_KEY in self, _USER_KEY in self
         super().clear()
         self._marked = True
+        if signed_in and self._phase is Phase.OPEN:
+            self.owner = None
         if own_expiry:
             self._apply_expiry(None)
 

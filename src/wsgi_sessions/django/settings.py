@@ -53,6 +53,7 @@ def options_from_settings() -> dict[str, Any]:
     if "cookie" not in options:
         options["cookie"] = _cookie()
     options.setdefault("lifetime", _LONGEST)
+    default_limits()
     options.setdefault("rolling", settings.SESSION_SAVE_EVERY_REQUEST)
     if options.get("codec") is None:
         options["codec"] = DjangoCodec()
@@ -108,10 +109,17 @@ def _cookie() -> Cookie:
 
 
 def default_limits() -> Limits | None:
-    """The limits of an ordinary session; None where ``WSGI_SESSIONS`` has a lifetime for all."""
+    """The limits of an ordinary session; None where ``WSGI_SESSIONS`` has a lifetime for all.
+
+    Raises:
+        ConfigurationError: SESSION_COOKIE_AGE isn't a valid limit.
+    """
     if "lifetime" in _given():
         return None
     # Django has only the idle limit. An absolute one goes with it, because a stolen session that is
     # kept in use would otherwise live forever (ASVS 5.0, 7.3.2).
-    age = float(settings.SESSION_COOKIE_AGE)
+    try:
+        age = Lifetime(idle=settings.SESSION_COOKIE_AGE, absolute=None).idle_seconds
+    except ConfigurationError as error:
+        raise ConfigurationError(f"SESSION_COOKIE_AGE can't be used: {error}") from None
     return Limits(age, max(age, _ABSOLUTE))

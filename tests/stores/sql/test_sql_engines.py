@@ -46,6 +46,7 @@ def test_a_url_without_a_driver_means_the_one_that_the_extra_brings(url: str, dr
         (f"oracle://user:{SECRET}@host/db", "the database 'oracle' isn't supported"),
         (f"postgresql+nonsense://user:{SECRET}@host/db", "SQLAlchemy has no postgresql.nonsense"),
         (f"postgresql+psycopg_async://user:{SECRET}@host/db", "psycopg_async is asynchronous"),
+        (f"postgresql+asyncpg://user:{SECRET}@host/db", "asyncpg is asynchronous"),
         (f"mysql+oursql://user:{SECRET}@host/db", "driver oursql isn't installed|has no"),
         (f"postgresql://user:{SECRET}@host/db?plugin=none", r"options can't be used \(NoSuchMod"),
         (f"postgresql+pg8000://user:{SECRET}@host/db", "pip install pg8000"),

@@ -54,7 +54,7 @@ def test_a_missing_table_is_named_with_what_to_run(url: str, table: str) -> None
     store = opened(url, table=table, create=False)
 
     for _ in range(2):
-        with pytest.raises(StoreError, match=rf"no table {table} .*wsgi-sessions --store URL sch"):
+        with pytest.raises(StoreError, match=rf"no table {table} .*table='{table}'.*schema"):
             store.load(a_key())
     with outside(store) as connection:
         assert not sa.inspect(connection).has_table(table)
@@ -261,3 +261,13 @@ class TestTheFile:
         record = store.load(key)
         assert record is not None
         assert dict(record.fields) == {"a": b"1"}
+
+
+def test_a_missing_table_of_the_usual_name_is_one_that_the_command_line_knows(
+    lite_url: str,
+) -> None:
+    opened(lite_url, table="others")
+    store = opened(lite_url, create=False)
+
+    with pytest.raises(StoreError, match="run what `wsgi-sessions --store URL schema` prints"):
+        store.ping()

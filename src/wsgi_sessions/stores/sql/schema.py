@@ -121,8 +121,8 @@ def has_index(connection: sa.Connection, table: sa.Table) -> bool:
 def missing(table: sa.Table, operation: str = "prepare") -> StoreError:
     """The error for a table that isn't there."""
     return StoreError(
-        f"there is no table {table.fullname} in the database; run what `wsgi-sessions --store URL"
-        " schema` prints, or make the store with create=True",
+        f"there is no table {table.fullname} in the database; run {_ddl_of(table)}, or make the"
+        " store with create=True",
         operation=operation,
     )
 
@@ -131,9 +131,16 @@ def other_layout(table: sa.Table, what: str, operation: str = "prepare") -> Stor
     """The error for a table that has our name and isn't ours."""
     return StoreError(
         f"the table {table.fullname} has another layout than SQLStore's ({what}); give another"
-        " name with table=, or change it into what `wsgi-sessions --store URL schema` prints",
+        f" name with table=, or change it into {_ddl_of(table)}",
         operation=operation,
     )
+
+
+def _ddl_of(table: sa.Table) -> str:
+    # The command line knows only the table of the usual name.
+    if table.fullname == DEFAULT_TABLE:
+        return "what `wsgi-sessions --store URL schema` prints"
+    return f"what SQLStore.from_url(…, table={table.fullname!r}).schema() gives"
 
 
 def _in_dialect(column: sa.Column[Any], dialect: sa.Dialect) -> sa.types.TypeEngine[Any]:

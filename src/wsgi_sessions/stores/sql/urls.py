@@ -176,7 +176,8 @@ def _parsed(url: object) -> sa.URL:
 def _dialect_class(url: sa.URL) -> type[sa.Dialect]:
     try:
         dialect = url.get_dialect()
-        dialect.import_dbapi()
+        if not dialect.is_async:
+            dialect.import_dbapi()
     except SQLAlchemyError:
         problem = f"SQLAlchemy has no {url.drivername}; {_ALLOWED}"
     except ImportError as error:
