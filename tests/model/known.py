@@ -423,5 +423,23 @@ ALSO: dict[str, list[Scenario]] = {
         Tick(-20),
         Request(0, ops=[("in", "l")]),
     ),
+    "a_login_that_is_ended_while_it_looks_at_the_others_gives_out_no_cookie": on(
+        SHARED,
+        *(
+            Request(0, ops=[("setdefault", "b", 4)]),
+            Request(0, ops=[("login", "v")], at={1: Request(0, ops=[("login", "u")])}),
+            Request(0, ops=[("login", "v")], at={2: Fail()}),
+            Request(
+                0,
+                ops=[
+                    (
+                        "meanwhile",
+                        Request(0, ops=[("login", "u")], at={6: Request(0, ops=[("login", "u")])}),
+                    )
+                ],
+            ),
+        ),
+        max_per_owner=1,
+    ),
 }
 """What the checker found besides."""

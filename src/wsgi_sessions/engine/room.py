@@ -44,14 +44,15 @@ def keep_to_limit(
         StoreError: the store can't answer.
     """
     limit = settings.max_per_owner
-    if limit is None or settings.refuse_when_full:
+    if limit is None or settings.refuse_when_full or len(present.entries) <= limit:
         return True
     for attempt in range(ATTEMPTS):
         over = over_limit(owners, owner, present, key, limit, settings.clock())
         if over is None:
             return False
         if not over:
-            return True
+            # Looking at the others took a while: another login may have ended this one.
+            return owners.confirmed(owner, key) is not None
         entries = {other: present.entries[other] for other in over}
         if owners.mark(owner, entries, if_version=present.version):
             for other in over:
@@ -79,8 +80,6 @@ def over_limit(
 
     The session that just logged in is never among them; None if it was ended meanwhile.
     """
-    if len(present.entries) <= limit:
-        return []
     ending = [other for other, entry in present.entries.items() if entry.ending]
     listing = owners.examine(owner, present, now)
     if key in listing.pending or key in listing.stale:
