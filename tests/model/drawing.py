@@ -64,6 +64,8 @@ class Drawing:
         events += (
             [s.Deliver(browser) for browser in range(BROWSERS)] if "late" in repr(events) else []
         )
+        if self._chance(0.3):
+            options["ticking"] = True
         return s.Scenario(self.store, options, events)
 
     def event(self, depth: int) -> s.Event:

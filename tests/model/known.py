@@ -13,6 +13,7 @@ from .scenario import (
     Forget,
     Purge,
     Request,
+    Revoke,
     RevokeAll,
     Scenario,
     Share,
@@ -440,6 +441,20 @@ ALSO: dict[str, list[Scenario]] = {
             ),
         ),
         max_per_owner=1,
+    ),
+    "a_login_that_was_revoked_and_could_not_be_ended_ends_later": on(
+        SHARED,
+        Request(0, ops=[("setdefault", "l", 7)]),
+        Request(0, ops=[("login", "u")], at={2: RevokeAll("u"), 5: Fail()}),
+    ),
+    "whose_deletion_ended_a_session_is_not_known_after_an_outage": on(
+        SHARED,
+        Request(0, ops=[("login", "u")]),
+        Request(
+            0,
+            ops=[("owner", None), ("meanwhile", Revoke(0)), ("try", ("save",)), ("set", "n", 5)],
+            at={1: Fail()},
+        ),
     ),
 }
 """What the checker found besides."""

@@ -155,5 +155,5 @@ class Scenario(Shown):
     """memory, file, redis, client or encrypted."""
     options: dict[str, Any] = field(default_factory=dict)
     """Those of the middleware; ``max_sessions`` is the memory store's, ``persistent`` the
-    cookie's."""
+    cookie's; ``ticking``: time passes with each look at the clock."""
     events: list[Event] = field(default_factory=list)

@@ -38,6 +38,8 @@ class Watch:
         self.loaded = self.broken = self.vague = self.raised = False
         self.faulty = self.disturbed = self.tail = False
         self.lost_write = self.destroyed = self.committed = self.wrote = False
+        self.deleting = False
+        """Whether an outage leaves open whether it was deleted, as it was emptied."""
         self.app_error: BaseException | None = None
         self.gaps: list[State | None] = []
         self.watching = self.lost_now = False
@@ -166,6 +168,9 @@ class Watch:
         self.vague = self.vague or (self.clocked and self.disturbed)
         self.vague = self.vague or (self.family is not None and self.family.unknown)
         self.oracle.stranded = self.oracle.stranded or error is not None
+        view = self.view
+        if error is not None and view.stored and is_nothing(view.effect(view.base)):
+            self.deleting = True
         fired: set[int] = set()
         if not self.vague and not self.clocked:
             fired = self._fired(effects)
@@ -231,8 +236,11 @@ class Watch:
                 self.oracle.check(found not in fired, "twice", f"{was} → {became}, once more")
                 fired.add(found)
                 continue
+            revoked = became is None and self.revocable and self.view.new_id
+            # Whether it was that deletion which has ended it, can't be known.
+            anew = was is None and self.deleting
             self.oracle.check(
-                matches(was, became) or (became is None and self.revocable and self.view.new_id),
+                matches(was, became) or revoked or anew,
                 "unexplained",
                 f"{was} became {became}; right: {[effect(was) for effect in effects]}",
             )
@@ -292,6 +300,9 @@ class Watch:
             family.written_at = None if self.clocked else self.world.clock.now
         family.state = state
         family.used = max(family.used, self.world.clock.now)
+        if lost:
+            # It was revoked, and couldn't be ended.
+            family.doomed, family.must = True, False
 
     def _is_used_meanwhile(self, family: Family) -> bool:
         """Whether it expired while another request was at work with it."""

@@ -17,6 +17,7 @@ from random import Random
 from typing import Any
 from wsgiref.util import setup_testing_defaults
 
+from wsgi import TickingClock
 from wsgi_sessions import Cookie, Lifetime, SessionMiddleware
 from wsgi_sessions.stores import MemoryStore
 from wsgi_sessions.testing import FakeClock
@@ -60,7 +61,8 @@ class World:
         self.kind = scenario.store
         self.shared = self.kind != "client"
         self.options = dict(scenario.options)
-        self.clock = FakeClock(BEGIN)
+        ticks = self.options.pop("ticking", False)
+        self.clock = TickingClock(BEGIN) if ticks else FakeClock(BEGIN)
         self.app = app
         self.calls = 0
         self.hook: Any = None
