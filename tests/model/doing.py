@@ -246,8 +246,10 @@ class Doing(Watch):
         # Today a session that isn't stored yet stays so; then all that it has is pending.
         in_memory = not before.stored and is_nothing(self.gaps[-1])
         # What is emptied is deleted, and has no ID any more.
-        emptied = before.stored and is_nothing(before.effect(self.gaps[0]))
-        renewed = not before.new_id or self._has_new_id() or emptied
+        emptied = is_nothing(before.effect(self.gaps[0])) or (
+            self.gaps[-1] is None and bool(fired & {1, 2, 3})
+        )
+        renewed = not before.new_id or self._has_new_id() or (before.stored and emptied)
         whole = not in_memory and renewed and (bool(fired & {0, 1}) or not before.pending)
         self._sync(session, settled=whole)
         stored = self.gaps[-1]

@@ -456,5 +456,12 @@ ALSO: dict[str, list[Scenario]] = {
             at={1: Fail()},
         ),
     ),
+    "what_a_transaction_empties_is_deleted_and_a_fresh_session_begins": on(
+        SHARED,
+        Request(0, ops=[("set", "l", [1])]),
+        Request(0, ops=[("regenerate",), ("take", "l"), ("set", "l", [2])]),
+        Request(0, ops=[("take", "l"), ("set", "l", [3]), ("save",), ("take", "l")]),
+        Request(0, ops=[("set", "n", 1), ("take", "n"), ("set", "n", 2)]),
+    ),
 }
 """What the checker found besides."""
