@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -445,3 +446,11 @@ def test_times_without_end_are_kept(store: SQLStore) -> None:
     assert store.load(key) == record
     assert store.purge_expired(time.time()) == 0
     assert store.update(key, a_touch()) is UPDATED
+
+
+def test_s5_a_file_that_cannot_be_opened_says_who_tried(tmp_path: Path) -> None:
+    path = tmp_path / "gone" / "sessions.db"
+    store = SQLStore.from_url(f"sqlite:///{path}")
+
+    with pytest.raises(StoreError, match=rf"{path} and its directory must be there, and user \d+ "):
+        store.ping()

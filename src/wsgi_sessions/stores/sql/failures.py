@@ -8,6 +8,7 @@ logged traceback would show what it holds.
 from __future__ import annotations
 
 import enum
+import os
 import sqlite3
 from typing import Any, Final
 
@@ -76,6 +77,10 @@ _SQLITE: Final = {
 }
 
 
+_SQLITE_FILE: Final = {sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY}
+"""The file, or one of those that SQLite makes beside it, can't be opened or written."""
+
+
 def kind_of(error: Exception) -> Kind:
     """What can be done about a driver's error; only the driver knows of a lost connection."""
     code = _code(error)
@@ -100,6 +105,8 @@ def describe(error: Exception, url: sa.URL, *, connecting: bool) -> str:
     shown: object = None
     if isinstance(error, (sqlite3.Error, SQLAlchemyError)):
         shown = error  # they name constraints, tables and settings
+        if isinstance(error, sqlite3.Error) and code & 0xFF in _SQLITE_FILE:
+            shown = f"{error}; {_file_hint(url)}"
     elif isinstance(code, str):
         name = f"{name} {code}"
         if code[:2] in _POSTGRESQL_SHOWN and code != _POSTGRESQL_SYNTAX_ERROR:
@@ -114,6 +121,12 @@ def describe(error: Exception, url: sa.URL, *, connecting: bool) -> str:
     if shown is None:
         return name
     return _without_password(f"{name}: {' '.join(str(shown).split())}", url)
+
+
+def _file_hint(url: sa.URL) -> str:
+    # A server that starts as one user and serves as another makes the file as the first.
+    user = f"user {os.geteuid()}" if hasattr(os, "geteuid") else "this process"
+    return f"{url.database} and its directory must be there, and {user} be able to write to both"
 
 
 def _code(error: Exception) -> Any:
