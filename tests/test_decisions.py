@@ -251,7 +251,8 @@ def test_what_the_client_is_told_of_several_commits(
 
 
 @pytest.mark.parametrize(
-    ("now", "due"), [(1_000.0, False), (1_059.9, False), (1_060.0, True), (999.0, True)]
+    ("now", "due"),
+    [(1_000.0, False), (1_059.9, False), (1_060.0, True), (970.0, False), (969.0, True)],
 )
 def test_s2_what_was_noted_in_the_future_is_due_at_once(now: float, due: bool) -> None:
     assert is_due(1_000.0, 60.0, now) is due

@@ -98,6 +98,17 @@ class TestRotation:
         assert slow.kinds == []
         assert fast.kinds == ["created", "rotated"]
 
+    def test_a_login_on_a_fast_server_is_not_rotated_by_a_slow_one(self) -> None:
+        store = MemoryStore()
+        fast, slow = Site(store=store, rotate_after=900), Site(store=store, rotate_after=900)
+        slow.clock.advance(-0.01)
+        browser = fast.browser()
+        fast.run(browser, login)
+        browser.app = slow.middleware
+        slow.run(browser, read)
+
+        assert slow.kinds == []
+
     def test_a_clock_that_was_set_back_far_gives_no_more_grace(self) -> None:
         site = Site(rotate_after=900)
         browser, former = site.browser(), site.browser()

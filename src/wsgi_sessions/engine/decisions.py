@@ -236,9 +236,9 @@ def death_at(notes: Notes, *, absolute: float, now: float) -> Death:
 def is_due(since: float, after: float, now: float) -> bool:
     """Whether something that happened at ``since`` is to be done again ``after`` seconds later.
 
-    A time in the future was noted by a clock that has been set back: due at once.
+    A time far in the future was noted by a clock that has been set back: due at once.
     """
-    return not 0 <= now - since < after
+    return not -SKEW <= now - since < after
 
 
 def in_grace(until: float, now: float) -> bool:
