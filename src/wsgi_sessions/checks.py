@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Collection, Sequence
+from inspect import getattr_static
 from typing import TYPE_CHECKING, Any, cast
 
 from .data.codec import Codec, JSONCodec
@@ -85,8 +86,11 @@ def check_codec(codec: Codec | None) -> Codec:
     """``codec``, or the standard one."""
     if codec is None:
         return JSONCodec()
-    methods = (getattr(codec, "encode", None), getattr(codec, "decode", None))
-    if isinstance(codec, type) or not all(map(callable, methods)):
+    names = ("encode", "decode")
+    usable = all(callable(getattr(codec, name, None)) for name in names)
+    if isinstance(codec, type):
+        usable = all(isinstance(getattr_static(codec, name, None), staticmethod) for name in names)
+    if not usable:
         raise ConfigurationError(
             f"SessionMiddleware: codec is {codec!r}; give an object with encode(value) -> bytes"
             " and decode(bytes) -> value, such as JSONCodec()"

@@ -124,22 +124,39 @@ class SessionMiddleware:
         environ: WSGIEnvironment = req.env
         if environ.get(_STEPS_KEY) is not self or not self.steps.is_open(environ):
             return
-        given = _headers(resp)
         stream = resp.stream
         # What has read() may be sent by the server itself, which must see the file.
         streaming = stream is not None and not hasattr(stream, "read")
-        if stream is None:
-            try:
-                # Falcon keeps what this makes of ``media``; if it fails, Falcon answers 500.
-                resp.render_body()
-            except BaseException:
-                self.steps.discard_session(environ)
-                raise
         status = falcon.code_to_http_status(resp.status)
         failure = getattr(req.context.session, "failure", None)
         if failure is not None and status[:3] == "500":
             self._answer_failure(environ, resp, failure)
             return
+        try:
+            try:
+                if stream is None:
+                    # Falcon keeps what this makes of ``media``.
+                    resp.render_body()
+            except StoreError:
+                raise
+            except Exception:
+                # Falcon answers 500 then, with the headers that are there.
+                self._commit(environ, resp, "500 Internal Server Error", streaming=False)
+                raise
+            self._commit(environ, resp, status, streaming=streaming)
+        except StoreError as error:
+            self._answer_failure(environ, resp, error)
+            return
+        if streaming:
+            resp.stream = SessionStream(
+                cast("Iterable[bytes]", stream),
+                lambda failed: self.steps.finish_session(environ, failed=failed),
+            )
+
+    def _commit(
+        self, environ: WSGIEnvironment, resp: falcon.Response, status: str, *, streaming: bool
+    ) -> None:
+        given = _headers(resp)
         try:
             finished = self.steps.commit_session(
                 environ,
@@ -147,19 +164,13 @@ class SessionMiddleware:
                 headers=given,
                 streaming=streaming,
             )
-        except StoreError as error:
-            self._answer_failure(environ, resp, error)
-            return
+        except StoreError:
+            raise
         except BaseException:
             self.steps.discard_session(environ)
             raise
         if finished != given:
             _put(resp, finished)
-        if streaming:
-            resp.stream = SessionStream(
-                cast("Iterable[bytes]", stream),
-                lambda failed: self.steps.finish_session(environ, failed=failed),
-            )
 
     def _answer_failure(
         self, environ: WSGIEnvironment, resp: falcon.Response, error: StoreError

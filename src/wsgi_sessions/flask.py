@@ -63,14 +63,10 @@ _ERROR_KEY = "wsgi_sessions.flask.store_error"
 _FLASKS_OWN = frozenset(dir(SecureCookieSession))
 """What ``session.name`` means in a template of Flask's, whatever keys there are."""
 _OF_FLASK_LOGIN = ("_user_id", "_fresh", "_id", "_remember", "_remember_seconds")
-_NO_RESPONSE = (
-    "this is a WebSocket, so no response carries the cookie that this change needs; sign in, sign"
-    " out and begin sessions in a request"
-)
 
 
 class _SignIn(NamedTuple):
-    """What the last sign-in by Flask-Login in this request came to."""
+    """What the last sign-in or sign-out by Flask-Login in this request came to."""
 
     user: str
     owner: str | None
@@ -88,21 +84,23 @@ class FlaskSession(Session, SessionMixin):
     refused = False
     """Whether the app has seen an error in this request, because its data can't be stored."""
     websocket = False
-    """Whether it was opened for a WebSocket, and so for a connection whose headers are sent."""
-    unanswered = False
-    """Whether Flask's response is sure to reach nobody, as after an event of Flask-SocketIO's."""
+    """Whether it was opened for a WebSocket, whose headers are sent before any handler's end."""
     sign_in: _SignIn | None = None
+    named: str | None = None
+    """The owner whom the app has signed in itself since Flask-Login signed in or out."""
 
     def _new_id(self) -> SessionState:
         if self.websocket:
-            raise SessionCommitted(_NO_RESPONSE)
+            raise SessionCommitted(
+                "this is a WebSocket, so no response carries the cookie of a new ID; sign in and"
+                " out, and regenerate, in a request"
+            )
         return super()._new_id()
 
-    def _writable(self) -> SessionState:
-        state = super()._writable()
-        if self.unanswered and state.stored is None:
-            raise SessionCommitted(_NO_RESPONSE)
-        return state
+    def login(self, owner: str, *, keep: bool | Iterable[str] = True) -> None:
+        """As `Session.login`."""
+        super().login(owner, keep=keep)
+        self.named = owner
 
     @property
     def permanent(self) -> bool:
@@ -162,6 +160,7 @@ class FlaskSession(Session, SessionMixin):
             self.persistent = transport_of(self).persistent
             if signed_in and not self.websocket:
                 self.owner = None
+            self.sign_in = _noted(self, "")
 
     def copy(self) -> dict[str, Any]:
         """The data as a dict of its own."""
@@ -316,12 +315,12 @@ class _FlaskMiddleware(SessionMiddleware):
         session = cast("Session", self.open_session(environ))  # there is one on every path
         if isinstance(session, FlaskSession):
             session.handed_out = True
-            session.unanswered = "flask.app" in environ
-            session.websocket = _sends_nothing(environ)
             if not entered:
                 # No WSGI call: app.test_request_context(), the test client's session_transaction(),
                 # or a handler of Flask-SocketIO's.
                 session.detached = environ
+            event = session.detached is not None and "flask.app" in environ
+            session.websocket = event or is_websocket(environ)
         return session
 
     def check(self, session: FlaskSession) -> None:
@@ -491,7 +490,7 @@ def _follow_flask_login(app: Flask) -> None:
         ("user_login_confirmed", _confirmed),
         ("user_loaded_from_cookie", _remembered),
         ("user_logged_out", _signed_out),
-        ("session_protected", _signed_out),
+        ("session_protected", _protected),
     ):
         if signals is not None:
             getattr(signals, name).connect(receiver, app)
@@ -509,46 +508,54 @@ def _signed_in(sender: Flask, **_: object) -> None:
     if session is None or user is None:
         return
     user, before = str(user), session.sign_in
-    state = state_of(session)
-    present = before is not None and (before.user, before.owner) == (user, session.owner)
-    filed = before is None or before.owner != session.owner or present
-    if state is None or not state.intent.login or session.owner is None or not filed:
-        _file(session, user)
-    # Else the app has called session.login() for this user itself, by whatever name.
+    if session.websocket:
+        _leave_as_it_was(session)
+        return
+    again = before is not None and (before.user, before.owner) == (user, session.owner)
+    # By whatever name the app has filed it itself for this user.
+    own = session.named is not None and session.named == session.owner
+    if session.owner is None or not (again or own):
+        try:
+            session.login(user)
+        except ValueError:
+            # No owner can have such a name, but a new ID is due all the same.
+            session.owner = None
+            session.regenerate()
+        except TooManySessions:
+            _leave_as_it_was(session)
+            raise
+    session.named, session.sign_in = None, _noted(session, user)
+
+
+def _noted(session: FlaskSession, user: str) -> _SignIn:
     fields = {name: session[name] for name in _OF_FLASK_LOGIN if name in session}
-    session.sign_in = _SignIn(user, session.owner, fields)
+    return _SignIn(user, session.owner, fields)
 
 
-def _file(session: FlaskSession, user: str) -> None:
-    try:
-        session.login(user)
-    except ValueError:
-        # No owner can have such a name, but a new ID is due all the same.
-        session.owner = None
-        session.regenerate()
-    except TooManySessions:
-        _undo_sign_in(session)
-        raise
-
-
-def _undo_sign_in(session: FlaskSession) -> None:
-    """Have the session, and this request, know the user whom it had before."""
+def _leave_as_it_was(session: FlaskSession) -> None:
+    """Have the session, and this request, know the user whom it had before Flask-Login wrote."""
     state, before = state_of(session), session.sign_in
     if state is not None:
         state.fields.restore(_OF_FLASK_LOGIN)
-    if before is not None and before.owner == session.owner:
-        session.update(before.fields)
-    # Flask-Login looks at the session again where there is none.
-    g.pop("_login_user", None)
+    if before is not None:
+        for name in _OF_FLASK_LOGIN:
+            session.pop(name, None)
+        if before.owner == session.owner:
+            session.update(before.fields)
+    if not session.websocket:
+        # Flask-Login looks at the session again where there is none.
+        g.pop("_login_user", None)
 
 
 def _confirmed(sender: Flask, **_: object) -> None:
     """The user of the session has given the password again, under whichever name it is filed."""
     session = _current_session()
-    if session is not None and session.owner is not None and session.get("_user_id") is not None:
-        session.login(session.owner)
-    else:
+    if session is None or session.owner is None or session.websocket:
         _signed_in(sender)
+    elif session.get("_user_id") is not None:
+        named = session.named
+        session.login(session.owner)
+        session.named = named
 
 
 def _remembered(sender: Flask, **_: object) -> None:
@@ -556,14 +563,32 @@ def _remembered(sender: Flask, **_: object) -> None:
     del sender
     session = _current_session()
     user = None if session is None else session.get("_user_id")
-    if session is None or session.websocket:
-        return  # the next request files it
-    if user is not None and session.owner is None:
-        session.owner = str(user)
+    if session is None or user is None:
+        return
+    if session.websocket:
+        _leave_as_it_was(session)
+    elif session.owner is None:
+        try:
+            session.owner = str(user)
+        except (TooManySessions, ValueError):
+            # The cookie is good for this request; its user is in nobody's list.
+            _leave_as_it_was(session)
+
+
+def _protected(sender: Flask, **_: object) -> None:
+    """Flask-Login has signed out somebody who seems to have stolen the cookie."""
+    session = _current_session()
+    if session is not None and session.websocket:
+        _leave_as_it_was(session)
+    else:
+        _signed_out(sender)
 
 
 def _signed_out(sender: Flask, **_: object) -> None:
     del sender
     session = _current_session()
-    if session is not None and "_user_id" not in session and session.owner is not None:
+    if session is None:
+        return
+    if "_user_id" not in session and session.owner is not None:
         session.owner = None
+    session.named, session.sign_in = None, _noted(session, "")

@@ -246,7 +246,11 @@ class Session(MutableMapping[str, Any]):
     @property
     def expires_at(self) -> datetime:
         """When the session ends unless it is used again. Aware, UTC."""
-        return _datetime(self._engine.expected_end(self._open()))
+        return _datetime(self._expected_end())
+
+    def _expected_end(self) -> float:
+        state = self._open()
+        return self._engine.expected_end(state, headers_sent=self._phase is not Phase.OPEN)
 
     @property
     def authenticated_at(self) -> datetime | None:
@@ -480,7 +484,7 @@ class Session(MutableMapping[str, Any]):
 
         In a passive request, the time that is really left; in any other, the time from this use on.
         """
-        left = self._engine.expected_end(self._open()) - self._engine.now()
+        left = self._expected_end() - self._engine.now()
         return timedelta(seconds=max(0.0, left))
 
     def is_alive(self) -> bool:

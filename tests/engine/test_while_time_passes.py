@@ -15,7 +15,8 @@ import pytest
 
 from acts import login_as, put, read
 from wsgi import SECRET, Site
-from wsgi_sessions import Cookie, Lifetime, Session
+from wsgi_sessions import Cookie, Lifetime, Session, SessionEnded, StoreError
+from wsgi_sessions.record import list_key
 from wsgi_sessions.stores import FileStore, MemoryStore
 from wsgi_sessions.testing import FaultyStore
 
@@ -294,3 +295,172 @@ def test_what_is_renewed_because_of_its_cookie_says_so(option: str) -> None:
     left = site.run(browser, lambda session: session.time_left.total_seconds()).text
 
     assert left == str(DAY)
+
+
+class TestPlaces:
+    """A login of ``when_full="refuse"`` holds a place until it is committed."""
+
+    @pytest.mark.parametrize("looks", ["list", "purge"])
+    def test_a_view_that_takes_its_time_keeps_its_place(self, looks: str) -> None:
+        site = Site(max_per_owner=1, when_full="refuse")
+        browser = site.browser()
+        site.run(browser, put(cart=1))
+
+        def slow(session: Session) -> None:
+            session.login("u")
+            site.clock.advance(61)
+            registry = site.middleware.registry
+            registry.sessions("u") if looks == "list" else registry.purge_expired()
+
+        site.run(browser, slow)
+
+        seen = site.run(browser, lambda session: (session.owner, dict(session)))
+        assert seen.text == repr(("u", {"cart": 1}))
+        assert site.kinds == ["created", "regenerated"]
+
+    @pytest.mark.parametrize("stored", [True, False])
+    def test_one_that_another_login_took_meanwhile_is_lost(self, stored: bool) -> None:
+        site = Site(max_per_owner=1, when_full="refuse")
+        browser, other = site.browser(), site.browser()
+        if stored:
+            site.run(browser, put(cart=1))
+        site.routes["/in"] = login
+
+        def slow(session: Session) -> None:
+            session.login("u")
+            site.clock.advance(61)
+            other.get("/in")
+
+        response = site.run(browser, slow)
+
+        assert response.set_cookie is None
+        assert site.middleware.registry.count("u") == 1
+        assert site.run(other, lambda session: session.owner).text == "u"
+
+
+class TestSeveralLifetimes:
+    """Apps of different lifetimes on one store, with the same users."""
+
+    def test_none_ends_the_others_sessions_by_looking_at_the_list(self) -> None:
+        store = MemoryStore()
+        site = Site(store=store, lifetime=Lifetime(20 * DAY, 30 * DAY))
+        browsers = [site.browser() for _ in range(15)]
+        for browser in browsers:
+            site.run(browser, login)
+        admin = Site(
+            store=store, lifetime=Lifetime(3600, 3600), cookie=Cookie("adm"), clock=site.clock
+        )
+        site.clock.advance(7200)
+        admin.run(admin.browser(), login)
+        admin.middleware.registry.sessions("u")
+        admin.middleware.registry.purge_expired()
+
+        owners = {site.run(browser, lambda session: session.owner).text for browser in browsers}
+        assert owners == {"u"}
+        assert site.middleware.registry.count("u") == 16
+
+    def test_none_cuts_the_list_short_though_it_cannot_read_it_again(self) -> None:
+        store = FaultyStore(MemoryStore())
+        site = Site(store=store, lifetime=Lifetime(20 * DAY, 30 * DAY))
+        site.run(site.browser(), login)
+        admin = Site(
+            store=store, lifetime=Lifetime(3600, 3600), cookie=Cookie("adm"), clock=site.clock
+        )
+        admin.run(admin.browser(), login)
+
+        def fail(key: str) -> None:
+            if key == list_key("u"):
+                raise StoreError("down")
+
+        store.before("load", fail)
+        admin.run(admin.browser(), login)
+        site.clock.advance(DAY)
+        store.store.purge_expired(site.clock())
+        present = store.store.load(list_key("u"))
+
+        assert present is not None
+        assert present.expires_at > site.clock() + DAY
+
+
+def test_a_slow_request_rotates_no_id_that_was_just_rotated() -> None:
+    site = Site(rotate_after=900)
+    tab, slow = site.browser(), site.browser()
+    site.run(tab, login)
+    site.clock.advance(1000)
+    slow.cookies = dict(tab.cookies)
+    site.routes["/read"] = read
+
+    def view(session: Session) -> None:
+        assert session.owner == "u"
+        tab.get("/read")
+        site.clock.advance(31)
+
+    site.run(slow, view)
+    site.clock.advance(31)
+
+    assert site.run(tab, lambda session: session.owner).text == "u"
+    assert site.kinds == ["created", "rotated"]
+
+
+def test_a_rotation_whose_answer_was_lost_reaches_the_client() -> None:
+    store = FaultyStore(MemoryStore())
+    site = Site(store=store, rotate_after=900)
+    browser = site.browser()
+    site.run(browser, login)
+    site.clock.advance(1000)
+    store.fail("update", answer_lost=True)
+    site.run(browser, read)
+    store.recover()
+    site.clock.advance(31)
+
+    assert site.run(browser, lambda session: session.owner).text == "u"
+    assert "retired_id_used" not in site.kinds
+
+
+@pytest.mark.parametrize("limit", [Lifetime(60, 3600), Lifetime(600, 60)], ids=["idle", "absolute"])
+def test_a_slow_transaction_brings_nothing_back_to_life(limit: Lifetime) -> None:
+    site = Site(lifetime=limit)
+    browser, other = site.browser(), site.browser()
+    site.run(browser, put(n=0))
+    other.cookies = dict(browser.cookies)
+    site.clock.advance(50)
+    raised: list[type[Exception]] = []
+
+    def work(session: Session) -> None:
+        def slow(fields: MutableMapping[str, Any]) -> None:
+            site.clock.advance(15)
+            fields["n"] += 1
+
+        try:
+            session.transaction(slow)
+        except SessionEnded as error:
+            raised.append(type(error))
+
+    site.run(browser, work)
+
+    assert raised == [SessionEnded]
+    assert site.run(other, lambda session: session.get("n")).text == "None"
+
+
+def test_a_session_that_is_being_ended_does_not_enter_its_list_anew() -> None:
+    store = FaultyStore(MemoryStore())
+    before = Site(store=store, lifetime=Lifetime(DAY, 2 * DAY), max_per_owner=1)
+    here = before.browser()
+    before.run(here, login)
+    after = Site(store=store, lifetime=Lifetime(DAY, 30 * DAY), max_per_owner=1, clock=before.clock)
+    here.app = after.middleware
+    after.clock.advance(DAY / 2)
+    after.routes["/write"] = write
+    (handle,) = after.middleware.registry
+    busy: list[str] = []
+
+    def use(key: str, **_: Any) -> None:
+        if key == handle and not busy:
+            busy.append(key)
+            here.get("/write")
+
+    store.before("delete", use)
+    after.run(after.browser(), login)
+
+    assert busy == [handle]
+    assert after.middleware.registry.count("u") == 1

@@ -846,13 +846,6 @@ def test_f3_a_new_id_in_a_websocket_is_refused_where_it_is_asked_for(
     assert run(app, client, everything) == {"a": 1, "b": 2}
 
 
-def test_f3_an_event_cannot_begin_a_session(app: Flask, client: FlaskClient) -> None:
-    environ = flask_events.environ_of(client)
-
-    with pytest.raises(SessionCommitted, match="begin sessions in a request"):
-        flask_events.event(app, environ, put("a", 1))
-
-
 def test_f4_before_a_handshake_a_visitor_is_not_turned_away(app: Flask) -> None:
     @app.before_request
     def remember() -> None:

@@ -47,6 +47,8 @@ class DjangoSession(Session, SessionBase):  # pyright: ignore[reportIncompatible
 
     _marked: bool | None = None
     """What ``modified`` was set to, by the app or by Django's own methods."""
+    _let_go: tuple[Any, str] | None = None
+    """The user whom `clear` has signed out, and the owner that the session was filed under."""
     _unseen = False
     """Whether ``accessed`` was set to False since the last access."""
 
@@ -148,6 +150,11 @@ class DjangoSession(Session, SessionBase):  # pyright: ignore[reportIncompatible
     def __setitem__(self, key: str, value: Any) -> None:
         super().__setitem__(key, value)
         self._marked = True
+        if key == _USER_KEY and self._let_go is not None and self.owner is None:
+            # An app that clears all the rest puts its user back.
+            user, owner = self._let_go
+            if user == value:
+                self.owner = owner
         if key == EXPIRY_KEY:
             self._apply_expiry(value)
 
@@ -163,10 +170,11 @@ class DjangoSession(Session, SessionBase):  # pyright: ignore[reportIncompatible
         A user whom ``django.contrib.auth`` signed in is signed out, so the session is no longer
         filed under that user.
         """
-        own_expiry, signed_in = EXPIRY_KEY in self, _USER_KEY in self
+        own_expiry, user, owner = EXPIRY_KEY in self, self.get(_USER_KEY), self.owner
         super().clear()
         self._marked = True
-        if signed_in and self._phase is Phase.OPEN:
+        if user is not None and owner is not None and self._phase is Phase.OPEN:
+            self._let_go = (user, owner)
             self.owner = None
         if own_expiry:
             self._apply_expiry(None)

@@ -14,7 +14,7 @@ from ..data.notes import Former, Notes, dump_notes, is_label
 from ..data.standing import with_offer
 from ..errors import SessionTooLarge
 from ..record import UNCHANGED, Changes, Record, apply_changes
-from .decisions import GRACE, Result, StoreStep, in_grace
+from .decisions import GRACE, Result, StoreStep, in_grace, is_due
 from .loading import is_present
 from .settings import EngineSettings
 from .state import NO_SCHEME, Intent, Request, Stored
@@ -119,17 +119,18 @@ def _notes_on(
     notes = present._replace(**noted) if noted else present
     if intent.id is not None:
         return issued(notes, intent.id, work.request, now), intent.id
-    if work.step is StoreStep.ROTATE and _can_rotate(base, now):
+    if work.step is StoreStep.ROTATE and _can_rotate(base, now, settings):
         successor = settings.rotation.successor_of(base.id)
         former = Former(base.id.hash, successor.nonce, now + GRACE)
         return issued(notes, successor.id, work.request, now, former), successor.id
     return notes, base.id
 
 
-def _can_rotate(base: Stored, now: float) -> bool:
+def _can_rotate(base: Stored, now: float, settings: EngineSettings) -> bool:
     # Another request may have rotated meanwhile: then it isn't due any more.
     former = base.notes.former
-    return is_present(base) and (former is None or not in_grace(former.until, now))
+    free = former is None or not in_grace(former.until, now)
+    return free and is_present(base) and is_due(base.notes.issued_at, settings.rotate_after, now)
 
 
 def _label_on(present: Mapping[str, str], work: Work) -> Mapping[str, str]:

@@ -280,7 +280,7 @@ class Committer:
             empty := state.empty,
             empty
             and stored is not None
-            and held_something(stored.record)
+            and (held_something(stored.record) or intent.emptied)
             and not intent.keep_empty,
             stored is not None and intent.id is not None,
             stored is not None and self._touch_due(stored, state, now, passive=passive),
@@ -300,14 +300,15 @@ class Committer:
             settings.seal is not None,
         )
 
-    def will_renew(self, state: SessionState, now: float) -> bool:
+    def will_renew(self, state: SessionState, now: float, *, headers_sent: bool) -> bool:
         """Whether a commit now would write a new idle deadline, as far as is known."""
         stored, intent = state.stored, state.intent
         if stored is None or intent.id is not None:
             return True
         if self._touch_due(stored, state, now, passive=not state.is_use):
             return True
-        if (state.stale_token or self._settings.rolling) and state.is_use:
+        sends = state.stale_token or self._settings.rolling
+        if sends and state.is_use and not headers_sent:
             return True
         changed = bool(intent.notes) or state.label_changed or self.fields_changed(state)
         return changed and state.is_use
@@ -426,6 +427,7 @@ class Committer:
         emptied itself may be gone though the answer was lost. If the fresh one can't be stored, the
         app goes on with it all the same: of the other, the store has said that it is over.
         """
+        self.give_back_place(state)
         place = self._place_anew(state, now)
         if place is None:
             state.gone = True
@@ -446,15 +448,12 @@ class Committer:
     def _place_anew(self, state: SessionState, now: float) -> dict[str, Any] | None:
         """What the fresh session holds in its owner's list beforehand; None: there is no room."""
         owner, limit = state.intent.owner, self._settings.max_per_owner
-        if not isinstance(owner, str) or limit is None or self._owners is None:
+        refuses = limit is not None and self._settings.refuse_when_full
+        if owner is None or owner is UNCHANGED or self._owners is None or not refuses:
             return {"id": None, "reserved": None}
-        if not self._settings.refuse_when_full:
-            return {"id": None, "reserved": None}
-        new = self._settings.ids.new()
-        others = self._owners.enter_if_free(
-            owner, new.key, until=self._owners.until(now), epoch=0, limit=limit
-        )
-        return {"id": new, "reserved": owner} if others is None else None
+        new, until = self._settings.ids.new(), self._owners.until(now)
+        others = self._owners.enter_if_free(owner, new.key, until=until, epoch=0, limit=limit or 0)
+        return {"id": new, "reserved": owner, "reserved_at": now} if others is None else None
 
     def _keep_nothing(self, state: SessionState, facts: Facts) -> Result:
         """End what an earlier commit with a lost answer may have left of an empty session."""
@@ -470,8 +469,17 @@ class Committer:
             self._reports.emit("store_error", work.request, stored, detail=detail)
             # Housekeeping never hurts: a request that only read is answered as if nothing was due.
             if optional and work.step in (StoreStep.TOUCH, StoreStep.ROTATE):
-                return Outcome(Result.NOTHING)
+                return self._after_all(work, stored)
             raise
+
+    def _after_all(self, work: Work, stored: Stored | None) -> Outcome:
+        """What came of a rotation whose answer may have been lost: the client must learn its ID."""
+        if work.step is StoreStep.ROTATE and stored is not None and self._store_writer is not None:
+            with suppress(StoreError):
+                again = self._loader.reload(stored, work.now)
+                if again is not None and again.id.id != stored.id.id:
+                    return Outcome(Result.MOVED, again)
+        return Outcome(Result.NOTHING)
 
     def _go_on(
         self, state: SessionState, outcome: Outcome, pending: FieldChanges, response: Response
@@ -488,11 +496,6 @@ class Committer:
             state.after(outcome.stored)
             if not response.final:
                 state.fields.rebase(outcome.stored.record.fields, pending)
-
-    def emptied(self, state: SessionState) -> None:
-        """A transaction has removed the last field, and with it the session."""
-        state.begin(self._settings.clock(), self._settings.codec)
-        state.cookie = CookieStep.EXPIRE if state.request.tokens else CookieStep.LEAVE
 
     def corrupted(self, state: SessionState) -> None:
         """A field can't be decoded: from here on, the request has no session, but for a login.
@@ -620,7 +623,9 @@ class Committer:
         if step is CookieStep.LEAVE:
             return None
         if step is CookieStep.EXPIRE:
-            return request.transport.expire(secure=request.secure)
+            # One that was begun in this request isn't known to the client.
+            known = bool(request.tokens)
+            return request.transport.expire(secure=request.secure) if known else None
         if stored is None or (step is CookieStep.RENEW and response.public):
             return None
         return request.transport.set(

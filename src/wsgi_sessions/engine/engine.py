@@ -203,12 +203,14 @@ class Engine:
         limits, notes = self._settings.limits, state.notes
         return min(notes.idle, limits.idle), min(notes.absolute, limits.absolute)
 
-    def expected_end(self, state: SessionState) -> float:
+    def expected_end(self, state: SessionState, *, headers_sent: bool) -> float:
         """When the session ends unless it is used again after this request. UNIX seconds."""
         stored, now = state.stored, self._settings.clock()
         if stored is None:
             return self._settings.next_deadline(state.notes, now)
-        if now < stored.deadline and self._committer.will_renew(state, now):
+        if now < stored.deadline and self._committer.will_renew(
+            state, now, headers_sent=headers_sent
+        ):
             return self._settings.next_deadline(state.notes, now)
         return min(stored.deadline, self._settings.deadline_of(stored.record, state.notes, now))
 
@@ -267,6 +269,7 @@ class Engine:
         if state.intent.reserved not in (None, reserved):
             self._committer.give_back_place(state)
         changes: dict[str, Any] = {"owner": owner, "reserved": reserved, "revoked": False}
+        changes["reserved_at"] = now
         if login:
             state.logged_in = True
             changes["login"] = True

@@ -40,6 +40,9 @@ from .decisions import deadline_of
 
 HEALING_AGE = 60.0
 """Seconds for which an entry without a record counts as a login under way."""
+
+PLACE_SECONDS = HEALING_AGE / 2
+"""For how long a login may rely on its entry, as clocks differ."""
 _ENTRY = struct.Struct(">BddQ?")
 _FORMAT = 1
 _VERSION_BITS = 30
@@ -139,7 +142,8 @@ class OwnerLists:
         self._store = store
         self._limits = limits
         self._clock = clock
-        self._known: dict[str, None] = {}
+        self._known: dict[str, float] = {}
+        """When lists end that were seen to be there, as far as is known. UNIX seconds."""
 
     # Entering and taking out
 
@@ -169,23 +173,29 @@ class OwnerLists:
         at = list_key(owner)
         fields = {key: _dump(Entry(now, until, epoch, ending))}
         ends = max(until, now + self._limits.absolute)
-        changes = Changes(set=fields, expires_at=ends)
         for attempt in range(ATTEMPTS):
-            if at in self._known and self._store.update(at, changes) is UpdateResult.UPDATED:
-                return
+            known = self._known.get(at)
+            if known is not None:
+                # Sessions of an app with a longer lifetime may need it for longer.
+                later = ends if ends > known else None
+                changes = Changes(set=fields, expires_at=later)
+                if self._store.update(at, changes) is UpdateResult.UPDATED:
+                    self._known[at] = max(ends, known)
+                    return
             if self._store.insert(at, _new_list(fields, now, ends)):
-                self._remember(at)
+                self._remember(at, ends)
                 return
             # Nobody is signed in under a list that couldn't be read to sign them out again.
-            if self.read(owner) is not None:
-                self._remember(at)
+            present = self.read(owner)
+            if present is not None:
+                self._remember(at, present.expires_at)
             back_off(attempt)
         raise StoreError("the owner's list could not be written", operation="update")
 
-    def _remember(self, at: str) -> None:
+    def _remember(self, at: str, expires_at: float) -> None:
         if len(self._known) >= _KNOWN_LISTS:
             self._known.clear()
-        self._known[at] = None
+        self._known[at] = expires_at
 
     def enter_if_free(
         self,
@@ -320,8 +330,8 @@ class OwnerLists:
             return None
         latest = max(each.until for each in present.entries.values())
         if latest > present.expires_at:
-            # Entering is blind: a process with a shorter lifetime, this one perhaps, may have
-            # brought the end of the whole list forward.
+            # Entering is blind: a process with a shorter lifetime may have brought the end of the
+            # whole list forward.
             self._store.update(list_key(owner), Changes(expires_at=latest))
         return present
 
@@ -337,10 +347,11 @@ class OwnerLists:
                 (listing.pending if young else listing.stale).append(key)
             elif (live := live_session(key, record, self._limits, now)) and not entry.ending:
                 listing.live.append(live)
-            elif entry.ending or _is_over(record, self._limits, now):
+            elif entry.ending or (now >= record.expires_at and is_readable(record)):
                 listing.stale.append(key)
-            else:
+            elif not is_readable(record):
                 listing.unreadable.append(key)
+            # Else it is over by the limits of this app; another one's may be longer.
         return listing
 
     def list_and_heal(self, owner: str) -> Listing:
@@ -400,6 +411,16 @@ class OwnerLists:
             owner = None if record is None or record is UNREADABLE else record.owner
             if owner is not None and list_key(owner) == at:
                 self.enter(owner, key, until=entry.until, epoch=entry.epoch)
+
+    def is_marked(self, owner: str, key: str) -> bool:
+        """Whether the entry of a session says that it is being ended.
+
+        Raises:
+            StoreError: the list can't be read.
+        """
+        present = self.read(owner)
+        entry = None if present is None else present.entries.get(key)
+        return entry is not None and entry.ending
 
     def is_ending(self, owner: str, key: str) -> bool:
         """Whether a session is still being ended, so that no login has entered it anew.
@@ -469,11 +490,13 @@ class OwnerLists:
             return record is None
         return record.owner is None or list_key(record.owner) != at
 
-    def _drop(self, at: str, keys: Iterable[str]) -> None:
+    def _drop(self, at: str, entries: Mapping[str, Entry]) -> None:
         record = self._store.load(at)
         if record is None:
             return
-        out = frozenset(keys) & record.fields.keys()
+        # An entry that was made anew meanwhile is another login's.
+        fields = record.fields
+        out = frozenset(key for key in entries if fields.get(key) == _dump(entries[key]))
         if len(out) == len(record.fields):
             self._store.delete(at, if_version=record.version)
         elif out:
@@ -499,14 +522,6 @@ def is_readable(record: Record) -> bool:
     except CorruptNotes:
         return False
     return True
-
-
-def _is_over(record: Record, limits: Limits, now: float) -> bool:
-    try:
-        notes = load_notes(record.notes)
-    except CorruptNotes:
-        return False
-    return now >= deadline_of(record, notes, limits.idle, limits.absolute, now)
 
 
 def _new_list(fields: Mapping[str, bytes], now: float, ends: float) -> Record:

@@ -85,7 +85,7 @@ def over_limit(
     if key in listing.pending or key in listing.stale:
         return None
     over = [session.key for session in ranked(listing.live, key, now)[limit:]]
-    return [other for other in (*ending, *over) if other != key]
+    return [*ending, *over]
 
 
 def ranked(live: list[LiveSession], key: str, now: float) -> list[LiveSession]:

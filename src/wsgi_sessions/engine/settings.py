@@ -12,7 +12,7 @@ from ..data.notes import Notes
 from ..events import EventSink
 from ..record import Record
 from ..stores.base import Store
-from .decisions import SKEW, deadline_of, next_deadline
+from .decisions import deadline_of, next_deadline
 from .owners import Limits
 
 if TYPE_CHECKING:
@@ -72,4 +72,6 @@ class EngineSettings:
         limit, own = self.limits.idle, notes.idle
         tenth = (own if own < limit else limit) / 10  # noqa: FURB136 # hot
         interval = self.touch_interval
-        return not -SKEW <= now - record.used_at < (min(interval, tenth))
+        interval = interval if interval < tenth else tenth  # noqa: FURB136 # hot
+        # It may have been noted meanwhile, or by a server whose clock is ahead a little.
+        return not -interval <= now - record.used_at < interval

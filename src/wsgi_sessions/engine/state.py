@@ -103,10 +103,14 @@ class Intent:
     passive: bool | None = None
     reserved: str | None = None
     """The owner in whose list a login holds a place already (``when_full="refuse"``)."""
+    reserved_at: float = 0.0
+    """Since when. UNIX seconds."""
     offered_at: float | None = None
     """When the response offers to bind the session, to be noted. UNIX seconds."""
     keep_empty: bool = False
     """Whether it is to be stored although it holds nothing."""
+    emptied: bool = False
+    """Whether a transaction has removed its last field, so that it ends unless it is filled."""
 
     @property
     def own_ids(self) -> tuple[SessionID, ...]:
@@ -238,7 +242,10 @@ class SessionState:
             label.clear()
             label.update(stored.notes.label)
         if not keep_intent and self.intent is not NO_INTENT:
+            kept = self.intent.keep_empty
             self.intent = self._intent_left()
+            if kept:
+                self.ask(keep_empty=True)
 
     @property
     def owner(self) -> str | None:

@@ -15,7 +15,7 @@ from ..errors import SessionCommitted, SessionConflict, SessionEnded, StoreError
 from ..record import UpdateResult
 from .backoff import ATTEMPTS, back_off
 from .changes import Work
-from .committing import Committer
+from .committing import Committer, held_something
 from .decisions import CookieStep, Result, StoreStep, told
 from .loading import Loader
 from .settings import EngineSettings
@@ -72,6 +72,10 @@ class Transactions:
             pending = fresh.changes()
             if not pending.set and not pending.delete:
                 return result
+            # The function may have taken its time: what expired meanwhile doesn't come back.
+            now = settings.clock()
+            if now >= base.deadline:
+                raise self._ended(state)
             work = Work(
                 StoreStep.UPDATE,
                 state.request,
@@ -95,14 +99,7 @@ class Transactions:
 
     def _carried_out(self, state: SessionState, work: Work, base: Stored, *, moved: bool) -> bool:
         """Write what the function changed; False if another request was faster."""
-        left = base.record.fields.keys() - work.delete
-        empties = not (left or work.set or base.record.owner or state.intent.keep_empty)
         try:
-            if empties:
-                if self._writer.delete_on(work, base):
-                    self._committer.emptied(state)
-                    return True
-                return False
             result, after = self._writer.update_on(work, base)
         except StoreError:
             state.fields.distrust(FieldChanges(work.set, work.delete))
@@ -110,6 +107,9 @@ class Transactions:
         if result is not UpdateResult.UPDATED:
             return False
         self._take_over(state, after, moved=moved)
+        if not held_something(after.record):
+            # Until the request ends: the app may go on to fill it, or sign in.
+            state.ask(emptied=True)
         return True
 
     def _take_over(self, state: SessionState, after: Stored, *, moved: bool) -> None:

@@ -140,7 +140,7 @@ def _ddl_of(table: sa.Table) -> str:
     # The command line knows only the table of the usual name.
     if table.fullname == DEFAULT_TABLE:
         return "what `wsgi-sessions --store URL schema` prints"
-    return f"what SQLStore.from_url(…, table={table.fullname!r}).schema() gives"
+    return f"what SQLStore.from_url(…, table={table.fullname!r}, create=False).schema() gives"
 
 
 def _in_dialect(column: sa.Column[Any], dialect: sa.Dialect) -> sa.types.TypeEngine[Any]:
