@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import falcon
 
+from .checks import DEFAULT_KEY
 from .errors import StoreError
+from .http.exchange import close
 from .http.transport import Header
 from .integration import Answer, Integration, SessionStream
 from .registry import SessionRegistry
@@ -23,8 +25,8 @@ if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
 
 T = TypeVar("T")
-_STEPS_KEY = "wsgi_sessions.falcon"
-"""Which component opened the request's session, and so is responsible for it."""
+_STEPS_KEY = "wsgi_sessions.falcon."
+"""Before an ``environ_key``: which component opened that session, and so is responsible for it."""
 
 
 class FalconSession(Session):
@@ -96,6 +98,7 @@ class SessionMiddleware:
     """
 
     def __init__(self, **options: Any) -> None:
+        self._steps_key: str = _STEPS_KEY + str(options.get("environ_key", DEFAULT_KEY))
         self.steps: Integration = Integration(FalconSession, any_path=True, **options)
         """The Integration that does the work, for ``session_of`` and for jobs."""
 
@@ -113,7 +116,7 @@ class SessionMiddleware:
             resp.complete = True
             return
         if not self.steps.is_open(environ):
-            environ[_STEPS_KEY] = self
+            environ[self._steps_key] = self
         req.context.session = self.steps.open_session(environ)
 
     def process_response(
@@ -122,7 +125,7 @@ class SessionMiddleware:
         """Called by Falcon after the resource, whether it succeeded or not."""
         del resource, req_succeeded
         environ: WSGIEnvironment = req.env
-        if environ.get(_STEPS_KEY) is not self or not self.steps.is_open(environ):
+        if environ.get(self._steps_key) is not self or not self.steps.is_open(environ):
             return
         stream = resp.stream
         # What has read() may be sent by the server itself, which must see the file.
@@ -167,6 +170,7 @@ class SessionMiddleware:
         except StoreError:
             raise
         except BaseException:
+            _let_go(resp)
             self.steps.discard_session(environ)
             raise
         if finished != given:
@@ -175,7 +179,14 @@ class SessionMiddleware:
     def _answer_failure(
         self, environ: WSGIEnvironment, resp: falcon.Response, error: StoreError
     ) -> None:
+        _let_go(resp)
         _send(resp, self.steps.answer_failure(environ, error))
+
+
+def _let_go(resp: falcon.Response) -> None:
+    """Close the stream of a response that isn't sent (PEP 3333)."""
+    stream, resp.stream = resp.stream, None
+    close(stream)
 
 
 def _send(resp: falcon.Response, answer: Answer) -> None:

@@ -106,8 +106,12 @@ def includeme(config: Configurator) -> None:
     steps = Integration(PyramidSession, any_path=True, **options)
     registry[REGISTRY_KEY] = steps
     config.set_session_factory(_Factory(steps))
-    # Outermost, so that whatever the other tweens change in the session is kept.
-    config.add_tween(f"{__name__}.session_tween_factory", under=INGRESS)
+
+    def add_tween() -> None:
+        config.add_tween(f"{__name__}.session_tween_factory", under=INGRESS)
+
+    # After those of the app, and so outermost: whatever they change in the session is kept.
+    config.action(None, add_tween)
 
 
 def options_from(
@@ -279,15 +283,20 @@ def _discard(request: Request) -> None:
         steps.discard_session(request.environ)
 
 
+def _raise_failure(request: Request, response: Response) -> None:
+    """Raise the StoreError that the app has let through, and that became a 500."""
+    failure = getattr(request, "exception", None)
+    if isinstance(failure, StoreError) and response.status_code == 500:
+        raise failure
+
+
 def _commit(request: Request, response: Response) -> None:
     """A response callback: commits the session, and puts into the response what that takes."""
     steps, environ = _steps_of(request), request.environ
     body = response.app_iter
     streaming = not isinstance(body, (list, tuple)) and not isinstance(response, FileResponse)
-    failure = getattr(request, "exception", None)
     try:
-        if isinstance(failure, StoreError) and response.status_code == 500:
-            raise failure
+        _raise_failure(request, response)
         finished = steps.commit_session(
             environ, status=response.status, headers=response.headerlist, streaming=streaming
         )
@@ -297,6 +306,9 @@ def _commit(request: Request, response: Response) -> None:
         response.status, response.headerlist = answer.status, answer.headers
         response.body = answer.body
         return
+    except BaseException:
+        close(body)
+        raise
     response.headerlist = finished
     if streaming:
         response.app_iter = SessionStream(

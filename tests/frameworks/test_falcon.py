@@ -10,7 +10,7 @@ import falcon
 import pytest
 
 from wsgi import SECRET, Browser
-from wsgi_sessions import DeviceBinding
+from wsgi_sessions import Cookie, DeviceBinding, get_session
 from wsgi_sessions.errors import StoreError
 from wsgi_sessions.falcon import SessionMiddleware
 from wsgi_sessions.stores import MemoryStore
@@ -290,3 +290,102 @@ def test_what_is_rendered_is_sent(shop: Shop, browser: Browser) -> None:
 
     assert response.text == '{"x": 1}'
     assert shop.kept(browser) == {"a": 1}
+
+
+class Body:
+    """A stream that notes that it was closed."""
+
+    def __init__(self) -> None:
+        self.closed = 0
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter([b"x"])
+
+    def close(self) -> None:
+        self.closed += 1
+
+
+@pytest.mark.parametrize("why", ["outage", "too large"])
+def test_a_stream_is_closed_where_the_session_cannot_be_kept(
+    shop: Shop, browser: Browser, why: str
+) -> None:
+    body = Body()
+
+    def view(req: Any, resp: Any) -> None:
+        req.context.session["a"] = "x" * (70_000 if why == "too large" else 1)
+        resp.stream = body
+
+    if why == "outage":
+        shop.store.fail("insert")
+
+    assert shop.run(browser, view).code == (503 if why == "outage" else 500)
+    assert body.closed == 1
+
+
+def test_two_sessions_of_their_own_keys_are_both_kept() -> None:
+    stores = MemoryStore(), MemoryStore()
+    parts = [
+        SessionMiddleware(secret_key=SECRET, store=stores[0]),
+        SessionMiddleware(
+            secret_key=SECRET, store=stores[1], environ_key="other", cookie=Cookie("other")
+        ),
+    ]
+
+    class Page:
+        def on_get(self, req: Any, resp: Any) -> None:
+            get_session(req.env)["n"] = 1
+            get_session(req.env, "other")["n"] = 2
+
+    app = falcon.App(middleware=parts)
+    app.add_route("/", Page())
+    browser = Browser(app)
+    browser.get("/")
+
+    assert browser.cookies.keys() == {"session", "other"}
+    assert [len(list(store.keys())) for store in stores] == [1, 1]
+
+
+@pytest.mark.parametrize("before", ["save", "destroy"])
+def test_what_was_done_before_a_failed_rendering_is_told(
+    shop: Shop, browser: Browser, before: str
+) -> None:
+    shop.run(browser, put)
+
+    def view(req: Any, resp: Any) -> None:
+        session = req.context.session
+        if before == "save":
+            session.login("u")
+            session.save()
+        else:
+            session.destroy()
+        resp.media = {"x": {1, 2}}
+
+    response = shop.run(browser, view)
+
+    assert response.code == 500
+    if before == "save":
+        assert shop.run(browser, owner_of).text == "u"
+    else:
+        assert browser.cookies == {}
+
+
+def owner_of(req: Any, resp: Any) -> None:
+    resp.text = str(req.context.session.owner)
+
+
+def test_a_store_that_fails_while_it_is_rendered_is_a_503(shop: Shop, browser: Browser) -> None:
+    shop.run(browser, put)
+    shop.store.fail("load")
+
+    def view(req: Any, resp: Any) -> None:
+        class Handler(falcon.media.JSONHandler):
+            def serialize(self, media: Any, content_type: str) -> bytes:
+                return str(req.context.session["n"]).encode()
+
+        resp.options.media_handlers = falcon.media.Handlers({falcon.MEDIA_JSON: Handler()})
+        resp.media = {}
+
+    response = shop.run(browser, view)
+
+    assert response.code == 503
+    assert response.get("Retry-After") is not None

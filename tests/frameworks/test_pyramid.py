@@ -25,7 +25,7 @@ with warnings.catch_warnings():
     from zope.interface.verify import verifyObject
 
 from wsgi import SECRET, Browser
-from wsgi_sessions import ConfigurationError, Cookie, DeviceBinding, Lifetime
+from wsgi_sessions import ConfigurationError, Cookie, DeviceBinding, Lifetime, SessionTooLarge
 from wsgi_sessions.pyramid import REGISTRY_KEY, PyramidSession, options_from
 from wsgi_sessions.stores import ClientSideStore, MemoryStore
 from wsgi_sessions.testing import FaultyStore
@@ -391,3 +391,54 @@ def test_device_bindings_own_requests_never_reach_a_view() -> None:
     response = browser.get("/.well-known/device-binding/register", REQUEST_METHOD="POST")
 
     assert 400 <= response.code < 500 and response.code != 404
+
+
+@pytest.mark.parametrize("first", [True, False], ids=["included first", "included last"])
+def test_whatever_tweens_an_app_adds_ours_is_outermost(first: bool) -> None:
+    store = FaultyStore(MemoryStore())
+    config = Configurator(settings={"wsgi_sessions.secret_key": SECRET})
+    config.add_settings({"wsgi_sessions.store": store})
+    if first:
+        config.include("wsgi_sessions.pyramid")
+    config.add_tween("frameworks.test_pyramid.writing_tween")
+    if not first:
+        config.include("wsgi_sessions.pyramid")
+    config.add_route("x", "/")
+    config.add_view(lambda request: Response("x"), route_name="x")
+    app = config.make_wsgi_app()
+    browser = Browser(app)
+    browser.get("/")
+    store.fail("load")
+
+    assert len(list(store.keys())) == 1
+    assert browser.get("/").code == 503
+
+
+def writing_tween(handler: Any, registry: Any) -> Any:
+    def tween(request: Any) -> Any:
+        request.session["a"] = 1
+        response = handler(request)
+        request.session["b"] = 2
+        return response
+
+    return tween
+
+
+def test_a_stream_is_closed_where_the_session_cannot_be_kept() -> None:
+    shop = Shop()
+    closed: list[str] = []
+
+    class Body:
+        def __iter__(self) -> Iterator[bytes]:
+            return iter([b"x"])
+
+        def close(self) -> None:
+            closed.append("closed")
+
+    def view(request: Any) -> Response:
+        request.session["a"] = "x" * 70_000
+        return Response(app_iter=Body())
+
+    with pytest.raises(SessionTooLarge):
+        shop.run(Browser(shop.app), view)
+    assert closed == ["closed"]

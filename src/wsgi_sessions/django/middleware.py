@@ -81,6 +81,7 @@ class SessionMiddleware(DjangosMiddleware):
             response.close()
             return _failure(steps, request, error)
         except BaseException:
+            response.close()
             steps.discard_session(environ)
             raise
         if finished != given:

@@ -77,7 +77,7 @@ class Devices:
         proven = "device" in kept and binder.proves(device.cookies, stored.id.key, now=now)
         if proven and is_confirmed(kept):
             # Nearly every request of a bound session.
-            return Presented(stored, presented.stale_token, presented.passed_over, PROVEN)
+            return _standing_so(presented, stored, PROVEN)
         notes = load_device_notes(kept)
         if notes is None:
             # Never taken for unbound: the session could then be used without proof.
@@ -95,7 +95,7 @@ class Devices:
             if when_missing == "refuse":
                 # A login or `destroy` in this request ends it.
                 return Presented(passed_over=(stored,), standing=REFUSED)
-        return Presented(stored, presented.stale_token, presented.passed_over, standing)
+        return _standing_so(presented, stored, standing)
 
     def _confirmed(self, request: Request, stored: Stored, device: DeviceNotes) -> Stored:
         """The session once its binding is known to have arrived; where that can't be written now,
@@ -195,6 +195,12 @@ class Devices:
         if given.bound is not None:
             sessions.tell("device_bound", given.bound)
         return given
+
+
+def _standing_so(presented: Presented, stored: Stored, standing: Standing) -> Presented:
+    return Presented(
+        stored, presented.stale_token, presented.passed_over, standing, presented.carried_from
+    )
 
 
 def _bound(transport: Transport) -> BoundTransport:

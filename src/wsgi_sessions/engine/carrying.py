@@ -187,7 +187,7 @@ class Carrier:
         try:
             old.source.delete(old.old_id)
         except StoreError as error:
-            # It leads nowhere any more; the next request that shows the old cookie tries again.
+            # It leads nowhere any more in this app.
             detail = f"delete in {old.source.name}: {error}"
             self._reports.emit("store_error", old.request, detail=detail)
 
