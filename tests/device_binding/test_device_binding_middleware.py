@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Any
 
 import pytest
+from flask import Flask
+from flask.sessions import SecureCookieSessionInterface
 from werkzeug.middleware.dispatcher import DispatcherMiddleware
 
 from bound_app import COOKIE, SECRET, BoundApp, shown
@@ -19,6 +22,7 @@ from wsgi_sessions import (
     SessionMiddleware,
     TrustedProxies,
 )
+from wsgi_sessions.carry_over import FlaskCookie
 from wsgi_sessions.data.notes import dump_notes, load_notes
 from wsgi_sessions.device_binding.binding import Binding
 from wsgi_sessions.device_binding.keys import DeviceKey
@@ -1012,3 +1016,30 @@ class TestConfiguration:
         page = agent.request("/page").json
 
         assert (page["owner"], page["bound"]) == ("ada", False)
+
+
+@pytest.mark.parametrize("delete_old", [True, False])
+def test_a_bound_session_that_is_carried_over_gets_its_cookie_again(delete_old: bool) -> None:
+    secret = "the old app's secret"
+    flask_app = Flask("old")
+    flask_app.secret_key = secret
+    serializer = SecureCookieSessionInterface().get_signing_serializer(flask_app)
+    assert serializer is not None
+    old = serializer.dumps({"_user_id": "42"})
+    source = FlaskCookie(secret, 10**9, cookie="old", delete_old=delete_old)
+    app = BoundApp(DeviceBinding(), carry_over=[source])
+    app.clock.now = time.time()
+    agent = Agent(app)
+    agent.cookies["old"] = old
+    agent.request("/page")
+    agent.register()
+    agent.request("/page")
+    app.clock.advance(100)
+    del agent.cookies["__Host-s"]
+    agent.cookies["old"] = old
+
+    response = agent.request("/page")
+
+    assert response.json["proven"]
+    assert "__Host-s" in agent.cookies
+    assert ("old" in agent.cookies) == (not delete_old)

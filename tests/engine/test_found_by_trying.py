@@ -887,8 +887,15 @@ def test_another_owner_has_not_signed_in() -> None:
     assert site.run(browser, file_under("eve")).text == "False"
     assert site.run(browser, lambda session: session.is_fresh(600)).text == "False"
     site.run(browser, login)
-    site.run(browser, lambda session: session.regenerate(keep=False))
-    assert site.run(browser, lambda session: session.is_fresh(600)).text == "False"
+
+    def begin_anew(session: Session) -> None:
+        session.regenerate(keep=False)
+        session["b"] = 1
+
+    site.run(browser, begin_anew)
+    assert site.run(browser, lambda session: (session["b"], session.is_fresh(600))).text == str(
+        (1, False)
+    )
 
 
 def test_after_a_destroy_no_empty_session_is_begun() -> None:
@@ -918,3 +925,140 @@ def test_e18_what_was_saved_before_an_exception_reaches_the_jar() -> None:
     assert site.run(browser, lambda session: (session.owner, dict(session))).text == str(
         ("bob", {"a": 1})
     )
+
+
+def test_what_a_transaction_empties_goes_on_until_the_request_ends() -> None:
+    site = Site(cookie=Cookie(persistent=False))
+    browser = site.browser()
+    site.run(browser, put(state="abc"))
+    (before,) = site.middleware.registry
+
+    def sign_in(session: Session) -> None:
+        session.persistent = True
+        session.lifetime = Lifetime(3600, 7200)
+        session.label["device"] = "x"
+        label = session.label
+        session.take("state")
+        label["place"] = "y"
+        session.login("u")
+
+    response = site.run(browser, sign_in)
+    (after,) = site.middleware.registry
+
+    assert after == before
+    assert "Max-Age=3600" in (response.set_cookie or "")
+    assert site.run(browser, lambda session: session.lifetime.idle_seconds).text == "3600.0"
+    label = site.middleware.registry.sessions("u")[0].label
+    assert (label["device"], label["place"]) == ("x", "y")
+    assert site.kinds == ["created", "regenerated"]
+
+
+def test_what_another_request_writes_meanwhile_survives_that() -> None:
+    site = Site()
+    browser = site.browser()
+    site.run(browser, put(state="abc"))
+    site.routes["/take"] = lambda session: (session.take("state"), session.update(b=1))
+
+    def slow(session: Session) -> None:
+        assert session["state"] == "abc"
+        twin(browser).get("/take")
+        session["a"] = 1
+
+    site.run(browser, slow)
+
+    assert site.run(browser, lambda session: dict(session)).text == str({"b": 1, "a": 1})
+
+
+def test_a_stream_may_empty_and_fill_its_session() -> None:
+    site = Site()
+    browser = site.browser()
+    site.run(browser, put(flash="hi"))
+
+    def app(made: dict[str, Any], start_response: Any) -> Iterator[bytes]:
+        session = made["wsgi_sessions.session"]
+        len(session)
+        start_response("200 OK", [("Content-Type", "text/plain")])
+        yield b"x"
+        session.take("flash")
+        session["n"] = 1
+
+    site.middleware.app = app
+    browser.get("/")
+    site.middleware.app = site._app  # noqa: SLF001 # as it was
+
+    assert site.run(browser, lambda session: dict(session)).text == str({"n": 1})
+
+
+def test_a_session_that_was_to_be_kept_empty_is_kept_so() -> None:
+    site = Site()
+    browser = site.browser()
+
+    def keep(session: Session) -> None:
+        session.save(keep_empty=True)
+        session["a"] = 1
+        session.take("a")
+
+    site.run(browser, keep)
+
+    assert site.run(browser, lambda session: session.is_new).text == "False"
+
+
+def test_what_is_set_after_a_lost_answer_to_that_is_kept() -> None:
+    store = FaultyStore(MemoryStore())
+    site = Site(store=store)
+    browser = site.browser()
+    site.run(browser, put(a=1))
+
+    def work(session: Session) -> None:
+        store.fail("update", answer_lost=True)
+        with suppress(StoreError):
+            session.take("a")
+        store.recover()
+        session["msg"] = "sorry"
+
+    site.run(browser, work)
+
+    assert site.run(browser, lambda session: session["msg"]).text == "sorry"
+
+
+@pytest.mark.parametrize("other", ["regenerates", "signs in as another"])
+def test_a_login_into_a_fresh_session_gives_back_the_place_of_the_old_one(other: str) -> None:
+    site = Site(max_per_owner=1, when_full="refuse")
+    browser = site.browser()
+    site.run(browser, put(a=1))
+    copy = twin(browser)
+    site.routes["/other"] = (
+        login_as("alice")
+        if other == "signs in as another"
+        else lambda session: session.regenerate()
+    )
+
+    def slow(session: Session) -> None:
+        session.get("a")
+        copy.get("/other")
+        session.login("bob")
+
+    site.run(browser, slow)
+
+    assert site.run(browser, lambda session: session.owner).text == "bob"
+    assert site.middleware.registry.count("bob") == 1
+
+
+def test_in_a_stream_a_session_shows_when_it_ends_as_it_is() -> None:
+    site = Site(rolling=True, lifetime=Lifetime(1000))
+    browser = site.browser()
+    site.run(browser, put(a=1))
+    seen: list[float] = []
+
+    def app(made: dict[str, Any], start_response: Any) -> Iterator[bytes]:
+        session = made["wsgi_sessions.session"]
+        seen.append(session.time_left.total_seconds())
+        start_response("200 OK", [("Content-Type", "text/plain")])
+        yield b"x"
+        site.clock.advance(50)
+        seen.append(session.time_left.total_seconds())
+
+    site.middleware.app = app
+    browser.get("/")
+
+    assert seen == [1000, 950]

@@ -916,3 +916,43 @@ def test_the_test_client_is_no_server_of_several_processes(
         Client().get("/put")
 
     assert "keeps sessions in memory" not in caplog.text
+
+
+def test_an_app_that_clears_all_but_its_user_keeps_the_owner(shop: Site, ada: User) -> None:
+    def tidy(request: Any) -> str:
+        session = request.session
+        kept = {name: value for name, value in session.items() if name.startswith("_auth")}
+        session.clear()
+        session.update(kept)
+        return ""
+
+    VIEWS["in"] = lambda request: str(login(request, ada))
+    VIEWS["tidy"] = tidy
+    VIEWS["who"] = lambda request: f"{request.user} {request.session.owner}"
+    client = Client()
+    client.get("/in")
+    client.get("/tidy")
+
+    assert client.get("/who").content == f"ada {ada.pk}".encode()
+    assert sessions().registry.revoke_all(str(ada.pk)) == 1
+    assert client.get("/who").content == b"AnonymousUser None"
+
+
+def test_a_stream_is_closed_where_the_session_cannot_be_kept(shop: Site) -> None:
+    closed: list[str] = []
+
+    class Body:
+        def __iter__(self) -> Iterator[bytes]:
+            return iter([b"x"])
+
+        def close(self) -> None:
+            closed.append("closed")
+
+    def view(request: Any) -> Any:
+        request.session["a"] = "x" * 70_000
+        return StreamingHttpResponse(Body())
+
+    VIEWS["stream"] = view
+
+    assert Client(raise_request_exception=False).get("/stream").status_code == 500
+    assert closed == ["closed"]

@@ -377,14 +377,17 @@ def test_a_store_that_fails_while_it_is_rendered_is_a_503(shop: Shop, browser: B
     shop.run(browser, put)
     shop.store.fail("load")
 
-    def view(req: Any, resp: Any) -> None:
-        class Handler(falcon.media.JSONHandler):
-            def serialize(self, media: Any, content_type: str) -> bytes:
-                return str(req.context.session["n"]).encode()
+    seen: list[Any] = []
 
-        resp.options.media_handlers = falcon.media.Handlers({falcon.MEDIA_JSON: Handler()})
+    class Handler(falcon.media.BaseHandler):
+        def serialize(self, media: object, content_type: str) -> bytes:
+            return str(seen[0]["n"]).encode()
+
+    def view(req: Any, resp: Any) -> None:
+        seen.append(req.context.session)
         resp.media = {}
 
+    shop.app.resp_options.media_handlers[falcon.MEDIA_JSON] = Handler()
     response = shop.run(browser, view)
 
     assert response.code == 503

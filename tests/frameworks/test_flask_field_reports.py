@@ -856,3 +856,18 @@ def test_f4_before_a_handshake_a_visitor_is_not_turned_away(app: Flask) -> None:
     flask_events.hold_websocket(app, client, lambda: None, "gunicorn", lambda headers: None)
 
     assert run(app, client, everything) == {"seen": True}
+
+
+def test_f3_plain_requests_beside_socketio_are_as_ever(app: Flask) -> None:
+    @app.get("/sign-in")
+    def sign_in() -> str:
+        session.login("u")
+        session["a"] = 1
+        return ""
+
+    client = app.test_client()
+    # Its middleware puts the app into the environ of each request.
+    client.get("/sign-in", environ_overrides={"flask.app": app})
+
+    assert run(app, client, lambda: session.owner) == "u"
+    assert run(app, client, everything) == {"a": 1}

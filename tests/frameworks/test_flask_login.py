@@ -18,6 +18,7 @@ from flask_login import (
     logout_user,
 )
 
+import flask_events
 from wsgi_sessions.errors import TooManySessions
 from wsgi_sessions.flask import FlaskSessions
 from wsgi_sessions.stores import MemoryStore
@@ -324,3 +325,105 @@ def test_signals_without_a_user_change_nothing(made: Any) -> None:
     client.get("/send")
 
     assert list(sessions.registry) == []
+
+
+def test_a_refused_login_takes_back_no_sign_out() -> None:
+    app, sessions, _ = make(max_per_owner=1, when_full="refuse")
+
+    @app.get("/switch/<by>")
+    def switch(by: str) -> str:
+        logout_user() if by == "logout" else clear()
+        return refused()
+
+    app.test_client().get("/login")
+    for by in ("logout", "clear"):
+        client = app.test_client()
+        client.get("/bob")
+
+        assert client.get(f"/switch/{by}").text == "None"
+        assert client.get("/who").text == "None"
+        assert sessions.registry.count("bob") == 0
+
+
+def test_a_remember_cookie_that_finds_no_place_is_good_for_the_request() -> None:
+    app, sessions, clock = make(max_per_owner=1, when_full="refuse")
+    remembered = app.test_client()
+    remembered.get("/remember")
+    sessions.registry.revoke_all("ada")
+    app.test_client().get("/login")
+
+    assert remembered.get("/who").text == "ada"
+    assert remembered.get("/owner").text == "None"
+    assert sessions.registry.count("ada") == 1
+
+
+def test_the_apps_own_name_stays_also_after_a_save() -> None:
+    app, _, _ = make()
+
+    @app.get("/saved")
+    def saved() -> str:
+        session.login("user:ada")  # type: ignore[attr-defined] # ours
+        session.save()  # type: ignore[attr-defined] # ours
+        login_user(User("ada"))
+        return str(session.owner)  # type: ignore[attr-defined] # ours
+
+    assert app.test_client().get("/saved").text == "user:ada"
+
+
+def test_a_sign_in_on_a_websocket_is_good_for_the_connection(made: Any) -> None:
+    app, sessions, _ = made
+    client = app.test_client()
+    client.get("/put")
+    seen: list[Any] = []
+
+    def handler() -> None:
+        login_user(User("ada"))
+        seen.append(current_user.get_id())
+
+    flask_events.hold_websocket(app, client, handler, "gunicorn", lambda headers: None)
+
+    assert seen == ["ada"]
+    assert client.get("/who").text == "None"
+    assert sessions.registry.count("ada") == 0
+
+
+def test_what_a_remember_cookie_does_on_a_websocket_is_left_to_a_request(made: Any) -> None:
+    app, sessions, _ = made
+    client = app.test_client()
+    client.get("/remember")
+    remembered = client.get_cookie("remember_token")
+    sessions.registry.revoke_all("ada")
+    client.delete_cookie("remember_token")
+    client.delete_cookie("session")
+    client.get("/put")
+    environ = flask_events.environ_of(client, upgrade=True)
+    environ.pop("flask.app")
+    environ["HTTP_COOKIE"] += f"; remember_token={remembered.value}"
+    with app.request_context(environ):
+        seen = current_user.get_id()
+        app.process_response(app.response_class())
+
+    assert seen == "ada"
+    assert client.get("/who").text == "None"
+    client.set_cookie("remember_token", remembered.value)
+    assert client.get("/who").text == "ada"
+    assert sessions.registry.revoke_all("ada") == 1
+
+
+def test_a_session_that_is_protected_on_a_websocket_is_so_in_the_next_request(made: Any) -> None:
+    app, _, _ = made
+    app.config["SESSION_PROTECTION"] = "strong"
+    client = app.test_client()
+    client.get("/login")
+    seen: list[Any] = []
+    environ = flask_events.environ_of(client, upgrade=True)
+    environ["HTTP_USER_AGENT"] = "another"
+    environ.pop("flask.app")
+    with app.request_context(environ):
+        seen.append(current_user.get_id())
+        app.process_response(app.response_class())
+
+    assert seen == [None]
+    assert client.get("/who").text == "ada"
+    assert client.get("/who", headers={"User-Agent": "another"}).text == "None"
+    assert client.get("/owner").text == "None"
