@@ -534,9 +534,9 @@ def _noted(session: FlaskSession, user: str) -> _SignIn:
 
 def _leave_as_it_was(session: FlaskSession) -> None:
     """Have the session, and this request, know the user whom it had before Flask-Login wrote."""
-    state, before = state_of(session), session.sign_in
-    if state is not None:
-        state.fields.restore(_OF_FLASK_LOGIN)
+    # Flask-Login has written, and so touched it.
+    cast("SessionState", state_of(session)).fields.restore(_OF_FLASK_LOGIN)
+    before = session.sign_in
     if before is not None:
         for name in _OF_FLASK_LOGIN:
             session.pop(name, None)

@@ -918,6 +918,22 @@ def test_the_test_client_is_no_server_of_several_processes(
     assert "keeps sessions in memory" not in caplog.text
 
 
+def test_another_user_than_the_one_who_was_cleared_is_nobodys(shop: Site, ada: User) -> None:
+    def change(request: Any) -> str:
+        request.session.clear()
+        request.session["_auth_user_id"] = "0"
+        return ""
+
+    VIEWS["in"] = lambda request: str(login(request, ada))
+    VIEWS["change"] = change
+    VIEWS["who"] = lambda request: str(request.session.owner)
+    client = Client()
+    client.get("/in")
+    client.get("/change")
+
+    assert client.get("/who").content == b"None"
+
+
 def test_an_app_that_clears_all_but_its_user_keeps_the_owner(shop: Site, ada: User) -> None:
     def tidy(request: Any) -> str:
         session = request.session

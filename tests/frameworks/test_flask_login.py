@@ -75,6 +75,12 @@ def make(**options: Any) -> tuple[Flask, FlaskSessions, FakeClock]:
             clear(),
         ),
         "bob": lambda: login_user(User("bob")),
+        "bob-unfiled-refused": lambda: (
+            login_user(User("bob")),
+            unfile(),
+            refused(),
+        ),
+        "own-confirmed": lambda: (session.login("shop"), confirm_login(), session.owner),  # type: ignore[attr-defined] # ours
         "bob-refused": lambda: (login_user(User("bob")), refused(), current_user.get_id()),
         "owner": lambda: session.owner,  # type: ignore[attr-defined] # ours
         "nameless": lambda: login_user(User("x" * 300)),
@@ -82,6 +88,11 @@ def make(**options: Any) -> tuple[Flask, FlaskSessions, FakeClock]:
     for name, step in steps.items():
         app.add_url_rule(f"/{name}", name, lambda step=step: str(step()))
     return app, sessions, clock
+
+
+def unfile() -> str:
+    session.owner = None  # type: ignore[attr-defined] # ours
+    return ""
 
 
 def clear() -> str:
@@ -208,6 +219,21 @@ def test_also_where_both_sign_in_by_one_request() -> None:
 
     assert bobs.get("/bob-refused").text == "(True, 'bob', 'bob')"
     assert bobs.get("/who").text == "bob"
+
+
+def test_a_user_whom_the_app_has_unfiled_is_gone_where_another_is_refused() -> None:
+    app, _, _ = make(max_per_owner=1, when_full="refuse")
+    app.test_client().get("/login")
+    client = app.test_client()
+    client.get("/bob-unfiled-refused")
+
+    assert client.get("/who").text == "None"
+
+
+def test_confirming_nobody_changes_nothing(made: Any) -> None:
+    app, _, _ = made
+
+    assert "'shop'" in app.test_client().get("/own-confirmed").text
 
 
 @pytest.mark.parametrize("path", ["two", "three", "cleared", "own-name-then-other"])
