@@ -98,7 +98,8 @@ class SessionMiddleware:
     """
 
     def __init__(self, **options: Any) -> None:
-        self._steps_key: str = _STEPS_KEY + str(options.get("environ_key", DEFAULT_KEY))
+        self._key: str = options.get("environ_key", DEFAULT_KEY)
+        self._steps_key: str = f"{_STEPS_KEY}{self._key}"
         self.steps: Integration = Integration(FalconSession, any_path=True, **options)
         """The Integration that does the work, for ``session_of`` and for jobs."""
 
@@ -131,7 +132,7 @@ class SessionMiddleware:
         # What has read() may be sent by the server itself, which must see the file.
         streaming = stream is not None and not hasattr(stream, "read")
         status = falcon.code_to_http_status(resp.status)
-        failure = getattr(req.context.session, "failure", None)
+        failure = getattr(environ.get(self._key), "failure", None)
         if failure is not None and status[:3] == "500":
             self._answer_failure(environ, resp, failure)
             return

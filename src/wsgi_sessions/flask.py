@@ -590,5 +590,7 @@ def _signed_out(sender: Flask, **_: object) -> None:
     if session is None:
         return
     if "_user_id" not in session and session.owner is not None:
+        if session.websocket:
+            _leave_as_it_was(session)
         session.owner = None
     session.named, session.sign_in = None, _noted(session, "")

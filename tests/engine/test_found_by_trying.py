@@ -21,6 +21,7 @@ from wsgi_sessions import (
     SessionEnded,
     SessionMiddleware,
     StoreError,
+    TooManySessions,
 )
 from wsgi_sessions.crypto.session_id import new_id
 from wsgi_sessions.record import LIST_OWNER, Changes, Record, list_key
@@ -720,14 +721,16 @@ def test_a_transaction_that_empties_what_another_fills_is_run_again() -> None:
     assert site.run(browser, lambda session: dict(session)).text == "{'n': 1}"
 
 
-def test_a_transaction_that_empties_tells_of_an_outage() -> None:
+def test_what_a_transaction_has_emptied_is_answered_though_it_cannot_be_deleted() -> None:
     store = FaultyStore(MemoryStore())
     site = Site(store=store)
     browser = site.browser()
     site.run(browser, put(state="abc"))
     store.fail("delete")
+    response = site.run(browser, lambda session: session.take("state"))
 
-    assert site.run(browser, lambda session: session.take("state")).code == 503
+    assert (response.code, response.text) == (200, "abc")
+    assert site.kinds == ["created", "store_error"]
 
 
 @pytest.mark.parametrize("encrypt", [False, True])
@@ -1062,3 +1065,94 @@ def test_in_a_stream_a_session_shows_when_it_ends_as_it_is() -> None:
     browser.get("/")
 
     assert seen == [1000, 950]
+
+
+def test_what_a_view_asks_for_between_two_transactions_stays() -> None:
+    site = Site()
+    browser = site.browser()
+    site.run(browser, put(state="x"))
+    (before,) = site.middleware.registry
+
+    def callback(session: Session) -> None:
+        session.take("state")
+        session.persistent = True
+        session.take("next")
+        session.login("u")
+
+    response = site.run(browser, callback)
+
+    assert "Max-Age" in (response.set_cookie or "")
+    assert list(site.middleware.registry) == [before]
+
+
+def test_fields_removed_before_a_transaction_do_not_end_the_session_in_it() -> None:
+    site = Site()
+    browser = site.browser()
+    site.run(browser, put(a=1))
+    (before,) = site.middleware.registry
+
+    def work(session: Session) -> None:
+        del session["a"]
+        session.persistent = True
+        session.increment("n")
+
+    response = site.run(browser, work)
+
+    assert "Max-Age" in (response.set_cookie or "")
+    assert list(site.middleware.registry) == [before]
+    assert site.run(browser, lambda session: dict(session)).text == str({"n": 1})
+
+
+def failing(session: Session) -> None:
+    session.take("a")
+    raise ZeroDivisionError
+
+
+def reloading(session: Session) -> None:
+    session.take("a")
+    session.reload()
+
+
+def saving(session: Session) -> None:
+    session.take("a")
+    session.save()
+
+
+@pytest.mark.parametrize("work", [failing, reloading, saving], ids=["raise", "reload", "save"])
+def test_what_a_transaction_has_emptied_ends_however_the_request_ends(work: Handler) -> None:
+    site = Site()
+    browser = site.browser()
+    site.run(browser, put(a=1))
+    with suppress(ZeroDivisionError):
+        site.run(browser, work)
+
+    assert list(site.store.keys()) == []
+
+
+def test_also_with_an_answer_that_is_an_error() -> None:
+    site = Site()
+    browser = site.browser()
+    site.run(browser, put(a=1))
+    site.status = "500 Oh"
+    response = site.run(browser, lambda session: session.take("a"))
+
+    assert "Max-Age=0" in (response.set_cookie or "")
+    assert list(site.store.keys()) == []
+
+
+def test_a_second_login_finds_that_its_place_is_gone() -> None:
+    site = Site(max_per_owner=1, when_full="refuse")
+    browser, other = site.browser(), site.browser()
+    site.routes["/in"] = login
+
+    def slow(session: Session) -> None:
+        session.login("bob")
+        site.clock.advance(70)
+        other.get("/in")
+        with pytest.raises(TooManySessions):
+            session.login("bob")
+        session.destroy()
+
+    site.run(browser, slow)
+
+    assert site.middleware.registry.count("bob") == 1

@@ -15,7 +15,14 @@ import pytest
 
 from acts import login_as, put, read
 from wsgi import SECRET, Site
-from wsgi_sessions import Cookie, Lifetime, Session, SessionEnded, StoreError
+from wsgi_sessions import (
+    Cookie,
+    Lifetime,
+    Session,
+    SessionEnded,
+    StoreError,
+    TooManySessions,
+)
 from wsgi_sessions.record import list_key
 from wsgi_sessions.stores import FileStore, MemoryStore
 from wsgi_sessions.testing import FaultyStore
@@ -331,11 +338,14 @@ class TestPlaces:
             site.clock.advance(61)
             other.get("/in")
 
-        response = site.run(browser, slow)
+        with pytest.raises(TooManySessions):
+            site.run(browser, slow)
 
-        assert response.set_cookie is None
         assert site.middleware.registry.count("u") == 1
         assert site.run(other, lambda session: session.owner).text == "u"
+        if stored:
+            seen = site.run(browser, lambda session: (session.owner, dict(session)))
+            assert seen.text == repr((None, {"cart": 1}))
 
 
 class TestSeveralLifetimes:
@@ -464,3 +474,41 @@ def test_a_session_that_is_being_ended_does_not_enter_its_list_anew() -> None:
 
     assert busy == [handle]
     assert after.middleware.registry.count("u") == 1
+
+
+@pytest.mark.parametrize("meanwhile", ["touched", "written"])
+def test_a_slow_transaction_goes_on_where_another_request_has_renewed(meanwhile: str) -> None:
+    site = Site(lifetime=Lifetime(100, 3600))
+    browser, other = site.browser(), site.browser()
+    site.run(browser, put(n=1))
+    other.cookies = dict(browser.cookies)
+    site.routes["/other"] = put(m=1) if meanwhile == "written" else lambda s: s.touch()
+    runs: list[int] = []
+
+    def work(session: Session) -> None:
+        def slow(fields: MutableMapping[str, Any]) -> None:
+            runs.append(1)
+            if len(runs) == 1:
+                site.clock.advance(60)
+                other.get("/other")
+                site.clock.advance(60)
+            fields["n"] += 1
+
+        session.transaction(slow)
+
+    site.run(browser, work)
+
+    expected = {"n": 2, "m": 1} if meanwhile == "written" else {"n": 2}
+    assert site.run(browser, lambda session: dict(session)).text == repr(expected)
+    assert len(runs) == (2 if meanwhile == "written" else 1)
+
+
+def test_a_clock_that_was_set_back_lengthens_no_idle_limit_by_more_than_the_skew() -> None:
+    site = Site(lifetime=Lifetime(DAY, None), touch_interval=3600)
+    browser = site.browser()
+    site.run(browser, put(a=1))
+    site.clock.advance(-3500)
+    site.run(browser, read)
+    site.clock.advance(DAY + 31)
+
+    assert site.run(browser, lambda session: session.get("a")).text == "None"

@@ -392,3 +392,26 @@ def test_a_store_that_fails_while_it_is_rendered_is_a_503(shop: Shop, browser: B
 
     assert response.code == 503
     assert response.get("Retry-After") is not None
+
+
+def test_a_failure_of_either_of_two_sessions_is_a_503() -> None:
+    store = FaultyStore(MemoryStore())
+    parts = [
+        SessionMiddleware(secret_key=SECRET, store=store),
+        SessionMiddleware(
+            secret_key=SECRET, store=MemoryStore(), environ_key="other", cookie=Cookie("other")
+        ),
+    ]
+
+    class Page:
+        def on_get(self, req: Any, resp: Any) -> None:
+            session = get_session(req.env)
+            session["n"] = 1
+            session.save()
+
+    app = falcon.App(middleware=parts)
+    app.add_route("/", Page())
+    store.fail("insert")
+
+    extra: dict[str, Any] = {**ERRORS}
+    assert Browser(app).get("/", **extra).code == 503

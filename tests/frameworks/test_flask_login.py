@@ -19,7 +19,7 @@ from flask_login import (
 )
 
 import flask_events
-from wsgi_sessions.errors import TooManySessions
+from wsgi_sessions.errors import SessionCommitted, TooManySessions
 from wsgi_sessions.flask import FlaskSessions
 from wsgi_sessions.stores import MemoryStore
 from wsgi_sessions.testing import FakeClock
@@ -453,3 +453,18 @@ def test_a_session_that_is_protected_on_a_websocket_is_so_in_the_next_request(ma
     assert client.get("/who").text == "ada"
     assert client.get("/who", headers={"User-Agent": "another"}).text == "None"
     assert client.get("/owner").text == "None"
+
+
+def test_a_sign_out_on_a_websocket_is_refused_and_changes_nothing(made: Any) -> None:
+    app, sessions, _ = made
+    client = app.test_client()
+    client.get("/login")
+
+    def leave() -> None:
+        with pytest.raises(SessionCommitted):
+            logout_user()
+
+    flask_events.hold_websocket(app, client, leave, "gunicorn", lambda headers: None)
+
+    assert client.get("/who").text == "ada"
+    assert sessions.registry.count("ada") == 1

@@ -137,6 +137,8 @@ class Doing(Watch):
         if not self.world.shared and op[0] in UNSUPPORTED:
             allowed.add("UnsupportedByStore")
         if op[0] in COMMITS:
+            if self._may_lose_its_place():
+                allowed.add("TooManySessions")
             if self.view.unstorable:
                 allowed |= {"TypeError", "ValueError"}
             if "max_bytes" in self.world.options and op[0] not in ("destroy", "reload"):
@@ -146,6 +148,10 @@ class Doing(Watch):
             if self._may_be_gone() and op[0] not in ("take", "destroy", "reload"):
                 allowed.add("SessionEnded")
         return allowed
+
+    def _may_lose_its_place(self) -> bool:
+        """Whether another login may have taken its place in the list for a leftover."""
+        return self.world.options.get("when_full") == "refuse" and self.clocked
 
     def _may_be_gone(self) -> bool:
         return (

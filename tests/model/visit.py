@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from wsgi_sessions import SessionCommitted, SessionTooLarge, StoreError
+from wsgi_sessions import SessionCommitted, SessionTooLarge, StoreError, TooManySessions
 
 from .doing import Doing
 from .operations import CHANGES, COMMITS, Boom
@@ -93,6 +93,8 @@ class Visit(Doing):
             return True
         if not self.changes_something():
             return False
+        if isinstance(error, TooManySessions):
+            return self._may_lose_its_place()
         if isinstance(error, SessionTooLarge):
             return "max_bytes" in self.world.options or not self.world.shared
         if isinstance(error, StoreError):

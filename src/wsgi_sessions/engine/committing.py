@@ -13,7 +13,7 @@ from typing import Any
 from .._values import replaced, value
 from ..data.codec import CorruptField
 from ..data.fields import NO_FIELD_CHANGES, FieldChanges
-from ..errors import SessionCommitted, SessionConflict, SessionEnded, StoreError
+from ..errors import SessionCommitted, SessionConflict, SessionEnded, SessionError, StoreError
 from ..http.transport import Header
 from ..record import UNCHANGED, Changes, Record, apply_changes
 from .changes import Outcome, Work, check_size, notes_in_place_of
@@ -35,6 +35,8 @@ from .reports import Reports
 from .settings import EngineSettings
 from .state import NO_INTENT, SessionState, Stored, add_to_label, checked_label
 from .writing import StoreWriter, Writer
+
+_HOUSEKEEPING = (StoreStep.TOUCH, StoreStep.ROTATE, StoreStep.DELETE_EMPTIED)
 
 
 @value
@@ -117,6 +119,11 @@ class Committer:
     def _let_go(self, state: SessionState, response: Response) -> None:
         self.try_to_end_tried(state)
         self.give_back_place(state)
+        if state.intent.emptied and state.error is None:
+            # That stands, as what it committed does.
+            state.drop(self._settings.codec)
+            with suppress(StoreError, SessionError, TypeError):  # which were reported
+                self.save(state, headers_sent=response.headers_sent)
         if state.error is None and not response.final:
             # A stream that goes on must not commit it by a later save().
             state.drop(self._settings.codec)
@@ -141,8 +148,13 @@ class Committer:
             return stored if state.own_id else None
         return present if present is not None and is_present(present) else None
 
-    def save(self, state: SessionState, *, headers_sent: bool) -> None:
+    def save(self, state: SessionState, *, headers_sent: bool, ends: bool = True) -> None:
         """Commit now what a commit would write.
+
+        Args:
+            state: of the request's session.
+            headers_sent: whether the response's headers went out.
+            ends: False: a session that holds nothing stays until the request ends.
 
         Raises:
             SessionEnded: another request ended the session meanwhile.
@@ -157,13 +169,17 @@ class Committer:
                 # That waits for the response: the app may yet raise, or mark it as public, and then
                 # nobody would tell the client its new ID before the former one's grace is over.
                 facts = replaced(facts, rotation_due=False)
+            if facts.emptied and not ends:
+                facts = replaced(facts, emptied=False)
+                state.ask(emptied=True)
             idle = only_reads(facts) and not state.intent.tried
-            if idle or not (facts.changed or facts.new_id or not facts.stored):
+            wanted = facts.changed or facts.emptied or facts.new_id or not facts.stored
+            if idle or not wanted:
                 return
             result = self._carry_out(state, facts, pending, response, now)
         except CorruptField:
             if self._begins_anew(state):
-                self.save(state, headers_sent=headers_sent)
+                self.save(state, headers_sent=headers_sent, ends=ends)
             return
         if result in (Result.GONE, Result.REVOKED):
             raise SessionEnded("another request ended this session meanwhile; nothing was saved")
@@ -430,6 +446,8 @@ class Committer:
         self.give_back_place(state)
         place = self._place_anew(state, now)
         if place is None:
+            # As where a revocation meets the login: another one of the same owner was faster.
+            self._reports.emit("revoked", state.request, ended, detail="max_per_owner")
             state.gone = True
             state.ask(revoked=True)
             return Result.REVOKED
@@ -468,7 +486,7 @@ class Committer:
             detail = f"{work.step.value}: {error}"
             self._reports.emit("store_error", work.request, stored, detail=detail)
             # Housekeeping never hurts: a request that only read is answered as if nothing was due.
-            if optional and work.step in (StoreStep.TOUCH, StoreStep.ROTATE):
+            if optional and work.step in _HOUSEKEEPING:
                 return self._after_all(work, stored)
             raise
 

@@ -13,14 +13,14 @@ from .._values import replaced
 from ..cookie import domain_matches
 from ..crypto.session_id import SessionID
 from ..data.standing import UNBOUND
-from ..errors import StoreError, TooManySessions, UnsupportedByStore
+from ..errors import StoreError, UnsupportedByStore
 from ..http.transport import CookieTransport, Environ, Header, Transport
 from ..lifetime import Lifetime
 from ..proxies import CLIENT_KEY, Client
 from .committing import Committer, Response
 from .decisions import CookieStep
 from .loading import NOTHING, Loader, Presented
-from .owners import OwnerLists
+from .owners import OwnerLists, too_many
 from .reports import Reports
 from .settings import EngineSettings
 from .state import NO_SCHEME, Request, SessionState, Stored, add_to_label
@@ -292,10 +292,6 @@ class Engine:
             return None
         key, until = self.identify(state).key, self._owners.until(started_at)
         epoch = 0 if stored is None else stored.record.epoch + 1
-        if state.intent.reserved == owner:
-            # A second login of one request: the session may live longer than the first said.
-            self._owners.enter(owner, key, until=until, epoch=epoch)
-            return owner
         others = self._owners.enter_if_free(
             owner,
             key,
@@ -305,10 +301,7 @@ class Engine:
             leaving=[passed.id.key for passed in state.passed_over],
         )
         if others is not None:
-            raise TooManySessions(
-                f"the owner has {others} live sessions and max_per_owner is {limit}; end one of"
-                " them first (registry.sessions(owner), registry.revoke(handle))"
-            )
+            raise too_many(others, limit)
         return owner
 
     def destroy(self, state: SessionState) -> None:

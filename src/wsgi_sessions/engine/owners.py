@@ -32,7 +32,7 @@ from typing import Final, Literal, NamedTuple
 
 from ..data.codec import CorruptField
 from ..data.notes import CorruptNotes, Notes, load_notes
-from ..errors import StoreError
+from ..errors import StoreError, TooManySessions
 from ..record import LIST_OWNER, Changes, Record, UpdateResult, list_key
 from ..stores.base import Store
 from .backoff import ATTEMPTS, back_off
@@ -501,6 +501,14 @@ class OwnerLists:
             self._store.delete(at, if_version=record.version)
         elif out:
             self._store.update(at, Changes(delete=out), if_version=record.version)
+
+
+def too_many(others: int, limit: int) -> TooManySessions:
+    """The error for a login that finds no place."""
+    return TooManySessions(
+        f"the owner has {others} live sessions and max_per_owner is {limit}; end one of"
+        " them first (registry.sessions(owner), registry.revoke(handle))"
+    )
 
 
 def live_session(key: str, record: Record, limits: Limits, now: float) -> LiveSession | None:

@@ -12,7 +12,7 @@ from ..data.notes import Notes
 from ..events import EventSink
 from ..record import Record
 from ..stores.base import Store
-from .decisions import deadline_of, next_deadline
+from .decisions import SKEW, deadline_of, next_deadline
 from .owners import Limits
 
 if TYPE_CHECKING:
@@ -74,4 +74,5 @@ class EngineSettings:
         interval = self.touch_interval
         interval = interval if interval < tenth else tenth  # noqa: FURB136 # hot
         # It may have been noted meanwhile, or by a server whose clock is ahead a little.
-        return not -interval <= now - record.used_at < interval
+        skew = interval if interval < SKEW else SKEW  # noqa: FURB136 # hot
+        return not -skew <= now - record.used_at < interval

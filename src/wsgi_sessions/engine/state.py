@@ -207,9 +207,12 @@ class SessionState:
         self.stale_token = stale_token
 
     def _intent_left(self) -> Intent:
-        # Whether a request counts as use isn't about the session that it has.
-        passive = self.intent.passive
-        return NO_INTENT if passive is None else Intent(passive=passive)
+        # Whether a request counts as use isn't about the session that it has; and that it was
+        # emptied counts until the request ends.
+        passive, emptied = self.intent.passive, self.intent.emptied
+        if passive is None and not emptied:
+            return NO_INTENT
+        return Intent(passive=passive, emptied=emptied)
 
     def drop(self, codec: Codec) -> None:
         """Give up what was asked for and changed since the last commit."""

@@ -52,7 +52,7 @@ class Transactions:
             SessionConflict: other requests were faster again and again.
             SessionCommitted: it needs a cookie, and the headers went out.
         """
-        self._committer.save(state, headers_sent=headers_sent)
+        self._committer.save(state, headers_sent=headers_sent, ends=False)
         try:
             if state.stored is not None:
                 return self._run_stored(state, state.stored, function)
@@ -75,7 +75,12 @@ class Transactions:
             # The function may have taken its time: what expired meanwhile doesn't come back.
             now = settings.clock()
             if now >= base.deadline:
-                raise self._ended(state)
+                again = self._loader.reload(stored, now)
+                if again is None:
+                    raise self._ended(state)
+                if again.record.version != base.record.version:
+                    continue
+                base = again
             work = Work(
                 StoreStep.UPDATE,
                 state.request,

@@ -42,7 +42,7 @@ from .changes import (
 )
 from .decisions import Result, StoreStep
 from .loading import Loader, is_present
-from .owners import PLACE_SECONDS, Entry, OwnerLists
+from .owners import PLACE_SECONDS, Entry, OwnerLists, too_many
 from .reports import Reports
 from .room import keep_to_limit
 from .settings import EngineSettings
@@ -144,8 +144,6 @@ class StoreWriter:
 
     def _update(self, work: Work, stored: Stored) -> Outcome:
         listed_until = self._list(work, stored)
-        if listed_until is None:
-            return REVOKED
         base, wanted, fresh = stored, work, work.now >= stored.deadline
         for attempt in range(ATTEMPTS):
             if fresh:
@@ -172,9 +170,7 @@ class StoreWriter:
             StoreError: the store can't answer.
             SessionTooLarge: it can't be written; nothing was stored.
         """
-        listed_until = self._list(work, base)
-        assert listed_until is not None  # noqa: S101 # only who is filed anew may find no place
-        return self._apply(work, base, listed_until, conditional=True)
+        return self._apply(work, base, self._list(work, base), conditional=True)
 
     def _apply(
         self, work: Work, base: Stored, listed_until: float, *, conditional: bool
@@ -223,8 +219,6 @@ class StoreWriter:
             own = session_id is not None and bool(work.intent.tried)
             session_id = session_id or settings.ids.new()
             stored = self._enter_first(work, session_id)
-            if stored is None:
-                return REVOKED
             if self._store.insert(session_id.key, stored.record):
                 return self._inserted(work, stored)
             created_at = work.first_notes.created_at
@@ -237,10 +231,8 @@ class StoreWriter:
             session_id = None
         raise _no_unused_id()
 
-    def _enter_first(self, work: Work, session_id: SessionID) -> Stored | None:
-        """The new session, entered in its owner's list before its record is there; None: it has
-        lost its place there.
-        """
+    def _enter_first(self, work: Work, session_id: SessionID) -> Stored:
+        """The new session, entered in its owner's list before its record is there."""
         notes = first_notes(work, session_id)
         stored = first_stored(work, session_id, notes, self._settings)
         owner = stored.record.owner
@@ -251,8 +243,7 @@ class StoreWriter:
         if session_id is not intent.id:
             # The place was another key's.
             work = replaced(work, intent=replaced(intent, reserved=None))
-        if not self._holds_place(work, owner, key, notes.listed_until, 0):
-            return None
+        self._enter(work, owner, key, notes.listed_until, 0)
         return first_stored(work, session_id, notes, self._settings)
 
     def _overwrite(self, work: Work, stored: Stored, found: Record) -> Outcome:
@@ -299,10 +290,8 @@ class StoreWriter:
 
     # Owners
 
-    def _list(self, work: Work, stored: Stored) -> float | None:
-        """Make sure that the session is listed for as long as it can live after this write; None:
-        the place that it held is another's.
-        """
+    def _list(self, work: Work, stored: Stored) -> float:
+        """Make sure that the session is listed for as long as it can live after this write."""
         asked, listed_until = work.intent.owner, stored.notes.listed_until
         owner = stored.record.owner if asked is UNCHANGED else asked
         if owner is None:
@@ -315,25 +304,26 @@ class StoreWriter:
         epoch = stored.record.epoch + (1 if work.intent.id is not None else 0)
         if not work.joins and self._owners.is_marked(owner, key):
             return listed_until
-        if not self._holds_place(work, owner, key, until, epoch):
-            return None
+        self._enter(work, owner, key, until, epoch)
         if not work.joins:
             # As after a login: where sessions of others live longer, so does the whole list.
             self._owners.confirmed(owner, key)
         return until
 
-    def _holds_place(self, work: Work, owner: str, key: str, until: float, epoch: int) -> bool:
-        """Enter a session in its owner's list, unless it holds a place there; False: it has lost
-        that.
+    def _enter(self, work: Work, owner: str, key: str, until: float, epoch: int) -> None:
+        """Enter a session in its owner's list, unless it holds a place there.
+
+        Raises:
+            TooManySessions: it held one, for too long, and another login has it.
         """
-        limit = self._settings.max_per_owner
-        if work.intent.reserved != owner:
+        limit, intent = self._settings.max_per_owner, work.intent
+        if intent.reserved != owner:
             self._owners.enter(owner, key, until=until, epoch=epoch)
-        elif limit is not None and work.now - work.intent.reserved_at >= PLACE_SECONDS:
+        elif limit is not None and abs(work.now - intent.reserved_at) >= PLACE_SECONDS:
             # Others may have taken it for a leftover.
             others = self._owners.enter_if_free(owner, key, until=until, epoch=epoch, limit=limit)
-            return others is None
-        return True
+            if others is not None:
+                raise too_many(others, limit)
 
     def _settle_owner(self, work: Work, before: Stored | None, after: Stored) -> bool:
         """After a session was filed under an owner: whether it wasn't revoked meanwhile.
