@@ -427,6 +427,20 @@ def test_a_rotation_whose_answer_was_lost_reaches_the_client() -> None:
     assert "retired_id_used" not in site.kinds
 
 
+def test_a_rotation_that_fails_is_made_by_the_next_request() -> None:
+    store = FaultyStore(MemoryStore())
+    site = Site(store=store, rotate_after=900)
+    browser = site.browser()
+    site.run(browser, login)
+    site.clock.advance(1000)
+    store.fail("update")
+
+    assert site.run(browser, lambda session: session.owner).text == "u"
+    store.recover()
+    assert site.run(browser, lambda session: session.owner).text == "u"
+    assert site.kinds == ["created", "store_error", "rotated"]
+
+
 @pytest.mark.parametrize("limit", [Lifetime(60, 3600), Lifetime(600, 60)], ids=["idle", "absolute"])
 def test_a_slow_transaction_brings_nothing_back_to_life(limit: Lifetime) -> None:
     site = Site(lifetime=limit)
