@@ -177,6 +177,18 @@ class TestWriting:
             put(place, b"after")
         assert (place.read(NAME), elsewhere.read_bytes()) == (b"before", b"not ours")
 
+    @pytest.mark.parametrize("durable", [False, True])
+    def test_a_file_that_is_gone_is_not_removed_again(
+        self, tmp_path: Path, *, durable: bool
+    ) -> None:
+        place = made(tmp_path, durable=durable)
+        put(place)
+
+        with place.locked(NAME):
+            assert place.remove(NAME)
+            assert not place.remove(NAME)
+            assert not place.discard(NAME)
+
     def test_what_cannot_be_read_is_set_aside(self, place: Directory) -> None:
         put(place)
         assert place.set_aside(NAME) is True
