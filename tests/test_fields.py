@@ -79,13 +79,24 @@ class TestReading:
         with pytest.raises(CorruptField):
             fields["bad"]
 
-    def test_a_damaged_field_can_be_set_or_deleted(self) -> None:
+    def test_damage_is_raised_to_whoever_sets_or_deletes_that_field(self) -> None:
         fields = Fields({"a": b"{", "b": b"{"}, CODEC)
 
-        fields["a"] = 1
-        del fields["b"]
+        with pytest.raises(CorruptField):
+            fields["a"] = 1
+        with pytest.raises(CorruptField):
+            del fields["b"]
+        fields["c"] = 3
 
-        assert fields.changes() == (encoded(a=1), frozenset({"b"}))
+        assert fields.changes() == (encoded(c=3), frozenset())
+
+    def test_damage_doesnt_keep_fields_from_being_dropped(self) -> None:
+        fields = Fields({"a": b"{", "b": b"{", "c": b"3"}, CODEC)
+
+        fields.retain(["c"])
+        assert fields.changes() == ({}, frozenset("ab"))
+        fields.clear()
+        assert fields.changes() == ({}, frozenset("abc"))
 
     def test_loaded_names_are_those_that_were_read_or_set(self) -> None:
         fields = fields_of(a=1, b=2)

@@ -40,7 +40,7 @@ def test_notes_come_back_as_they_were(notes: Notes) -> None:
         b"",
         head()[:-1],
         head(fmt=1),
-        head(flags=8),
+        head(flags=16),
         head(at=math.inf),
         head(at=math.nan),
         head(authenticated=-math.inf),

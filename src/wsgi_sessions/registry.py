@@ -144,7 +144,7 @@ class SessionRegistry:
         found = {key: entry for key, entry in present.entries.items() if key != spared}
         if not found:
             return 0
-        self._owners.mark(owner, found)
+        marked = self._owners.mark(owner, found)
         count = 0
         for key in found:
             ended = self._owners.delete_if_owned(key, owner)
@@ -153,8 +153,8 @@ class SessionRegistry:
             if live_session(key, ended, self._limits, self._clock()) is not None:
                 count += 1
                 self._report(key, owner)
-        # An entry that isn't marked any more was made by a login that came later.
-        self._owners.take_out(owner, found, unless=lambda _, entry: not entry.ending)
+        if marked is not None:
+            self._owners.take_out_seen(owner, marked)
         return count
 
     def purge_expired(self) -> int:

@@ -75,10 +75,11 @@ class Session(MutableMapping[str, Any]):
         return state
 
     def _begin(self) -> SessionState:
-        opened = self._engine.open(self._environ, self._transport)
         # Threads of one request that begin at the same time share what one of them found. `append`
         # is atomic, and costs a tenth of a lock.
-        self._begun.append(opened)
+        environ = self._environ
+        if environ is not _LET_GO:
+            self._begun.append(self._engine.open(environ, self._transport))
         state = self._state = self._begun[0]
         # The environ holds this Session: let go of it, and both are freed without the collector.
         self._environ = _LET_GO
@@ -144,13 +145,23 @@ class Session(MutableMapping[str, Any]):
             return default
 
     def __setitem__(self, key: str, value: Any) -> None:
-        self._writable().fields[key] = value
+        state = self._writable()
+        try:
+            state.fields[key] = value
+        except CorruptField:
+            self._engine.begin_anew(state)
+            self._writable().fields[key] = value
 
     def __delitem__(self, key: str) -> None:
         state = self._open()
         if key not in state.fields:
             raise KeyError(key)
-        del self._writable().fields[key]
+        state = self._writable()
+        try:
+            del state.fields[key]
+        except CorruptField:
+            self._engine.begin_anew(state)
+            raise KeyError(key) from None
 
     def __contains__(self, key: object) -> bool:
         return key in self._open().fields
@@ -316,6 +327,10 @@ class Session(MutableMapping[str, Any]):
         if owner != self._open().owner:
             self._engine.set_owner(self._new_id(), owner, None, login=False)
 
+    @owner.deleter
+    def owner(self) -> None:
+        self.owner = None
+
     @property
     def label(self) -> dict[str, str]:
         """Short strings kept with the record, for lists of sessions. May be changed in place.
@@ -442,7 +457,7 @@ class Session(MutableMapping[str, Any]):
         if self.modified or (keep_empty and state.stored is None):
             state = self._writable()
         if keep_empty:
-            state.ask(keep_empty=True)
+            state.ask(keep_empty=True, emptied=False)
         self._engine.save(state, headers_sent=self._phase is not Phase.OPEN)
 
     def reload(self) -> None:

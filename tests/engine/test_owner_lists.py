@@ -9,7 +9,7 @@ import pytest
 
 from records import a_key
 from wsgi_sessions import StoreError
-from wsgi_sessions.engine.owners import Limits, OwnerLists
+from wsgi_sessions.engine.owners import Entry, Limits, OwnerLists, Place
 from wsgi_sessions.record import Changes, Record, list_key
 from wsgi_sessions.stores import MemoryStore
 from wsgi_sessions.testing import FakeClock, FaultyStore
@@ -92,17 +92,14 @@ def test_a_login_stands_though_a_request_from_before_it_entered_the_session_agai
     assert lists.mine.confirmed("bob", ONE) is not None
 
 
-@pytest.mark.parametrize(("limit", "others"), [(2, None), (1, 1)])
-def test_a_place_is_held_in_a_list_that_another_login_made_first(
-    lists: Lists, limit: int, others: int | None
-) -> None:
+@pytest.mark.parametrize("limit", [1, 2])
+def test_a_place_is_held_in_a_list_that_another_login_made_first(lists: Lists, limit: int) -> None:
     lists.between("insert", lambda: lists.enter(TWO))
 
-    assert (
-        lists.mine.enter_if_free("bob", ONE, until=math.inf, epoch=0, limit=limit, leaving=())
-        == others
-    )
-    assert lists.listed == ({ONE, TWO} if others is None else {TWO})
+    place = lists.mine.enter_if_free("bob", ONE, until=math.inf, epoch=0, limit=limit, leaving=())
+
+    assert place == (1 if limit == 1 else Place("bob", Entry(lists.clock(), math.inf, 0)))
+    assert lists.listed == ({TWO} if limit == 1 else {ONE, TWO})
 
 
 def test_a_session_whose_notes_cant_be_read_keeps_its_entry(lists: Lists) -> None:
@@ -113,12 +110,24 @@ def test_a_session_whose_notes_cant_be_read_keeps_its_entry(lists: Lists) -> Non
     assert lists.listed == {ONE}
 
 
-def test_an_entry_that_is_not_there_any_more_is_given_back(lists: Lists) -> None:
-    lists.mine.give_back("bob", ONE)
+def test_a_place_that_is_not_there_any_more_is_given_back(lists: Lists) -> None:
+    place = Place("bob", Entry(lists.clock(), math.inf, 0))
+    lists.mine.give_back(ONE, place)
     lists.enter(TWO)
-    lists.mine.give_back("bob", ONE)
+    lists.mine.give_back(ONE, place)
 
     assert lists.listed == {TWO}
+
+
+def test_a_place_that_another_request_took_anew_is_not_given_back(lists: Lists) -> None:
+    place = lists.mine.enter_if_free("bob", ONE, until=math.inf, epoch=0, limit=1)
+    assert isinstance(place, Place)
+    lists.clock.advance(1)
+    lists.enter(ONE)
+
+    lists.mine.give_back(ONE, place)
+
+    assert lists.listed == {ONE}
 
 
 class TestAPurge:

@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, MutableMapp
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+from ..errors import StoreError
 from .codec import Codec, CorruptField, UnstorableValue
 
 # Of these, neither the value nor anything in it can change in place.
@@ -39,8 +40,8 @@ class Fields(MutableMapping[str, Any]):
         base: the encoded fields as they are stored; never changed here.
         codec: turns one value into bytes and back.
 
-    Reading a field that can't be decoded raises CorruptField. Setting a value that can't be
-    stored raises TypeError, naming its path.
+    Reading, setting or removing a field that can't be decoded raises CorruptField. Setting a value
+    that can't be stored raises TypeError, naming its path.
     """
 
     __slots__ = ("_base", "_codec", "_removed", "_stale", "_unsure", "_values", "_written")
@@ -79,13 +80,19 @@ class Fields(MutableMapping[str, Any]):
     def __setitem__(self, key: str, value: Any) -> None:
         if type(key) is not str or not key.isascii():
             key = checked_key(key)
-        self._written[key] = self._encode(key, value)
+        encoded = self._encode(key, value)
+        self._meet(key)
+        self._written[key] = encoded
         self._values[key] = value
         self._removed.discard(key)
 
     def __delitem__(self, key: str) -> None:
         if key not in self:
             raise KeyError(key)
+        self._meet(key)
+        self._remove(key)
+
+    def _remove(self, key: str) -> None:
         self._values.pop(key, None)
         self._written.pop(key, None)
         if key in self._base:
@@ -115,9 +122,9 @@ class Fields(MutableMapping[str, Any]):
         self._removed.update(self._base)
 
     def retain(self, keys: Collection[str]) -> None:
-        """Remove all fields but these."""
+        """Remove all fields but these, without decoding any."""
         for name in [name for name in self if name not in keys]:
-            del self[name]
+            self._remove(name)
         # Including those that were removed before: the store still has them.
         self._unsure |= self._removed.difference(keys)
 
@@ -240,6 +247,11 @@ class Fields(MutableMapping[str, Any]):
             if name not in self._values and name not in self._removed:
                 self._decode(raw)
 
+    def _meet(self, key: str) -> None:
+        """Decode what is replaced without having been read: it may be damaged."""
+        if key not in self._values and key not in self._removed and key in self._base:
+            self._decode(self._base[key])
+
     def loaded_names(self) -> list[str]:
         """The fields that were decoded or set so far."""
         return list(self._values)
@@ -247,8 +259,11 @@ class Fields(MutableMapping[str, Any]):
     def _decode(self, raw: bytes) -> Any:
         try:
             return self._codec.decode(raw)
-        except CorruptField:
+        except (CorruptField, StoreError, MemoryError):
             raise
+        except OSError as error:
+            # Of a codec that asks something else, which isn't the field's fault.
+            raise StoreError(f"the codec failed: {error}", operation="decode") from error
         except Exception as error:
             # A codec of the app's own that meets what another one wrote.
             raise CorruptField(f"not a value: {type(error).__name__}") from error

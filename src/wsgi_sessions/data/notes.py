@@ -21,6 +21,8 @@ _as_json = json.JSONEncoder(separators=(",", ":")).encode
 _SECURE = 1
 _PERSISTENT = 2
 _HAS_FORMER = 4
+_COOKIE_BEHIND = 8
+_ALL_FLAGS = 15
 _NO_HASH = bytes(32)
 NO_LABEL: Mapping[str, str] = MappingProxyType({})
 NO_EXTRAS: Mapping[str, Any] = MappingProxyType({})
@@ -66,6 +68,9 @@ class Notes(NamedTuple):
     label: Mapping[str, str] = NO_LABEL
     binding: Mapping[str, Any] = NO_EXTRAS
     """What is known of the device that the session is bound to (see device_binding)."""
+    cookie_behind: bool = False
+    """Whether the persistent cookie ends earlier than the session, whose deadline moved with a
+    response that couldn't carry it."""
 
     def issued(
         self, id_hash: bytes, at: float, *, secure: bool, former: Former | None = None
@@ -90,7 +95,7 @@ def first_notes(now: float, *, persistent: bool) -> Notes:
         Notes,
         (
             *(now, now, now, _NO_HASH, None, -math.inf, False, persistent),
-            *(None, math.inf, math.inf, NO_LABEL, NO_EXTRAS),
+            *(None, math.inf, math.inf, NO_LABEL, NO_EXTRAS, False),
         ),
     )
 
@@ -102,6 +107,7 @@ def dump_notes(notes: Notes) -> bytes:
         (_SECURE if notes.secure else 0)
         | (_PERSISTENT if notes.persistent else 0)
         | (_HAS_FORMER if former is not None else 0)
+        | (_COOKIE_BEHIND if notes.cookie_behind else 0)
     )
     raw = _HEAD.pack(
         _FORMAT,
@@ -140,7 +146,11 @@ def load_notes(raw: bytes) -> Notes:
     except struct.error:
         raise CorruptNotes("too short") from None
     # Only finite numbers give a finite difference from each other.
-    if fmt != _FORMAT or flags > 7 or not math.isfinite(created_at + started_at + issued_at):
+    if (
+        fmt != _FORMAT
+        or flags > _ALL_FLAGS
+        or not math.isfinite(created_at + started_at + issued_at)
+    ):
         raise CorruptNotes("unknown format")
     if math.isinf(authenticated) or math.isnan(listed):
         raise CorruptNotes("impossible time")
@@ -168,6 +178,7 @@ def load_notes(raw: bytes) -> Notes:
             absolute,
             label,
             binding,
+            flags & _COOKIE_BEHIND != 0,
         ),
     )
 

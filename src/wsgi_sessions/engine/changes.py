@@ -116,21 +116,28 @@ def _notes_on(
     if noted.get("started_at", present.started_at) > now:
         # Noted by a clock that has been set back since: it must not lengthen the limit.
         noted["started_at"] = now
+    if present.persistent or "persistent" in noted:
+        persistent = noted.get("persistent", present.persistent)
+        told = work.renewal or intent.id is not None or work.step is StoreStep.ROTATE
+        behind = persistent and not told and (work.renews or present.cookie_behind)
+        if behind != present.cookie_behind:
+            noted["cookie_behind"] = behind
     notes = present._replace(**noted) if noted else present
     if intent.id is not None:
         return issued(notes, intent.id, work.request, now), intent.id
-    if work.step is StoreStep.ROTATE and _can_rotate(base, now, settings):
+    if work.step is StoreStep.ROTATE and can_rotate(base, now, settings):
         successor = settings.rotation.successor_of(base.id)
         former = Former(base.id.hash, successor.nonce, now + GRACE)
         return issued(notes, successor.id, work.request, now, former), successor.id
     return notes, base.id
 
 
-def _can_rotate(base: Stored, now: float, settings: EngineSettings) -> bool:
-    # Another request may have rotated meanwhile: then it isn't due any more.
+def can_rotate(base: Stored, now: float, settings: EngineSettings) -> bool:
+    """Whether the ID is due to be replaced; another request may have done so meanwhile."""
+    if not settings.rotates or not is_due(base.notes.issued_at, settings.rotate_after, now):
+        return False
     former = base.notes.former
-    free = former is None or not in_grace(former.until, now)
-    return free and is_present(base) and is_due(base.notes.issued_at, settings.rotate_after, now)
+    return is_present(base) and (former is None or not in_grace(former.until, now))
 
 
 def _label_on(present: Mapping[str, str], work: Work) -> Mapping[str, str]:

@@ -16,14 +16,13 @@ from ..data.fields import NO_FIELD_CHANGES, FieldChanges
 from ..errors import SessionCommitted, SessionConflict, SessionEnded, SessionError, StoreError
 from ..http.transport import Header
 from ..record import UNCHANGED, Changes, Record, apply_changes
-from .changes import Outcome, Work, check_size, notes_in_place_of
+from .changes import REVOKED, Outcome, Work, can_rotate, check_size, notes_in_place_of
 from .decisions import (
     CookieStep,
     Facts,
     Result,
     StoreStep,
     cookie_step,
-    in_grace,
     is_due,
     only_reads,
     store_step,
@@ -92,7 +91,8 @@ class Committer:
         try:
             pending = NO_FIELD_CHANGES if failed else state.fields.changes()
             if pending is NO_FIELD_CHANGES:
-                if self.only_read(state, now):
+                # A stream that goes on after a failed answer has changes to drop.
+                if (response.final or not failed) and self.only_read(state, now):
                     return None
             elif self.only_writes_fields(state, response, now):
                 return self._write_fields(state, pending, response, now)
@@ -103,22 +103,26 @@ class Committer:
             if state.intent.tried or not only_reads(facts):
                 result = self._carry_out(state, facts, pending, response, now)
         except CorruptField:
-            if not self._begins_anew(state):
+            if not self.begin_anew(state):
                 return None
             return self.commit(state, response)
-        if failed:
-            self._let_go(state, response)
-        if facts.can_set_cookie:
-            is_news = result in (Result.NEW_ID, Result.MOVED)
-            is_news = is_news or (result is Result.WRITTEN and facts.renewal)
-            doubt = bool(asked.tried) or asked.deleting
-            stored = state.stored if is_news else self._to_tell(state, planned, now, doubt=doubt)
-            return self._header(state, stored, response, now)
-        return None
+        if failed or response.final:
+            self._let_go(state, response, failed=failed)
+        if not facts.can_set_cookie:
+            return None
+        is_news = result in (Result.NEW_ID, Result.MOVED)
+        is_news = is_news or (result is Result.WRITTEN and facts.renewal)
+        doubt = bool(asked.tried) or asked.deleting
+        stored = state.stored if is_news else self._to_tell(state, planned, now, doubt=doubt)
+        return self._header(state, stored, response, now)
 
-    def _let_go(self, state: SessionState, response: Response) -> None:
-        self.try_to_end_tried(state)
+    def _let_go(self, state: SessionState, response: Response, *, failed: bool) -> None:
+        """Let go of what this request held and hasn't used; after a failure, of all it changed."""
+        if failed:
+            self.try_to_end_tried(state)
         self.give_back_place(state)
+        if not failed:
+            return
         if state.intent.emptied and state.error is None:
             # That stands, as what it committed does.
             state.drop(self._settings.codec)
@@ -178,7 +182,7 @@ class Committer:
                 return
             result = self._carry_out(state, facts, pending, response, now)
         except CorruptField:
-            if self._begins_anew(state):
+            if self.begin_anew(state):
                 self.save(state, headers_sent=headers_sent, ends=ends)
             return
         if result in (Result.GONE, Result.REVOKED):
@@ -300,7 +304,7 @@ class Committer:
             and not intent.keep_empty,
             stored is not None and intent.id is not None,
             stored is not None and self._touch_due(stored, state, now, passive=passive),
-            stored is not None and self._rotation_due(stored, now),
+            stored is not None and can_rotate(stored, now, settings),
             state.stale_token,
             intent.attributes,
             intent.notes.get("persistent", state.base_notes.persistent),
@@ -330,14 +334,14 @@ class Committer:
         return changed and state.is_use
 
     def fields_changed(self, state: SessionState) -> bool:
-        """Whether any field differs from what is stored; damage that this meets ends the session
-        for this request.
+        """Whether any field differs from what is stored; if this meets damage, what was set goes
+        into a fresh session.
         """
         try:
             return state.fields.changed
         except CorruptField:
-            self.corrupted(state)
-            return False
+            self.begin_anew(state)
+            return state.fields.changed
 
     def _touch_due(self, stored: Stored, state: SessionState, now: float, *, passive: bool) -> bool:
         intent = state.intent
@@ -346,15 +350,6 @@ class Committer:
         if passive:
             return False
         return self._settings.touch_due(stored.record, stored.notes, now)
-
-    def _rotation_due(self, stored: Stored, now: float) -> bool:
-        notes = stored.notes
-        if not self._settings.rotates or not is_due(
-            notes.issued_at, self._settings.rotate_after, now
-        ):
-            return False
-        former = notes.former
-        return is_present(stored) and (former is None or not in_grace(former.until, now))
 
     def _carry_out(
         self,
@@ -380,28 +375,11 @@ class Committer:
         if state.known_id is None:
             # Known before it is stored, so that another try is one for the same session.
             state.ask(id=self._settings.ids.new())
-        intent, stored = state.intent, state.stored
-        if facts.headers_sent and facts.new_id:
-            # Data is kept without the new ID that can't be handed out.
-            intent = replaced(intent, id=None, keep=None)
-        work = Work(
-            step,
-            state.request,
-            intent,
-            state.base_notes,
-            pending.set,
-            pending.delete,
-            state.former_label,
-            checked_label(state.label) if state.label_changed else state.label,
-            facts.renewal or facts.attributes_changed,
-            facts.passive,
-            now,
-        )
+        stored, work = state.stored, _work(step, state, facts, pending, now)
         try:
-            outcome = self._outcome(work, stored, optional=not (facts.changed or facts.new_id))
-        except StoreError:
-            self._doubt(state, work, pending)
-            raise
+            outcome = self._writer.carry_out(work, stored)
+        except (StoreError, SessionConflict) as error:
+            outcome = self._failed(state, facts, work, pending, error)
         asked = state.intent
         if outcome.result is Result.GONE and stored is not None and (asked.login or asked.deleting):
             return self._go_on_anew(state, stored, pending, response, now)
@@ -410,6 +388,24 @@ class Committer:
             state.own_id = step is not StoreStep.ROTATE
         state.cookie = told(state.cookie, cookie_step(facts, step, outcome.result), outcome.result)
         return outcome.result
+
+    def _failed(
+        self,
+        state: SessionState,
+        facts: Facts,
+        work: Work,
+        pending: FieldChanges,
+        error: StoreError | SessionConflict,
+    ) -> Outcome:
+        """Report a step that couldn't be done, and raise what the app has to know of."""
+        if isinstance(error, StoreError):
+            self._doubt(state, work, pending)
+        detail = f"{work.step.value}: {error}"
+        self._reports.emit("store_error", state.request, state.stored, detail=detail)
+        # Housekeeping never hurts: the request is answered as if nothing was due.
+        if facts.changed or facts.new_id or work.step not in _HOUSEKEEPING:
+            raise error
+        return self._after_all(work, state.stored)
 
     def _doubt(self, state: SessionState, work: Work, pending: FieldChanges) -> None:
         """Note that this may have been done, though the answer was lost."""
@@ -448,19 +444,24 @@ class Committer:
         if place is None:
             # As where a revocation meets the login: another one of the same owner was faster.
             self._reports.emit("revoked", state.request, ended, detail="max_per_owner")
-            state.gone = True
-            state.ask(revoked=True)
+            self._go_on(state, REVOKED, pending, response)
+            state.cookie = told(state.cookie, CookieStep.LEAVE, Result.REVOKED)
             return Result.REVOKED
+        deleting, of_ended = state.intent.deleting, ended.notes.label
         state.fields.start_over(pending.set)
+        for name in [name for name, text in state.label.items() if of_ended.get(name) == text]:
+            del state.label[name]
         state.stored, state.base_notes = None, notes_in_place_of(ended, now)
         state.ask(tried=(), deleting=False, label_doubt=frozenset(), keep=None, **place)
         state.own_id = state.stale_token = False
         again = state.fields.changes()
         facts = self.facts_of(state, again, response, now, failed=False)
         result = self._carry_out(state, facts, again, response, now)
-        if result is Result.NOTHING:
-            state.gone = True
-            return Result.GONE
+        if result is Result.NOTHING and deleting:
+            result = Result.DELETED
+            state.cookie = told(state.cookie, CookieStep.EXPIRE, result)
+        elif result is Result.NOTHING:
+            state.gone, result = True, Result.GONE
         return result
 
     def _place_anew(self, state: SessionState, now: float) -> dict[str, Any] | None:
@@ -468,27 +469,16 @@ class Committer:
         owner, limit = state.intent.owner, self._settings.max_per_owner
         refuses = limit is not None and self._settings.refuse_when_full
         if owner is None or owner is UNCHANGED or self._owners is None or not refuses:
-            return {"id": None, "reserved": None}
+            return {"id": None, "place": None}
         new, until = self._settings.ids.new(), self._owners.until(now)
-        others = self._owners.enter_if_free(owner, new.key, until=until, epoch=0, limit=limit or 0)
-        return {"id": new, "reserved": owner, "reserved_at": now} if others is None else None
+        place = self._owners.enter_if_free(owner, new.key, until=until, epoch=0, limit=limit or 0)
+        return None if isinstance(place, int) else {"id": new, "place": place}
 
     def _keep_nothing(self, state: SessionState, facts: Facts) -> Result:
         """End what an earlier commit with a lost answer may have left of an empty session."""
         if not facts.stored and not facts.failed:
             self.try_to_end_tried(state)
         return Result.NOTHING
-
-    def _outcome(self, work: Work, stored: Stored | None, *, optional: bool) -> Outcome:
-        try:
-            return self._writer.carry_out(work, stored)
-        except (StoreError, SessionConflict) as error:
-            detail = f"{work.step.value}: {error}"
-            self._reports.emit("store_error", work.request, stored, detail=detail)
-            # Housekeeping never hurts: a request that only read is answered as if nothing was due.
-            if optional and work.step in _HOUSEKEEPING:
-                return self._after_all(work, stored)
-            raise
 
     def _after_all(self, work: Work, stored: Stored | None) -> Outcome:
         """What came of a rotation whose answer may have been lost: the client must learn its ID."""
@@ -504,6 +494,7 @@ class Committer:
     ) -> None:
         """The one place where an outcome becomes what the request knows."""
         if outcome.result is Result.DELETED:
+            self.give_back_place(state)
             state.begin(self._settings.clock(), self._settings.codec)
         elif outcome.result is Result.REVOKED:
             state.gone = True
@@ -540,12 +531,11 @@ class Committer:
         try:
             state.fields.check()
         except CorruptField:
-            self._begins_anew(state)
+            self.begin_anew(state)
 
-    def _begins_anew(self, state: SessionState) -> bool:
-        """A commit met a field that can't be decoded; whether there is anything to begin anew with.
-
-        What this request itself has set goes into a fresh session, too.
+    def begin_anew(self, state: SessionState) -> bool:
+        """A write or a commit met a field that can't be decoded: what this request itself has set
+        goes into a fresh session. Whether there is any.
         """
         stored, written = state.stored, state.fields.written()
         known = {} if stored is None else stored.notes.label or {}
@@ -624,12 +614,12 @@ class Committer:
 
     def give_back_place(self, state: SessionState) -> None:
         """Give back the place in an owner's list of a login that didn't happen."""
-        owner, session_id = state.intent.reserved, state.intent.id
-        if self._owners is None or owner is None or session_id is None:
+        place, session_id = state.intent.place, state.intent.id
+        if self._owners is None or place is None or session_id is None:
             return
-        state.ask(reserved=None)
+        state.ask(place=None)
         try:
-            self._owners.give_back(owner, session_id.key)
+            self._owners.give_back(session_id.key, place)
         except StoreError as error:
             # The list is healed when it is next read.
             self._reports.emit("store_error", state.request, detail=f"give back: {error}")
@@ -668,6 +658,28 @@ class Committer:
         renews = step is not StoreStep.NOTHING and (wanted.renewal or wanted.attributes_changed)
         if sets or renews or state.cookie is not CookieStep.LEAVE:
             self._reports.insecure_cookie(state.request)
+
+
+def _work(
+    step: StoreStep, state: SessionState, facts: Facts, pending: FieldChanges, now: float
+) -> Work:
+    intent = state.intent
+    if facts.headers_sent and facts.new_id:
+        # Data is kept without the new ID that can't be handed out.
+        intent = replaced(intent, id=None, keep=None)
+    return Work(
+        step,
+        state.request,
+        intent,
+        state.base_notes,
+        pending.set,
+        pending.delete,
+        state.former_label,
+        checked_label(state.label) if state.label_changed else state.label,
+        facts.renewal or facts.attributes_changed,
+        facts.passive,
+        now,
+    )
 
 
 def held_something(record: Record) -> bool:

@@ -91,7 +91,8 @@ class Facts:
     rotation_due: bool = False
     """The ID is older than ``rotate_after``."""
     stale_token: bool = False
-    """The client's token should be replaced: signed with an older secret, or of a former ID."""
+    """The client's cookie should be replaced: its token is signed with an older secret, or of a
+    former ID, or it ends earlier than the session."""
     attributes_changed: bool = False
     """The cookie's own attributes have to change, as the app set ``persistent``."""
     persistent: bool = False

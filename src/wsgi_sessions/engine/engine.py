@@ -19,8 +19,8 @@ from ..lifetime import Lifetime
 from ..proxies import CLIENT_KEY, Client
 from .committing import Committer, Response
 from .decisions import CookieStep
-from .loading import NOTHING, Loader, Presented
-from .owners import OwnerLists, too_many
+from .loading import FORGED, NOTHING, Loader, Presented
+from .owners import OwnerLists, Place, too_many
 from .reports import Reports
 from .settings import EngineSettings
 from .state import NO_SCHEME, Request, SessionState, Stored, add_to_label
@@ -131,15 +131,19 @@ class Engine:
         return header if isinstance(header, str) else ""
 
     def _find(self, request: Request, now: float) -> Presented:
-        presented = self._loader.find(request, now) if request.tokens else NOTHING
+        presented = own = self._loader.find(request, now) if request.tokens else NOTHING
         if self._carrier is not None and presented.stored is None and not presented.passed_over:
             presented = self._carrier.find(request, now)
+        if own is FORGED and presented.carried_from is None:
+            # Else what came under our name was the other system's cookie.
+            self._reports.bad_signature(request)
         if self._devices is None:
             return presented
         return self._devices.judged(request, presented, now)
 
     def _adopt(self, state: SessionState, presented: Presented, stored: Stored) -> None:
-        state.adopt(stored, self._settings.codec, stale_token=presented.stale_token)
+        stale = presented.stale_token or stored.notes.cookie_behind
+        state.adopt(stored, self._settings.codec, stale_token=stale)
         if presented.carried_from is not None:
             state.carried_from = presented.carried_from
             # Whatever else this response does, the client has no token for its session yet.
@@ -263,13 +267,13 @@ class Engine:
             StoreError: the owner's list can't be read; nothing was changed.
         """
         now = self._settings.clock()
-        reserved = None
+        place = None
         if owner is not None and self._settings.refuse_when_full:
-            reserved = self._reserve(state, owner, now if login else state.notes.started_at)
-        if state.intent.reserved not in (None, reserved):
+            place = self._reserve(state, owner, now if login else state.notes.started_at)
+        former = state.intent.place
+        if former is not None and (place is None or place.owner != former.owner):
             self._committer.give_back_place(state)
-        changes: dict[str, Any] = {"owner": owner, "reserved": reserved, "revoked": False}
-        changes["reserved_at"] = now
+        changes: dict[str, Any] = {"owner": owner, "place": place, "revoked": False}
         if login:
             state.logged_in = True
             changes["login"] = True
@@ -277,13 +281,18 @@ class Engine:
         else:
             # Whoever it is filed under now hasn't signed in.
             changes["notes"] = {**state.intent.notes, "authenticated_at": None}
+        before = state.owner
         self._ask_new_id(state, keep, **changes)
+        if before is not None and before != owner:
+            # They say where another owner signed in.
+            for part in self._settings.label:
+                state.label.pop(part, None)
         if owner is not None:
             add_to_label(state.label, state.request, self._settings.label)
         if login:
             self._committer.leave_damage(state)
 
-    def _reserve(self, state: SessionState, owner: str, started_at: float) -> str | None:
+    def _reserve(self, state: SessionState, owner: str, started_at: float) -> Place | None:
         """Hold a place in the owner's list for the login that comes with the commit."""
         limit, stored = self._settings.max_per_owner, state.stored
         if limit is None or self._owners is None:
@@ -292,7 +301,7 @@ class Engine:
             return None
         key, until = self.identify(state).key, self._owners.until(started_at)
         epoch = 0 if stored is None else stored.record.epoch + 1
-        others = self._owners.enter_if_free(
+        place = self._owners.enter_if_free(
             owner,
             key,
             until=until,
@@ -300,9 +309,9 @@ class Engine:
             limit=limit,
             leaving=[passed.id.key for passed in state.passed_over],
         )
-        if others is not None:
-            raise too_many(others, limit)
-        return owner
+        if isinstance(place, int):
+            raise too_many(place, limit)
+        return place
 
     def destroy(self, state: SessionState) -> None:
         """End the session now, and every other one that the client presented.
@@ -384,6 +393,8 @@ class Engine:
     def set_lifetime(self, state: SessionState, lifetime: Lifetime) -> None:
         """Give the session limits of its own; the settings' cap them whenever they are read."""
         idle, absolute = lifetime.idle_seconds, lifetime.absolute_seconds
+        if (idle, absolute) == (state.notes.idle, state.notes.absolute):
+            return
         limits = self._settings.limits
         for name, asked, cap in (
             ("idle", idle, limits.idle),
@@ -411,6 +422,10 @@ class Engine:
     def corrupted(self, state: SessionState) -> None:
         """A field can't be decoded; see `Committer.corrupted`."""
         self._committer.corrupted(state)
+
+    def begin_anew(self, state: SessionState) -> None:
+        """A field that can't be decoded is written; see `Committer.begin_anew`."""
+        self._committer.begin_anew(state)
 
     def late_access(self) -> None:
         """Say, once, that Vary could not be added to a response."""

@@ -41,6 +41,8 @@ class Presented:
 
 
 NOTHING = Presented()
+FORGED = Presented()
+"""None of the tokens is one of ours."""
 
 
 class Loader:
@@ -65,8 +67,7 @@ class Loader:
             return self._find_sealed(request, now)
         genuine = _verified(request)
         if not genuine:
-            self._reports.bad_signature(request)
-            return NOTHING
+            return FORGED
         live: list[tuple[Stored, bool, bool]] = []
         for session_id, secret in genuine:
             stored = self.load(session_id, request, now)
@@ -108,7 +109,7 @@ class Loader:
             if stored is not None and not any(one.id.id == session_id.id for one, _, _ in live):
                 live.append((stored, False, opened.old_secret))
         if not opened_any:
-            self._reports.bad_signature(request)
+            return FORGED
         return self._chosen(request, live) if live else NOTHING
 
     def load(self, session_id: SessionID, request: Request, now: float) -> Stored | None:
@@ -137,11 +138,11 @@ class Loader:
         if not session_id.matches(notes.id_hash):
             present = self._successor(session_id, notes, now)
         if present is None:
-            reports.emit(_retired(notes, now), request, handle=key)
+            reports.emit(_retired(notes, now), request, handle=key, owner=record.owner)
             return None
         if notes.secure and not request.secure:
             # NIST SP 800-63B section 7.1: no falling back to an insecure transport.
-            reports.insecure_replay(request, key)
+            reports.insecure_replay(request, key, record.owner)
             return None
         deadline = self._settings.deadline_of(record, notes, now)
         if now >= deadline:

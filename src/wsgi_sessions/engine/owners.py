@@ -26,8 +26,10 @@ import math
 import random
 import secrets
 import struct
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Final, Literal, NamedTuple
 
 from ..data.codec import CorruptField
@@ -102,6 +104,18 @@ class Entry(NamedTuple):
     """Whether the session is being ended."""
 
 
+class Place(NamedTuple):
+    """An entry that holds a place for a login whose record isn't written yet."""
+
+    owner: str
+    """In whose list."""
+    entry: Entry
+
+
+class UnreadableList(StoreError):
+    """An owner's list is damaged, or encrypted under a key that isn't here."""
+
+
 class OwnerList(NamedTuple):
     """An owner's list as it was read."""
 
@@ -121,6 +135,8 @@ class Listing(NamedTuple):
     """Keys of records that this process can't read."""
     stale: list[str]
     """Keys of entries that may be taken out."""
+    over: list[str]
+    """Those of them whose records are the owner's, and over or being ended."""
 
 
 def _is_young(entry: Entry, now: float) -> bool:
@@ -206,7 +222,7 @@ class OwnerLists:
         epoch: int,
         limit: int,
         leaving: Collection[str] = (),
-    ) -> int | None:
+    ) -> Place | int:
         """Enter a session if fewer than ``limit`` others hold a place.
 
         Args:
@@ -218,81 +234,107 @@ class OwnerLists:
             leaving: keys of sessions that are ended with this login, and take no place.
 
         Returns:
-            None if it was entered, else how many others there are.
+            the place that it holds now; or how many others there are, if that are too many.
         """
         at = list_key(owner)
         for attempt in range(ATTEMPTS):
             now = self._clock()
-            present = self.read(owner)
-            if present is None:
-                entry = {key: _dump(Entry(now, until, epoch))}
-                ends = max(until, now + self._limits.absolute)
-                if self._store.insert(at, _new_list(entry, now, ends)):
-                    return None
+            entry, ends = Entry(now, until, epoch), max(until, now + self._limits.absolute)
+            record = self._store.load(at)
+            if record is None:
+                if attempt:
+                    # Where the insert failed there is a list by now, or one that can't be read.
+                    self.read(owner)
+                if self._store.insert(at, _new_list({key: _dump(entry)}, now, ends)):
+                    self._remember(at, ends)
+                    return Place(owner, entry)
             else:
-                listing = self.examine(owner, present, now)
-                holders = {live.key for live in listing.live}
-                holders.update(listing.pending, listing.unreadable)
-                holders.discard(key)
-                holders.difference_update(leaving)
-                if len(holders) >= limit:
-                    return len(holders)
-                changes = Changes(
-                    set={key: _dump(Entry(now, until, epoch))},
-                    expires_at=max(until, present.expires_at),
-                )
+                present = _parse(record)
+                others = self._holders(owner, present, now, limit, {key, *leaving})
+                if others >= limit:
+                    return others
+                ends = max(ends, present.expires_at)
+                changes = Changes(set={key: _dump(entry)}, expires_at=ends)
                 written = self._store.update(at, changes, if_version=present.version)
                 if written is UpdateResult.UPDATED:
-                    return None
+                    self._remember(at, ends)
+                    return Place(owner, entry)
             back_off(attempt)
         raise StoreError("the owner's list could not be written", operation="update")
+
+    def _holders(
+        self, owner: str, present: OwnerList, now: float, limit: int, besides: Collection[str]
+    ) -> int:
+        """How many others hold a place; entries are only looked at if there may be too many."""
+        at_most = len(present.entries.keys() - besides)
+        if at_most < limit:
+            return at_most
+        listing = self.examine(owner, present, now)
+        holders = {live.key for live in listing.live}
+        holders.update(listing.pending, listing.unreadable)
+        return len(holders.difference(besides))
 
     def take_out(
         self,
         owner: str,
         keys: Collection[str],
         *,
-        unless: Callable[[str, Entry], bool] | None = None,
+        unless: Callable[[str, Entry], bool] = lambda _, entry: False,
     ) -> None:
-        """Take entries out, by the list's version; an empty list goes.
+        """Take entries out; an empty list goes.
 
         Args:
             owner: whose list.
             keys: which entries; unknown ones are fine.
             unless: whether an entry, as it is now, has to stay.
         """
-        at = list_key(owner)
+        self._take_out(list_key(owner), keys, unless)
+
+    def take_out_seen(self, owner: str, seen: Mapping[str, Entry]) -> None:
+        """Take out those of these entries that are still as they were seen.
+
+        An entry that was made anew meanwhile is another login's.
+        """
+        self._take_out_seen(list_key(owner), seen)
+
+    def _take_out_seen(self, at: str, seen: Mapping[str, Entry]) -> None:
+        taken = self._take_out(at, seen, lambda key, entry: entry != seen[key])
+        self._enter_latecomers(at, {key: seen[key] for key in taken})
+
+    def _take_out(
+        self, at: str, keys: Collection[str], unless: Callable[[str, Entry], bool]
+    ) -> frozenset[str]:
+        """Take entries out, by the list's version; returns which."""
         for attempt in range(ATTEMPTS):
-            present = self.read(owner)
-            if present is None:
-                return
-            out = frozenset(
-                key
-                for key in keys
-                if key in present.entries and not (unless and unless(key, present.entries[key]))
-            )
-            if not out:
-                return
-            if len(out) == len(present.entries):
+            present = self._read(at)
+            entries = {} if present is None else present.entries
+            out = frozenset(key for key in keys if key in entries and not unless(key, entries[key]))
+            if present is None or not out:
+                return out
+            if len(out) == len(entries):
                 self._known.pop(at, None)
                 if self._store.delete(at, if_version=present.version):
-                    return
+                    return out
             else:
                 changes = Changes(delete=out)
                 written = self._store.update(at, changes, if_version=present.version)
                 if written is not UpdateResult.CONFLICT:
-                    return
+                    return out
             back_off(attempt)
         raise StoreError("the owner's list could not be written", operation="update")
 
     def mark(
         self, owner: str, entries: Mapping[str, Entry], *, if_version: int | None = None
-    ) -> bool:
-        """Mark entries as being ended; False if the list has another version by now."""
-        marked = {key: _dump(entry._replace(ending=True)) for key, entry in entries.items()}
-        changes = Changes(set=marked)
+    ) -> Mapping[str, Entry] | None:
+        """Mark entries as being ended.
+
+        Returns:
+            the entries as they are now; None if the list has another version by now.
+        """
+        marked = {key: entry._replace(ending=True) for key, entry in entries.items()}
+        changes = Changes(set={key: _dump(entry) for key, entry in marked.items()})
         written = self._store.update(list_key(owner), changes, if_version=if_version)
-        return written is UpdateResult.UPDATED
+        return marked if written is UpdateResult.UPDATED else None
 
     # Reading
 
@@ -302,7 +344,10 @@ class OwnerLists:
         Raises:
             StoreError: it can't be read: it is damaged, or encrypted under a key that isn't here.
         """
-        found = self._look(list_key(owner))
+        return self._read(list_key(owner))
+
+    def _read(self, at: str) -> OwnerList | None:
+        found = self._look(at)
         if found is UNREADABLE:
             raise _unreadable()
         return None if found is None else _parse(found)
@@ -337,7 +382,7 @@ class OwnerLists:
 
     def examine(self, owner: str, present: OwnerList, now: float) -> Listing:
         """Compare a list with the records. Changes nothing."""
-        listing = Listing([], [], [], [])
+        listing = Listing([], [], [], [], [])
         for key, entry in present.entries.items():
             record = self._look(key)
             young = _is_young(entry, now) and not entry.ending
@@ -349,6 +394,7 @@ class OwnerLists:
                 listing.live.append(live)
             elif entry.ending or (now >= record.expires_at and is_readable(record)):
                 listing.stale.append(key)
+                listing.over.append(key)
             elif not is_readable(record):
                 listing.unreadable.append(key)
             # Else it is over by the limits of this app; another one's may be longer.
@@ -358,7 +404,7 @@ class OwnerLists:
         """The owner's sessions; takes out what crashes left, and finishes what was being ended."""
         present = self.read(owner)
         if present is None:
-            return Listing([], [], [], [])
+            return Listing([], [], [], [], [])
         listing = self.examine(owner, present, self._clock())
         self._heal(owner, present, listing)
         return listing
@@ -379,34 +425,28 @@ class OwnerLists:
     def _heal(self, owner: str, seen: OwnerList, listing: Listing) -> None:
         if not listing.stale:
             return
-        for key in listing.stale:
+        for key in listing.over:
             # A session that is over or being ended goes with its entry, so that none is ever
-            # alive, after a clock was set back, and not listed.
-            self.delete_if_owned(key, owner)
-        # An entry that was made anew meanwhile is another login's.
-        self.take_out(owner, listing.stale, unless=lambda key, entry: entry != seen.entries[key])
-        self._enter_latecomers(list_key(owner), listing.stale, seen.entries)
+            # alive, after a clock was set back, and not listed; unless a login has entered it anew.
+            as_seen = partial(self._is_still, owner, key, seen.entries[key])
+            self.delete_if_owned(key, owner, if_still=as_seen)
+        self.take_out_seen(owner, {key: seen.entries[key] for key in listing.stale})
 
-    def give_back(self, owner: str, key: str) -> None:
-        """Take out an entry whose login didn't happen, or was made by another request."""
-        present = self.read(owner)
-        entry = None if present is None else present.entries.get(key)
-        if present is None or entry is None:
-            return
-        # The login may have happened, though the answer to its write was lost.
-        if self._is_gone(list_key(owner), key):
-            self.take_out(owner, [key], unless=lambda _, other: other != entry)
-            self._enter_latecomers(list_key(owner), [key], present.entries)
+    def give_back(self, key: str, place: Place) -> None:
+        """Give back the place of a session whose login didn't happen."""
+        # It may have happened, though the answer to its write was lost; and what another request
+        # has entered by now under the same key is that one's place.
+        if self._is_gone(list_key(place.owner), key):
+            self.take_out_seen(place.owner, {key: place.entry})
 
-    def _enter_latecomers(self, at: str, keys: Iterable[str], entries: Mapping[str, Entry]) -> None:
+    def _enter_latecomers(self, at: str, taken: Mapping[str, Entry]) -> None:
         """Enter again what was taken out, if its record has come meanwhile.
 
         A login may take longer than a minute, or a clock be set forward under it. If its record is
         there by now, it is found here; if it comes later, the login finds its entry gone and ends
         itself. An entry that is being ended stays out: that login has to end itself.
         """
-        for key in keys:
-            entry = entries[key]
+        for key, entry in taken.items():
             record = None if entry.ending else self._look(key)
             owner = None if record is None or record is UNREADABLE else record.owner
             if owner is not None and list_key(owner) == at:
@@ -418,8 +458,7 @@ class OwnerLists:
         Raises:
             StoreError: the list can't be read.
         """
-        present = self.read(owner)
-        entry = None if present is None else present.entries.get(key)
+        entry = self._entry(owner, key)
         return entry is not None and entry.ending
 
     def is_ending(self, owner: str, key: str) -> bool:
@@ -428,9 +467,15 @@ class OwnerLists:
         Raises:
             StoreError: the list can't be read.
         """
-        present = self.read(owner)
-        entry = None if present is None else present.entries.get(key)
+        entry = self._entry(owner, key)
         return entry is None or entry.ending
+
+    def _entry(self, owner: str, key: str) -> Entry | None:
+        present = self.read(owner)
+        return None if present is None else present.entries.get(key)
+
+    def _is_still(self, owner: str, key: str, entry: Entry) -> bool:
+        return self._entry(owner, key) in (None, entry)
 
     def delete_if_owned(
         self, key: str, owner: str, *, if_still: Callable[[], bool] = lambda: True
@@ -460,7 +505,6 @@ class OwnerLists:
     def heal_all(self) -> None:
         """Take out of every list what is over, for a purge. Reads every record once."""
         dead: dict[str, dict[str, Entry]] = {}
-        now = self._clock()
         for at in self._store.keys():  # noqa: SIM118 # a store is not a mapping
             record = self._store.load(at)
             if record is None or not record.is_owner_list:
@@ -469,14 +513,15 @@ class OwnerLists:
                 entries = _parse(record).entries
             except StoreError:
                 continue  # reported to those who use this list; the others are healed all the same
+            now = self._clock()
             gone = {
                 key: entry for key, entry in entries.items() if self._is_dead(at, key, entry, now)
             }
             if gone:
                 dead[at] = gone
         for at, gone in dead.items():
-            self._drop(at, gone)
-            self._enter_latecomers(at, gone, gone)
+            with suppress(StoreError):  # the list is healed when it is next read
+                self._take_out_seen(at, gone)
 
     def _is_dead(self, at: str, key: str, entry: Entry, now: float) -> bool:
         if _is_young(entry, now) and not entry.ending:
@@ -489,18 +534,6 @@ class OwnerLists:
         if record is None or record is UNREADABLE:
             return record is None
         return record.owner is None or list_key(record.owner) != at
-
-    def _drop(self, at: str, entries: Mapping[str, Entry]) -> None:
-        record = self._store.load(at)
-        if record is None:
-            return
-        # An entry that was made anew meanwhile is another login's.
-        fields = record.fields
-        out = frozenset(key for key in entries if fields.get(key) == _dump(entries[key]))
-        if len(out) == len(record.fields):
-            self._store.delete(at, if_version=record.version)
-        elif out:
-            self._store.update(at, Changes(delete=out), if_version=record.version)
 
 
 def too_many(others: int, limit: int) -> TooManySessions:
@@ -545,8 +578,8 @@ def _parse(record: Record) -> OwnerList:
     return OwnerList(record.version, entries, record.expires_at)
 
 
-def _unreadable() -> StoreError:
-    return StoreError(
+def _unreadable() -> UnreadableList:
+    return UnreadableList(
         "an owner's list can't be read: it is damaged, or encrypted under a key that isn't among"
         " encryption_keys",
         operation="load",

@@ -87,11 +87,10 @@ class Reports:
             f"lifetime-{limit}", advice.capped_lifetime(limit, asked, cap), per_process=True
         )
 
-    def insecure_replay(self, request: Request, handle: str) -> None:
+    def insecure_replay(self, request: Request, handle: str, owner: str | None) -> None:
         """A session that was begun over https came in over http."""
-        self.emit(
-            "insecure", request, handle=handle, detail="a secure session's cookie came over http"
-        )
+        detail = "a secure session's cookie came over http"
+        self.emit("insecure", request, handle=handle, owner=owner, detail=detail)
         self._events.explain(
             "insecure-replay",
             "A session that was begun over https came in over http, and was not used. Behind a"

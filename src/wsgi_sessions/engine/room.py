@@ -54,15 +54,16 @@ def keep_to_limit(
             # Looking at the others took a while: another login may have ended this one.
             return owners.confirmed(owner, key) is not None
         entries = {other: present.entries[other] for other in over}
-        if owners.mark(owner, entries, if_version=present.version):
+        marked = owners.mark(owner, entries, if_version=present.version)
+        if marked is not None:
             for other in over:
                 # A login that enters it anew writes its record after that: then that has another
                 # version than the one that is looked at before the list.
-                marked = partial(owners.is_ending, owner, other)
-                if owners.delete_if_owned(other, owner, if_still=marked) is not None:
+                ending = partial(owners.is_ending, owner, other)
+                if owners.delete_if_owned(other, owner, if_still=ending) is not None:
                     detail = "max_per_owner"
                     reports.emit("revoked", request, handle=other, owner=owner, detail=detail)
-            owners.take_out(owner, over, unless=lambda _, entry: not entry.ending)
+            owners.take_out_seen(owner, marked)
             # Another login may have ended this one meanwhile.
             return owners.confirmed(owner, key) is not None
         back_off(attempt)

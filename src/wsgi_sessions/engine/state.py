@@ -27,6 +27,7 @@ from .decisions import CookieStep
 if TYPE_CHECKING:
     from ..carry_over.source import Source
     from ..device_binding.transport import Evidence
+    from .owners import Place
 
 NO_SCHEME = "none"
 """The scheme where there is no request: a session is opened by its token alone. It may be one that
@@ -101,10 +102,8 @@ class Intent:
     attributes: bool = False
     """Whether the cookie's attributes have to change."""
     passive: bool | None = None
-    reserved: str | None = None
-    """The owner in whose list a login holds a place already (``when_full="refuse"``)."""
-    reserved_at: float = 0.0
-    """Since when. UNIX seconds."""
+    place: Place | None = None
+    """The place that a login holds in its owner's list already (``when_full="refuse"``)."""
     offered_at: float | None = None
     """When the response offers to bind the session, to be noted. UNIX seconds."""
     keep_empty: bool = False
@@ -157,7 +156,7 @@ class SessionState:
     cookie: CookieStep
     """What the client has to learn of the commits so far."""
     stale_token: bool
-    """Whether the token that the client sent should be replaced."""
+    """Whether the cookie that the client sent should be replaced."""
     carried_from: Source | None
     """The source of the old cookie that led to the session, if one did."""
     gone: bool
@@ -187,8 +186,8 @@ class SessionState:
         self.stored = None
         self.passed_over = passed_over
         self.base_notes = first_notes(now, persistent=self.request.transport.persistent)
-        if self.intent is not NO_INTENT:
-            self.intent = self._intent_left()
+        passive = self.intent.passive
+        self.intent = NO_INTENT if passive is None else Intent(passive=passive)
         self.fields = Fields(NO_FIELDS, codec)
         self.label = {}
         self.stale_token = self.gone = self.own_id = False

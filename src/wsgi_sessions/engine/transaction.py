@@ -55,12 +55,14 @@ class Transactions:
         self._committer.save(state, headers_sent=headers_sent, ends=False)
         try:
             if state.stored is not None:
-                return self._run_stored(state, state.stored, function)
+                return self._run_stored(state, state.stored, function, headers_sent=headers_sent)
         except CorruptField:
             self._committer.corrupted(state)
         return self._run_new(state, function, headers_sent=headers_sent)
 
-    def _run_stored(self, state: SessionState, stored: Stored, function: Function[T]) -> T:
+    def _run_stored(
+        self, state: SessionState, stored: Stored, function: Function[T], *, headers_sent: bool
+    ) -> T:
         settings = self._settings
         for attempt in range(ATTEMPTS):
             now = settings.clock()
@@ -90,7 +92,7 @@ class Transactions:
                 pending.delete,
                 base.notes.label,
                 base.notes.label,
-                False,
+                self._renews(state, base) and not headers_sent,
                 not state.is_use,
                 now,
             )
@@ -123,8 +125,12 @@ class Transactions:
         state.fields.rebase(after.record.fields, NO_FIELD_CHANGES)
         if moved:
             state.stale_token = True
-        elif (after.notes.persistent or self._settings.rolling) and state.is_use:
+        elif self._renews(state, after):
             state.cookie = told(state.cookie, CookieStep.RENEW, Result.WRITTEN)
+
+    def _renews(self, state: SessionState, stored: Stored) -> bool:
+        """Whether the client's cookie is to be sent anew."""
+        return (stored.notes.persistent or self._settings.rolling) and state.is_use
 
     def _ended(self, state: SessionState) -> SessionEnded:
         state.gone = True

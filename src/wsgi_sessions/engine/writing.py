@@ -42,7 +42,7 @@ from .changes import (
 )
 from .decisions import Result, StoreStep
 from .loading import Loader, is_present
-from .owners import PLACE_SECONDS, Entry, OwnerLists, too_many
+from .owners import PLACE_SECONDS, Entry, OwnerLists, UnreadableList, too_many
 from .reports import Reports
 from .room import keep_to_limit
 from .settings import EngineSettings
@@ -242,7 +242,7 @@ class StoreWriter:
         intent, key = work.intent, session_id.key
         if session_id is not intent.id:
             # The place was another key's.
-            work = replaced(work, intent=replaced(intent, reserved=None))
+            work = replaced(work, intent=replaced(intent, place=None))
         self._enter(work, owner, key, notes.listed_until, 0)
         return first_stored(work, session_id, notes, self._settings)
 
@@ -271,8 +271,14 @@ class StoreWriter:
     # Deleting
 
     def _delete_emptied(self, work: Work, stored: Stored) -> Outcome:
-        if self._store.delete(stored.id.key, if_version=stored.record.version):
-            return self._deleted(work, stored, "emptied")
+        base: Stored | None = stored
+        for _ in range(ATTEMPTS):
+            if base is None or not _leaves_nothing(work, base.record):
+                break
+            if self._store.delete(stored.id.key, if_version=base.record.version):
+                return self._deleted(work, stored, "emptied")
+            # Another request may have emptied it, too, or only rotated its ID.
+            base = self._loader.reload(stored, work.now, own=work.intent.own_ids)
         regenerates = work.intent.id is not None
         step = StoreStep.REGENERATE if regenerates else StoreStep.UPDATE
         return self.carry_out(replaced(work, step=step), stored)
@@ -316,19 +322,22 @@ class StoreWriter:
         Raises:
             TooManySessions: it held one, for too long, and another login has it.
         """
-        limit, intent = self._settings.max_per_owner, work.intent
-        if intent.reserved != owner:
+        limit, place = self._settings.max_per_owner, work.intent.place
+        if place is None or place.owner != owner:
             self._owners.enter(owner, key, until=until, epoch=epoch)
-        elif limit is not None and abs(work.now - intent.reserved_at) >= PLACE_SECONDS:
+        elif limit is not None and abs(work.now - place.entry.entered_at) >= PLACE_SECONDS:
             # Others may have taken it for a leftover.
-            others = self._owners.enter_if_free(owner, key, until=until, epoch=epoch, limit=limit)
-            if others is not None:
-                raise too_many(others, limit)
+            again = self._owners.enter_if_free(owner, key, until=until, epoch=epoch, limit=limit)
+            if isinstance(again, int):
+                raise too_many(again, limit)
 
     def _settle_owner(self, work: Work, before: Stored | None, after: Stored) -> bool:
         """After a session was filed under an owner: whether it wasn't revoked meanwhile.
 
-        The login remains as it was written if the list can't be read.
+        The login remains as it was written if the store can't answer.
+
+        Raises:
+            StoreError: the list is damaged, or encrypted under another key.
         """
         request, owner = work.request, after.record.owner
         former = None if before is None else before.record.owner
@@ -340,6 +349,10 @@ class StoreWriter:
             return True
         try:
             stands = self._confirm(request, owner, after)
+        except UnreadableList:
+            # Nobody could end it again (the list was known to this process, so it wasn't read).
+            self._owners.delete_if_owned(after.id.key, owner)
+            raise
         except StoreError as error:
             self._reports.emit("store_error", request, after, detail=f"after a login: {error}")
             self._enter_again(owner, after)
@@ -383,7 +396,7 @@ class StoreWriter:
         owner: str,
         key: str,
         *,
-        unless: Callable[[str, Entry], bool] | None = None,
+        unless: Callable[[str, Entry], bool] = lambda _, entry: False,
     ) -> None:
         # An entry too many is removed when the list is next read; the record is gone.
         try:
@@ -401,6 +414,12 @@ class StoreWriter:
         except SessionTooLarge as error:
             self._reports.emit("too_large", request, detail=str(error).partition(";")[0])
             raise
+
+
+def _leaves_nothing(work: Work, record: Record) -> bool:
+    """Whether what is removed from this record is all that it holds."""
+    owner = record.owner if work.intent.owner is UNCHANGED else work.intent.owner
+    return owner is None and work.delete.issuperset(record.fields)
 
 
 def _no_unused_id() -> StoreError:

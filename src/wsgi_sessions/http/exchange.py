@@ -137,7 +137,10 @@ class Exchange:
             close(body)
             return self.unavailable(error)
         except BaseException:
-            close(body)
+            try:
+                close(body)
+            finally:
+                self.finish(raised=True)
             raise
         return body
 
@@ -244,17 +247,18 @@ class Exchange:
         enter_phase(self._session, Phase.OVER)
         if state is None:
             return
+        engine = self._settings.engine
         failed = raised or (self._status or "")[:1] == "5"
         response = Response(failed and not self._settings.save_on_error, headers_sent=True)
-        if not raised:
-            self._settings.engine.commit(state, response)
-            return
         try:
-            self._settings.engine.commit(state, response)
+            engine.commit(state, response)
         except (SessionError, TypeError):
+            # What can't be kept gives back what it holds, such as a place in an owner's list.
+            engine.commit(state, Response(failed=True, headers_sent=True))
             # The app's own exception is on its way to the server, which must see that one; this
             # one was reported as an event.
-            return
+            if not raised:
+                raise
 
     def unavailable(self, error: StoreError) -> Iterable[bytes]:
         """The answer when the store failed and the app didn't handle it."""
