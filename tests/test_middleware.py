@@ -564,6 +564,38 @@ class TestHeaders:
         assert "evil" not in str(response.headers)
         assert "dropped" in caplog.text
 
+    @pytest.mark.parametrize("name", ["Set-Cookie", "set-cookie", "SET-COOKIE"])
+    def test_so_it_is_where_the_session_is_not_used(
+        self, name: str, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        site = Site()
+        site.headers = [(name, "session=evil; Path=/"), (name, "sessions=fine")]
+
+        response = site.run(site.browser(), lambda s: None)
+
+        assert response.all("Set-Cookie") == ["sessions=fine"]
+        assert response.get("Vary") is None
+        assert "dropped" in caplog.text
+
+    def test_another_cookie_passes_where_the_session_is_not_used(self) -> None:
+        site = Site()
+        site.headers = [("Set-Cookie", "sessions=fine"), ("X-Set-Cook", "session=fine")]
+
+        response = site.run(site.browser(), lambda s: None)
+
+        assert response.headers[1:] == site.headers
+
+    def test_c6_an_app_that_expires_it_signs_out_where_the_session_is_not_used(self) -> None:
+        site = Site()
+        browser = site.browser()
+        site.run(browser, put(a=1))
+        site.headers = [("Set-Cookie", "session=; Max-Age=0; Path=/")]
+
+        response = site.run(browser, lambda s: None)
+
+        assert "Max-Age=0" in str(response.set_cookie)
+        assert list(site.store.keys()) == []
+
     def test_the_apps_header_list_is_not_changed(self) -> None:
         given = [("Content-Type", "text/plain")]
 

@@ -63,6 +63,10 @@ class FalconSession(Session):
         with self._remembering():
             Session.owner.__set__(self, owner)  # type: ignore[attr-defined] # a property has it
 
+    @owner.deleter
+    def owner(self) -> None:
+        self.owner = None
+
     def destroy(self) -> None:
         """As `Session.destroy`."""
         with self._remembering():

@@ -19,7 +19,7 @@ from collections.abc import (
     ValuesView,
 )
 from datetime import UTC, datetime, timedelta
-from typing import Any, NoReturn, TypeVar
+from typing import Any, Final, NoReturn, TypeVar
 
 from ._options import seconds
 from .data.codec import CorruptField
@@ -45,6 +45,10 @@ class Phase(enum.Enum):
     """The response is complete; nothing is saved any more."""
 
 
+# Looked up at each use, an enum's member costs a request as much as a whole call.
+_OPEN: Final = Phase.OPEN
+
+
 class Session(MutableMapping[str, Any]):
     """The app's session: a mapping of JSON-like values, loaded at the first access.
 
@@ -62,13 +66,13 @@ class Session(MutableMapping[str, Any]):
         self._transport = transport
         self._begun: list[SessionState] = []
         self._state: SessionState | None = None
-        self._phase = Phase.OPEN
+        self._phase: Phase = _OPEN
 
     def _open(self) -> SessionState:
         state = self._state
         if state is None:
             state = self._begin()
-            if self._phase is not Phase.OPEN:
+            if self._phase is not _OPEN:
                 self._engine.late_access()
         if state.error is not None:
             raise state.error
@@ -87,7 +91,7 @@ class Session(MutableMapping[str, Any]):
 
     def _writable(self) -> SessionState:
         state = self._open()
-        if self._phase is not Phase.OPEN:
+        if self._phase is not _OPEN:
             self._check_late(state)
         return state
 
@@ -110,7 +114,7 @@ class Session(MutableMapping[str, Any]):
 
     def _new_cookie(self) -> SessionState:
         state = self._open()
-        if self._phase is not Phase.OPEN:
+        if self._phase is not _OPEN:
             raise SessionCommitted(
                 "the response's headers are already sent, so a new cookie can't be set;"
                 " do this before the body's first chunk"
@@ -261,7 +265,7 @@ class Session(MutableMapping[str, Any]):
 
     def _expected_end(self) -> float:
         state = self._open()
-        return self._engine.expected_end(state, headers_sent=self._phase is not Phase.OPEN)
+        return self._engine.expected_end(state, headers_sent=self._phase is not _OPEN)
 
     @property
     def authenticated_at(self) -> datetime | None:
@@ -458,7 +462,7 @@ class Session(MutableMapping[str, Any]):
             state = self._writable()
         if keep_empty:
             state.ask(keep_empty=True, emptied=False)
-        self._engine.save(state, headers_sent=self._phase is not Phase.OPEN)
+        self._engine.save(state, headers_sent=self._phase is not _OPEN)
 
     def reload(self) -> None:
         """Drop what wasn't committed, and read the session again from the store.
@@ -542,7 +546,7 @@ class Session(MutableMapping[str, Any]):
             UnsupportedByStore: if the data lives with the client.
         """
         state = self._late_writable()
-        return self._engine.transact(state, fn, headers_sent=self._phase is not Phase.OPEN)
+        return self._engine.transact(state, fn, headers_sent=self._phase is not _OPEN)
 
     def take(self, key: str, default: Any = None) -> Any:
         """Remove a key and return its value, exactly once however many requests try.

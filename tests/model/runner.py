@@ -144,7 +144,10 @@ class Runner:
             # Of one that an outage left unclear, what it holds is learned by reading it.
             fresh = fresh and family is not None and not family.unknown
             if fresh and not due and visit.request.via == "wsgi":
-                self.oracle.check(visit.calls == 1, "calls", f"a read made {visit.calls} calls")
+                # A persistent cookie may lag behind a session that was renewed by a late write.
+                most = 2 if visit.persistent else 1
+                right = 1 <= visit.calls <= most
+                self.oracle.check(right, "calls", f"a read made {visit.calls} calls")
 
     def _check_limit(self) -> None:
         limit = self.scenario.options.get("max_per_owner")

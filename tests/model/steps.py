@@ -316,6 +316,7 @@ class Watch:
             # In the place of another, it may have that one's limits.
             new.idle = (self.family.idle[0], IDLE)
             new.absolute = (self.family.absolute[0], ABSOLUTE)
+            new.begun = min(new.begun, self.family.begun)
         self.family, self.epoch = self.oracle.adopt(new), 0
         return new
 
@@ -325,6 +326,11 @@ class Watch:
                 if family.state.owner == owner and family is not self.family:
                     family.must = False
                     family.doomed = family.doomed or self.faulty
+
+    @property
+    def persistent(self) -> bool:
+        """Whether the session's cookie has an end of its own."""
+        return self.session is not None and self.session.persistent
 
     @property
     def failing(self) -> bool:

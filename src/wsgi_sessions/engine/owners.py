@@ -307,7 +307,7 @@ class OwnerLists:
         """Take entries out, by the list's version; returns which."""
         for attempt in range(ATTEMPTS):
             present = self._read(at)
-            entries = {} if present is None else present.entries
+            entries: Mapping[str, Entry] = {} if present is None else present.entries
             out = frozenset(key for key in keys if key in entries and not unless(key, entries[key]))
             if present is None or not out:
                 return out

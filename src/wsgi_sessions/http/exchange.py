@@ -9,19 +9,28 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from .._values import value
 from ..engine import Engine, Response, SessionState
 from ..errors import SessionError, StoreError
 from ..events import EventSink
 from ..session import Phase, Session, enter_phase, state_of
-from .response_headers import OF_INTEREST, app_expires_cookie, finish, is_public, names_of
+from .response_headers import (
+    OF_INTEREST,
+    app_expires_cookie,
+    finish,
+    is_public,
+    names_of,
+    without_cookie,
+)
 from .transport import Header, Transport
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
 
+# Looked up at each use, an enum's member costs a request as much as a whole call.
+_OVER: Final = Phase.OVER
 RETRY_AFTER = 5
 """Seconds that a client is asked to wait when the store doesn't answer."""
 
@@ -132,7 +141,7 @@ class Exchange:
             # Else the server is the one to complain about an app that didn't call start_response.
             return body
         try:
-            self.begin(Phase.OVER)
+            self.begin(_OVER)
         except StoreError as error:
             close(body)
             return self.unavailable(error)
@@ -161,8 +170,12 @@ class Exchange:
         state = session._state  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] # hot
         if state is None:
             finished = list(headers)
+            for header in finished:
+                if len(header[0]) == 10 and header[0].lower() == "set-cookie":
+                    finished = self._unused(status, finished, final=phase is _OVER)
+                    break
         else:
-            finished = self._committed(state, status, headers, final=phase is Phase.OVER)
+            finished = self._committed(state, status, headers, final=phase is _OVER)
         session._phase = phase  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] # hot
         self._begun = True
         self._exc_info = None
@@ -173,6 +186,17 @@ class Exchange:
                 self._write = self._start(status, finished, exc_info)
         finally:
             exc_info = None
+
+    def _unused(self, status: str, headers: list[Header], *, final: bool) -> list[Header]:
+        """The headers, with a cookie, of a response whose session wasn't used."""
+        name = self._transport.name
+        if app_expires_cookie(headers, name, self._settings.engine.now()):
+            state = self._session._begin()  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] # a side door
+            return self._committed(state, status, headers, final=final)
+        kept = without_cookie(headers, name)
+        if len(kept) != len(headers):
+            self._explain_foreign_cookie()
+        return kept
 
     def _committed(
         self, state: SessionState, status: str, headers: Sequence[Header], *, final: bool
@@ -213,11 +237,7 @@ class Exchange:
             return [*headers, settings.vary_header]
         finished = finish(headers, names, settings.vary, self._transport.name, self._own)
         if finished.foreign_cookies:
-            settings.events.explain(
-                "foreign-cookie",
-                f"The app set a cookie {self._transport.name!r} itself; it was dropped, because"
-                " that is the session's cookie. Give one of the two another name.",
-            )
+            self._explain_foreign_cookie()
         if finished.was_public:
             settings.events.explain(
                 "public-response",
@@ -226,6 +246,13 @@ class Exchange:
                 " pages.",
             )
         return finished.headers
+
+    def _explain_foreign_cookie(self) -> None:
+        self._settings.events.explain(
+            "foreign-cookie",
+            f"The app set a cookie {self._transport.name!r} itself; it was dropped, because"
+            " that is the session's cookie. Give one of the two another name.",
+        )
 
     def abandon(self, error: BaseException | None = None) -> None:
         """The app failed before anything was sent.

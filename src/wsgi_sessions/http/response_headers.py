@@ -65,7 +65,7 @@ def finish(
     foreign = 0
     was_public = False
     if "set-cookie" in names:
-        kept = [header for header in headers if not _sets_cookie(header, cookie_name)]
+        kept = without_cookie(headers, cookie_name)
         foreign = len(headers) - len(kept)
     if own:
         kept, was_public = _not_stored(kept, names)
@@ -75,6 +75,11 @@ def finish(
     else:
         kept.append(("Vary", ", ".join(vary)))
     return Finished(kept, foreign, was_public)
+
+
+def without_cookie(headers: Sequence[Header], cookie_name: str) -> list[Header]:
+    """The headers without those that set the cookie of this name."""
+    return [header for header in headers if not _sets_cookie(header, cookie_name)]
 
 
 def _sets_cookie(header: Header, cookie_name: str) -> bool:
