@@ -15,6 +15,7 @@ HEAD = struct.Struct(">BBddddd32s")
 FULL = Notes(
     1.5, 2.5, 3.5, b"h" * 32, 4.5, 5.5, secure=True, persistent=True, idle=60, absolute=600.5,
     former=Former(b"f" * 32, b"n" * 16, 6.5), label={"ip": "192.0.2.1"}, binding={"key": "k"},
+    cookie_behind=True,
 )  # fmt: skip
 FORMER = struct.Struct(">32s16sd")
 

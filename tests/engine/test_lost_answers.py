@@ -72,6 +72,23 @@ def test_what_is_set_after_a_lost_transaction_is_written(
     assert site.run(browser, read).text == repr({"a": value, "b": 2})
 
 
+def test_a_lost_deletion_is_done_by_the_next_try() -> None:
+    site, browser, store = faulty_site()
+    site.run(browser, put(a=1))
+
+    def work(session: Session) -> None:
+        session.clear()
+        lose(store, "delete")
+        with pytest.raises(StoreError):
+            session.save()
+        session.save()
+
+    response = site.run(browser, work)
+
+    assert "Max-Age=0" in (response.set_cookie or "")
+    assert list(site.store.keys()) == []
+
+
 def test_what_a_lost_transaction_did_is_not_done_again() -> None:
     site, browser, store = faulty_site()
     site.run(browser, put(a=1, b=2))

@@ -9,6 +9,7 @@ import pytest
 
 from records import a_key
 from wsgi_sessions import StoreError
+from wsgi_sessions.data.notes import Notes, dump_notes
 from wsgi_sessions.engine.owners import Entry, Limits, OwnerLists, Place
 from wsgi_sessions.record import Changes, Record, list_key
 from wsgi_sessions.stores import MemoryStore
@@ -130,6 +131,73 @@ def test_a_place_that_another_request_took_anew_is_not_given_back(lists: Lists) 
     assert lists.listed == {ONE}
 
 
+class TestALeftoverEntry:
+    """One without a session of this owner's, which a login enters anew while others look at it."""
+
+    def late_login(self, lists: Lists) -> None:
+        lists.others.enter("bob", ONE, until=lists.clock() + 1000, epoch=1)
+        now = lists.clock()
+        lists.store.store.insert(
+            ONE, Record({}, dump_notes(Notes(now, now, now)), now, now + 1000, owner="bob")
+        )
+
+    def when_it_was_looked_at(self, lists: Lists) -> None:
+        """Have the login happen before the session's record is loaded for a second time."""
+        looked: list[str] = []
+
+        def hook(key: str) -> None:
+            if key == ONE:
+                looked.append(key)
+                if len(looked) == 2:
+                    self.late_login(lists)
+
+        lists.store.before("load", hook)
+
+    def test_a_listing_leaves_the_session(self, lists: Lists) -> None:
+        lists.enter(ONE)
+        lists.clock.advance(600)
+        self.when_it_was_looked_at(lists)
+
+        lists.mine.list_and_heal("bob")
+
+        assert lists.store.store.load(ONE) is not None
+        assert lists.listed == {ONE}
+
+    def test_so_does_the_tidying_of_another_login(self, lists: Lists) -> None:
+        others = {a_key() for _ in range(15)}
+        for key in {ONE, *others}:
+            lists.enter(key)
+        lists.clock.advance(600)
+        self.when_it_was_looked_at(lists)
+        present = lists.others.read("bob")
+        assert present is not None
+
+        lists.mine.tidy("bob", present)
+
+        assert lists.store.store.load(ONE) is not None
+        assert lists.listed == {ONE}
+
+    def test_its_new_entry_is_not_overwritten_with_the_one_that_was_seen(
+        self, lists: Lists
+    ) -> None:
+        lists.enter(ONE)
+        lists.clock.advance(600)
+        read: list[str] = []
+
+        def hook(key: str) -> None:
+            if key == list_key("bob"):
+                read.append(key)
+                if len(read) == 2:
+                    self.late_login(lists)
+
+        lists.store.before("load", hook)
+        lists.mine.heal_all()
+
+        present = lists.others.read("bob")
+        assert present is not None
+        assert present.entries[ONE] == Entry(lists.clock(), lists.clock() + 1000, 1)
+
+
 class TestAPurge:
     def test_it_leaves_the_entry_of_a_login_that_is_under_way(self, lists: Lists) -> None:
         lists.enter(ONE)
@@ -162,3 +230,33 @@ class TestAPurge:
         lists.mine.heal_all()
 
         assert lists.listed == left
+
+    def test_it_takes_its_time_and_leaves_what_was_entered_meanwhile(self, lists: Lists) -> None:
+        lists.enter(ONE)
+        lists.clock.advance(600)
+
+        def meanwhile() -> None:
+            lists.clock.advance(90)
+            lists.enter(TWO)
+
+        lists.between("load", meanwhile)
+        lists.mine.heal_all()
+
+        assert lists.listed == {TWO}
+
+    def test_a_list_that_cannot_be_healed_just_now_hinders_no_other(self, lists: Lists) -> None:
+        lists.enter(ONE)
+        lists.others.enter("eve", TWO, until=math.inf, epoch=0)
+        lists.clock.advance(600)
+        failed: list[str] = []
+
+        def fail(key: str, **_: object) -> None:
+            if not failed:
+                failed.append(key)
+                raise StoreError("not just now", operation="delete")
+
+        lists.store.before("delete", fail)
+        lists.mine.heal_all()
+
+        left = [owner for owner in ("bob", "eve") if lists.others.read(owner) is not None]
+        assert [list_key(owner) for owner in left] == failed
