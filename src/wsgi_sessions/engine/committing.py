@@ -88,8 +88,6 @@ class Committer:
         now = self._settings.clock()
         failed = response.failed or state.error is not None
         failed = failed or (response.headers_sent and _half_done(state))
-        if not failed and self._leaves_behind(state, response):
-            state.ask_notes(cookie_behind=True)
         try:
             pending = NO_FIELD_CHANGES if failed else state.fields.changes()
             if pending is NO_FIELD_CHANGES:
@@ -108,7 +106,8 @@ class Committer:
             if not self.begin_anew(state):
                 return None
             return self.commit(state, response)
-        self._let_go(state, response, failed=failed)
+        if failed or response.final:
+            self._let_go(state, response, failed=failed)
         if not facts.can_set_cookie:
             return None
         is_news = result in (Result.NEW_ID, Result.MOVED)
@@ -118,39 +117,20 @@ class Committer:
         return self._header(state, stored, response, now)
 
     def _let_go(self, state: SessionState, response: Response, *, failed: bool) -> None:
-        """At its end, let go of what this request held and hasn't used; after a failure, of all it
-        changed.
-        """
-        if not failed and not response.final:
-            return
+        """Let go of what this request held and hasn't used; after a failure, of all it changed."""
         if failed:
             self.try_to_end_tried(state)
         self.give_back_place(state)
         if not failed:
             return
-        behind = self._leaves_behind(state, response)
-        if (state.intent.emptied or behind) and state.error is None:
+        if state.intent.emptied and state.error is None:
             # That stands, as what it committed does.
             state.drop(self._settings.codec)
-            if behind:
-                state.ask_notes(cookie_behind=True)
             with suppress(StoreError, SessionError, TypeError):  # which were reported
                 self.save(state, headers_sent=response.headers_sent)
         if state.error is None and not response.final:
             # A stream that goes on must not commit it by a later save().
             state.drop(self._settings.codec)
-
-    def _leaves_behind(self, state: SessionState, response: Response) -> bool:
-        """Whether an earlier commit of this request counted on a response that could tell the new
-        end of the persistent cookie, and this one can't.
-        """
-        step, stored, request = state.cookie, state.stored, state.request
-        if step is CookieStep.LEAVE or stored is None or state.own_id or self._store_writer is None:
-            return False
-        if not stored.notes.persistent or stored.notes.cookie_behind:
-            return False
-        tells = request.transport.deliverable(secure=request.secure) and not response.headers_sent
-        return not tells or (step is CookieStep.RENEW and response.public)
 
     def _to_tell(
         self, state: SessionState, planned: CookieStep, now: float, *, doubt: bool
@@ -656,7 +636,6 @@ class Committer:
             return request.transport.expire(secure=request.secure) if known else None
         if stored is None or (step is CookieStep.RENEW and response.public):
             return None
-        state.cookie = CookieStep.LEAVE
         return request.transport.set(
             self.token_of(stored, state),
             secure=request.secure,
