@@ -218,6 +218,17 @@ def test_a_store_that_fails_where_a_login_may_be_refused_is_a_503(
     assert response.code == 503 and response.get("Retry-After") == "5"
 
 
+def test_an_owner_can_be_deleted(shop: Shop, browser: Browser) -> None:
+    shop.run(browser, lambda req, resp: req.context.session.login("ada"))
+
+    def view(req: Any, resp: Any) -> None:
+        del req.context.session.owner
+        owner_of(req, resp)
+
+    assert shop.run(browser, view).text == "None"
+    assert shop.run(browser, owner_of).text == "None"
+
+
 def test_what_a_resource_caught_is_its_own_affair(shop: Shop, browser: Browser) -> None:
     shop.run(browser, put)
     shop.store.fail("update")
