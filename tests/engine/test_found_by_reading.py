@@ -202,6 +202,15 @@ class TestListsWhileALoginIsUnderWay:
 
         assert handle not in list(site.middleware.registry)
 
+    def test_a_revocation_finds_that_the_list_is_gone(self, options: dict[str, Any]) -> None:
+        site, store = ticking(options)
+        browser = site.browser()
+        site.run(browser, login)
+        once(store, "update", LIST, lambda: site.run(browser, lambda session: session.destroy()))
+
+        assert site.middleware.registry.revoke_all("bob") == 0
+        assert list(site.store.keys()) == []
+
     def test_a_login_of_an_owner_whose_list_became_unreadable_fails(self) -> None:
         store = FaultyStore(MemoryStore())
         site = Site(store=store)
@@ -218,6 +227,20 @@ class TestListsWhileALoginIsUnderWay:
         assert [(answer.code, answer.set_cookie) for answer in answers] == [(503, None)] * 2
         assert set(site.middleware.registry) == before
         assert "store_error" in site.kinds
+
+    def test_so_does_one_where_the_list_is_under_another_key(self) -> None:
+        store = FaultyStore(MemoryStore())
+        other = Site(store=store, encryption_keys=[bytes(range(32))])
+        other.run(other.browser(), login)
+        site = Site(
+            store=store,
+            encryption_keys=[bytes(range(1, 33))],
+            max_per_owner=5,
+            when_full="refuse",
+        )
+
+        assert site.run(site.browser(), login).code == 503
+        assert other.middleware.registry.count("bob") == 1
 
 
 def too_large(session: Session) -> None:
@@ -548,6 +571,20 @@ class TestEmptied:
         kept = MemoryStore()
         for run in every_order(play, limit=1000):
             assert list(kept.keys()) == [], run.schedule
+
+    def test_one_that_others_change_again_and_again_is_left_empty(self) -> None:
+        store = FaultyStore(MemoryStore())
+        site, browser = started(store=store)
+
+        def change(key: str, **_: object) -> None:
+            store.store.update(key, Changes(set={"a": b"2"}))
+
+        store.before("delete", change)
+        response = site.run(browser, lambda session: session.clear())
+
+        assert response.code == 200
+        assert site.run(browser, read).text == "{}"
+        assert "store_error" not in site.kinds
 
 
 class TestStreams:

@@ -103,6 +103,16 @@ def test_a_place_is_held_in_a_list_that_another_login_made_first(lists: Lists, l
     assert lists.listed == ({TWO} if limit == 1 else {ONE, TWO})
 
 
+def test_a_place_is_held_though_a_list_came_and_went_meanwhile(lists: Lists) -> None:
+    lists.between("insert", lambda: lists.enter(TWO))
+    lists.between("load", lambda: None, lambda: lists.take_out(TWO))
+
+    place = lists.mine.enter_if_free("bob", ONE, until=math.inf, epoch=0, limit=1)
+
+    assert isinstance(place, Place)
+    assert lists.listed == {ONE}
+
+
 def test_a_session_whose_notes_cant_be_read_keeps_its_entry(lists: Lists) -> None:
     lists.enter(ONE)
     lists.store.insert(ONE, Record({}, b"?", lists.clock(), lists.clock() + 9, owner="bob"))
