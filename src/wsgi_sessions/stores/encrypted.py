@@ -67,10 +67,6 @@ def check_keys(keys: object) -> tuple[bytes, ...]:
                 f"encryption_keys holds a key of {size}; each must be {KEY_BYTES} bytes, such as"
                 " os.urandom(32) gives, or the SHA-256 digest of a secret"
             )
-        if len(set(key)) == 1:
-            raise ConfigurationError(
-                "encryption_keys holds a key of one byte repeated; make one with os.urandom(32)"
-            )
     return tuple(cast("Sequence[bytes]", keys))
 
 
