@@ -57,6 +57,11 @@ def check_store(store: object) -> Any:
         from .stores import store_from_url  # noqa: PLC0415 # few apps name their store by a URL
 
         return store_from_url(store)
+    return check_methods("SessionMiddleware", store, ", or a URL, such as 'redis://localhost'")
+
+
+def check_methods(where: str, store: object, alternative: str = "") -> Any:
+    """The store as given, if it can be one."""
     missing = [
         name
         for name in sorted(Store.__abstractmethods__)
@@ -64,8 +69,8 @@ def check_store(store: object) -> Any:
     ]
     if missing or isinstance(store, type):
         raise ConfigurationError(
-            f"SessionMiddleware: store is {_kind_of(store)}; give a Store, such as MemoryStore() or"
-            " FileStore('var/sessions'), or a URL, such as 'redis://localhost'"
+            f"{where}: store is {_kind_of(store)}; give a Store, such as MemoryStore() or"
+            f" FileStore('var/sessions'){alternative}"
             + (f" (it lacks {', '.join(missing)})" if 0 < len(missing) < 5 else "")
         )
     return store

@@ -49,7 +49,6 @@ class ClientSideStore(Store):
     """
 
     def __init__(self, *, encrypt: bool = True) -> None:
-        super().__init__()
         check_flag("ClientSideStore", "encrypt", encrypt)
         self.encrypt = encrypt
 

@@ -48,6 +48,7 @@ from .lifetime import Lifetime, as_text
 from .proxies import CLIENT_KEY, PROXY_FIX_KEY, Client, read_own
 from .session import Phase, Session, enter_phase, is_over, state_of, transport_of
 from .stores import MemoryStore, Store
+from .stores.guarded import guarded
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
@@ -205,9 +206,9 @@ class SessionMiddleware:
         if seal is not None:
             check_client_side(rotate_after, max_per_owner, encryption_keys, carry_over)
         sources = self.carry_over = check_carry_over(carry_over)
-        working_store = sealed(self.store, encryption_keys, migrate=encryption_migrate)
-        if hasattr(working_store, "subscribe"):
-            working_store.subscribe(self._on_store_notice)
+        working_store = sealed(guarded(self.store), encryption_keys, migrate=encryption_migrate)
+        working_store.subscribe(self._on_store_notice)
+        self._encrypts = bool(encryption_keys)
         self._touch_interval = seconds(
             "SessionMiddleware", "touch_interval", touch_interval, zero=True
         )
@@ -494,7 +495,7 @@ class SessionMiddleware:
                 "none" if self._header_transport is None else self._header_transport.name
             ),
             "secret keys": f"{self._secret_count}",
-            "encryption at rest": "yes" if settings.store is not self.store else "no",
+            "encryption at rest": "yes" if self._encrypts else "no",
             "max_bytes": str(settings.max_bytes),
             "max_per_owner": (
                 "any number"

@@ -13,12 +13,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from .checks import check_methods
 from .engine.owners import Limits, LiveSession, OwnerLists, is_readable, live_session
 from .errors import UnsupportedByStore
 from .events import EventSink
 from .record import is_key
 from .session import Session
 from .stores.base import Store
+from .stores.guarded import guarded
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +49,9 @@ class SessionRegistry:
         limits: the middleware's lifetime, which may be shorter than what a record says.
         events: where revocations are reported.
 
+    Raises:
+        ConfigurationError: store isn't one.
+
     Every method raises StoreError if the store can't answer, and UnsupportedByStore if the data
     lives with the clients.
     """
@@ -59,11 +64,11 @@ class SessionRegistry:
         limits: Limits | None = None,
         events: EventSink | None = None,
     ) -> None:
-        self._store = store
+        self._store = guarded(check_methods("SessionRegistry", store))
         self._clock = _now if clock is None else clock
         self._limits = Limits() if limits is None else limits
         self._events = events
-        self._owners = OwnerLists(store, self._limits, self._clock)
+        self._owners = OwnerLists(self._store, self._limits, self._clock)
 
     def sessions(self, owner: str) -> list[SessionInfo]:
         """The owner's live sessions, newest use first.
@@ -137,7 +142,7 @@ class SessionRegistry:
             owner: the app's name for the user.
             except_: a Session, or a handle, to spare: "sign out everywhere else".
         """
-        spared = except_ if isinstance(except_, str) or except_ is None else except_.handle
+        spared = _spared(except_)
         present = self._owners.read(_checked(owner))
         if present is None:
             return 0
@@ -185,6 +190,15 @@ def _checked(owner: object) -> str:
             f"owner is of type {type(owner).__name__}; write a str, as it was given to login()"
         )
     return owner
+
+
+def _spared(except_: object) -> str | None:
+    handle = except_ if isinstance(except_, str) else getattr(except_, "handle", None)
+    if except_ is None or isinstance(handle, str):
+        return handle
+    raise TypeError(
+        f"except_ is of type {type(except_).__name__}; give the Session to spare, or its handle"
+    )
 
 
 def _now() -> float:

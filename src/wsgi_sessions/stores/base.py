@@ -8,7 +8,7 @@ is tested by `wsgi_sessions.testing.StoreContract`.
 from __future__ import annotations
 
 import abc
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from ..record import Changes, Record, UpdateResult
 
@@ -27,12 +27,12 @@ class Store(abc.ABC):
     One store is used by many threads at once, and goes on working in a child process after a fork.
     """
 
-    def __init__(self) -> None:
-        self._listeners: list[StoreListener] = []
+    # No __init__, which a store of one's own would have to call.
+    _listeners: Sequence[StoreListener] = ()
 
     def subscribe(self, listener: StoreListener) -> None:
         """Have ``listener`` called for damaged records and evictions."""
-        self._listeners.append(listener)
+        self._listeners = (*self._listeners, listener)
 
     def _notify(self, kind: str, key: str, detail: str) -> None:
         for listener in self._listeners:

@@ -138,7 +138,6 @@ class MemoryStore(Store):
     """
 
     def __init__(self, max_sessions: int | None = None) -> None:
-        super().__init__()
         _check_max_sessions(max_sessions)
         self._max_sessions = max_sessions
         self._lock = threading.Lock()

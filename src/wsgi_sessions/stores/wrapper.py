@@ -20,7 +20,6 @@ class StoreWrapper(Store):
     """
 
     def __init__(self, store: Store) -> None:
-        super().__init__()
         self.store = store
 
     def __repr__(self) -> str:
@@ -29,7 +28,9 @@ class StoreWrapper(Store):
     def subscribe(self, listener: StoreListener) -> None:
         """Have ``listener`` called for what happens here and in the store inside."""
         super().subscribe(listener)
-        self.store.subscribe(listener)
+        # The nine methods make a store; it may have nothing to tell.
+        if hasattr(self.store, "subscribe"):
+            self.store.subscribe(listener)
 
     def load(self, key: str) -> Record | None:
         """As the store inside."""

@@ -64,7 +64,6 @@ class FileStore(Store):
     def __init__(
         self, path: str | os.PathLike[str], durable: bool = False, mode: int = 0o600
     ) -> None:
-        super().__init__()
         check_flag("FileStore", "durable", durable)
         self._sessions = Directory(_absolute(path), mode=_checked_mode(mode), durable=durable)
         self._rounds = Rounds(self._sessions)

@@ -54,7 +54,6 @@ class RedisStore(Store):
         prefix: str = "session:",
         wait_replicas: int | tuple[int, int] | None = None,
     ) -> None:
-        super().__init__()
         self._prefix = checked_prefix(prefix)
         self._wait = checked_wait(wait_replicas)
         self._way = way_to(client)

@@ -76,7 +76,6 @@ class SQLStore(Store):
     def __init__(
         self, engine: sa.Engine, *, table: str = DEFAULT_TABLE, create: bool = True
     ) -> None:
-        super().__init__()
         check_flag("SQLStore", "create", create)
         self.engine: sa.Engine = check_engine(engine)
         """The engine."""
