@@ -5,11 +5,24 @@ from __future__ import annotations
 import json
 import math
 import struct
+from datetime import UTC, datetime, timedelta, timezone
+from typing import Any
 
 import pytest
 
 from effort import VERY_DEEP
-from wsgi_sessions.data.notes import CorruptNotes, Former, Notes, dump_notes, load_notes
+from records import a_record
+from wsgi_sessions.data.notes import (
+    EARLIEST,
+    LATEST,
+    CorruptNotes,
+    Former,
+    Notes,
+    dump_notes,
+    load_notes,
+    notes_of,
+)
+from wsgi_sessions.lifetime import MAX_SECONDS
 
 HEAD = struct.Struct(">BBddddd32s")
 FULL = Notes(
@@ -44,7 +57,10 @@ def test_notes_come_back_as_they_were(notes: Notes) -> None:
         head(flags=16),
         head(at=math.inf),
         head(at=math.nan),
+        head(at=1e300),
+        head(at=-1e12),
         head(authenticated=-math.inf),
+        head(authenticated=1e300),
         head(listed=math.nan),
         head(flags=4),
         head(flags=4) + FORMER.pack(b"f" * 32, b"n" * 16, math.inf),
@@ -74,6 +90,7 @@ def test_what_are_no_notes_is_refused(raw: bytes) -> None:
         {"idle": 10**400},
         {"idle": math.nan},
         {"idle": True},
+        {"idle": 1e300},
         {"absolute": None},
     ],
     ids=str,
@@ -81,3 +98,35 @@ def test_what_are_no_notes_is_refused(raw: bytes) -> None:
 def test_an_impossible_entry_makes_all_of_it_no_notes(extra: object) -> None:
     with pytest.raises(CorruptNotes):
         load_notes(head() + json.dumps(extra).encode())
+
+
+@pytest.mark.parametrize("owner", [None, "", "bob", "Bärbel", "x" * 255])
+def test_the_notes_of_a_record_are_those_in_it(owner: str | None) -> None:
+    assert notes_of(a_record(notes=dump_notes(FULL), owner=owner)) == FULL
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"used_at": 1e300},
+        {"used_at": -1e12},
+        {"used_at": math.nan},
+        {"expires_at": 1e300},
+        {"expires_at": math.inf},
+        {"expires_at": math.nan},
+        {"owner": "\ud800"},
+        {"notes": b""},
+    ],
+    ids=str,
+)
+def test_a_record_whose_times_or_owner_cannot_be_shown_has_none(changed: dict[str, Any]) -> None:
+    with pytest.raises(CorruptNotes):
+        notes_of(a_record(**{"notes": dump_notes(FULL), **changed}))
+
+
+@pytest.mark.parametrize("at", [EARLIEST, LATEST])
+def test_a_time_that_is_allowed_can_be_shown_in_any_zone(at: float) -> None:
+    for hours in (-14, 0, 14):
+        zone = timezone(timedelta(hours=hours))
+        assert datetime.fromtimestamp(at, UTC).astimezone(zone).timestamp() == at
+    assert datetime.fromtimestamp(LATEST + MAX_SECONDS, UTC).year < 10_000

@@ -6,6 +6,7 @@ import enum
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -1156,3 +1157,58 @@ def test_a_second_login_finds_that_its_place_is_gone() -> None:
     site.run(browser, slow)
 
     assert site.middleware.registry.count("bob") == 1
+
+
+IMPOSSIBLE: dict[str, dict[str, Any]] = {
+    "used": {"used_at": 1e300},
+    "used before all time": {"used_at": -1e15},
+    "never ends": {"expires_at": float("inf")},
+    "an owner that is no text": {"owner": "\ud800"},
+}
+
+
+@pytest.mark.parametrize("changed", IMPOSSIBLE.values(), ids=IMPOSSIBLE.keys())
+def test_a_record_with_a_time_or_an_owner_that_cannot_be_shown_is_corrupt(
+    changed: dict[str, Any],
+) -> None:
+    site = Site()
+    damaged, other = site.browser(), site.browser()
+    site.run(damaged, login)
+    site.run(other, login)
+    handle = site.run(damaged, lambda session: session.handle).text
+    record = site.store.load(handle)
+    assert record is not None
+    site.store.delete(handle)
+    site.store.insert(handle, replace(record, **changed))
+    registry = site.middleware.registry
+
+    assert registry.get(handle) is None
+    assert registry.count("bob") == len(registry.sessions("bob")) == len(list(registry)) == 1
+    assert site.run(damaged, lambda session: (dict(session), session.owner)).text == "({}, None)"
+    assert "corrupt_record" in site.kinds
+    assert site.run(damaged, lambda session: session.login("bob")).code == 200
+    assert registry.revoke_all("bob") == 2
+    assert registry.revoke(handle) is (changed.get("owner") is not None)
+
+
+def test_whatever_a_byte_of_the_notes_is_turned_into_the_registry_and_the_next_request_go_on() -> (
+    None
+):
+    site = Site()
+    browser, other = site.browser(), site.browser()
+    site.run(browser, login)
+    site.run(other, login)
+    handle = site.run(browser, lambda session: session.handle).text
+    record = site.store.load(handle)
+    assert record is not None
+    registry = site.middleware.registry
+    for at in range(len(record.notes)):
+        for byte in (0x00, 0x45, 0x7F, 0xFF):
+            notes = record.notes[:at] + bytes([byte]) + record.notes[at + 1 :]
+            site.store.delete(handle)
+            site.store.insert(handle, replace(record, notes=notes))
+
+            assert len(registry.sessions("bob")) in (1, 2)
+            registry.get(handle)
+            asked = lambda s: (s.created_at, s.authenticated_at, s.expires_at, s.time_left)  # noqa: E731
+            assert site.run(twin(browser), asked).code == 200

@@ -482,6 +482,20 @@ class TestExpiry:
             store.insert(key(1), record(expires_at=math.nan))
         assert files(root) == set()
 
+    @pytest.mark.parametrize("at", [math.nan, math.inf, -math.inf])
+    @pytest.mark.parametrize("fields", [{}, {"a": b"2"}], ids=["touch", "write"])
+    def test_so_is_a_use_that_is_no_time_before_anything_is_overwritten(
+        self, store: FileStore, at: float, fields: dict[str, bytes]
+    ) -> None:
+        store.insert(key(1), record())
+
+        with pytest.raises(StoreError, match="used_at is .*; write UNIX seconds"):
+            store.update(key(1), Changes(set=fields, used_at=at))
+        with pytest.raises(StoreError, match="used_at is .*; write UNIX seconds"):
+            store.insert(key(2), record(used_at=at))
+        assert store.load(key(1)) == record()
+        assert store.load(key(2)) is None
+
     def test_a_touch_may_bring_the_deadline_nearer(self, store: FileStore) -> None:
         store.insert(key(1), record())
         store.update(key(1), touch(NOW + 10))
@@ -1348,7 +1362,13 @@ def path_of(root: Path, name: str) -> Path:
 
 def test_a_time_of_use_that_is_none_is_damage() -> None:
     with pytest.raises(directory.Damaged, match="a time is not a number"):
-        formats.decode(formats.encode(record(used_at=math.inf)))
+        formats.decode(used_never())
+
+
+def used_never() -> bytes:
+    """The content of a file with a time of use that no store would write."""
+    whole, times = formats.encode(record()), formats.encode_times(math.inf, LATER)
+    return whole[: formats.TIMES_AT] + times + whole[formats.TIMES_AT + len(times) :]
 
 
 @pytest.mark.parametrize(
@@ -1397,7 +1417,7 @@ def test_each_damage_has_its_words(tmp_path: Path) -> None:
         (whole[:8] + b"?" + whole[9:], r"^the times have another checksum$"),
         (whole[:-1] + b"?", r"^the data have another checksum$"),
         (empty, r"^cut short: \w+"),
-        (formats.encode(record(used_at=math.inf)), r"^a time is not a number$"),
+        (used_never(), r"^a time is not a number$"),
     ):
         with pytest.raises(directory.Damaged, match=words):
             formats.decode(content)

@@ -129,6 +129,18 @@ class TestWhatIsKept:
         assert store.load(key(1)) == record()
         assert store.purge_expired(NOW + 2000) == 1
 
+    @pytest.mark.parametrize("at", [math.nan, math.inf, -math.inf])
+    @pytest.mark.parametrize("fields", [{}, {"a": b"2"}], ids=["touch", "write"])
+    def test_so_is_a_use_that_is_no_time(self, at: float, fields: dict[str, bytes]) -> None:
+        store = MemoryStore()
+        store.insert(key(1), kept := record())
+
+        with pytest.raises(StoreError, match="used_at is .*; write UNIX seconds"):
+            store.update(key(1), Changes(set=fields, used_at=at))
+        with pytest.raises(StoreError, match="used_at is .*; write UNIX seconds"):
+            store.insert(key(2), Record({}, b"", at, NOW + 1000))
+        assert store.load(key(1)) == kept
+
 
 class TestMemory:
     def test_a_session_of_200_bytes_takes_at_most_1_kb(self) -> None:

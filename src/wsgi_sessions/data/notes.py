@@ -11,8 +11,12 @@ import json
 import math
 import struct
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import Any, NamedTuple, cast
+
+from ..lifetime import MAX_SECONDS
+from ..record import Record
 
 _FORMAT = 2
 _HEAD = struct.Struct(">BBddddd32s")
@@ -30,8 +34,14 @@ MAX_LABEL_ENTRIES = 16
 MAX_LABEL_TEXT = 256
 
 
+EARLIEST = datetime(2, 1, 1, tzinfo=UTC).timestamp()
+LATEST = datetime(9800, 1, 1, tzinfo=UTC).timestamp()
+"""Times of a session lie between these, so that they can be shown, in any zone, and so can the end
+of the longest limit that begins at one. What lies outside was never written by us."""
+
+
 class CorruptNotes(ValueError):
-    """These notes can't be read, so the record is not a session."""
+    """These notes can't be read, or belong to a record that can't be; it is not a session."""
 
 
 class Former(NamedTuple):
@@ -133,6 +143,23 @@ def dump_notes(notes: Notes) -> bytes:
     return raw + _as_json(extra).encode("ascii") if extra else raw
 
 
+def notes_of(record: Record) -> Notes:
+    """The notes of a record that can be a session: its times and its owner can be shown.
+
+    Raises:
+        CorruptNotes: it can't be one.
+    """
+    if not (EARLIEST <= record.used_at <= LATEST and EARLIEST <= record.expires_at <= LATEST):
+        raise CorruptNotes("impossible time")
+    owner = record.owner
+    if owner is not None and not owner.isascii():
+        try:
+            owner.encode("utf-8")
+        except UnicodeEncodeError:
+            raise CorruptNotes("the owner is no text") from None
+    return load_notes(record.notes)
+
+
 def load_notes(raw: bytes) -> Notes:
     """The notes that these bytes hold.
 
@@ -145,20 +172,22 @@ def load_notes(raw: bytes) -> Notes:
         )
     except struct.error:
         raise CorruptNotes("too short") from None
-    # Only finite numbers give a finite difference from each other.
-    if (
-        fmt != _FORMAT
-        or flags > _ALL_FLAGS
-        or not math.isfinite(created_at + started_at + issued_at)
-    ):
+    if fmt != _FORMAT or flags > _ALL_FLAGS:
         raise CorruptNotes("unknown format")
-    if math.isinf(authenticated) or math.isnan(listed):
+    never = authenticated != authenticated  # noqa: PLR0124 # NaN
+    if not (
+        EARLIEST <= created_at <= LATEST
+        and EARLIEST <= started_at <= LATEST
+        and EARLIEST <= issued_at <= LATEST
+        and (never or EARLIEST <= authenticated <= LATEST)
+        and listed == listed  # noqa: PLR0124 # not NaN
+    ):
         raise CorruptNotes("impossible time")
     at = _HEAD.size
     former = None
     if flags & _HAS_FORMER:
         former, at = _former(raw, at)
-    authenticated_at = None if authenticated != authenticated else authenticated  # noqa: PLR0124 # NaN: never
+    authenticated_at = None if never else authenticated
     secure, persistent = flags & _SECURE != 0, flags & _PERSISTENT != 0
     idle, absolute, label, binding = _NO_EXTRA if len(raw) == at else _extra(raw[at:])
     # The generated __new__ would take twice as long, on every read.
@@ -218,12 +247,9 @@ def _extra(raw: bytes) -> _Extra:
 
 
 def _limit(value: object) -> float:
-    if type(value) not in (int, float) or not value > 0:  # type: ignore[operator] # it is a number
-        raise CorruptNotes("damaged")
-    try:
-        return float(value)  # type: ignore[arg-type] # it is a number
-    except OverflowError:
-        raise CorruptNotes("damaged") from None
+    if isinstance(value, (int, float)) and value is not True and 0 < value <= MAX_SECONDS:
+        return float(value)
+    raise CorruptNotes("damaged")
 
 
 def is_label(value: object) -> bool:

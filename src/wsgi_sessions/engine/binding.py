@@ -18,7 +18,7 @@ from typing import cast
 
 from .._values import replaced
 from ..crypto.session_id import SessionID
-from ..data.notes import CorruptNotes, Notes, dump_notes, load_notes
+from ..data.notes import CorruptNotes, Notes, dump_notes, notes_of
 from ..data.standing import Standing
 from ..device_binding import (
     Answer,
@@ -254,7 +254,7 @@ class StoredSessions:
         if record.is_owner_list:
             return None
         try:
-            notes = load_notes(record.notes)
+            notes = notes_of(record)
         except CorruptNotes:
             raise _unreadable() from None
         if now >= settings.deadline_of(record, notes, now):

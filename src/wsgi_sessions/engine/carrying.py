@@ -44,7 +44,7 @@ from ..carry_over.source import Found, LeftBehind, Source
 from ..cookie import MAX_AGE, find_candidates
 from ..crypto.session_id import SessionID
 from ..data.fields import Fields
-from ..data.notes import CorruptNotes, Former, Notes, dump_notes, load_notes
+from ..data.notes import CorruptNotes, Former, Notes, dump_notes, notes_of
 from ..errors import SessionTooLarge, StoreError
 from ..record import LIST_OWNER, NO_FIELDS, Record
 from .changes import check_size
@@ -219,7 +219,7 @@ class Carrier:
         if record is None:
             return None
         try:
-            notes = load_notes(record.notes)
+            notes = notes_of(record)
         except CorruptNotes:
             return None
         former = notes.former

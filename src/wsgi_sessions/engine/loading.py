@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from .._values import value
 from ..crypto.session_id import SessionID
-from ..data.notes import CorruptNotes, Notes, load_notes
+from ..data.notes import CorruptNotes, Notes, notes_of
 from ..data.standing import UNBOUND, Standing
 from ..http.transport import Transport
 from ..record import LIST_OWNER, Record
@@ -130,7 +130,7 @@ class Loader:
         """What this record is to someone who presents this ID."""
         reports, key = self._reports, session_id.key
         try:
-            notes = load_notes(record.notes)
+            notes = notes_of(record)
         except CorruptNotes as error:
             reports.emit("corrupt_record", request, handle=key, detail=f"notes: {error}")
             return None
@@ -169,7 +169,7 @@ class Loader:
         if record is None:
             return None
         try:
-            notes = load_notes(record.notes)
+            notes = notes_of(record)
         except CorruptNotes:
             return None
         is_own = any(each.matches(notes.id_hash) for each in own)
@@ -191,7 +191,7 @@ class Loader:
         if record is None:
             return None
         try:
-            notes = load_notes(record.notes)
+            notes = notes_of(record)
         except CorruptNotes:
             return None
         deadline = self._settings.deadline_of(record, notes, now)

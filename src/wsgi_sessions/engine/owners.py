@@ -33,7 +33,7 @@ from functools import partial
 from typing import Final, Literal, NamedTuple
 
 from ..data.codec import CorruptField
-from ..data.notes import CorruptNotes, Notes, load_notes
+from ..data.notes import CorruptNotes, Notes, notes_of
 from ..errors import StoreError, TooManySessions
 from ..record import LIST_OWNER, Changes, Record, UpdateResult, list_key
 from ..stores.base import Store
@@ -549,7 +549,7 @@ def live_session(key: str, record: Record, limits: Limits, now: float) -> LiveSe
     if record.is_owner_list:
         return None
     try:
-        notes = load_notes(record.notes)
+        notes = notes_of(record)
     except CorruptNotes:
         return None
     deadline = deadline_of(record, notes, limits.idle, limits.absolute, now)
@@ -557,9 +557,9 @@ def live_session(key: str, record: Record, limits: Limits, now: float) -> LiveSe
 
 
 def is_readable(record: Record) -> bool:
-    """Whether the notes of this record can be read here."""
+    """Whether this record can be read here, as the session that it is."""
     try:
-        load_notes(record.notes)
+        notes_of(record)
     except CorruptNotes:
         return False
     return True

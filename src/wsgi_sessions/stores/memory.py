@@ -31,7 +31,7 @@ from .._options import checked_options
 from ..errors import ConfigurationError
 from ..record import LIST_OWNER, Changes, Record, UpdateResult, is_key
 from .base import Store
-from .packing import TIMES, as_time, changed, check_new_key, deadline, pack, refusal, unpack
+from .packing import TIMES, as_use, changed, check_new_key, deadline, pack, refusal, unpack
 
 _SHARDS = 256
 _RECLAIMED_PER_WRITE = 8
@@ -198,7 +198,7 @@ class MemoryStore(Store):
         if_version: int | None = None,
     ) -> UpdateResult:
         """Apply a change set in one step. Never an upsert."""
-        now = changes.used_at
+        now = None if changes.used_at is None else as_use(changes.used_at)
         with self._lock:
             try:
                 shard = self._shard(key)
@@ -377,7 +377,7 @@ def _check_max_sessions(value: object) -> None:
 
 
 def _row(record: Record) -> bytes:
-    return TIMES.pack(as_time(record.used_at), deadline(record.expires_at)) + pack(record)
+    return TIMES.pack(as_use(record.used_at), deadline(record.expires_at)) + pack(record)
 
 
 def _unpacked(row: bytes) -> Record:

@@ -107,7 +107,7 @@ def changed(record: Record, changes: Changes) -> Record:
         StoreError: a part of it has the wrong type.
     """
     used_at, expires_at, notes = changes.used_at, changes.expires_at, changes.notes
-    used_at = record.used_at if used_at is None else as_time(used_at)
+    used_at = record.used_at if used_at is None else as_use(used_at)
     expires_at = record.expires_at if expires_at is None else deadline(expires_at)
     fields, version, touches = record.fields, record.version, changes.is_touch
     if touches:
@@ -159,6 +159,14 @@ def deadline(expires_at: float) -> float:
     if expires_at != expires_at:  # noqa: PLR0124 # NaN
         raise StoreError("expires_at is NaN; write UNIX seconds")
     return expires_at
+
+
+def as_use(used_at: object) -> float:
+    """The time of a use: a number that a file or a table can be read back with."""
+    used_at = as_time(used_at)
+    if used_at - used_at != 0.0:
+        raise StoreError(f"used_at is {used_at}; write UNIX seconds")
+    return used_at
 
 
 def as_time(value: object) -> float:

@@ -210,7 +210,8 @@ class TestTheFile:
         assert modes == dict.fromkeys(["sessions.db", "sessions.db-shm", "sessions.db-wal"], 0o600)
 
     def test_looking_makes_none(self, lite_url: str) -> None:
-        with pytest.raises(StoreError, match="there is no SQLite file .*sessions.db; give"):
+        told = r"no SQLite file .*/sessions\.db with the table wsgi_sessions; run what `.* schema`"
+        with pytest.raises(StoreError, match=told):
             opened(lite_url, create=False)
         assert not sqlite_path(sa.make_url(lite_url)).exists()
 

@@ -282,6 +282,8 @@ class TestWhatIsShown:
             {"notes": VALUE.decode()},
             {"owner": 42},
             {"expires_at": float("nan")},
+            {"used_at": float("nan")},
+            {"used_at": float("inf")},
             {"expires_at": "soon"},
             {"version": "one"},
         ],
@@ -304,6 +306,8 @@ class TestWhatIsShown:
             Changes(owner=42),  # type: ignore[arg-type] # as above
             Changes(notes="text"),  # type: ignore[arg-type] # as above
             Changes(expires_at=float("nan")),
+            Changes(used_at=float("nan")),
+            Changes(used_at=float("-inf"), set={"a": b"2"}),
         ],
     )
     def test_so_are_changes(self, store: SQLStore, changes: Changes) -> None:
@@ -397,12 +401,28 @@ DAMAGE = {
         "fields = 1",
         "owner = x'ff'",
         "notes = 1.5",
+        "notes = 4611686018427387904",
+        "notes = 'text'",
+        "owner = 3",
+        "owner = 4611686018427387904",
+        "owner = 'text'",
+        "version = 9e999",
+        "version = -1",
+        "version = 'text'",
+        "epoch = 9e999",
+        "epoch = 1.5",
+        "used_at = 'text'",
+        "used_at = x'00'",
+        "expires_at = 'text'",
     ],
     "postgresql": [
         "fields = ARRAY['a'::bytea]",
         "fields = ARRAY['a'::bytea, NULL]",
         r"fields = ARRAY['\xff'::bytea, 'a'::bytea]",
         r"owner = '\xff'",
+        "used_at = 'NaN'",
+        "expires_at = 'NaN'",
+        "version = -1",
     ],
     "mariadb": [
         "fields = '[]'",
@@ -412,6 +432,7 @@ DAMAGE = {
         """fields = '{"a": "YQ"}'""",
         """fields = '{"~zz": "YQ=="}'""",
         """fields = '{"~ff": "YQ=="}'""",
+        "version = -1",
         "owner = x'ff'",
     ],
 }

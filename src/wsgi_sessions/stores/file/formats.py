@@ -13,7 +13,7 @@ from typing import NamedTuple
 from zlib import crc32
 
 from ...record import Record, UpdateResult
-from ..packing import COUNTS, TIMES, deadline, pack, refusal, unpack
+from ..packing import COUNTS, TIMES, as_use, deadline, pack, refusal, unpack
 from .directory import Damaged
 
 _CRC = struct.Struct("<I")
@@ -45,7 +45,7 @@ def refused(
 def encode(record: Record) -> bytes:
     """The whole content of a file."""
     packed = pack(record)
-    times = encode_times(record.used_at, deadline(record.expires_at))
+    times = encode_times(as_use(record.used_at), deadline(record.expires_at))
     return b"".join((_MAGIC, _CRC.pack(crc32(packed)), times, packed))
 
 

@@ -17,7 +17,7 @@ from ..._options import check_flag, checked_options
 from ...errors import ConfigurationError, StoreError
 from ...record import Changes, Record, UpdateResult, is_key
 from ..base import Store
-from ..packing import changed, check_new_key, deadline
+from ..packing import as_use, changed, check_new_key, deadline
 from .cleaning import Rounds
 from .directory import Damaged, Directory, nanoseconds
 from .formats import TIMES_AT, decode, encode, encode_times, peek, refused
@@ -117,6 +117,8 @@ class FileStore(Store):
             return UpdateResult.GONE
         if if_epoch is None and if_version is None and changes == _NO_CHANGES:
             return UpdateResult.UPDATED  # it is there, and that it can be read wasn't asked
+        if changes.used_at is not None:
+            as_use(changes.used_at)
         apply = self._touch if changes.is_touch else self._rewrite
         try:
             with self._sessions.locked(key):

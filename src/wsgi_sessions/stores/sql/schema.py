@@ -118,11 +118,11 @@ def has_index(connection: sa.Connection, table: sa.Table) -> bool:
     return index_name(table) in {index["name"] for index in indexes}
 
 
-def missing(table: sa.Table, operation: str = "prepare") -> StoreError:
-    """The error for a table that isn't there."""
+def missing(table: sa.Table, operation: str = "prepare", what: str = "") -> StoreError:
+    """The error for a table that isn't there, or for ``what`` it would be in."""
+    what = what or f"no table {table.fullname} in the database"
     return StoreError(
-        f"there is no table {table.fullname} in the database; run {_ddl_of(table)}, or make the"
-        " store with create=True",
+        f"there is {what}; run {_ddl_of(table)}, or make the store with create=True",
         operation=operation,
     )
 

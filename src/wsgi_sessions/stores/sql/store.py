@@ -27,7 +27,7 @@ from ..._options import check_flag, checked_options
 from ...errors import StoreError
 from ...record import UNCHANGED, Changes, Record, UpdateResult, is_key
 from ..base import Store
-from ..packing import as_bytes, check_new_key, deadline
+from ..packing import as_bytes, as_use, check_new_key, deadline
 from .connections import Database
 from .failures import Kind
 from .fields import ENCODING, ByteArrays, FieldsFormat, JSONObject, PackedBytes
@@ -91,7 +91,7 @@ class SQLStore(Store):
         self._calls = itertools.count(1)
         self._read_at = self._written_at = -math.inf
         if self.engine.dialect.name == "sqlite":
-            own_file(sqlite_path(self.engine.url), create=create)
+            own_file(sqlite_path(self.engine.url), self.table, create=create)
         try:
             if create and self.database.is_reachable():
                 self._prepare()
@@ -146,7 +146,7 @@ class SQLStore(Store):
         if row is not None:
             try:
                 record = self._record(row)
-            except (ValueError, TypeError, AttributeError) as error:
+            except (ValueError, TypeError, AttributeError, RecursionError) as error:
                 self._notify("corrupt_record", key, f"the row can't be read: {error}")
         if record is not None:
             # Another server's clock may be wrong; ours is right, or all is lost anyway.
@@ -273,7 +273,7 @@ class SQLStore(Store):
         return {
             "new_fields": self._format.encode(record.fields),
             "new_notes": as_bytes(record.notes),
-            "new_used_at": _kept_time(record.used_at),
+            "new_used_at": as_use(record.used_at),
             "new_expires_at": _kept_time(record.expires_at),
             "new_version": operator.index(record.version),
             "new_epoch": operator.index(record.epoch),
@@ -282,14 +282,15 @@ class SQLStore(Store):
 
     def _record(self, row: Any) -> Record:
         fields, notes, used_at, expires_at, version, epoch, owner = row
+        ends = _found_time(expires_at)
         return Record(
             self._format.decode(fields),
-            bytes(notes),
-            float(used_at),
-            math.inf if expires_at >= _FOREVER else float(expires_at),
-            int(version),
-            int(epoch),
-            None if owner is None else bytes(owner).decode(*ENCODING),
+            _found_bytes(notes),
+            _found_time(used_at),
+            math.inf if ends >= _FOREVER else ends,
+            _found_count(version),
+            _found_count(epoch),
+            None if owner is None else _found_bytes(owner).decode(*ENCODING),
         )
 
     def _change(
@@ -299,7 +300,7 @@ class SQLStore(Store):
         if changes.notes is not None:
             given["notes"] = as_bytes(changes.notes)
         if changes.used_at is not None:
-            given["used_at"] = _kept_time(changes.used_at)
+            given["used_at"] = as_use(changes.used_at)
         if changes.expires_at is not None:
             given["expires_at"] = _kept_time(changes.expires_at)
         if changes.owner is not UNCHANGED:
@@ -395,6 +396,27 @@ def _refusing(operation: str) -> Generator[None]:
 
 def _kept_time(moment: float) -> float:
     return max(-_FOREVER, min(_FOREVER, float(deadline(moment))))
+
+
+# SQLite keeps a value of any type in any column, and `bytes` makes zeros of a number.
+
+
+def _found_bytes(value: object) -> bytes:
+    if isinstance(value, (bytes, bytearray, memoryview)):
+        return bytes(value)
+    raise ValueError(f"not bytes but {type(value).__name__}")
+
+
+def _found_time(value: object) -> float:
+    if isinstance(value, (int, float)) and value == value:  # noqa: PLR0124 # NaN
+        return float(value)
+    raise ValueError("a time is not a number")
+
+
+def _found_count(value: object) -> int:
+    if isinstance(value, int) and value >= 0:
+        return value
+    raise ValueError("a version or an epoch is not a whole number")
 
 
 def _kept_owner(owner: str | None) -> bytes | None:

@@ -16,9 +16,9 @@ import sqlalchemy as sa
 from sqlalchemy import event
 from sqlalchemy.exc import SQLAlchemyError
 
-from ...errors import ConfigurationError, StoreError
+from ...errors import ConfigurationError
 from .connections import ANSWER_SECONDS, PATIENCE, SQLITE_SECONDS
-from .schema import DEFAULT_TABLE, check_name, ddl, sessions_table
+from .schema import DEFAULT_TABLE, check_name, ddl, missing, sessions_table
 
 CONNECT_SECONDS: Final = 3
 
@@ -130,7 +130,7 @@ def sqlite_path(url: sa.URL) -> Path:
     return Path(path)
 
 
-def own_file(path: Path, *, create: bool) -> None:
+def own_file(path: Path, table: sa.Table, *, create: bool) -> None:
     """Make sure that SQLite opens a file that nobody else can read.
 
     Raises:
@@ -145,11 +145,7 @@ def own_file(path: Path, *, create: bool) -> None:
         raise ConfigurationError(f"SQLStore: {str(path)!a} can't be the path of a file")
     if not create and not path.exists():
         # SQLite would make an empty one.
-        raise StoreError(
-            f"there is no SQLite file {path}; give the path of one, or make the store with"
-            " create=True",
-            operation="prepare",
-        )
+        raise missing(table, what=f"no SQLite file {path} with the table {table.fullname}")
     try:
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
     except OSError:
