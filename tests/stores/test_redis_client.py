@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import socket
 import ssl
 import subprocess
@@ -10,6 +11,7 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NoReturn
+from unittest import mock
 
 import pytest
 import redis
@@ -211,6 +213,217 @@ class TestWrappedClients:
     def test_a_wrapped_asyncio_client_is_refused(self) -> None:
         with pytest.raises(ConfigurationError, match="asyncio"):
             RedisStore(Traced(redis.asyncio.Redis()))
+
+
+class _Boom(Exception):
+    """No library's."""
+
+
+def commands_of(seen: list[tuple[Any, ...]]) -> list[str]:
+    return [arguments[0] for arguments in seen]
+
+
+def replaced_by_a_subclass(library: Any, path: str, hook: Any) -> Iterator[Any]:
+    base = client_class(library)
+
+    class Counting(base):  # type: ignore[misc, valid-type] # of either library
+        def execute_command(self, *command: Any, **options: Any) -> Any:
+            hook(command)
+            return super().execute_command(*command, **options)
+
+    yield Counting(unix_socket_path=path)
+
+
+def replaced_on_the_object(library: Any, path: str, hook: Any) -> Iterator[Any]:
+    client = client_class(library)(unix_socket_path=path)
+    own = client.execute_command
+    yield client
+
+    def seeing(*command: Any, **options: Any) -> Any:
+        hook(command)
+        return own(*command, **options)
+
+    client.execute_command = seeing
+    yield None
+
+
+def replaced_on_the_class(library: Any, path: str, hook: Any) -> Iterator[Any]:
+    base = client_class(library)
+    own = base.execute_command
+    yield base(unix_socket_path=path)
+
+    @functools.wraps(own)
+    def seeing(self: Any, *command: Any, **options: Any) -> Any:
+        hook(command)
+        return own(self, *command, **options)
+
+    with mock.patch.object(base, "execute_command", seeing):
+        yield None
+
+
+def replaced_before_it_is_made(library: Any, path: str, hook: Any) -> Iterator[Any]:
+    base = client_class(library)
+    own = base.execute_command
+
+    @functools.wraps(own)
+    def seeing(self: Any, *command: Any, **options: Any) -> Any:
+        hook(command)
+        return own(self, *command, **options)
+
+    with mock.patch.object(base, "execute_command", seeing):
+        yield base(unix_socket_path=path)
+        yield None
+
+
+def replaced_by_what_seems_to_be_it(library: Any, path: str, hook: Any) -> Iterator[Any]:
+    """As wrapt does it: an object that has all attributes of the method."""
+
+    class Lookalike:
+        def __init__(self, method: Any) -> None:
+            self._method = method
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._method, name)
+
+        def __call__(self, *command: Any, **options: Any) -> Any:
+            hook(command)
+            return self._method(*command, **options)
+
+    client = client_class(library)(unix_socket_path=path)
+    client.execute_command = Lookalike(client.execute_command)
+    yield client
+
+
+def client_class(library: Any) -> Any:
+    return getattr(library, "Redis", None) or library.Valkey
+
+
+WAYS = [
+    replaced_by_a_subclass,
+    replaced_on_the_object,
+    replaced_on_the_class,
+    replaced_before_it_is_made,
+    replaced_by_what_seems_to_be_it,
+]
+
+
+class TestAnotherExecuteCommand:
+    """What counts, traces or fails commands in its own execute_command sees each of them."""
+
+    @LIBRARIES
+    @pytest.mark.parametrize("replace", WAYS)
+    def test_it_sees_each_command(self, replace: Any, library: Any, redis_binary: str) -> None:
+        seen: list[tuple[Any, ...]] = []
+        with servers.running(redis_binary) as server:
+            way = replace(library, str(server.path), seen.append)
+            store = RedisStore(next(way))
+            next(way, None)
+            key, gone = a_key(), a_key()
+            assert store.insert(key, a_record()) is True
+            assert store.insert(gone, a_record(expires_at=NOW)) is True
+            seen.clear()
+
+            assert store.load(key) == a_record()
+            assert store.update(key, Changes()) is UPDATED
+            assert commands_of(seen) == ["HGETALL", "EXISTS"]
+            assert set(store.keys()) == {key, gone}
+            assert store.purge_expired(NOW) == 1
+            assert {"SCAN", "HGET", "SCRIPT", "EVALSHA"} <= set(commands_of(seen))
+            store.ping()
+            assert seen[-1][0] == "PING"
+            seen.clear()
+            assert b"redis_version" in store.command("INFO", "server")
+            assert seen == []
+            store.clear()
+            assert store.load(key) is None
+            way.close()
+            store.close()
+
+    @pytest.mark.parametrize("replace", WAYS)
+    @pytest.mark.parametrize("error", [_Boom("SENSITIVE"), redis.ConnectionError("away")], ids=repr)
+    def test_whatever_it_raises_is_a_store_error(
+        self, replace: Any, error: Exception, redis_binary: str
+    ) -> None:
+        failing: list[Exception] = []
+
+        def hook(command: tuple[Any, ...]) -> None:
+            for each in failing:
+                raise each
+
+        with servers.running(redis_binary) as server:
+            way = replace(redis, str(server.path), hook)
+            store = RedisStore(next(way))
+            next(way, None)
+            store.insert(a_key(), a_record())
+            failing.append(error)
+            for operation in (
+                lambda: store.load(a_key()),
+                lambda: store.insert(a_key(), a_record()),
+                lambda: store.update(a_key(), Changes(set={"a": b"1"})),
+                lambda: store.delete(a_key()),
+                lambda: store.purge_expired(NOW),
+                lambda: list(store.keys()),
+                store.clear,
+                store.ping,
+            ):
+                with pytest.raises(StoreError) as caught:
+                    operation()
+                assert "SENSITIVE" not in str(caught.value)
+            way.close()
+            store.close()
+
+    def test_a_mock_in_its_place_is_asked(self) -> None:
+        store = RedisStore(redis.Redis())
+        with (
+            mock.patch.object(redis.Redis, "execute_command", side_effect=_Boom) as put_there,
+            pytest.raises(StoreError, match="_Boom"),
+        ):
+            store.load("a" * 64)
+        assert put_there.call_args.args == ("HGETALL", b"session:" + b"a" * 64)
+
+    def test_a_read_whose_answer_is_lost_is_repeated_once(self) -> None:
+        answers: list[Any] = [redis.ConnectionError("away"), []]
+
+        class Losing(redis.Redis):
+            def execute_command(self, *command: Any, **options: Any) -> Any:
+                answer = answers.pop(0)
+                if isinstance(answer, Exception):
+                    raise answer
+                return answer
+
+        assert RedisStore(Losing()).load("a" * 64) is None
+        assert answers == []
+
+    def test_a_refusal_in_a_batch_is_one_answer_among_others(self) -> None:
+        answers: list[Any] = [(0, [b"session:" + b"a" * 64]), redis.ResponseError("WRONGTYPE")]
+
+        class Refusing(redis.Redis):
+            def execute_command(self, *command: Any, **options: Any) -> Any:
+                answer = answers.pop(0)
+                if isinstance(answer, Exception):
+                    raise answer
+                return answer
+
+        assert RedisStore(Refusing()).purge_expired(NOW) == 0
+
+    @LIBRARIES
+    def test_r3_the_clients_retries_send_no_write_twice(self, library: Any) -> None:
+        base = client_class(library)
+
+        class Counting(base):  # type: ignore[misc, valid-type] # of either library
+            def execute_command(self, *command: Any, **options: Any) -> Any:
+                return super().execute_command(*command, **options)
+
+        retry = library.retry.Retry(library.backoff.NoBackoff(), 3)
+        with contextlib.closing(ScriptedServer(lambda _: None)) as server:
+            errors = [library.ConnectionError]
+            client = Counting(port=server.port, retry=retry, retry_on_error=errors, protocol=2)
+            store = RedisStore(client)
+
+            with pytest.raises(StoreError, match="AnswerLost: .* isn't sent again"):
+                store.delete("a" * 64)
+            assert len(server.commands) == 1
+            store.close()
 
 
 class OfNoLibrary(Client):

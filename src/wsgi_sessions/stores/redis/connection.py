@@ -5,6 +5,9 @@ own pool, not through the client's retries: a script whose answer is lost may ha
 running it again would make a compare-and-set fail that has succeeded, so that a transaction would
 run twice. Only what changes nothing is sent ``again``, and only once.
 
+A client whose `execute_command` isn't the library's own (a subclass's, a tracer's, a test's) is
+asked through it, so that whatever counts, traces or fails commands there sees each.
+
 Raises whatever the client raises; ``failures`` finds out what it was.
 """
 
@@ -12,6 +15,8 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Sequence
+from functools import partial
+from types import FunctionType, MethodType
 from typing import Any
 
 from .failures import has_name, is_lost, is_refusal
@@ -25,15 +30,24 @@ class Server:
     def __init__(self, client: Any) -> None:
         self._client = client
         self._purpose = _purpose(client.connection_pool)
+        self._librarys_own = _librarys_own(client)
 
     @property
     def caches(self) -> bool:
         """Whether the client answers from a cache of its own."""
         return getattr(self._client.connection_pool, "cache", None) is not None
 
-    def ask(self, name: bytes, command: Command, *, again: bool = False) -> Any:
-        """The answer to one command, which may be sent ``again`` if its answer is lost."""
+    def ask(
+        self, name: bytes, command: Command, *, again: bool = False, plainly: bool = False
+    ) -> Any:
+        """The answer to one command, which may be sent ``again`` if its answer is lost.
+
+        With ``plainly`` it is what the server says, whatever the client makes of such answers.
+        """
         del name  # there is only one server
+        execute = None if plainly else self._overridden()
+        if execute is not None:
+            return _tried(partial(_executed, execute, command, once=not again), again=again)
         pool, data = self._client.connection_pool, [packed(command)]
         connection = pool.get_connection(*self._purpose)
         try:
@@ -50,6 +64,12 @@ class Server:
 
     def ask_all(self, commands: Sequence[Command]) -> list[Any]:
         """The answers to several commands that are sent as one; a refusal is among them."""
+        execute = self._overridden()
+        if execute is not None:
+            return [_executed_or_refusal(execute, command) for command in commands]
+        return self._ask_on_one_connection(commands)
+
+    def _ask_on_one_connection(self, commands: Sequence[Command]) -> list[Any]:
         pool = self._client.connection_pool
         connection = pool.get_connection(*self._purpose)
         try:
@@ -66,9 +86,14 @@ class Server:
             pool.release(connection)
 
     def ask_and_wait(self, name: bytes, command: Command, wait: tuple[int, int]) -> Sequence[Any]:
-        """The answer, and how many replicas have it; both in one round trip."""
+        """The answer, and how many replicas have it; both in one round trip.
+
+        Never through an `execute_command`: WAIT counts for the connection that it comes over.
+        """
         del name
-        answers = self.ask_all((command, (b"WAIT", b"%d" % wait[0], b"%d" % wait[1])))
+        answers = self._ask_on_one_connection(
+            (command, (b"WAIT", b"%d" % wait[0], b"%d" % wait[1]))
+        )
         for answer in answers:
             if isinstance(answer, Exception):
                 raise answer
@@ -77,6 +102,16 @@ class Server:
     def servers(self) -> list[Server]:
         """Only itself."""
         return [self]
+
+    def _overridden(self) -> Callable[..., Any] | None:
+        """The client's `execute_command`, unless it is the library's own or there is none.
+
+        Looked up at each call, as a tracer or a test may replace it at any time.
+        """
+        method = getattr(self._client, "execute_command", None)
+        if type(method) is MethodType and method.__func__ is self._librarys_own:
+            return None
+        return method
 
 
 class Cluster:
@@ -97,12 +132,7 @@ class Cluster:
 
     def ask(self, name: bytes, command: Command, *, again: bool = False) -> Any:
         """The answer to one command about the key ``name``; see `Server.ask`."""
-        try:
-            return self._ask_once(name, command)
-        except Exception as error:
-            if not (again and is_lost(error)):
-                raise
-        return self._ask_once(name, command)
+        return _tried(partial(self._ask_once, name, command), again=again)
 
     def ask_and_wait(self, name: bytes, command: Command, wait: tuple[int, int]) -> Sequence[Any]:
         """The answer, and how many replicas have it."""
@@ -123,10 +153,7 @@ class Cluster:
         # With a node named, the client follows redirections and learns of failovers, but never
         # sends again what may have been done.
         node = self._client.get_node_from_key(name)
-        verb, *arguments = command
-        return self._client.execute_command(
-            verb.decode(), *arguments, target_nodes=node, NEVER_DECODE=True
-        )
+        return _executed(partial(self._client.execute_command, target_nodes=node), command)
 
     def _server_of(self, name: bytes) -> Server:
         return self._server(self._client.get_node_from_key(name))
@@ -152,6 +179,61 @@ def _exchange(connection: Any, data: list[bytes]) -> Any:
         if not is_refusal(error) or _is_from_replica(error):
             connection.disconnect()
         raise
+
+
+def _librarys_own(client: Any) -> FunctionType | None:
+    """The library's function behind the client's `execute_command`; None if it isn't that."""
+    # By the types and the module that a function can't borrow, as decorators' wrappers do others.
+    method = getattr(client, "execute_command", None)
+    function = method.__func__ if type(method) is MethodType else None
+    if type(function) is not FunctionType:
+        return None
+    library = function.__globals__["__name__"].partition(".")[0]
+    return function if library in ("redis", "valkey") else None
+
+
+class AnswerLost(ConnectionError):
+    """A command that may have been done would have been sent again."""
+
+
+class _Once(str):
+    """The name of a command that a client may send once, however often it would try.
+
+    A client encodes it for each try; its retries for connecting are below that.
+    """
+
+    __slots__ = ("_sent",)
+
+    def encode(self, encoding: str = "utf-8", errors: str = "strict") -> bytes:
+        if hasattr(self, "_sent"):
+            raise AnswerLost("a command that may have been done isn't sent again")
+        self._sent = True
+        return super().encode(encoding, errors)
+
+
+def _executed(execute: Callable[..., Any], command: Command, *, once: bool = False) -> Any:
+    verb, *arguments = command
+    name = verb.decode()
+    return execute(_Once(name) if once else name, *arguments, NEVER_DECODE=True)
+
+
+def _tried(ask: Callable[[], Any], *, again: bool) -> Any:
+    """The answer, asked for once more if it is lost and may be asked for ``again``."""
+    try:
+        return ask()
+    except Exception as error:
+        if not (again and is_lost(error)):
+            raise
+    return ask()
+
+
+def _executed_or_refusal(execute: Callable[..., Any], command: Command) -> Any:
+    try:
+        return _executed(execute, command, once=True)
+    except Exception as error:
+        if not is_refusal(error):
+            raise
+        return error
 
 
 def _answer_or_refusal(connection: Any) -> Any:

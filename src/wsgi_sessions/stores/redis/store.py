@@ -36,7 +36,8 @@ class RedisStore(Store):
         client: a client object of redis-py or valkey-py, also one for Sentinel or Cluster, or
             something that wraps one; not an asyncio one, nor one with a cache. Its timeouts apply,
             its retries only to connecting: reads are repeated once after a lost connection, writes
-            never. `from_url` makes one with tight timeouts.
+            never. Where its `execute_command` isn't the library's own, but a subclass's or a
+            tracer's, commands go through that. `from_url` makes one with tight timeouts.
         prefix: what all keys begin with. Two apps on one server need different prefixes.
         wait_replicas: how many replicas must have a deletion or a change of privilege (a new epoch)
             before it counts as done: a number, or ``(number, milliseconds)`` (500 by default; less
@@ -225,7 +226,7 @@ class RedisStore(Store):
         """
         parts = [part if isinstance(part, bytes) else str(part).encode() for part in command]
         operation = parts[0].decode().lower()
-        return self._ask(operation, self._servers(operation)[0], parts)
+        return self._ask(operation, self._servers(operation)[0], parts, plainly=True)
 
     # Sending commands, and what can go wrong
 
@@ -274,9 +275,9 @@ class RedisStore(Store):
             answer = error
         return list(_sound(operation, answer))
 
-    def _ask(self, operation: str, server: Server, command: Command, *, again: bool = False) -> Any:
+    def _ask(self, operation: str, server: Server, command: Command, **how: bool) -> Any:
         try:
-            answer = server.ask(b"", command, again=again)
+            answer = server.ask(b"", command, **how)
         except Exception as error:  # noqa: BLE001 # of any class
             answer = error
         return _sound(operation, answer)
@@ -302,7 +303,8 @@ class RedisStore(Store):
         while True:
             cursor, names = self._ask(operation, server, (b"SCAN", cursor, *rest), again=True)
             yield [name for name in names if ours.fullmatch(name)]
-            if int(cursor) == 0:
+            cursor = b"%d" % int(cursor)  # clients make a number of it
+            if cursor == b"0":
                 return
 
     def _result(self, operation: str, key: str, state: Any) -> UpdateResult:

@@ -403,7 +403,7 @@ def _kept_time(moment: float) -> float:
 
 def _found_bytes(value: object) -> bytes:
     if isinstance(value, (bytes, bytearray, memoryview)):
-        return bytes(value)
+        return bytes(value)  # pyright: ignore[reportUnknownArgumentType] # of what a view is
     raise ValueError(f"not bytes but {type(value).__name__}")
 
 
