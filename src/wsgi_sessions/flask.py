@@ -29,7 +29,6 @@ from .data.flask_values import MarkupCodec
 from .engine import Response as Facts
 from .errors import (
     ConfigurationError,
-    SessionCommitted,
     SessionTooLarge,
     StoreError,
     TooManySessions,
@@ -46,6 +45,7 @@ if TYPE_CHECKING:
     from jinja2 import Environment
 
     from .engine import SessionState
+    from .http.transport import Transport
 
 __all__ = [
     "EXTENSION",
@@ -84,18 +84,48 @@ class FlaskSession(Session, SessionMixin):
     refused = False
     """Whether the app has seen an error in this request, because its data can't be stored."""
     websocket = False
-    """Whether it was opened for a WebSocket, whose headers are sent before any handler's end."""
+    """Whether it was opened for a WebSocket, whose headers no commit of ours can add to."""
+    former: SessionState | None = None
+    """What an earlier event on the same connection has loaded. It goes on from that: the cookie of
+    the handshake may be that of a former ID by now."""
     sign_in: _SignIn | None = None
     named: str | None = None
     """The owner whom the app has signed in itself since Flask-Login signed in or out."""
 
-    def _new_id(self) -> SessionState:
-        if self.websocket:
-            raise SessionCommitted(
-                "this is a WebSocket, so no response carries the cookie of a new ID; sign in and"
-                " out, and regenerate, in a request"
-            )
-        return super()._new_id()
+    def _open(self) -> SessionState:
+        if self.websocket and self._state is None:
+            self._begin()  # never too late for Vary, as nothing of a WebSocket is cached
+        return super()._open()
+
+    def _begin(self) -> SessionState:
+        if self.former is None:
+            return super()._begin()
+        self._begun.append(self._engine.open_again(self.former))
+        state = self._state = self._begun[0]
+        return state
+
+    def _check_late(self, state: SessionState) -> None:
+        # What a visitor without a session writes on a WebSocket isn't kept, and does no harm:
+        # Flask-Login writes where it finds a remember cookie, and the handshake may yet be refused.
+        if not self.websocket or self._phase is Phase.OVER:
+            super()._check_late(state)
+
+    def save(self, *, keep_empty: bool = False) -> None:
+        """As `Session.save`."""
+        if self.websocket and (self.modified or keep_empty):
+            super()._check_late(self._open())
+        super().save(keep_empty=keep_empty)
+
+    def prove(self) -> None:
+        """Load it now, while the connection's cookie is good for it."""
+        self._begin()
+
+    def proven(self) -> SessionState | None:
+        """What the next event on the same connection goes on from."""
+        state = self._state
+        if self._engine.in_token or state is None or state.stored is None:
+            return self.former
+        return state
 
     def login(self, owner: str, *, keep: bool | Iterable[str] = True) -> None:
         """As `Session.login`."""
@@ -109,7 +139,9 @@ class FlaskSession(Session, SessionMixin):
 
     @permanent.setter
     def permanent(self, value: bool) -> None:
-        self.persistent = bool(value)
+        # Many apps set it before each request, and so before a handshake.
+        if not self.websocket:
+            self.persistent = bool(value)
 
     @property
     def new(self) -> bool:  # type: ignore[override] # Flask's is a plain attribute
@@ -158,9 +190,9 @@ class FlaskSession(Session, SessionMixin):
         super().clear()
         if self._phase is Phase.OPEN:
             self.persistent = transport_of(self).persistent
-            if signed_in and not self.websocket:
+            if signed_in:
                 self.owner = None
-            self.sign_in = _noted(self, "")
+        self.sign_in = _noted(self, "")
 
     def copy(self) -> dict[str, Any]:
         """The data as a dict of its own."""
@@ -305,23 +337,29 @@ class _FlaskMiddleware(SessionMiddleware):
     def open_for_flask(self, environ: WSGIEnvironment) -> Session:
         """The session of one of Flask's requests; one environ may be used for several, in turn."""
         key = self._environ_key
-        present = environ.get(key)
-        if isinstance(present, FlaskSession) and (
-            present.detached is not None or (present.handed_out and _sends_nothing(environ))
+        session, former = environ.get(key), None
+        entered = session is not None and not is_over(session)
+        if isinstance(session, FlaskSession) and (
+            session.detached is not None or (session.handed_out and _sends_nothing(environ))
         ):
             # Each event on a WebSocket is a request of its own, and sees what others have done.
-            del environ[key]
-        entered = key in environ and not is_over(environ[key])
-        session = cast("Session", self.open_session(environ))  # there is one on every path
+            entered, former = False, session.proven()
+        if not entered:
+            # No WSGI call: app.test_request_context(), the test client's session_transaction(), or
+            # a handler of Flask-SocketIO's, which may run beside others of the same connection.
+            transport = cast("Transport", self._enter(environ))  # there is one on every path
+            session = environ[key] = FlaskSession(self._engine, environ, transport)
+            session.detached = environ
         if isinstance(session, FlaskSession):
             session.handed_out = True
-            if not entered:
-                # No WSGI call: app.test_request_context(), the test client's session_transaction(),
-                # or a handler of Flask-SocketIO's.
-                session.detached = environ
             event = session.detached is not None and "flask.app" in environ
-            session.websocket = event or is_websocket(environ)
-        return session
+            if event or is_websocket(environ):
+                session.websocket = True
+                session.former = former
+                enter_phase(session, Phase.STREAMING)
+                if event and former is None and self._settings.rotates:
+                    session.prove()
+        return cast("Session", session)
 
     def check(self, session: FlaskSession) -> None:
         """Raise what the commit would raise because of the data alone, where the app sees it."""
@@ -391,7 +429,7 @@ class _Interface(SessionInterface):
         if environ is None:
             if is_websocket(request.environ) and response.status_code < 300:
                 # The middleware would, when the connection ends; another event may come before.
-                middleware.commit_unanswered(session, Phase.OPEN)
+                middleware.commit_unanswered(session, Phase.STREAMING)
             return  # the middleware commits when the response begins
         session.detached = None
         if _sends_nothing(environ):

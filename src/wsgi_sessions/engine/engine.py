@@ -182,6 +182,26 @@ class Engine:
             self._adopt(state, presented, presented.stored)
         state.standing = presented.standing
 
+    def open_again(self, former: SessionState) -> SessionState:
+        """Open, for another request on the same connection, the session that an earlier one has
+        loaded: as `reload` does, by key and epoch, whatever ID it has by now. A store that fails is
+        noted in the state.
+        """
+        settings = self._settings
+        now = settings.clock()
+        state = SessionState(replaced(former.request, logged=set()))
+        state.begin(now, settings.codec)
+        try:
+            again = None if former.stored is None else self._loader.reload(former.stored, now)
+        except StoreError as error:
+            state.error = error
+            self._reports.emit("store_error", state.request, former.stored, detail=f"load: {error}")
+            return state
+        if again is not None:
+            state.adopt(again, settings.codec, stale_token=False)
+            state.standing = former.standing
+        return state
+
     # What a session is
 
     def identify(self, state: SessionState) -> SessionID:
