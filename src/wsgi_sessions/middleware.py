@@ -357,6 +357,9 @@ class SessionMiddleware:
     ) -> list[Header]:
         """Commit what `open_session` opened, as a response of this status would.
 
+        Its headers must reach the client: they may hold the only token that the session has from
+        now on, after a rotation, say. Where there is no response, use ``session.save()``.
+
         Args:
             environ: the one that was given to `open_session`.
             status: of the response; if it says that the request failed, nothing is kept.
