@@ -416,8 +416,8 @@ class _Interface(SessionInterface):
         return session
 
     def save_session(self, app: Flask, session: SessionMixin, response: Response) -> None:
-        # open_session makes no other.
-        session = cast("FlaskSession", session)
+        if not isinstance(session, FlaskSession):
+            return  # open_session has raised, and Flask makes a response of that
         middleware, environ = self._middleware, session.detached
         middleware.hear_lifetime()
         if self._resend:

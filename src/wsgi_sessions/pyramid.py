@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from pyramid.interfaces import ISession
 from pyramid.response import FileResponse, Response
+from pyramid.settings import falsey, truthy
 from pyramid.tweens import INGRESS
 from zope.interface import implementer
 
@@ -202,9 +203,9 @@ def _read(name: str, value: Any) -> Any:
         return value
     text = value.strip()
     if name in _FLAGS:
-        flag = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
-        # Where it is none, the option itself says what is allowed: cookie.secure may be "auto".
-        return flag.get(text.lower(), text)
+        word = text.lower()
+        # Where it is neither, the option itself says what is allowed: cookie.secure may be "auto".
+        return word in truthy if word in truthy or word in falsey else text
     if name in _NUMBERS:
         return None if text.lower() in _NONE else _number(name, text)
     if name == "label":
@@ -238,7 +239,14 @@ class _Factory:
             # No tween of ours has seen this request.
             _open(steps, request)
             request.add_response_callback(_commit)
-        return cast("PyramidSession", steps.open_session(request.environ))
+        session = steps.open_session(request.environ)
+        if not isinstance(session, PyramidSession):
+            raise ConfigurationError(
+                "the Pyramid app is inside another SessionMiddleware of the same environ_key; leave"
+                f" that one out, or set {PREFIX}environ_key and {PREFIX}cookie.name to names of"
+                " their own"
+            )
+        return session
 
 
 def session_tween_factory(

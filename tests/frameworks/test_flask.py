@@ -808,6 +808,17 @@ def test_a_middleware_of_another_kind_around_it_is_pointed_out(app: Flask) -> No
         Client(wrapped).get("/all")
 
 
+def test_a_middleware_of_another_kind_around_it_is_one_error_in_the_log(
+    app: Flask, caplog: pytest.LogCaptureFixture
+) -> None:
+    from werkzeug.test import Client
+
+    assert Client(SessionMiddleware(app, secret_key=SECRET)).get("/all").status_code == 500
+
+    (record,) = [record for record in caplog.records if record.levelname == "ERROR"]
+    assert record.exc_info is not None and isinstance(record.exc_info[1], ConfigurationError)
+
+
 def test_the_package_alone_does_not_import_flask() -> None:
     code = "import sys, wsgi_sessions, wsgi_sessions.stores; sys.exit('flask' in sys.modules)"
 

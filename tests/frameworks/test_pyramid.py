@@ -25,7 +25,14 @@ with warnings.catch_warnings():
     from zope.interface.verify import verifyObject
 
 from wsgi import SECRET, Browser
-from wsgi_sessions import ConfigurationError, Cookie, DeviceBinding, Lifetime, SessionTooLarge
+from wsgi_sessions import (
+    ConfigurationError,
+    Cookie,
+    DeviceBinding,
+    Lifetime,
+    SessionMiddleware,
+    SessionTooLarge,
+)
 from wsgi_sessions.pyramid import REGISTRY_KEY, PyramidSession, options_from
 from wsgi_sessions.stores import ClientSideStore, MemoryStore
 from wsgi_sessions.testing import FaultyStore
@@ -151,6 +158,24 @@ def test_a_subrequest_with_the_environ_of_its_own_has_a_session_of_its_own(
 
     assert response.text.startswith("session=") and response.text != response.set_cookie
     assert shop.kept(browser) == {"n": 1}
+
+
+def test_a_middleware_of_another_kind_around_it_is_pointed_out(shop: Shop) -> None:
+    wrapped = SessionMiddleware(shop.app, secret_key=SECRET, store=MemoryStore())
+
+    assert shop.run(Browser(wrapped), lambda request: "-").text == "-"
+    with pytest.raises(ConfigurationError, match=r"wsgi_sessions\.environ_key"):
+        shop.run(Browser(wrapped), put)
+
+
+def test_a_middleware_of_another_name_around_it_is_fine() -> None:
+    shop = Shop(environ_key="shop.session", cookie=Cookie("shop"))
+    wrapped = SessionMiddleware(shop.app, secret_key=SECRET, store=MemoryStore())
+    browser = Browser(wrapped)
+    shop.run(browser, put)
+
+    assert shop.run(browser, lambda request: request.session["n"]).text == "1"
+    assert list(browser.cookies) == ["shop"]
 
 
 def test_a_subrequest_with_our_environ_shares_our_session(shop: Shop, browser: Browser) -> None:
@@ -302,6 +327,10 @@ def read(**settings: Any) -> dict[str, Any]:
     [
         ("rolling", "true", True),
         ("rolling", "Off", False),
+        ("rolling", " 1 ", True),
+        ("rolling", "0", False),
+        ("save_on_error", "Y", True),
+        ("encryption_migrate", "t", True),
         ("trusted_proxies", "2", 2),
         ("touch_interval", "0.5", 0.5),
         ("rotate_after", "none", None),
