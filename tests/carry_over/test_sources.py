@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import base64
+import errno
 import hmac
 import json
+import os
 import pickle
+import socket
 import sqlite3
 import struct
 import sys
+import tempfile
 import time
 import zlib
 from collections.abc import Callable
@@ -765,14 +769,62 @@ def test_a_table_that_is_not_there_is_not_no_session(tmp_path: Path) -> None:
         Django(f"sqlite:///{tmp_path}/db", SECRET).find(ID, NOW)
 
 
-def test_a_file_that_cannot_be_read_is_not_no_session(tmp_path: Path) -> None:
-    beaker_file(tmp_path, "x")
-    path = tmp_path / "container_file" / ID[0] / ID[:2] / f"{ID}.cache"
-    path.unlink()
-    path.mkdir()
+def test_a_database_that_is_not_there_is_not_made(tmp_path: Path) -> None:
+    missing = tmp_path / "typo.db"
 
-    with pytest.raises(StoreError, match=r"directory can't answer \(IsADirectoryError\)"):
+    with pytest.raises(StoreError, match="database can't answer"):
+        Django(f"sqlite:///{missing}", SECRET).count()
+
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("query", ["", "?timeout=3", "?uri=true"])
+def test_a_database_whose_name_means_something_in_a_uri_is_read(tmp_path: Path, query: str) -> None:
+    path = tmp_path / ("plain" if "uri" in query else "50% #1")
+    with sqlite3.connect(path) as database:
+        database.execute("CREATE TABLE django_session (session_key TEXT)")
+        database.execute("INSERT INTO django_session VALUES ('x')")
+    prefix = "file:" if "uri" in query else ""
+
+    assert Django(f"sqlite:///{prefix}{path}{query}", SECRET).count() == 1
+
+
+def test_a_file_that_cannot_be_read_is_not_no_session(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    beaker_file(tmp_path, "x")
+
+    def refused(*args: object) -> int:
+        raise PermissionError(errno.EACCES, "no")
+
+    monkeypatch.setattr("wsgi_sessions.carry_over.records.os.open", refused)
+
+    with pytest.raises(StoreError, match=r"directory can't answer \(PermissionError\)"):
         Beaker(f"file://{tmp_path}").find(ID, NOW)
+
+
+@pytest.mark.parametrize("kind", ["directory", "FIFO", "socket", "symlink"])
+def test_what_is_no_file_is_no_session(tmp_path: Path, kind: str) -> None:
+    beaker_file(tmp_path, {"a": 1, "_creation_time": NOW})
+    source = Beaker(f"file://{tmp_path}")
+    assert source.count() == 1
+    path = tmp_path / "container_file" / ID[0] / ID[:2] / f"{ID}.cache"
+    moved = path.rename(tmp_path / "moved")
+    if kind == "directory":
+        path.mkdir()
+    elif kind == "FIFO":
+        os.mkfifo(path)
+    elif kind == "socket":
+        short = Path(tempfile.mkdtemp()) / "s"  # the names of sockets must be short
+        with socket.socket(socket.AF_UNIX) as bound:
+            bound.bind(str(short))
+        short.rename(path)
+        short.parent.rmdir()
+    else:
+        path.symlink_to(moved)
+
+    assert source.find(ID, NOW) is None
+    assert source.count() == 0
 
 
 def test_a_key_of_another_kind_is_no_session(redis_url: str, redis_server: servers.Server) -> None:

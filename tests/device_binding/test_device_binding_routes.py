@@ -369,6 +369,17 @@ class TestRefreshing:
         assert answer.json == {"session_identifier": handle, "continue": False}
         assert answer.header("Set-Cookie") is None
 
+    def test_one_that_is_gone_is_ended_also_where_the_browser_has_another_by_now(
+        self, site: BoundSite, bound: Agent
+    ) -> None:
+        handle = only_session(site)
+        site.sessions.stored.clear()
+
+        answer = bound.refresh(HTTP_COOKIE=f"__Host-s={'0' * 64}")
+
+        assert answer.json == {"session_identifier": handle, "continue": False}
+        assert answer.header("Set-Cookie") is None
+
     def test_a_stale_proof_is_answered_with_a_new_challenge(
         self, bound: Agent, clock: Clock
     ) -> None:

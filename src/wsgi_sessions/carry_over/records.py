@@ -7,8 +7,11 @@ are simple: none is shared between threads or across a fork, unless the library 
 
 from __future__ import annotations
 
+import errno
 import importlib
+import os
 import re
+import stat
 from abc import ABC, abstractmethod
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
@@ -16,7 +19,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 from ..errors import ConfigurationError, StoreError, UnsupportedByStore
 
@@ -131,6 +134,12 @@ def _asking(what: str, operation: str) -> Generator[None]:
 # Files
 
 
+_NO_TRAPS = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+"""A symlink isn't followed, a FIFO isn't waited for; child processes inherit nothing (PEP 446)."""
+_NO_FILE = frozenset({errno.ENOENT, errno.ELOOP, errno.ENXIO})
+"""Nothing, a symlink or a socket is there."""
+
+
 class FileRecords(Records):
     """Files in one of some directories: the first that is there."""
 
@@ -168,12 +177,20 @@ class FileRecords(Records):
 
     def read(self, name: str) -> OldRecord | None:
         with _asking("directory", "load"):
-            path = self._directory() / name
             try:
-                with path.open("rb") as file:
-                    return OldRecord(file.read(_READ), None, path.stat().st_mtime)
-            except FileNotFoundError:
-                return None
+                descriptor = os.open(self._directory() / name, os.O_RDONLY | _NO_TRAPS)
+            except OSError as error:
+                if error.errno in _NO_FILE:
+                    return None
+                raise
+            try:
+                about = os.fstat(descriptor)
+                if not stat.S_ISREG(about.st_mode):
+                    return None
+                with open(descriptor, "rb", closefd=False) as file:
+                    return OldRecord(file.read(_READ), None, about.st_mtime)
+            finally:
+                os.close(descriptor)
 
     def delete(self, name: str) -> None:
         with _asking("directory", "delete"):
@@ -183,7 +200,7 @@ class FileRecords(Records):
         with _asking("directory", "keys"):
             directory = self._directory()
             for path in directory.glob(self._pattern):
-                if path.is_file():
+                if path.is_file() and not path.is_symlink():
                     yield path.relative_to(directory).as_posix()
 
 
@@ -328,6 +345,7 @@ def _as_utc(moment: object) -> float | None:
 
 
 _DRIVERS = {"postgresql": "psycopg", "mysql": "pymysql", "mariadb": "pymysql"}
+_SQLITE = frozenset({"sqlite", "sqlite+pysqlite"})
 _CONNECT: dict[str, dict[str, Any]] = {
     "psycopg": {"connect_timeout": _SECONDS},
     "pymysql": {"connect_timeout": _SECONDS, "read_timeout": _SECONDS},
@@ -349,6 +367,11 @@ def _engine(system: str, alchemy: Any, url: str) -> Any:
         parts = alchemy.engine.make_url(url)
         if "+" not in parts.drivername and parts.drivername in _DRIVERS:
             parts = parts.set(drivername=f"{parts.drivername}+{_DRIVERS[parts.drivername]}")
+        if parts.drivername in _SQLITE and parts.database and "uri" not in parts.query:
+            # SQLite would make the file of a path that was mistyped.
+            parts = parts.set(database=f"file:{quote(parts.database)}").update_query_dict(
+                {"mode": "rw", "uri": "true"}
+            )
         return alchemy.create_engine(
             parts,
             poolclass=alchemy.pool.NullPool,

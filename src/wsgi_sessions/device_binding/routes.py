@@ -181,12 +181,12 @@ def _refresh(binder: Binder, request: RouteRequest, sessions: BoundSessions, now
     proof = read_proof(request.proof) if request.proof is not None else None
     if request.proof is not None and proof is None:
         return _refused("400 Bad Request", "There is no well-formed proof.")
-    if _is_of_another(request.handles, handle):
-        # Its second cookie would take the place of the present session's.
-        return _refused("400 Bad Request", "The browser has another session now.")
     state = sessions.find(handle)
     if state is None:
         return _json(protocol.ending(handle), [])
+    if _is_of_another(request.handles, handle):
+        # Its second cookie would take the place of the present session's.
+        return _refused("400 Bad Request", "The browser has another session now.")
     if state.binding is None:
         return _refused("400 Bad Request", "The session is not bound.")
     next_challenge = binder.refresh_challenges.issue(handle, now)
