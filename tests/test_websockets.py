@@ -76,6 +76,40 @@ def test_f4_a_handshake_that_is_answered_otherwise_sets_its_cookie() -> None:
     assert "Set-Cookie" in dict(headers)
 
 
+CHANGES: dict[str, Callable[[Any], Any]] = {
+    "a login": lambda session: session.login("ada"),
+    "a login that was saved": lambda session: (session.login("ada"), session.save()),
+    "a session that begins": lambda session: (session.destroy(), put(b=2)(session)),
+}
+
+
+@pytest.mark.parametrize("ending", [GUNICORN, [], "200 OK"], ids=["gunicorn", "empty", "werkzeug"])
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES.keys())
+def test_f4_what_no_cookie_can_tell_on_a_websocket_is_said_once(
+    change: Callable[[Any], Any], ending: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    site, browser = started()
+    _, other = started()
+    for each in (browser, other):
+        begun = hold(site, each, change, ending, HTTP_UPGRADE="websocket")
+
+        assert not any("Set-Cookie" in dict(headers) for headers in begun)
+
+    (line,) = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert "asked for a WebSocket" in line
+
+
+@pytest.mark.parametrize("ending", [GUNICORN, [], "200 OK", "401 No"])
+def test_f4_what_needs_no_cookie_on_a_websocket_is_nothing_to_speak_of(
+    ending: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    site, browser = started()
+    for view in (read, put(b=2), lambda session: session.handle, lambda session: session.destroy()):
+        hold(site, browser, view, ending, HTTP_UPGRADE="websocket")
+
+    assert [record for record in caplog.records if record.levelname == "WARNING"] == []
+
+
 # What Traefik sends with a WebSocket's handshake, and what the browser does.
 TRAEFIK = {
     "REMOTE_ADDR": "10.0.0.2",

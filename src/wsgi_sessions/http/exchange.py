@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from .._values import value
 from ..engine import Engine, Response, SessionState
+from ..engine.decisions import CookieStep
 from ..errors import SessionError, StoreError
 from ..events import EventSink
 from ..session import Phase, Session, enter_phase, state_of
@@ -212,17 +213,31 @@ class Exchange:
         ):
             # This is how an older app signs users out; what it meant is the session.
             engine.destroy(state)
+        # A view that has held a WebSocket answers a connection that is closed already.
+        held = "HTTP_UPGRADE" in self._environ and status[:1] == "2" and is_websocket(self._environ)
+        if held:
+            self._explain_untold(state)
         response = Response(
             status[:1] == "5" and not settings.save_on_error,
             "cache-control" in names and is_public(headers),
-            # A view that has held a WebSocket answers a connection that is closed already.
-            "HTTP_UPGRADE" in self._environ and status[:1] == "2" and is_websocket(self._environ),
+            held,
             final,
         )
         self._own = engine.commit(state, response)
         if self._own and (domain := self._transport.domain) is not None:
             engine.check_domain(self._environ, domain)
         return self._marked(headers, names)
+
+    def _explain_untold(self, state: SessionState) -> None:
+        """Say once what is lost where a WebSocket was held: no response can tell the client."""
+        asked = state.intent.id is not None or state.cookie is CookieStep.SET
+        if not state.empty if state.stored is None else asked:
+            self._settings.events.explain(
+                "websocket-cookie",
+                "A request that asked for a WebSocket began a session, gave one a new ID or signed"
+                " somebody in or out, and answered with success; no cookie can tell the browser, so"
+                " that is lost. Do it in a request before, or refuse the handshake with a 4xx.",
+            )
 
     def _finished(self, headers: Iterable[Header]) -> list[Header]:
         given = list(headers)
@@ -276,6 +291,8 @@ class Exchange:
             return
         engine = self._settings.engine
         failed = raised or (self._status or "")[:1] == "5"
+        if not (failed or self._begun) and is_websocket(self._environ):
+            self._explain_untold(state)
         response = Response(failed and not self._settings.save_on_error, headers_sent=True)
         try:
             engine.commit(state, response)
