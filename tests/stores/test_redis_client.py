@@ -394,8 +394,18 @@ class TestAnotherExecuteCommand:
         assert RedisStore(Losing()).load("a" * 64) is None
         assert answers == []
 
-    def test_a_refusal_in_a_batch_is_one_answer_among_others(self) -> None:
-        answers: list[Any] = [(0, [b"session:" + b"a" * 64]), redis.ResponseError("WRONGTYPE")]
+    @pytest.mark.parametrize(
+        ("error", "outcome"),
+        [
+            (redis.ResponseError("WRONGTYPE"), contextlib.nullcontext()),
+            (redis.ConnectionError("away"), pytest.raises(StoreError, match="away")),
+        ],
+        ids=["refused", "lost"],
+    )
+    def test_a_refusal_in_a_batch_is_one_answer_among_others(
+        self, error: Exception, outcome: Any
+    ) -> None:
+        answers: list[Any] = [(0, [b"session:" + b"a" * 64]), error]
 
         class Refusing(redis.Redis):
             def execute_command(self, *command: Any, **options: Any) -> Any:
@@ -404,7 +414,8 @@ class TestAnotherExecuteCommand:
                     raise answer
                 return answer
 
-        assert RedisStore(Refusing()).purge_expired(NOW) == 0
+        with outcome:
+            assert RedisStore(Refusing()).purge_expired(NOW) == 0
 
     @LIBRARIES
     def test_r3_the_clients_retries_send_no_write_twice(self, library: Any) -> None:
