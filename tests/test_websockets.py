@@ -153,3 +153,21 @@ def test_p1_a_handshake_behind_traefik_has_the_session_of_the_page(
     assert refused.set_cookie is not None and "; Secure" in refused.set_cookie
     assert site.run(browser, read).text == "{'a': 1, 'b': 2, 'c': 3}"
     assert [record for record in caplog.records if record.levelname == "WARNING"] == []
+
+
+def test_a_session_that_is_kept_for_a_connection_is_found_after_a_rotation() -> None:
+    site, browser = started(rotate_after=600)
+    ((name, token),) = browser.cookies.items()
+    session = site.middleware.open_session(environ(cookie=f"{name}={token}"))
+    assert session is not None and not session.is_new
+
+    for count in range(3):
+        site.clock.advance(900)
+        site.run(browser, put(b=count))
+        site.clock.advance(60)
+        session.reload()
+        session["c"] = count
+        session.save()
+
+    assert site.run(browser, read).text == "{'a': 1, 'b': 2, 'c': 2}"
+    assert "retired_id_used" not in [event.kind for event in site.events]
