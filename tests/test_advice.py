@@ -163,7 +163,7 @@ def test_a_cookie_beyond_what_is_read_is_told_of_once_with_what_to_do(
         (Lifetime(absolute=timedelta(days=60)), ["absolute=5.184e+06"]),
         (
             Lifetime(idle=timedelta(days=60), absolute=None),
-            ["idle=5.184e+06", "absolute=inf"],
+            ["Lifetime(idle=5.184e+06)", "Lifetime(absolute=None)"],
         ),
         (Lifetime(idle=60), []),
         (Lifetime(idle=3600, absolute=60), []),

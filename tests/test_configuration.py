@@ -17,6 +17,7 @@ from wsgi_sessions import (
     SessionEvent,
     SessionMiddleware,
     StoreError,
+    TrustedProxies,
 )
 from wsgi_sessions.data.codec import JSONCodec
 from wsgi_sessions.stores import ClientSideStore, MemoryStore
@@ -220,6 +221,36 @@ def test_good_cookies(options: dict[str, Any]) -> None:
 def test_wrong_lifetimes(name: str, value: Any) -> None:
     with pytest.raises(ConfigurationError, match=name):
         Lifetime(**{name: value})
+
+
+@pytest.mark.parametrize("value", [1e12, 1e308, 10**400, timedelta.max])
+def test_a_length_of_time_beyond_all_sense_names_the_limit(value: Any) -> None:
+    limit = r"at most a hundred years are allowed \(3155760000 seconds\)"
+    for name in ("idle", "absolute"):
+        with pytest.raises(ConfigurationError, match=f"^Lifetime: {name} is .*{limit}"):
+            Lifetime(**{name: value})
+    for name in ("rotate_after", "touch_interval"):
+        with pytest.raises(ConfigurationError, match=f"^SessionMiddleware: {name} is .*{limit}"):
+            SessionMiddleware(app, secret_key=SECRET, **{name: value})
+
+
+def test_lifetimes_are_equal_however_they_are_written() -> None:
+    minute, hour = timedelta(minutes=1), timedelta(hours=1)
+
+    assert Lifetime(60, 3600) == Lifetime(minute, hour) == Lifetime(absolute=3600.0, idle=60.0)
+    assert len({Lifetime(60, 3600), Lifetime(minute, hour), Lifetime(60.0, hour)}) == 1
+    assert Lifetime(60, None) == Lifetime(minute, None)
+    assert Lifetime(60, None) != Lifetime(60, 3600) != Lifetime(3600, 60)
+    assert Lifetime(60) != 60
+
+
+def test_all_but_the_first_argument_is_given_by_name() -> None:
+    assert Cookie("sid") == Cookie(name="sid")
+    assert TrustedProxies(2) == TrustedProxies(hops=2)
+    with pytest.raises(ConfigurationError, match=r"^Cookie: too many positional arguments"):
+        Cookie("sid", "/app")  # type: ignore[call-arg] # the mistake under test
+    with pytest.raises(ConfigurationError, match=r"^TrustedProxies: too many positional arguments"):
+        TrustedProxies(2, 1)  # type: ignore[call-arg] # the mistake under test
 
 
 def test_a_lifetime_without_any_limit() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -116,7 +117,26 @@ class TestReading:
 
         assert site.run(site.browser(), work).code == 200
 
-    @pytest.mark.parametrize("within", ["5", True, -1])
+    @pytest.mark.parametrize("within", [0, 0.0, -1, timedelta(0), timedelta(seconds=-1)])
+    def test_nothing_is_fresh_within_no_time(self, within: Any) -> None:
+        site, browser = started()
+
+        def work(session: Session) -> bool:
+            session.login("42")
+            return session.is_fresh(within)
+
+        assert site.run(browser, work).text == "False"
+
+    def test_a_lifetime_is_the_one_that_was_set(self) -> None:
+        site, browser = started()
+
+        def work(session: Session) -> bool:
+            session.lifetime = Lifetime(100, 500)
+            return session.lifetime == Lifetime(100, 500)
+
+        assert site.run(browser, work).text == "True"
+
+    @pytest.mark.parametrize("within", ["5", True, math.nan, math.inf, None])
     def test_is_fresh_names_what_it_was_given(self, within: Any) -> None:
         site, browser = started()
 

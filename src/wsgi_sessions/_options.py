@@ -15,6 +15,9 @@ from typing import Any, TypeVar
 from .errors import ConfigurationError
 
 T = TypeVar("T")
+MAX_SECONDS = 100 * 365.25 * 24 * 60 * 60
+"""A hundred years: more is a unit mixed up, and times beyond it have no date."""
+_HUGE = 10**300
 
 
 def checked_options(cls: type[T]) -> type[T]:
@@ -64,20 +67,39 @@ def seconds(owner: str, name: str, value: object, *, zero: bool = False) -> floa
     """A length of time as seconds, from a timedelta or a number.
 
     Raises:
-        ConfigurationError: for bool, NaN, infinity, a negative number, or zero unless allowed.
+        ConfigurationError: for bool, NaN, infinity, a negative number, zero unless allowed, or more
+            than a hundred years.
+    """
+    number = finite_seconds(owner, name, value)
+    if number < 0 or (number == 0 and not zero):
+        least = "0 seconds or more" if zero else "more than 0 seconds"
+        raise ConfigurationError(f"{owner}: {name} is {value!r}; it must be finite and {least}")
+    if number > MAX_SECONDS:
+        raise ConfigurationError(
+            f"{owner}: {name} is {value!r}; at most a hundred years are allowed"
+            f" ({MAX_SECONDS:.0f} seconds)"
+        )
+    return number
+
+
+def finite_seconds(owner: str, name: str, value: object) -> float:
+    """A length of time as seconds, from a timedelta or a number, whatever its sign and size.
+
+    Raises:
+        ConfigurationError: for bool, NaN and infinity.
     """
     if isinstance(value, timedelta):
-        number = value.total_seconds()
-    elif isinstance(value, (int, float)) and not isinstance(value, bool):
-        number = float(value) if abs(value) < 1e300 else math.inf
-    else:
+        return value.total_seconds()
+    if not isinstance(value, (int, float)) or isinstance(value, bool):
         raise ConfigurationError(
             f"{owner}: {name} is {value!r}; write a timedelta or a number of seconds"
         )
-    if not math.isfinite(number) or number < 0 or (number == 0 and not zero):
-        least = "0 seconds or more" if zero else "more than 0 seconds"
-        raise ConfigurationError(f"{owner}: {name} is {value!r}; it must be finite and {least}")
-    return number
+    if isinstance(value, int):
+        # Beyond this, a float can't hold it.
+        return float(max(-_HUGE, min(value, _HUGE)))
+    if not math.isfinite(value):
+        raise ConfigurationError(f"{owner}: {name} is {value!r}; it must be finite")
+    return value
 
 
 def closest(word: str, words: Iterable[str], cutoff: float = 0.6) -> str | None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from functools import lru_cache
 from typing import Literal, NamedTuple, cast
 from urllib.parse import unquote
@@ -66,6 +66,7 @@ class Cookie:
     """
 
     name: str = "session"
+    _: KW_ONLY
     path: str = "/"
     domain: str | None = None
     secure: bool | Literal["auto"] = "auto"

@@ -21,7 +21,7 @@ from collections.abc import (
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, NoReturn, TypeVar
 
-from ._options import seconds
+from ._options import finite_seconds
 from .data.codec import CorruptField
 from .data.fields import checked_key
 from .engine import Engine, SessionState
@@ -276,7 +276,8 @@ class Session(MutableMapping[str, Any]):
     def is_fresh(self, within: timedelta | float) -> bool:
         """Whether the last ``login`` was less than ``within`` (timedelta or seconds) ago.
 
-        False if the noted time is in the future, or the proof of the device is missing.
+        False if the noted time is in the future, if the proof of the device is missing, and for a
+        ``within`` of zero or less.
 
         For asking for the password again before something dangerous (ASVS 5.0, 7.5.3).
 
@@ -285,7 +286,7 @@ class Session(MutableMapping[str, Any]):
             >>> session.is_fresh(600)
             True
         """
-        limit = seconds("is_fresh", "within", within)
+        limit = finite_seconds("is_fresh", "within", within)
         state = self._open()
         at = state.notes.authenticated_at
         if state.standing.bound and state.standing.missing:

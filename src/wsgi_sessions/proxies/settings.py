@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from functools import lru_cache
 from typing import Literal
 
@@ -47,6 +47,7 @@ class TrustedProxies:
     """
 
     hops: int = 0
+    _: KW_ONLY
     proto: int = 1
     host: int = 0
     port: int = 0
