@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import os
+import secrets
+import time
 from datetime import timedelta
 from typing import Any
 
@@ -18,6 +21,7 @@ from wsgi_sessions import (
     SessionMiddleware,
     StoreError,
     TrustedProxies,
+    get_session,
 )
 from wsgi_sessions.data.codec import JSONCodec
 from wsgi_sessions.stores import ClientSideStore, MemoryStore
@@ -40,6 +44,7 @@ def app(environ: Any, start_response: Any) -> list[bytes]:
         ({"secret_key": "changeme" * 8}, "placeholder"),
         ({"secret_key": "secret-key-secret-key-secret-key-"}, "placeholder"),
         ({"secret_key": []}, "empty list"),
+        ({"secret_key": ()}, "empty tuple"),
         ({"secret_key": [SECRET, "short"]}, "5 bytes"),
         ({"secret_key": [SECRET, None]}, "NoneType"),
         ({"secret_key": {SECRET}}, "set"),
@@ -51,8 +56,12 @@ def app(environ: Any, start_response: Any) -> list[bytes]:
         ({"store": "nonsense://x"}, "scheme"),
         ({"cookie": "session"}, "Cookie("),
         ({"lifetime": 60}, "Lifetime("),
-        ({"trusted_proxies": -1}, "-1"),
-        ({"trusted_proxies": True}, "True"),
+        ({"trusted_proxies": -1}, "trusted_proxies is -1; write how many proxies"),
+        ({"trusted_proxies": True}, "trusted_proxies is True; write how many proxies"),
+        ({"trusted_proxies": None}, "trusted_proxies is None; write how many proxies"),
+        ({"trusted_proxies": "1"}, "trusted_proxies is '1'; write how many proxies"),
+        ({"trusted_proxies": ["10.0.0.0/8"]}, "or TrustedProxies(…), such as TrustedProxies(netw"),
+        ({"trusted_proxies": TrustedProxies}, "or TrustedProxies(…)"),
         ({"codec": object()}, "encode"),
         ({"codec": JSONCodec}, "such as JSONCodec()"),
         ({"save_uninitialized": 1}, "True or False"),
@@ -66,8 +75,9 @@ def app(environ: Any, start_response: Any) -> list[bytes]:
         ({"max_bytes": 0}, "max_bytes"),
         ({"max_bytes": True}, "max_bytes"),
         ({"max_bytes": 1.5}, "max_bytes"),
-        ({"id_factory": "x"}, "id_factory"),
-        ({"clock": 5}, "clock"),
+        ({"id_factory": "x"}, "id_factory is 'x'; give a function id_factory() that returns a new"),
+        ({"clock": 5}, "clock is 5; give a function clock() that returns UNIX seconds"),
+        ({"passive": True}, "passive is True; give a function passive(environ) that returns True"),
         ({"max_per_owner": 0}, "max_per_owner"),
         ({"when_full": "panic"}, "end_oldest"),
         ({"label": "ip"}, "user_agent"),
@@ -83,8 +93,11 @@ def app(environ: Any, start_response: Any) -> list[bytes]:
         ({"encryption_keys": ["x" * 32]}, "str"),
         ({"encryption_keys": os.urandom(32)}, "list"),
         ({"encryption_migrate": True}, "encryption_keys"),
-        ({"on_event": 5}, "on_event"),
-        ({"on_store_error": 5}, "on_store_error"),
+        ({"on_event": 5}, "on_event is 5; give a function on_event(event) that takes a Session"),
+        (
+            {"on_store_error": 5},
+            "on_store_error is 5; give a function on_store_error(environ, start_response, error)",
+        ),
         ({"environ_key": ""}, "environ_key"),
         ({"environ_key": "HTTP_X"}, "environ_key"),
         ({"environ_key": "wsgi.input"}, "environ_key"),
@@ -112,6 +125,79 @@ def test_wrong_options(options: dict[str, Any], says: str) -> None:
     secret = options.get("secret_key")
     if isinstance(secret, (str, bytes)) and len(secret) > 8:
         assert str(secret) not in str(caught.value)
+
+
+WITH_ARGUMENTS = {
+    "clock": 0,
+    "id_factory": 0,
+    "passive": 1,
+    "cookie": 1,
+    "on_event": 1,
+    "on_store_error": 3,
+}
+
+
+def wrapped(function: Any) -> Any:
+    """As it is often done: the wrapper takes other arguments than what it wraps."""
+
+    @functools.wraps(function)
+    def wrapper(*arguments: Any) -> Any:
+        return function(None, None, *arguments)
+
+    return wrapper
+
+
+class Unbound:
+    """Such as a proxy of something that isn't there yet."""
+
+    @property
+    def __signature__(self) -> Any:
+        raise RuntimeError("not now")
+
+    def __call__(self, *arguments: Any) -> None:
+        pass
+
+
+@pytest.mark.parametrize(("name", "number"), WITH_ARGUMENTS.items())
+def test_a_function_that_takes_other_arguments_fails_when_it_is_given(
+    name: str, number: int
+) -> None:
+    takes: dict[int, Any] = {
+        0: lambda: None,
+        1: lambda one: None,
+        2: lambda one, two: None,
+        3: lambda one, two, three: None,
+        4: lambda one, two, three, four: None,
+    }
+    for other in takes.keys() - {number}:
+        with pytest.raises(
+            ConfigurationError, match=rf"^SessionMiddleware: {name} is .* can't be called .*; give "
+        ):
+            SessionMiddleware(app, secret_key=SECRET, **{name: takes[other]})
+    for function in (takes[number], wrapped(app), Unbound(), lambda *arguments, **more: None):
+        SessionMiddleware(app, secret_key=SECRET, **{name: function})  # type: ignore[arg-type] # any option
+
+
+def test_functions_of_the_standard_library_are_taken() -> None:
+    site = Site(id_factory=secrets.token_urlsafe, clock=time.time, on_event=[print, [].append])
+
+    assert site.run(site.browser(), lambda s: s.update(a=1)).code == 200
+
+
+def test_a_session_under_another_key_is_pointed_out() -> None:
+    site = Site(environ_key="shop.session")
+    environ: dict[str, Any] = {"wsgi.url_scheme": "http", "PATH_INFO": "/"}
+    with pytest.raises(LookupError, match="wrap the app in SessionMiddleware"):
+        get_session(environ)
+    session = site.middleware.open_session(environ)
+
+    with pytest.raises(
+        LookupError,
+        match=r"^.?there is no 'wsgi_sessions.session' in the environ; a session is at"
+        r" 'shop.session', so write get_session\(environ, 'shop.session'\)",
+    ):
+        get_session(environ)
+    assert get_session(environ, "shop.session") is session
 
 
 def test_a_missing_secret() -> None:

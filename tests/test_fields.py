@@ -626,6 +626,24 @@ def test_a_codec_that_encodes_otherwise_is_asked_itself() -> None:
 
 
 class TestACodecOfTheApps:
+    @pytest.mark.parametrize("given", ["text", 5, None, bytearray(b"1")])
+    def test_one_that_gives_no_bytes_is_an_error_that_names_the_field(self, given: Any) -> None:
+        class Wrong(JSONCodec):
+            def encode(self, value: Any) -> bytes:
+                result: bytes = given
+                return result
+
+        kind = type(given).__name__
+        fields = Fields({}, Wrong())
+
+        with pytest.raises(TypeError) as caught:
+            fields["a"] = 1
+
+        assert str(caught.value) == (
+            f"session['a'] can't be stored: the codec's encode() gave {kind}, not bytes"
+        )
+        assert dict(fields) == {}
+
     @pytest.mark.parametrize(
         "error", [UnicodeDecodeError("utf-8", b"x", 0, 1, "no"), KeyError("k")]
     )

@@ -8,6 +8,7 @@ import pickle
 import threading
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -739,6 +740,49 @@ class TestTransaction:
             return str(session.take("a", "default"))
 
         assert site.run(browser, work).text == "default"
+
+    @pytest.mark.parametrize("by", ["x", True, None, [1]])
+    def test_nothing_but_a_number_is_added(self, by: Any) -> None:
+        site, browser = started()
+
+        def work(session: Session) -> None:
+            kind = type(by).__name__
+            with pytest.raises(TypeError, match=f"^by is of type {kind}; give a number$"):
+                session.increment("n", by)
+
+        assert site.run(browser, work).code == 200
+        assert site.run(browser, lambda s: "n" in s).text == "False"
+
+    def test_decimals_and_lengths_of_time_can_be_incremented(self) -> None:
+        site, browser = started()
+
+        def work(session: Session) -> Any:
+            session["spent"] = timedelta(seconds=1)
+            session.increment("spent", by=timedelta(seconds=2))  # type: ignore[arg-type] # it works
+            session.increment("price", by=Decimal("0.10"))  # type: ignore[arg-type] # as well
+            return session["spent"], session["price"]
+
+        assert site.run(browser, work).text == repr((timedelta(seconds=3), Decimal("0.10")))
+
+    @pytest.mark.parametrize("fn", [None, 5, "x"])
+    def test_a_transaction_needs_a_function(self, fn: Any) -> None:
+        site, browser = started()
+
+        def work(session: Session) -> None:
+            with pytest.raises(TypeError, match=f"^fn is of type {type(fn).__name__}; give a func"):
+                session.transaction(fn)
+
+        assert site.run(browser, work).code == 200
+
+    @pytest.mark.parametrize("label", [5, None, "phone", [("device", "phone")]])
+    def test_a_label_is_a_mapping(self, label: Any) -> None:
+        site, browser = started()
+
+        def work(session: Session) -> None:
+            with pytest.raises(TypeError, match=f"^label is of type {type(label).__name__}; write"):
+                session.label = label
+
+        assert site.run(browser, work).code == 200
 
     def test_a_text_cant_be_incremented(self) -> None:
         site, browser = started()

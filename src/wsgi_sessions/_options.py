@@ -102,6 +102,28 @@ def finite_seconds(owner: str, name: str, value: object) -> float:
     return value
 
 
+def check_function(owner: str, name: str, function: object, arguments: int, wanted: str) -> None:
+    """Make sure that this can be called, with so many arguments where that can be told.
+
+    Raises:
+        ConfigurationError: it can't; the message asks for what is ``wanted``.
+    """
+    if not callable(function):
+        raise ConfigurationError(f"{owner}: {name} is {function!r}; give {wanted}")
+    try:
+        # Not what a wrapper wraps: it may take other arguments.
+        signature = inspect.signature(function, follow_wrapped=False)
+    except Exception:  # noqa: BLE001 # of C, or a proxy of something that isn't there yet
+        return
+    try:
+        signature.bind(*range(arguments))
+    except TypeError as error:
+        raise ConfigurationError(
+            f"{owner}: {name} is {function!r}, which can't be called as it would be: {error}; give"
+            f" {wanted}"
+        ) from None
+
+
 def closest(word: str, words: Iterable[str], cutoff: float = 0.6) -> str | None:
     """The word that was probably meant; None if none is as similar as ``cutoff`` (0 to 1)."""
     import difflib  # noqa: PLC0415 # slow to import, and only a mistake needs it

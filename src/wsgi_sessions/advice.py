@@ -92,10 +92,9 @@ def foreign_domain(domain: str, host: str) -> str:
 
 def capped_lifetime(limit: str, asked: float, cap: float) -> str:
     """A session asked for more time than the middleware gives any of them. Seconds."""
-    wanted = "None" if math.isinf(asked) else f"{asked:g}"
+    wanted, unit = ("None", "") if math.isinf(asked) else (f"{asked:g}", " seconds")
     return (
-        f"session.lifetime asked for {limit}={wanted}, but the middleware's lifetime has"
-        f" {limit}={cap:g} (seconds), and no session lives longer than that. Give the middleware"
-        f" the longest one, lifetime=Lifetime({limit}={wanted}), and shorten it where that is"
-        " wanted."
+        f"session.lifetime asked for {limit}={wanted}{unit}, but the middleware's lifetime has"
+        f" {limit}={cap:g}, and no session lives longer than that. Give the middleware the longest"
+        f" one, lifetime=Lifetime({limit}={wanted}), and shorten it where that is wanted."
     )

@@ -10,6 +10,7 @@ from collections.abc import Collection, Sequence
 from inspect import getattr_static
 from typing import TYPE_CHECKING, Any, cast
 
+from ._options import check_function
 from .data.codec import Codec, JSONCodec
 from .errors import ConfigurationError
 from .proxies import CLIENT_KEY, ORIGINAL_KEY
@@ -33,10 +34,41 @@ _RESERVED = {
 }
 
 
-def check_callable(name: str, value: object) -> None:
-    """Make sure that this can be called."""
-    if not callable(value):
-        raise ConfigurationError(f"SessionMiddleware: {name} is {value!r}; it must be callable")
+def check_app(app: object) -> None:
+    """Make sure that there is something to wrap."""
+    if not callable(app):
+        raise ConfigurationError(
+            f"SessionMiddleware: app is {app!r}; give a WSGI app, which is called with environ and"
+            " start_response"
+        )
+
+
+# With how many arguments each is called, and what it is.
+_ID_FACTORY = (
+    "a function id_factory() that returns a new ID each time, 32 random bytes as base64url, such as"
+    " secrets.token_urlsafe, or None"
+)
+_PASSIVE = (
+    "a function passive(environ) that returns True for a request that doesn't count as use, or None"
+)
+_ON_STORE_ERROR = (
+    "a function on_store_error(environ, start_response, error) that answers as a WSGI app does, or"
+    " None"
+)
+_FUNCTIONS = {
+    "clock": (0, "a function clock() that returns UNIX seconds, such as time.time, or None"),
+    "cookie": (1, "Cookie(…), or a function cookie(environ) that returns one"),
+    "id_factory": (0, _ID_FACTORY),
+    "on_store_error": (3, _ON_STORE_ERROR),
+    "passive": (1, _PASSIVE),
+}
+
+
+def check_functions(**options: object) -> None:
+    """Make sure that options are functions that can be called as they will be, or None."""
+    for name, function in options.items():
+        if function is not None:
+            check_function("SessionMiddleware", name, function, *_FUNCTIONS[name])
 
 
 def check_environ_key(key: object) -> str:

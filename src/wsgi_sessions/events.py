@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import cast
 
-from .errors import ConfigurationError
+from ._options import check_function
 
 logger: logging.Logger = logging.getLogger("wsgi_sessions")
 
@@ -69,6 +69,7 @@ class SessionEvent:
 
 
 Listener = Callable[[SessionEvent], object]
+_WANTED = "a function on_event(event) that takes a SessionEvent, a list of such functions, or None"
 
 
 def as_listeners(value: object) -> tuple[Listener, ...]:
@@ -81,11 +82,7 @@ def as_listeners(value: object) -> tuple[Listener, ...]:
         return ()
     given = tuple(cast("Sequence[object]", value)) if isinstance(value, (list, tuple)) else (value,)
     for listener in given:
-        if not callable(listener):
-            raise ConfigurationError(
-                f"SessionMiddleware: on_event has {listener!r}; give a function that takes a"
-                " SessionEvent, or a list of such functions"
-            )
+        check_function("SessionMiddleware", "on_event", listener, 1, _WANTED)
     return cast("tuple[Listener, ...]", given)
 
 

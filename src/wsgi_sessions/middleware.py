@@ -18,13 +18,14 @@ from ._options import check_flag, checked_options, seconds
 from .checks import (
     DEFAULT_KEY,
     LABEL_PARTS,
-    check_callable,
+    check_app,
     check_carry_over,
     check_client_side,
     check_codec,
     check_count,
     check_device_binding,
     check_environ_key,
+    check_functions,
     check_label,
     check_store,
     check_trusted_proxies,
@@ -127,7 +128,7 @@ class SessionMiddleware:
     carry_over: tuple[Source, ...]
     """The systems whose sessions are carried over."""
 
-    def __init__(  # noqa: C901 # a checklist of options, one after the other
+    def __init__(  # a checklist of options, one after the other
         self,
         app: WSGIApplication,
         *,
@@ -158,7 +159,7 @@ class SessionMiddleware:
         on_store_error: OnStoreError | None = None,
         environ_key: str = DEFAULT_KEY,
     ) -> None:
-        check_callable("app", app)
+        check_app(app)
         for name, flag in (
             ("save_uninitialized", save_uninitialized),
             ("rolling", rolling),
@@ -166,14 +167,9 @@ class SessionMiddleware:
             ("encryption_migrate", encryption_migrate),
         ):
             check_flag("SessionMiddleware", name, flag)
-        for name, function in (
-            ("id_factory", id_factory),
-            ("clock", clock),
-            ("on_store_error", on_store_error),
-            ("passive", passive),
-        ):
-            if function is not None:
-                check_callable(name, function)
+        check_functions(
+            id_factory=id_factory, clock=clock, on_store_error=on_store_error, passive=passive
+        )
         secrets = check_secrets(secret_key)
         self.app = app
         self._environ_key = check_environ_key(environ_key)
@@ -264,6 +260,7 @@ class SessionMiddleware:
                     " as secure and secure='auto' never sets Secure. Set proto=1, or secure=True.",
                 )
         elif callable(cookie) and not isinstance(cookie, type):
+            check_functions(cookie=cookie)
             # Bounded: a function might make a cookie from what the client sends.
 
             @lru_cache(maxsize=256)
@@ -534,10 +531,14 @@ def get_session(environ: WSGIEnvironment, environ_key: str = DEFAULT_KEY) -> Ses
     try:
         session: Session = environ[environ_key]
     except KeyError:
-        raise LookupError(
-            f"there is no {environ_key!r} in the environ; wrap the app in SessionMiddleware(app,"
-            " secret_key=…), and see that Cookie(path=…) covers the path of this request"
-        ) from None
+        others = [key for key, value in environ.items() if isinstance(value, Session)]
+        hint = (
+            f"a session is at {others[0]!r}, so write get_session(environ, {others[0]!r})"
+            if others
+            else "wrap the app in SessionMiddleware(app, secret_key=…), and see that"
+            " Cookie(path=…) covers the path of this request"
+        )
+        raise LookupError(f"there is no {environ_key!r} in the environ; {hint}") from None
     return session
 
 

@@ -346,6 +346,11 @@ class Session(MutableMapping[str, Any]):
 
     @label.setter
     def label(self, label: Mapping[str, str]) -> None:
+        if not isinstance(label, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance] # what was given may be anything
+            raise TypeError(
+                f"label is of type {type(label).__name__}; write a dict of short strings, such as"
+                " {'device': 'phone'}"
+            )
         given = checked_label(dict(label))
         self._writable().label = given
 
@@ -546,6 +551,11 @@ class Session(MutableMapping[str, Any]):
             SessionConflict: if other requests were faster every time.
             UnsupportedByStore: if the data lives with the client.
         """
+        if not callable(fn):
+            raise TypeError(
+                f"fn is of type {type(fn).__name__}; give a function that takes the session's data,"
+                " changes it and returns what transaction() is to return"
+            )
         state = self._late_writable()
         return self._engine.transact(state, fn, headers_sent=self._phase is not _OPEN)
 
@@ -573,12 +583,14 @@ class Session(MutableMapping[str, Any]):
             (1, 3)
 
         Raises:
-            TypeError: if the key holds something other than a number.
+            TypeError: if the key holds something other than a number, or ``by`` is none.
         """
+        if not _is_number(by):
+            raise TypeError(f"by is of type {type(by).__name__}; give a number")
 
         def add(fields: MutableMapping[str, Any]) -> Any:
             present = fields.get(key, 0)
-            if isinstance(present, (bool, str)) or not hasattr(present, "__add__"):
+            if not _is_number(present):
                 raise TypeError(
                     f"session[{key!r}] is of type {type(present).__name__}; only a number can be"
                     " incremented"
@@ -642,9 +654,16 @@ def _kept(keep: bool | Iterable[str]) -> frozenset[str] | None:
         return None
     if keep is False:
         return frozenset()
-    if isinstance(keep, (str, bytes)):
-        raise TypeError("keep is a string; write True, False or a list of keys")
+    if isinstance(keep, (str, bytes)) or not isinstance(keep, Iterable):  # pyright: ignore[reportUnnecessaryIsInstance] # what was given may be anything
+        raise TypeError(
+            f"keep is of type {type(keep).__name__}; write True, False or a list of keys"
+        )
     return frozenset(map(checked_key, keep))
+
+
+def _is_number(value: object) -> bool:
+    # Of int, float, Decimal and their like, without importing those.
+    return hasattr(value, "__abs__") and not isinstance(value, bool)
 
 
 def _checked_owner(owner: object) -> str:

@@ -720,7 +720,7 @@ def test_no_domain_may_be_false_as_in_older_versions_of_flask() -> None:
         ({"PERMANENT_SESSION_LIFETIME": timedelta(0)}, "PERMANENT_SESSION_LIFETIME"),
         ({"PERMANENT_SESSION_LIFETIME": None}, "PERMANENT_SESSION_LIFETIME"),
         ({"SESSION_REFRESH_EACH_REQUEST": 1}, "SESSION_REFRESH_EACH_REQUEST is 1"),
-        ({"SESSION_TRUSTED_PROXIES": "many"}, "hops is 'many'"),
+        ({"SESSION_TRUSTED_PROXIES": "many"}, "trusted_proxies is 'many'"),
         ({"SESSION_STORE": "somewhere"}, "store"),
         ({"SESSION_TYPE": "redis"}, "Flask-Session; SESSION_STORE"),
         ({"SESSION_TRUSTED_PROXY": 1}, "write SESSION_TRUSTED_PROXIES"),

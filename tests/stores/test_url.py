@@ -86,6 +86,33 @@ def test_no_message_shows_a_password(url: str) -> None:
     assert PASSWORD not in shown
 
 
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [
+        ("redsi://host/0", "the store URL 'redsi://host/0': no store has the URL scheme 'redsi'; "),
+        (
+            "/var/sessions",
+            "the store URL '/var/sessions' must begin with a scheme (for this directory: file:///v",
+        ),
+        (
+            "var/sessions",
+            "the store URL 'var/sessions' must begin with a scheme (for this directory: FileStore('",
+        ),
+        ("redis", "the store URL 'redis' must begin with a scheme; "),
+        ("memory://x", "the store URL 'memory://x': memory:// takes nothing after it; "),
+        ("file://var/x", "the store URL 'file://var/x': a file:// URL needs an absolute path"),
+        ("redsi://:pw", "the store URL: no store has the URL scheme 'redsi'; "),
+        ("redsi://h?password=x", "the store URL: no store has the URL scheme 'redsi'; "),
+        ("k" * 43, "the store URL must begin with a scheme; "),
+    ],
+)
+def test_what_was_given_is_quoted_where_it_cannot_hold_a_password(url: str, message: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        store_from_url(url)
+
+    assert str(caught.value).startswith(message)
+
+
 ALLOWED = (
     "write memory://, file:///absolute/path, redis://host:port/0, rediss://host:port/0,"
     " unix:///path/to/socket, postgresql://user@host/db, mysql://user@host/db,"

@@ -72,8 +72,9 @@ def check_secrets(secret_key: object, option: str = "secret_key") -> tuple[bytes
             " (python -m wsgi_sessions secret prints a good one)"
         )
     if not given:
+        kind = "tuple" if isinstance(secret_key, tuple) else "list"
         raise ConfigurationError(
-            f"{option} is an empty list; give at least one secret"
+            f"{option} is an empty {kind}; give at least one secret"
             " (python -m wsgi_sessions secret prints a good one)"
         )
     return tuple(_check_secret(secret, option) for secret in given)

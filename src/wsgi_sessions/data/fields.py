@@ -270,9 +270,13 @@ class Fields(MutableMapping[str, Any]):
 
     def _encode(self, key: str, value: Any) -> bytes:
         try:
-            return self._codec.encode(value)
+            encoded: object = self._codec.encode(value)
         except (TypeError, ValueError) as error:
             raise _unstorable(key, error) from None
+        if not isinstance(encoded, bytes):  # pyright: ignore[reportUnnecessaryIsInstance] # of an app's own codec
+            kind = type(encoded).__name__
+            raise _unstorable(key, TypeError(f"the codec's encode() gave {kind}, not bytes"))
+        return encoded
 
     def _reencode(self, key: str, value: Any, known: bytes) -> bytes:
         """The value's encoding, which was this when it was read or set."""

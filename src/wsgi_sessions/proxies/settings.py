@@ -106,7 +106,12 @@ def as_trusted_proxies(value: int | TrustedProxies) -> TrustedProxies:
     """
     if isinstance(value, TrustedProxies):
         return value
-    _check_count("hops", value)
+    if not _is_count(value):
+        raise ConfigurationError(
+            f"trusted_proxies is {value!r}; write how many proxies stand between the app and the"
+            f" client, an int from 0 to {MAX_HOPS} (0 is none), or TrustedProxies(…), such as"
+            " TrustedProxies(networks=('10.0.0.0/8',))"
+        )
     return _with_hops(value)
 
 
@@ -115,8 +120,12 @@ def _with_hops(hops: int) -> TrustedProxies:
     return TrustedProxies(hops=hops)
 
 
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MAX_HOPS
+
+
 def _check_count(name: str, value: object) -> None:
-    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= MAX_HOPS:
+    if not _is_count(value):
         raise ConfigurationError(
             f"TrustedProxies: {name} is {value!r}; write an int from 0 to {MAX_HOPS}"
             " (how many proxies; 0 is none)"

@@ -9,6 +9,8 @@ from ..errors import ConfigurationError
 from .base import Store
 
 _SCHEME = r"[a-z][a-z0-9+.-]{0,30}"
+_PATH = r"[\w.-]*/[\w./-]*"
+_HARMLESS = r"[\w.+/-]*(://[\w./-]*)?"
 _DATABASES = frozenset({"postgresql", "postgres", "mysql", "mariadb", "sqlite"})
 _ALLOWED = (
     "write memory://, file:///absolute/path, redis://host:port/0, rediss://host:port/0,"
@@ -29,14 +31,14 @@ def store_from_url(url: str, *, create: bool = True) -> Store:
             StoreError, and isn't created. With Redis there is nothing to create.
 
     Raises:
-        ConfigurationError: the URL doesn't name a store. The message never shows the URL, which may
-            hold a password.
+        ConfigurationError: the URL doesn't name a store. The message shows the URL only if there
+            can't be a password in it.
         StoreError: with ``create=False``, what it names isn't there.
     """
     scheme, found, rest = _text(url).partition("://")
     match scheme.lower() if found else None:
         case "memory":
-            return _memory(rest)
+            return _memory(url, rest)
         case "file":
             return _file(url, create=create)
         case "redis" | "rediss" | "unix":
@@ -46,9 +48,13 @@ def store_from_url(url: str, *, create: bool = True) -> Store:
         case str(name) if name.partition("+")[0] in _DATABASES:
             return _sql(url, create=create)
         case str(other) if re.fullmatch(_SCHEME, other):
-            raise ConfigurationError(f"no store has the URL scheme {other!r}; {_ALLOWED}")
+            raise ConfigurationError(
+                f"{_named(url)}: no store has the URL scheme {other!r}; {_ALLOWED}"
+            )
         case _:
-            raise ConfigurationError(f"a store URL must begin with a scheme; {_ALLOWED}")
+            raise ConfigurationError(
+                f"{_named(url)} must begin with a scheme{_path_hint(url)}; {_ALLOWED}"
+            )
 
 
 def needs_schema(url: str) -> bool:
@@ -65,11 +71,27 @@ def _text(url: object) -> str:
     )
 
 
-def _memory(rest: str) -> Store:
+def _named(url: str) -> str:
+    """The URL for a message, itself if there can't be a password or a key in it."""
+    shown = re.fullmatch(_HARMLESS, url) and ("/" in url or len(url) < 20)
+    return f"the store URL {url!r}" if shown else "the store URL"
+
+
+def _path_hint(url: str) -> str:
+    if re.fullmatch(_PATH, url) is None:
+        return ""
+    if url.startswith("/"):
+        return f" (for this directory: file://{url})"
+    return f" (for this directory: FileStore({url!r}), or file:/// and its absolute path)"
+
+
+def _memory(url: str, rest: str) -> Store:
     from .memory import MemoryStore  # noqa: PLC0415 # an app pays only for its own store
 
     if rest.strip("/"):
-        raise ConfigurationError("memory:// takes nothing after it; write memory://")
+        raise ConfigurationError(
+            f"{_named(url)}: memory:// takes nothing after it; write memory://"
+        )
     return MemoryStore()
 
 
@@ -100,15 +122,17 @@ def _file_path(url: str) -> str:
     try:
         parts = urlsplit("file" + url[url.index("://") :])
     except ValueError as error:
-        raise ConfigurationError(f"this file:// URL can't be read: {error}") from None
+        raise ConfigurationError(
+            f"{_named(url)}: this file:// URL can't be read: {error}"
+        ) from None
     if parts.query or parts.fragment:
         raise ConfigurationError(
-            "a file:// URL takes a path and nothing else; write ? as %3F and # as %23, or use"
-            " FileStore(path) for its options"
+            f"{_named(url)}: a file:// URL takes a path and nothing else; write ? as %3F and # as"
+            " %23, or use FileStore(path) for its options"
         )
     if parts.netloc not in ("", "localhost") or not parts.path.strip("/"):
         raise ConfigurationError(
-            "a file:// URL needs an absolute path, with three slashes: file:///var/lib/app/sessions;"
-            " for a relative one use FileStore(path)"
+            f"{_named(url)}: a file:// URL needs an absolute path, with three slashes:"
+            " file:///var/lib/app/sessions; for a relative one use FileStore(path)"
         )
     return unquote(parts.path)
