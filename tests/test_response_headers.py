@@ -17,7 +17,7 @@ Headers = list[tuple[str, str]]
 
 def cache_control(*headers: tuple[str, str]) -> tuple[str, bool]:
     """The Cache-Control of a response that sets our cookie, and whether a warning is due."""
-    finished = finish(headers, names_of(headers), ["Cookie"], "session", [TOKEN])
+    finished = finish(headers, names_of(headers), ["Cookie"], ("set-cookie", "session"), [TOKEN])
     said = [value for name, value in finished.headers if name.lower() == "cache-control"]
     return ", ".join(said), finished.was_public
 
@@ -67,12 +67,12 @@ def test_what_only_cdns_heed_is_dropped_with_a_word_if_it_let_them_keep_the_resp
     headers: Headers = [("Cache-Control", "private"), (name, value)]
 
     assert cache_control(*headers) == ("private", was_public)
-    finished = finish(headers, names_of(headers), ["Cookie"], "session", [TOKEN])
+    finished = finish(headers, names_of(headers), ["Cookie"], ("set-cookie", "session"), [TOKEN])
     assert name not in dict(finished.headers)
 
 
 def test_vary_is_added_beside_another_header_with_as_short_a_name() -> None:
-    finished = finish([("ETag", '"x"')], {"etag"}, ["Cookie"], "session", ())
+    finished = finish([("ETag", '"x"')], {"etag"}, ["Cookie"], ("set-cookie", "session"), ())
 
     assert finished.headers == [("ETag", '"x"'), ("Vary", "Cookie")]
 

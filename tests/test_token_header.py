@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from wsgi import Browser, Response, Site, call, environ
-from wsgi_sessions import Cookie, Lifetime, Session
+from wsgi import SECRET, Browser, Response, Site, call, environ
+from wsgi_sessions import Cookie, Lifetime, Session, SessionMiddleware, get_session
 from wsgi_sessions.stores import MemoryStore
 from wsgi_sessions.testing import FaultyStore
 
@@ -164,3 +164,85 @@ def test_5xx_and_outages() -> None:
     assert device.run(read).code == 503
     store.recover()
     assert device.run(read).text == "{'a': 1}"
+
+
+def answering(headers: list[tuple[str, str]], work: Any, **options: Any) -> Any:
+    """A middleware whose app uses the session, and answers with these headers."""
+
+    def app(environ: Any, start_response: Any) -> list[bytes]:
+        work(get_session(environ))
+        start_response("200 OK", [("Content-Type", "text/plain"), *headers])
+        return [b"ok"]
+
+    made: dict[str, Any] = {"secret_key": SECRET, "store": MemoryStore(), "token_header": NAME}
+    return SessionMiddleware(app, **{**made, **options})
+
+
+def test_a_header_of_that_name_that_the_app_set_itself_is_dropped_with_a_warning(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    own = [(NAME, "evil"), (NAME.lower(), "evil, too")]
+    for work, tokens in ((read, 0), (lambda s: s.update(a=1), 1)):
+        middleware = answering(own, work)
+        for _ in range(2):
+            response = call(middleware, environ("/", HTTP_X_SESSION_TOKEN=""))
+            given = response.all(NAME)
+            assert len(given) == tokens
+            assert not any("evil" in value for value in given)
+
+    said = [record.message for record in caplog.records if "itself" in record.message]
+    assert (
+        said
+        == [
+            f"The app set a header {NAME!r} itself; it was dropped, because that is the session's"
+            " header. Give one of the two another name."
+        ]
+        * 2
+    )
+
+
+def test_who_never_uses_the_session_may_set_that_header() -> None:
+    middleware = answering([(NAME, "mine")], lambda session: None)
+
+    assert call(middleware, environ("/", HTTP_X_SESSION_TOKEN="")).all(NAME) == ["mine"]
+
+
+@pytest.mark.parametrize(
+    "cookie", [Cookie("sid"), lambda environ: Cookie("sid")], ids=["one", "chosen"]
+)
+def test_an_app_that_deletes_the_cookie_signs_a_client_without_cookies_out(cookie: Any) -> None:
+    store = MemoryStore()
+    begin = answering([], lambda s: s.login("ada"), store=store, cookie=cookie)
+    token = call(begin, environ("/", HTTP_X_SESSION_TOKEN="")).get(NAME)
+    for name, lives in (("other", True), ("sid", False)):
+        leave = answering([("Set-Cookie", f"{name}=; Max-Age=0")], read, store=store, cookie=cookie)
+
+        response = call(leave, environ("/", HTTP_X_SESSION_TOKEN=token))
+
+        assert response.get(NAME) == (None if lives else "")
+        assert leave.registry.count("ada") == int(lives)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda t: t.swapcase(), "a cookie's value isn't one"),
+        (lambda t: t[:-3], "limits or rewrites headers"),
+        (lambda t: f'"{t}"', "without quotes"),
+    ],
+)
+def test_a_bad_token_in_a_header_is_explained_without_cookies(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, change: Any, says: str
+) -> None:
+    monkeypatch.setattr("wsgi_sessions.events._explained_in_process", set[str]())
+    _, device = started()
+    device.token = change(device.token)
+    device.run(read)
+
+    (text,) = [
+        record.message
+        for record in caplog.records
+        if record.message.startswith(("A token in", "A value in"))
+    ]
+    assert says in text
+    assert "Cookie(" not in text and "cookies" not in text

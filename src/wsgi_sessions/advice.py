@@ -35,18 +35,23 @@ def look_of(tokens: Sequence[str]) -> Look:
     return "cut short" if any(re.fullmatch(_CUT, token) for token in tokens) else "not ours"
 
 
-def bad_signature(look: Look, name: str) -> str:
-    """What to do about a cookie or header of this name that couldn't be verified."""
-    return _BAD_SIGNATURE[look].format(name=repr(name))
+def bad_signature(look: Look, name: str, *, header: bool) -> str:
+    """What to do about a cookie or ``header`` of this name that couldn't be verified."""
+    texts = _BAD_HEADER if header else _BAD_SIGNATURE
+    return texts[look].format(name=repr(name))
 
 
+_ANOTHER_SECRET = (
+    "A token in {name} has the form of ours, but was signed with another secret. Probably the"
+    " secret key differs between processes, machines or restarts (one made at the start, such"
+    " as os.urandom(32), is new each time), or was changed: give all of them the same, and put"
+    " the former one after it, secret_key=[new, old]."
+)
 _BAD_SIGNATURE: dict[Look, str] = {
-    "another secret": (
-        "A token in {name} has the form of ours, but was signed with another secret. Probably the"
-        " secret key differs between processes, machines or restarts (one made at the start, such"
-        " as os.urandom(32), is new each time), or was changed: give all of them the same, and put"
-        " the former one after it, secret_key=[new, old]. If another app on this host has"
-        " wsgi-sessions as well, give one of the two another Cookie(name=…)."
+    "another secret": _ANOTHER_SECRET
+    + (
+        " If another app on this host has wsgi-sessions as well, give one of the two another"
+        " Cookie(name=…)."
     ),
     "cut short": (
         "A token in {name} was cut short on its way. Look for what limits or rewrites cookies: a"
@@ -56,6 +61,22 @@ _BAD_SIGNATURE: dict[Look, str] = {
         "A value in {name} isn't a token of ours. Probably another app on this host or a parent"
         " domain sets a cookie of the same name, or one that ran here before did (Flask's own"
         " session does, as 'session'): give ours another Cookie(name=…)."
+    ),
+}
+_BAD_HEADER: dict[Look, str] = {
+    "another secret": _ANOTHER_SECRET
+    + (
+        " A token is good for the app that gave it and in the header {name} alone: a cookie's value"
+        " isn't one."
+    ),
+    "cut short": (
+        "A token in the header {name} was cut short on its way. Look for what limits or rewrites"
+        " headers: a client that keeps only so many characters, a proxy, a firewall."
+    ),
+    "not ours": (
+        "A value in the header {name} isn't a token of ours. Have the client send just what the last"
+        " response with that header gave it, without quotes or a word in front, and an empty header"
+        " to ask for a first one."
     ),
 }
 

@@ -81,12 +81,13 @@ class Integration(SessionMiddleware):
     def parts_of(self, token: str | None) -> tuple[Engine, Environ, Transport]:
         """What a Session of this token is made of, for a class that calls ``Session.__init__``."""
         environ: WSGIEnvironment = {"wsgi.url_scheme": NO_SCHEME, "PATH_INFO": "/"}
-        header = self._header_transport
+        site = self._site_for(environ)
+        header = site.header
         if token is not None and header is not None:
             environ[header.environ_key] = token
             if self._engine.is_presented(environ, header):
                 return self._engine, environ, header
-        transport = self._site_for(environ).transport
+        transport = site.transport
         if token is not None:
             environ["HTTP_COOKIE"] = f"{transport.name}={token}"
         return self._engine, environ, transport

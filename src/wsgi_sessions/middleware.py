@@ -240,7 +240,7 @@ class SessionMiddleware:
             header=header,
             cookie=cookie if isinstance(cookie, Cookie) else None,
         )
-        self._header_transport = None if header is None else HeaderTransport(header, secrets)
+        self._token_header = header
         self._answers = AnswerSettings(
             engine=self._engine,
             events=self._events,
@@ -252,7 +252,7 @@ class SessionMiddleware:
         self._cookie = cookie
         self._choose: Callable[[Cookie], _Site] | None = None
         if isinstance(cookie, Cookie):
-            self._site = _Site(cookie, secrets, device_binding, self._environ_key)
+            self._site = _Site(cookie, secrets, device_binding, self._environ_key, header)
             if proxies is not None and cookie.secure == "auto" and not proxies.proto:
                 self._events.explain(
                     "proto-untrusted",
@@ -265,7 +265,7 @@ class SessionMiddleware:
 
             @lru_cache(maxsize=256)
             def choose(chosen: Cookie) -> _Site:
-                return _Site(chosen, secrets, device_binding, self._environ_key)
+                return _Site(chosen, secrets, device_binding, self._environ_key, header)
 
             self._choose = choose
         else:
@@ -441,7 +441,7 @@ class SessionMiddleware:
             self._explain_processes()
         site = self._site if self._choose is None else self._site_for(environ)
         transport: Transport = site.transport
-        header = self._header_transport
+        header = site.header
         if header is not None and header.environ_key in environ:
             transport = header
         elif not (
@@ -491,9 +491,7 @@ class SessionMiddleware:
             ),
             "trusted_proxies": "none" if self._proxies is None else repr(self._proxies),
             "device_binding": "no" if self._device_binding is None else repr(self._device_binding),
-            "token_header": (
-                "none" if self._header_transport is None else self._header_transport.name
-            ),
+            "token_header": self._token_header or "none",
             "secret keys": f"{self._secret_count}",
             "encryption at rest": "yes" if self._encrypts else "no",
             "max_bytes": str(settings.max_bytes),
@@ -545,7 +543,7 @@ def get_session(environ: WSGIEnvironment, environ_key: str = DEFAULT_KEY) -> Ses
 class _Site:
     """One Cookie with all that is made from it."""
 
-    __slots__ = ("_path", "bound", "everywhere", "transport")
+    __slots__ = ("_path", "bound", "everywhere", "header", "transport")
 
     def __init__(
         self,
@@ -553,7 +551,9 @@ class _Site:
         secrets: tuple[bytes, ...],
         binding: DeviceBinding | None,
         environ_key: str,
+        header: str | None,
     ) -> None:
+        self.header = None if header is None else HeaderTransport(header, secrets, cookie.name)
         script_key = f"{environ_key}.script_name"
         self.bound = None if binding is None else _bound(cookie, secrets, binding, script_key)
         self.transport: CookieTransport = self.bound or CookieTransport(cookie, secrets)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from .. import advice
 from ..errors import StoreError
 from ..events import EventSink, printable
+from ..http.transport import CookieTransport
 from .state import Request, Stored
 
 _LOOKS: dict[advice.Look, str] = {
@@ -73,7 +74,10 @@ class Reports:
         self.emit("bad_signature", request, detail=f"{name}: {_LOOKS[look]}")
         key = f"bad-signature-{look}"
         if not self._events.is_explained(key):
-            self._events.explain(key, advice.bad_signature(look, name), per_process=True)
+            # A rare answer, so its kind is found out here and not kept.
+            header = not isinstance(request.transport, CookieTransport)
+            text = advice.bad_signature(look, name, header=header)
+            self._events.explain(key, text, per_process=True)
 
     def cookie_not_found(self, request: Request, why: str) -> None:
         """There is no session, and not all that the client sent was read."""

@@ -17,14 +17,7 @@ from ..engine.decisions import CookieStep
 from ..errors import SessionError, StoreError
 from ..events import EventSink
 from ..session import Phase, Session, enter_phase, state_of
-from .response_headers import (
-    OF_INTEREST,
-    app_expires_cookie,
-    finish,
-    is_public,
-    names_of,
-    without_cookie,
-)
+from .response_headers import app_expires_cookie, finish, is_public, names_of, without_token
 from .transport import Header, Transport
 
 if TYPE_CHECKING:
@@ -190,13 +183,13 @@ class Exchange:
 
     def _unused(self, status: str, headers: list[Header], *, final: bool) -> list[Header]:
         """The headers, with a cookie, of a response whose session wasn't used."""
-        name = self._transport.name
-        if app_expires_cookie(headers, name, self._settings.engine.now()):
+        transport = self._transport
+        if app_expires_cookie(headers, transport.cookie_name, self._settings.engine.now()):
             state = self._session._begin()  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] # a side door
             return self._committed(state, status, headers, final=final)
-        kept = without_cookie(headers, name)
+        kept = without_token(headers, transport.carrier, transport.name)
         if len(kept) != len(headers):
-            self._explain_foreign_cookie()
+            self._explain_foreign_token()
         return kept
 
     def _committed(
@@ -209,7 +202,7 @@ class Exchange:
         settings, names = self._settings, names_of(headers)
         engine = settings.engine
         if "set-cookie" in names and app_expires_cookie(
-            headers, self._transport.name, engine.now()
+            headers, self._transport.cookie_name, engine.now()
         ):
             # This is how an older app signs users out; what it meant is the session.
             engine.destroy(state)
@@ -247,12 +240,13 @@ class Exchange:
 
     def _marked(self, headers: Sequence[Header], names: set[str]) -> list[Header]:
         """The headers of a response whose session was used."""
-        settings = self._settings
-        if not self._own and names.isdisjoint(OF_INTEREST):
+        settings, transport = self._settings, self._transport
+        carrier, name = transport.carrier, transport.name
+        if not self._own and "vary" not in names and carrier not in names:
             return [*headers, settings.vary_header]
-        finished = finish(headers, names, settings.vary, self._transport.name, self._own)
-        if finished.foreign_cookies:
-            self._explain_foreign_cookie()
+        finished = finish(headers, names, settings.vary, (carrier, name), self._own)
+        if finished.foreign_tokens:
+            self._explain_foreign_token()
         if finished.was_public:
             settings.events.explain(
                 "public-response",
@@ -262,11 +256,12 @@ class Exchange:
             )
         return finished.headers
 
-    def _explain_foreign_cookie(self) -> None:
+    def _explain_foreign_token(self) -> None:
+        kind = "cookie" if self._transport.carrier == "set-cookie" else "header"
         self._settings.events.explain(
-            "foreign-cookie",
-            f"The app set a cookie {self._transport.name!r} itself; it was dropped, because"
-            " that is the session's cookie. Give one of the two another name.",
+            f"foreign-{kind}",
+            f"The app set a {kind} {self._transport.name!r} itself; it was dropped, because that is"
+            f" the session's {kind}. Give one of the two another name.",
         )
 
     def abandon(self, error: BaseException | None = None) -> None:

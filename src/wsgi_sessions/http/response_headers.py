@@ -21,8 +21,6 @@ from .transport import Header
 _CDN_HEADERS = frozenset({"surrogate-control", "edge-control", "x-accel-expires"})
 _CDN_ENDING = "cdn-cache-control"
 _NO_STORE = ("Cache-Control", "no-store")
-OF_INTEREST = frozenset({"set-cookie", "vary"})
-"""Headers that what a used session adds has to agree with."""
 _CACHING = _CDN_HEADERS | {"cache-control"}
 _MAX_AGE = r"-?[0-9]+"
 
@@ -31,8 +29,8 @@ class Finished(NamedTuple):
     """The headers of a response, and what had to be put right."""
 
     headers: list[Header]
-    foreign_cookies: int
-    """How many Set-Cookie headers of our name, which the app had added itself, were dropped."""
+    foreign_tokens: int
+    """How many headers that would set our token, which the app had added itself, were dropped."""
     was_public: bool
     """Whether a header that let shared caches keep the response was replaced or dropped."""
 
@@ -46,7 +44,7 @@ def finish(
     headers: Sequence[Header],
     names: AbstractSet[str],
     vary: Sequence[str],
-    cookie_name: str,
+    token: tuple[str, str],
     own: Sequence[Header],
 ) -> Finished:
     """The headers for a response whose session was used.
@@ -55,17 +53,19 @@ def finish(
         headers: the app's; not changed.
         names: theirs, in lower case.
         vary: names of the request headers that the session depends on.
-        cookie_name: a Set-Cookie of this name that the app added itself is dropped, as one
-            response has at most one of a name (RFC 6265bis section 4.1.1).
+        token: the response header that carries ours, in lower case, and the name of the cookie, or
+            of that header. One that the app added itself is dropped: a response has at most one
+            Set-Cookie of a name (RFC 6265bis section 4.1.1).
         own: ours, which are for this client alone: that which sets or ends the token, above all.
     """
-    if own and names.isdisjoint(OF_INTEREST) and not _may_be_kept(names):
+    carrier, name = token
+    if own and names.isdisjoint(("vary", carrier)) and not _may_be_kept(names):
         return Finished([*headers, _NO_STORE, *own, ("Vary", ", ".join(vary))], 0, False)
     kept = list(headers)
     foreign = 0
     was_public = False
-    if "set-cookie" in names:
-        kept = without_cookie(headers, cookie_name)
+    if carrier in names:
+        kept = without_token(headers, carrier, name)
         foreign = len(headers) - len(kept)
     if own:
         kept, was_public = _not_stored(kept, names)
@@ -77,9 +77,11 @@ def finish(
     return Finished(kept, foreign, was_public)
 
 
-def without_cookie(headers: Sequence[Header], cookie_name: str) -> list[Header]:
-    """The headers without those that set the cookie of this name."""
-    return [header for header in headers if not _sets_cookie(header, cookie_name)]
+def without_token(headers: Sequence[Header], carrier: str, name: str) -> list[Header]:
+    """The headers without those that carry a token under our name (see `finish`)."""
+    if carrier == "set-cookie":
+        return [header for header in headers if not _sets_cookie(header, name)]
+    return [header for header in headers if header[0].lower() != carrier]
 
 
 def _sets_cookie(header: Header, cookie_name: str) -> bool:

@@ -43,6 +43,10 @@ class Transport(Protocol):
     """Whether a new session's token is to outlive the browser, unless the app says otherwise."""
     domain: str | None
     """The domain that a cookie is for; None: the host, or no cookie."""
+    carrier: str
+    """The response header that tokens go out in, in lower case."""
+    cookie_name: str
+    """The session cookie's name, which an app may know, even where a header takes its place."""
 
     def candidates(self, environ: Environ) -> Candidates:
         """What the client sent under our name: at most a few values, unchecked."""
@@ -67,11 +71,23 @@ class Transport(Protocol):
 class CookieTransport:
     """Tokens in a cookie."""
 
-    __slots__ = ("_writer", "cookie", "domain", "name", "persistent", "purpose", "signer")
+    __slots__ = (
+        "_writer",
+        "carrier",
+        "cookie",
+        "cookie_name",
+        "domain",
+        "name",
+        "persistent",
+        "purpose",
+        "signer",
+    )
 
     def __init__(self, cookie: Cookie, secrets: tuple[bytes, ...]) -> None:
         self.cookie: Cookie = cookie
         self.name: str = cookie.name
+        self.cookie_name: str = cookie.name
+        self.carrier: str = "set-cookie"
         self.persistent: bool = cookie.persistent
         self.domain: str | None = cookie.domain
         self.purpose: str = f"cookie.{cookie.name}"
@@ -103,10 +119,21 @@ class CookieTransport:
 class HeaderTransport:
     """Tokens in a request and response header of the same name."""
 
-    __slots__ = ("domain", "environ_key", "name", "persistent", "purpose", "signer")
+    __slots__ = (
+        "carrier",
+        "cookie_name",
+        "domain",
+        "environ_key",
+        "name",
+        "persistent",
+        "purpose",
+        "signer",
+    )
 
-    def __init__(self, name: str, secrets: tuple[bytes, ...]) -> None:
+    def __init__(self, name: str, secrets: tuple[bytes, ...], cookie_name: str) -> None:
         self.name: str = name
+        self.cookie_name: str = cookie_name
+        self.carrier: str = name.lower()
         self.persistent: bool = False
         self.domain: str | None = None
         self.environ_key: str = environ_key(name)
