@@ -41,14 +41,14 @@ def bad_signature(look: Look, name: str, *, header: bool) -> str:
     return texts[look].format(name=repr(name))
 
 
-_ANOTHER_SECRET = (
+_OTHERWISE_SIGNED = (
     "A token in {name} has the form of ours, but was signed with another secret. Probably the"
     " secret key differs between processes, machines or restarts (one made at the start, such"
     " as os.urandom(32), is new each time), or was changed: give all of them the same, and put"
     " the former one after it, secret_key=[new, old]."
 )
 _BAD_SIGNATURE: dict[Look, str] = {
-    "another secret": _ANOTHER_SECRET
+    "another secret": _OTHERWISE_SIGNED
     + (
         " If another app on this host has wsgi-sessions as well, give one of the two another"
         " Cookie(name=…)."
@@ -64,7 +64,7 @@ _BAD_SIGNATURE: dict[Look, str] = {
     ),
 }
 _BAD_HEADER: dict[Look, str] = {
-    "another secret": _ANOTHER_SECRET
+    "another secret": _OTHERWISE_SIGNED
     + (
         " A token is good for the app that gave it and in the header {name} alone: a cookie's value"
         " isn't one."
@@ -74,8 +74,8 @@ _BAD_HEADER: dict[Look, str] = {
         " headers: a client that keeps only so many characters, a proxy, a firewall."
     ),
     "not ours": (
-        "A value in the header {name} isn't a token of ours. Have the client send just what the last"
-        " response with that header gave it, without quotes or a word in front, and an empty header"
+        "A value in the header {name} isn't a token of ours. Have the client send just what the"
+        " last response with that header gave it, without quotes or a word in front, and an empty header"
         " to ask for a first one."
     ),
 }
