@@ -75,8 +75,8 @@ _BAD_HEADER: dict[Look, str] = {
     ),
     "not ours": (
         "A value in the header {name} isn't a token of ours. Have the client send just what the"
-        " last response with that header gave it, without quotes or a word in front, and an empty header"
-        " to ask for a first one."
+        " last response with that header gave it, without quotes or a word in front, and an empty"
+        " header to ask for a first one."
     ),
 }
 
