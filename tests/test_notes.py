@@ -12,6 +12,7 @@ import pytest
 
 from effort import VERY_DEEP
 from records import a_record
+from wsgi_sessions._options import MAX_SECONDS
 from wsgi_sessions.data.notes import (
     EARLIEST,
     LATEST,
@@ -22,7 +23,6 @@ from wsgi_sessions.data.notes import (
     load_notes,
     notes_of,
 )
-from wsgi_sessions.lifetime import MAX_SECONDS
 
 HEAD = struct.Struct(">BBddddd32s")
 FULL = Notes(

@@ -8,9 +8,9 @@ from __future__ import annotations
 import functools
 import inspect
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from datetime import timedelta
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from .errors import ConfigurationError
 
@@ -130,3 +130,14 @@ def closest(word: str, words: Iterable[str], cutoff: float = 0.6) -> str | None:
 
     found = difflib.get_close_matches(word, list(words), n=1, cutoff=cutoff)
     return found[0] if found else None
+
+
+def kind_of(value: object) -> str:
+    """What kind of thing it is, without a word of it: it may be a URL with a password."""
+    if isinstance(value, type):
+        return f"the class {value.__name__}"
+    kind = type(value).__name__
+    if isinstance(value, (list, tuple)):
+        items = cast("Sequence[object]", value)
+        return f"a {kind} of {', '.join({type(item).__name__ for item in items})}"
+    return "None" if value is None else f"of type {kind}"

@@ -10,11 +10,12 @@ from collections.abc import Collection, Sequence
 from inspect import getattr_static
 from typing import TYPE_CHECKING, Any, cast
 
-from ._options import check_function
+from ._options import check_function, kind_of
 from .data.codec import Codec, JSONCodec
 from .errors import ConfigurationError
 from .proxies import CLIENT_KEY, ORIGINAL_KEY
 from .stores import MemoryStore, Store
+from .stores.guarded import check_methods
 
 if TYPE_CHECKING:
     from .carry_over.source import Source
@@ -90,33 +91,6 @@ def check_store(store: object) -> Any:
 
         return store_from_url(store)
     return check_methods("SessionMiddleware", store, ", or a URL, such as 'redis://localhost'")
-
-
-def check_methods(where: str, store: object, alternative: str = "") -> Any:
-    """The store as given, if it can be one."""
-    missing = [
-        name
-        for name in sorted(Store.__abstractmethods__)
-        if not callable(getattr(store, name, None))
-    ]
-    if missing or isinstance(store, type):
-        raise ConfigurationError(
-            f"{where}: store is {_kind_of(store)}; give a Store, such as MemoryStore() or"
-            f" FileStore('var/sessions'){alternative}"
-            + (f" (it lacks {', '.join(missing)})" if 0 < len(missing) < 5 else "")
-        )
-    return store
-
-
-def _kind_of(value: object) -> str:
-    """What kind of thing it is, without a word of it: it may be a URL with a password."""
-    if isinstance(value, type):
-        return f"the class {value.__name__}"
-    kind = type(value).__name__
-    if isinstance(value, (list, tuple)):
-        items = cast("Sequence[object]", value)
-        return f"a {kind} of {', '.join({type(item).__name__ for item in items})}"
-    return "None" if value is None else f"of type {kind}"
 
 
 def check_codec(codec: Codec | None) -> Codec:
@@ -210,7 +184,7 @@ def check_label(label: object) -> frozenset[str]:
 
 def check_carry_over(value: object) -> tuple[Source, ...]:
     """``carry_over`` as given, as a tuple."""
-    kind = _kind_of(value)
+    kind = kind_of(value)
     given = tuple(cast("Sequence[object]", value)) if isinstance(value, (list, tuple)) else None
     if given == ():
         return ()

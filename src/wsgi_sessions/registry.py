@@ -13,14 +13,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from .checks import check_methods
 from .engine.owners import Limits, LiveSession, OwnerLists, is_readable, live_session
 from .errors import UnsupportedByStore
 from .events import EventSink
 from .record import is_key
 from .session import Session
 from .stores.base import Store
-from .stores.guarded import guarded
+from .stores.guarded import check_methods, guarded
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -344,7 +344,7 @@ def test_ST_2_the_round_trip_is_lossless() -> None:
     "bad",
     [b"[" * 100_000, b'{"a":' * 100_000, b"1" * 5_000, b"NaN", b"Infinity", b'"\\ud800"', b"\xff",
      b"", b"{", b"nul", b"\x00", b'"' + b"a" * 10, b'{"a":1,"a":2}', b"1e999", b'{"~what":1}',
-     b'{"~set":[1,1]}', b'{"~decimal":"NaN"}', b'{"~bytes":"*"}'],
+     b'{"~set":[1,1]}', b'{"~decimal":"never"}', b'{"~bytes":"*"}'],
     ids=lambda bad: repr(bad[:8]),
 )  # fmt: skip
 def test_ST_3_a_damaged_field_is_no_session_and_never_a_500(bad: bytes) -> None:

@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import Any, NamedTuple, cast
 
-from ..lifetime import MAX_SECONDS
+from .._options import MAX_SECONDS
 from ..record import Record
 
 _FORMAT = 2

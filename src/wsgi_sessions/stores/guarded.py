@@ -10,9 +10,10 @@ from __future__ import annotations
 import traceback
 from collections.abc import Callable, Iterator
 from pathlib import PurePath
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
-from ..errors import SessionError, StoreError
+from .._options import kind_of
+from ..errors import ConfigurationError, SessionError, StoreError
 from ..record import Changes, Record, UpdateResult
 from .base import Store
 from .wrapper import StoreWrapper
@@ -20,6 +21,22 @@ from .wrapper import StoreWrapper
 P = ParamSpec("P")
 T = TypeVar("T")
 _PACKAGE = __name__.partition(".")[0]
+
+
+def check_methods(where: str, store: object, alternative: str = "") -> Any:
+    """The store as given, if it can be one."""
+    missing = [
+        name
+        for name in sorted(Store.__abstractmethods__)
+        if not callable(getattr(store, name, None))
+    ]
+    if missing or isinstance(store, type):
+        raise ConfigurationError(
+            f"{where}: store is {kind_of(store)}; give a Store, such as MemoryStore() or"
+            f" FileStore('var/sessions'){alternative}"
+            + (f" (it lacks {', '.join(missing)})" if 0 < len(missing) < 5 else "")
+        )
+    return store
 
 
 def guarded(store: Store) -> Store:
