@@ -6,6 +6,7 @@ import copy
 import enum
 import math
 from collections import Counter
+from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -654,6 +655,10 @@ class TestACodecOfTheApps:
 
         fields = Fields({"a": b"1"}, Strict())
 
-        for ask in (lambda: fields["a"], lambda: fields.get("a"), fields.check):
+        assert fields.is_damaged(None)
+        assert fields.is_damaged(["a"])
+        assert not fields.is_damaged(["b"])
+        asks: list[Callable[[], object]] = [lambda: fields["a"], lambda: fields.get("a")]
+        for ask in asks:
             with pytest.raises(CorruptField, match=f"not a value: {type(error).__name__}"):
                 ask()

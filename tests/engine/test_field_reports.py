@@ -667,6 +667,18 @@ def test_e13_a_damaged_field_that_is_overwritten_under_encryption() -> None:
         assert site.kinds[-2:] == ["corrupt_record", "created"]
 
 
+def test_e13_what_is_put_in_after_damage_was_cleared_begins_a_fresh_session_too() -> None:
+    site, browser = damaged_under_encryption()
+
+    def work(session: Session) -> str:
+        session.clear()
+        session["n"] = 2
+        return str((session.modified, dict(session)))
+
+    assert site.run(browser, work).text == "(True, {'n': 2})"
+    assert site.kinds[-2:] == ["corrupt_record", "created"]
+
+
 def test_e13_a_save_that_only_meets_damage_begins_nothing() -> None:
     site, browser = damaged_under_encryption()
     store = site.store

@@ -218,9 +218,9 @@ class TestListsWhileALoginIsUnderWay:
         whole = store.store.load(LIST)
         assert whole is not None
         store.store.update(LIST, Changes(set=dict.fromkeys(whole.fields, b"\xff")))
-        before = set(site.middleware.registry)
         browser, other = site.browser(), site.browser()
         site.run(other, put(a=1))
+        before = set(site.middleware.registry)
 
         answers = site.run(browser, login), site.run(other, login)
 
@@ -948,3 +948,115 @@ class TestACookieThatEndsTooEarly:
         site.headers = []
 
         assert site.run(browser, read).set_cookie is None
+
+
+class TestWhatTheMendsBroke:
+    """What a second reviewer found in the changes of the first day."""
+
+    @pytest.mark.parametrize("caught", [False, True])
+    def test_emptying_a_session_leaves_the_cookie_of_a_login_that_came_meanwhile(
+        self, options: dict[str, Any], caught: bool
+    ) -> None:
+        site, store = Site(**options), options["store"]
+        browser = site.browser()
+        site.run(browser, put(state=1))
+        other = twin(browser)
+
+        def work(session: Session) -> None:
+            if caught:
+                session.clear()
+            else:
+                session.take("state")
+            store.fail("delete")
+            if caught:
+                with pytest.raises(StoreError):
+                    session.save()
+            else:
+                session.save()
+            store.recover()
+            site.run(other, login)
+
+        response = site.run(browser, work)
+
+        assert response.set_cookie is None
+        assert site.run(other, whose).text == "bob"
+
+    def test_a_place_that_was_renewed_is_given_back(self, options: dict[str, Any]) -> None:
+        site = Site(**options, max_per_owner=1, when_full="refuse")
+
+        def slow(session: Session) -> None:
+            session.login("bob")
+            site.clock.advance(31)
+            options["store"].fail("insert")
+
+        assert site.run(site.browser(), slow).code == 503
+        options["store"].recover()
+
+        assert site.run(site.browser(), login).code == 200
+
+    def test_a_login_that_goes_on_in_a_fresh_session_says_where_it_came_from(
+        self, options: dict[str, Any]
+    ) -> None:
+        site = Site(**options)
+        browser = site.browser()
+        site.run(browser, login)
+        (before,) = site.middleware.registry.sessions("bob")
+
+        def work(session: Session) -> None:
+            session.login("bob")
+            site.middleware.registry.revoke_all("bob")
+
+        site.run(browser, work)
+
+        (after,) = site.middleware.registry.sessions("bob")
+        assert after.handle != before.handle
+        assert after.label == before.label != {}
+
+    def test_a_login_that_raises_as_the_codec_fails_signs_nobody_in(self) -> None:
+        class Failing(JSONCodec):
+            fails = False
+
+            def decode(self, data: bytes) -> Any:
+                if self.fails:
+                    raise OSError("no key server")
+                return super().decode(data)
+
+        codec = Failing()
+        site, browser = started(codec=codec)
+
+        def work(session: Session) -> str:
+            codec.fails = True
+            with pytest.raises(StoreError):
+                session.login("42")
+            codec.fails = False
+            return str(session.owner)
+
+        response = site.run(browser, work)
+
+        assert (response.text, response.set_cookie) == ("None", None)
+        assert site.middleware.registry.count("42") == 0
+
+    def test_a_purge_tells_of_a_store_that_fails(self, options: dict[str, Any]) -> None:
+        site = Site(**options)
+        browser = site.browser()
+        site.run(browser, login)
+        options["store"].store.delete(handle_of(site, browser))
+        site.clock.advance(100)
+        options["store"].fail("delete")
+
+        with pytest.raises(StoreError):
+            site.middleware.registry.purge_expired()
+
+    def test_a_login_whose_list_cant_be_read_leaves_the_visitors_session(
+        self, options: dict[str, Any]
+    ) -> None:
+        site = Site(**options)
+        site.run(site.browser(), login)
+        visitor = site.browser()
+        site.run(visitor, put(cart=["tea"]))
+        options["store"].store.update(LIST, Changes(set={"0" * 64: b"damage"}))
+
+        assert site.run(visitor, login).code == 503
+
+        assert site.run(visitor, read).text == repr({"cart": ["tea"]})
+        assert site.run(visitor, whose).text == "None"

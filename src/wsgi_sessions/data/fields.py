@@ -241,11 +241,14 @@ class Fields(MutableMapping[str, Any]):
         self._removed = removed.intersection(base)
         self._unsure = self._stale = NO_NAMES
 
-    def check(self) -> None:
-        """Raise CorruptField if a field can't be decoded that wasn't read yet."""
-        for name, raw in self._base.items():
-            if name not in self._values and name not in self._removed:
-                self._decode(raw)
+    def is_damaged(self, names: Collection[str] | None) -> bool:
+        """Whether one of these fields (None: of all) can't be decoded."""
+        try:
+            for name in self._base if names is None else names:
+                self._meet(name)
+        except CorruptField:
+            return True
+        return False
 
     def _meet(self, key: str) -> None:
         """Decode what is replaced without having been read: it may be damaged."""

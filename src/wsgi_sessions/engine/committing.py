@@ -29,7 +29,7 @@ from .decisions import (
     told,
 )
 from .loading import Loader, is_present
-from .owners import OwnerLists
+from .owners import PLACE_SECONDS, OwnerLists, too_many
 from .reports import Reports
 from .settings import EngineSettings
 from .state import NO_INTENT, SessionState, Stored, add_to_label, checked_label
@@ -375,6 +375,7 @@ class Committer:
         if state.known_id is None:
             # Known before it is stored, so that another try is one for the same session.
             state.ask(id=self._settings.ids.new())
+        self._renew_place(state, now)
         stored, work = state.stored, _work(step, state, facts, pending, now)
         try:
             outcome = self._writer.carry_out(work, stored)
@@ -451,18 +452,27 @@ class Committer:
         state.fields.start_over(pending.set)
         for name in [name for name, text in state.label.items() if of_ended.get(name) == text]:
             del state.label[name]
+        if state.owner is not None:
+            add_to_label(state.label, state.request, self._settings.label)
         state.stored, state.base_notes = None, notes_in_place_of(ended, now)
         state.ask(tried=(), deleting=False, label_doubt=frozenset(), keep=None, **place)
         state.own_id = state.stale_token = False
         again = state.fields.changes()
         facts = self.facts_of(state, again, response, now, failed=False)
         result = self._carry_out(state, facts, again, response, now)
-        if result is Result.NOTHING and deleting:
+        if result is Result.NOTHING and deleting and self._is_deleted(ended):
             result = Result.DELETED
             state.cookie = told(state.cookie, CookieStep.EXPIRE, result)
         elif result is Result.NOTHING:
             state.gone, result = True, Result.GONE
         return result
+
+    def _is_deleted(self, ended: Stored) -> bool:
+        """Whether the store has no record of it: another request may have given it a new epoch."""
+        try:
+            return self._settings.store.load(ended.id.key) is None
+        except StoreError:
+            return False
 
     def _place_anew(self, state: SessionState, now: float) -> dict[str, Any] | None:
         """What the fresh session holds in its owner's list beforehand; None: there is no room."""
@@ -523,15 +533,6 @@ class Committer:
         if login:
             state.ask(login=True, owner=owner, notes=notes)
             add_to_label(state.label, state.request, self._settings.label)
-
-    def leave_damage(self, state: SessionState) -> None:
-        """Let a login carry over only what can be read: else whoever signed in would be signed out
-        by the next page that reads it.
-        """
-        try:
-            state.fields.check()
-        except CorruptField:
-            self.begin_anew(state)
 
     def begin_anew(self, state: SessionState) -> bool:
         """A write or a commit met a field that can't be decoded: what this request itself has set
@@ -611,6 +612,26 @@ class Committer:
             self._reports.emit(
                 "store_error", state.request, handle=key, owner=owner, detail=f"take out: {error}"
             )
+
+    def _renew_place(self, state: SessionState, now: float) -> None:
+        """Make sure of the place of a login whose view took its time: others may have taken its
+        entry for a leftover.
+
+        Raises:
+            TooManySessions: another login has it.
+        """
+        place, limit = state.intent.place, self._settings.max_per_owner
+        if place is None or limit is None or self._owners is None or state.known_id is None:
+            return
+        entry = place.entry
+        if abs(now - entry.entered_at) < PLACE_SECONDS:
+            return
+        again = self._owners.enter_if_free(
+            place.owner, state.known_id.key, until=entry.until, epoch=entry.epoch, limit=limit
+        )
+        if isinstance(again, int):
+            raise too_many(again, limit)
+        state.ask(place=again)
 
     def give_back_place(self, state: SessionState) -> None:
         """Give back the place in an owner's list of a login that didn't happen."""

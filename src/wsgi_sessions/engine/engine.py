@@ -287,6 +287,8 @@ class Engine:
             StoreError: the owner's list can't be read; nothing was changed.
         """
         now = self._settings.clock()
+        # Else whoever signed in would be signed out by the next page that reads what is damaged.
+        begins_anew = login and state.fields.is_damaged(keep)
         place = None
         if owner is not None and self._settings.refuse_when_full:
             place = self._reserve(state, owner, now if login else state.notes.started_at)
@@ -309,8 +311,8 @@ class Engine:
                 state.label.pop(part, None)
         if owner is not None:
             add_to_label(state.label, state.request, self._settings.label)
-        if login:
-            self._committer.leave_damage(state)
+        if begins_anew:
+            self._committer.begin_anew(state)
 
     def _reserve(self, state: SessionState, owner: str, started_at: float) -> Place | None:
         """Hold a place in the owner's list for the login that comes with the commit."""

@@ -27,7 +27,6 @@ import random
 import secrets
 import struct
 from collections.abc import Callable, Collection, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Final, Literal, NamedTuple
@@ -503,7 +502,11 @@ class OwnerLists:
         raise StoreError("a session could not be ended", operation="delete")
 
     def heal_all(self) -> None:
-        """Take out of every list what is over, for a purge. Reads every record once."""
+        """Take out of every list what is over, for a purge. Reads every record once.
+
+        Raises:
+            StoreError: the store can't answer; the other lists were healed all the same.
+        """
         dead: dict[str, dict[str, Entry]] = {}
         for at in self._store.keys():  # noqa: SIM118 # a store is not a mapping
             record = self._store.load(at)
@@ -519,9 +522,16 @@ class OwnerLists:
             }
             if gone:
                 dead[at] = gone
+        failures: list[StoreError] = []
         for at, gone in dead.items():
-            with suppress(StoreError):  # the list is healed when it is next read
+            try:
                 self._take_out_seen(at, gone)
+            except UnreadableList:
+                continue  # as above
+            except StoreError as error:
+                failures.append(error)
+        if failures:
+            raise failures[0]
 
     def _is_dead(self, at: str, key: str, entry: Entry, now: float) -> bool:
         if _is_young(entry, now) and not entry.ending:

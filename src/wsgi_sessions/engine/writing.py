@@ -42,7 +42,7 @@ from .changes import (
 )
 from .decisions import Result, StoreStep
 from .loading import Loader, is_present
-from .owners import PLACE_SECONDS, Entry, OwnerLists, UnreadableList, too_many
+from .owners import Entry, OwnerLists, UnreadableList
 from .reports import Reports
 from .room import keep_to_limit
 from .settings import EngineSettings
@@ -247,16 +247,7 @@ class StoreWriter:
         return first_stored(work, session_id, notes, self._settings)
 
     def _overwrite(self, work: Work, stored: Stored, found: Record) -> Outcome:
-        record = stored.record
-        changes = Changes(
-            record.fields,
-            frozenset(),
-            frozenset(),
-            record.notes,
-            record.used_at,
-            record.expires_at,
-            record.owner,
-        )
+        changes = _as_whole(stored.record)
         written = self._store.update(stored.id.key, changes, if_version=found.version)
         if written is not UpdateResult.UPDATED:
             return GONE
@@ -317,19 +308,10 @@ class StoreWriter:
         return until
 
     def _enter(self, work: Work, owner: str, key: str, until: float, epoch: int) -> None:
-        """Enter a session in its owner's list, unless it holds a place there.
-
-        Raises:
-            TooManySessions: it held one, for too long, and another login has it.
-        """
-        limit, place = self._settings.max_per_owner, work.intent.place
+        """Enter a session in its owner's list, unless it holds a place there."""
+        place = work.intent.place
         if place is None or place.owner != owner:
             self._owners.enter(owner, key, until=until, epoch=epoch)
-        elif limit is not None and abs(work.now - place.entry.entered_at) >= PLACE_SECONDS:
-            # Others may have taken it for a leftover.
-            again = self._owners.enter_if_free(owner, key, until=until, epoch=epoch, limit=limit)
-            if isinstance(again, int):
-                raise too_many(again, limit)
 
     def _settle_owner(self, work: Work, before: Stored | None, after: Stored) -> bool:
         """After a session was filed under an owner: whether it wasn't revoked meanwhile.
@@ -350,8 +332,7 @@ class StoreWriter:
         try:
             stands = self._confirm(request, owner, after)
         except UnreadableList:
-            # Nobody could end it again (the list was known to this process, so it wasn't read).
-            self._owners.delete_if_owned(after.id.key, owner)
+            self._take_back(before, after, owner)
             raise
         except StoreError as error:
             self._reports.emit("store_error", request, after, detail=f"after a login: {error}")
@@ -360,6 +341,16 @@ class StoreWriter:
         if not stands:
             self._end_revoked(request, owner, after)
         return stands
+
+    def _take_back(self, before: Stored | None, after: Stored, owner: str) -> None:
+        """Undo a login that nobody could end again: its list was known, so it wasn't read first."""
+        key = after.id.key
+        if before is not None:
+            changes = _as_whole(before.record)
+            taken_back = self._store.update(key, changes, if_version=after.record.version)
+            if taken_back is UpdateResult.UPDATED:
+                return
+        self._owners.delete_if_owned(key, owner)
 
     def _enter_again(self, owner: str, after: Stored, *, ending: bool = False) -> None:
         """List a login that was written, whatever happened to its unchecked entry."""
@@ -414,6 +405,19 @@ class StoreWriter:
         except SessionTooLarge as error:
             self._reports.emit("too_large", request, detail=str(error).partition(";")[0])
             raise
+
+
+def _as_whole(record: Record) -> Changes:
+    """The changes that make another record just this one, in a later version."""
+    return Changes(
+        record.fields,
+        frozenset(),
+        frozenset(),
+        record.notes,
+        record.used_at,
+        record.expires_at,
+        record.owner,
+    )
 
 
 def _leaves_nothing(work: Work, record: Record) -> bool:
