@@ -463,5 +463,14 @@ ALSO: dict[str, list[Scenario]] = {
         Request(0, ops=[("take", "l"), ("set", "l", [3]), ("save",), ("take", "l")]),
         Request(0, ops=[("set", "n", 1), ("take", "n"), ("set", "n", 2)]),
     ),
+    "a_number_that_is_set_to_the_next_one_was_not_counted_yet": on(
+        SHARED,
+        Request(0, ops=[("set", "n", 36)]),
+        Request(
+            0,
+            ops=[("set", "n", 37), ("increment", "n")],
+            at={2: Request(0, ops=[("increment", "n")])},
+        ),
+    ),
 }
 """What the checker found besides."""

@@ -226,15 +226,15 @@ class Watch:
         return any(matches(effect(state), state) for effect in effects)
 
     def _fired(self, effects: tuple[Effect, ...]) -> set[int]:
-        fired, idle = set[int](), set[int]()
+        fired, idle = list[list[int]](), set[int]()
         for was, became in self._own_part():
             order = [*range(1, len(effects)), 0]
-            # Of effects that come to the same, one that wasn't seen yet.
-            order.sort(key=fired.__contains__)
-            found = next((n for n in order if matches(effects[n](was), became)), None)
+            explaining = [n for n in order if matches(effects[n](was), became)]
+            found = next(iter(explaining), None)
             if found is not None and not matches(was, became):
-                self.oracle.check(found not in fired, "twice", f"{was} → {became}, once more")
-                fired.add(found)
+                fired.append(explaining)
+                once = _each_once(fired) is not None
+                self.oracle.check(once, "twice", f"{was} → {became}, once more")
                 continue
             revoked = became is None and self.revocable and self.view.new_id
             # Whether it was that deletion which has ended it, can't be known.
@@ -246,7 +246,7 @@ class Watch:
             )
             if found is not None and len(effects) > 1:
                 idle = {found}
-        return fired or idle
+        return _each_once(fired) or idle
 
     def _conclude(self, success: bool, *, asked: bool) -> None:
         """Draw the conclusions for the family."""
@@ -337,3 +337,16 @@ class Watch:
         """Whether the answer is one that keeps nothing."""
         keeps = self.world.options.get("save_on_error", False)
         return self.broken or (self.request.end in ("error", "stream_error") and not keeps)
+
+
+def _each_once(explaining: list[list[int]], taken: frozenset[int] = frozenset()) -> set[int] | None:
+    """An effect for each change, each at most once; None: there is no such choice.
+
+    Args:
+        explaining: the effects that each change may have come from; several may come to the same.
+        taken: those that are spoken for.
+    """
+    if not explaining:
+        return set(taken)
+    choices = (_each_once(explaining[1:], taken | {n}) for n in explaining[0] if n not in taken)
+    return next((choice for choice in choices if choice is not None), None)
