@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from acts import destroy, id_of, login_as, nothing, put, read
+from acts import destroy, id_of, login_as, nothing, put, read, twin
 from wsgi import SECRET, Browser, Site, call, environ
 from wsgi_sessions import Lifetime, Session, SessionMiddleware, SessionTooLarge, StoreError
 from wsgi_sessions.record import Changes, list_key
@@ -747,3 +747,95 @@ def overwritten_and(ask: Any) -> Any:
         return str(dict(session))
 
     return work
+
+
+def sign_in_with_data(session: Session) -> None:
+    session.login("ada")
+    session["n"] = 1
+
+
+class TestAnOwnerWhoChangesWithDamage:
+    """What is said of the owner counts, though a field of the session can't be read."""
+
+    @pytest.fixture(params=["plain", "encrypted"])
+    def signed_in(self, request: pytest.FixtureRequest) -> tuple[Site, Browser]:
+        keys = [os.urandom(32)] if request.param == "encrypted" else ()
+        site = Site(store=MemoryStore(), encryption_keys=keys)
+        browser = site.browser()
+        site.run(browser, sign_in_with_data)
+        (key,) = site.middleware.registry
+        site.store.update(key, Changes(set={"n": b"\xff"}))
+        return site, browser
+
+    @pytest.mark.parametrize("saves", [False, True])
+    @pytest.mark.parametrize("writes", [False, True])
+    def test_e13_a_sign_out_signs_out(
+        self, signed_in: tuple[Site, Browser], *, saves: bool, writes: bool
+    ) -> None:
+        site, browser = signed_in
+        before = twin(browser)
+
+        def work(session: Session) -> None:
+            session.owner = None
+            session.get("n")
+            if writes:
+                session["b"] = 2
+            if saves:
+                session.save()
+
+        site.run(browser, work)
+
+        assert site.run(before, whose).text == "None"
+        assert site.run(browser, read).text == ("{'b': 2}" if writes else "{}")
+        assert site.middleware.registry.count("ada") == 0
+        assert len(list(site.middleware.registry)) == (1 if writes else 0)
+
+    def test_e13_so_it_does_if_nothing_was_read(self) -> None:
+        site = Site(store=MemoryStore(), encryption_keys=[os.urandom(32)])
+        browser = site.browser()
+        site.run(browser, sign_in_with_data)
+        (key,) = site.middleware.registry
+        site.store.update(key, Changes(set={"n": b"\xff"}))
+
+        response = site.run(browser, lambda s: setattr(s, "owner", None))
+
+        assert "Max-Age=0" in str(response.set_cookie)
+        assert list(site.middleware.registry) == []
+
+    def test_e13_one_that_fails_leaves_all_as_it_was(self, signed_in: tuple[Site, Browser]) -> None:
+        site, browser = signed_in
+
+        def work(session: Session) -> None:
+            session.owner = None
+            session.get("n")
+
+        site.status = "500 Oops"
+        site.run(browser, work)
+        site.status = "200 OK"
+
+        assert site.run(browser, whose).text == "ada"
+
+    @pytest.mark.parametrize("saves", [False, True])
+    def test_e13_another_owner_has_a_fresh_session(
+        self, signed_in: tuple[Site, Browser], *, saves: bool
+    ) -> None:
+        site, browser = signed_in
+        before = twin(browser)
+
+        def work(session: Session) -> None:
+            session.owner = "eve"
+            session.get("n")
+            session["b"] = 2
+            if saves:
+                session.save()
+            assert session.owner == "eve"
+
+        site.run(browser, work)
+
+        assert site.run(before, whose).text == "None"
+        assert site.run(browser, whose).text == "eve"
+        assert site.run(browser, read).text == "{'b': 2}"
+        assert site.middleware.registry.count("ada") == 0
+        (info,) = site.middleware.registry.sessions("eve")
+        assert info.authenticated_at is None
+        assert info.label

@@ -472,5 +472,22 @@ ALSO: dict[str, list[Scenario]] = {
             at={2: Request(0, ops=[("increment", "n")])},
         ),
     ),
+    "what_is_emptied_and_filled_by_a_transaction_stays_one_session": on(
+        SHARED,
+        Request(0, ops=[("login", "v")]),
+        Request(
+            0,
+            ops=[("destroy",)],
+            at={1: Request(0, ops=[("regenerate", False), ("increment", "n")])},
+        ),
+        Request(0, ops=[("login", "u")]),
+        Tick(950),
+        Request(
+            0,
+            ops=[("owner", None), ("transaction", "n", 2)],
+            tail=[("lifetime", 200, 500)],
+            end="stream",
+        ),
+    ),
 }
 """What the checker found besides."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from wsgi_sessions import Session, SessionEnded, StoreError
+from wsgi_sessions.crypto.session_id import SessionID
 
 from .oracle import Family, Oracle
 from .scenario import Event, Fail, Request, RevokeAll, Tick
@@ -278,7 +279,7 @@ class Watch:
             family.unknown = True
         elif self.own_id not in family.ids and self.world.peek_id(self.own_id) is not None:
             view = self.view
-            if not is_nothing(view.base) and is_nothing(view.effect(view.base)):
+            if SessionID(self.own_id).key != SessionID(family.ids[-1]).key:
                 # It was emptied, so it was deleted, and this is a fresh one.
                 self.oracle.end(family)
                 family = self._begin_family(self.own_id, state)
@@ -316,7 +317,6 @@ class Watch:
             # In the place of another, it may have that one's limits.
             new.idle = (self.family.idle[0], IDLE)
             new.absolute = (self.family.absolute[0], ABSOLUTE)
-            new.begun = min(new.begun, self.family.begun)
         self.family, self.epoch = self.oracle.adopt(new), 0
         return new
 

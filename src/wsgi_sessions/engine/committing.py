@@ -32,7 +32,7 @@ from .loading import Loader, is_present
 from .owners import PLACE_SECONDS, OwnerLists, too_many
 from .reports import Reports
 from .settings import EngineSettings
-from .state import NO_INTENT, SessionState, Stored, add_to_label, checked_label
+from .state import NO_INTENT, NO_NOTES, SessionState, Stored, add_to_label, checked_label
 from .writing import StoreWriter, Writer
 
 _HOUSEKEEPING = (StoreStep.TOUCH, StoreStep.ROTATE, StoreStep.DELETE_EMPTIED)
@@ -100,7 +100,7 @@ class Committer:
             if not facts.deliverable and not facts.headers_sent:
                 self._explain_insecure(state, facts)
             planned, result, asked = state.cookie, Result.NOTHING, state.intent
-            if state.intent.tried or not only_reads(facts):
+            if _has_to_end(state) or not only_reads(facts):
                 result = self._carry_out(state, facts, pending, response, now)
         except CorruptField:
             if not self.begin_anew(state):
@@ -176,7 +176,7 @@ class Committer:
             if facts.emptied and not ends:
                 facts = replaced(facts, emptied=False)
                 state.ask(emptied=True)
-            idle = only_reads(facts) and not state.intent.tried
+            idle = only_reads(facts) and not _has_to_end(state)
             wanted = facts.changed or facts.emptied or facts.new_id or not facts.stored
             if idle or not wanted:
                 return
@@ -199,7 +199,7 @@ class Committer:
             return False
         if stored is None:
             kept = settings.save_uninitialized or state.intent.keep_empty
-            return state.empty and not kept and not state.intent.tried
+            return state.empty and not kept and not _has_to_end(state)
         if (
             state.intent is not NO_INTENT
             or state.stale_token
@@ -278,8 +278,9 @@ class Committer:
         if state.label_changed:
             checked_label(state.label)
         before: Mapping[str, bytes] = {} if state.stored is None else state.stored.record.fields
-        after = apply_changes(before, Changes(pending.set, pending.delete))
-        check_size(before, after, self._settings.max_bytes)
+        with suppress(CorruptField):  # the commit begins anew
+            after = apply_changes(before, Changes(pending.set, pending.delete))
+            check_size(before, after, self._settings.max_bytes)
 
     def facts_of(
         self,
@@ -370,7 +371,7 @@ class Committer:
         if state.intent.revoked:
             # No later commit signs in again whom a revocation has signed out.
             return Result.REVOKED
-        if state.passed_over and state.intent.owner is not UNCHANGED:
+        if _leaves_others(state):
             self.end_passed_over(state)
         if state.known_id is None:
             # Known before it is stored, so that another try is one for the same session.
@@ -460,19 +461,14 @@ class Committer:
         again = state.fields.changes()
         facts = self.facts_of(state, again, response, now, failed=False)
         result = self._carry_out(state, facts, again, response, now)
-        if result is Result.NOTHING and deleting and self._is_deleted(ended):
+        # Another request may have given it a new epoch instead.
+        gone = result is Result.NOTHING and deleting
+        if gone and self._settings.store.load(ended.id.key) is None:
             result = Result.DELETED
             state.cookie = told(state.cookie, CookieStep.EXPIRE, result)
         elif result is Result.NOTHING:
             state.gone, result = True, Result.GONE
         return result
-
-    def _is_deleted(self, ended: Stored) -> bool:
-        """Whether the store has no record of it: another request may have given it a new epoch."""
-        try:
-            return self._settings.store.load(ended.id.key) is None
-        except StoreError:
-            return False
 
     def _place_anew(self, state: SessionState, now: float) -> dict[str, Any] | None:
         """What the fresh session holds in its owner's list beforehand; None: there is no room."""
@@ -485,9 +481,14 @@ class Committer:
         return None if isinstance(place, int) else {"id": new, "place": place}
 
     def _keep_nothing(self, state: SessionState, facts: Facts) -> Result:
-        """End what an earlier commit with a lost answer may have left of an empty session."""
+        """End what an earlier commit with a lost answer may have left of an empty session, and
+        whom a damaged one would still have signed in.
+        """
         if not facts.stored and not facts.failed:
             self.try_to_end_tried(state)
+        if _leaves_others(state) and not facts.failed:
+            self.end_passed_over(state)
+            state.cookie = told(state.cookie, CookieStep.EXPIRE, Result.DELETED)
         return Result.NOTHING
 
     def _after_all(self, work: Work, stored: Stored | None) -> Outcome:
@@ -517,21 +518,26 @@ class Committer:
                 state.fields.rebase(outcome.stored.record.fields, pending)
 
     def corrupted(self, state: SessionState) -> None:
-        """A field can't be decoded: from here on, the request has no session, but for a login.
+        """A field can't be decoded: from here on, the request has no session, but for an owner.
 
-        That goes into a fresh one, as where another request ended the session.
+        A login goes into a fresh one, as where another request ended the session. So does another
+        owner; and as nobody is to be signed in still who was signed out, the commit ends the
+        damaged one then.
         """
         asked, stored, owner = state.intent, state.stored, state.owner
         login = owner is not None and (asked.login or state.logged_in)
+        leaves = stored is not None and not login and asked.owner is not UNCHANGED
         notes = asked.notes
         if stored is not None and not asked.login:
             began, proved = stored.notes.started_at, stored.notes.authenticated_at
-            notes = {**notes, "started_at": began, "authenticated_at": proved}
+            notes = {"started_at": began, "authenticated_at": proved, **notes}
         self._reports.emit("corrupt_record", state.request, stored, detail="field")
         self.give_back_place(state)
-        state.begin(self._settings.clock(), self._settings.codec)
-        if login:
-            state.ask(login=True, owner=owner, notes=notes)
+        passed_over = (stored,) if stored is not None and leaves else ()
+        state.begin(self._settings.clock(), self._settings.codec, passed_over)
+        if login or leaves:
+            state.ask(login=login, owner=owner, notes=notes if owner is not None else NO_NOTES)
+        if owner is not None and (login or leaves):
             add_to_label(state.label, state.request, self._settings.label)
 
     def begin_anew(self, state: SessionState) -> bool:
@@ -544,7 +550,7 @@ class Committer:
         self.corrupted(state)
         state.fields.update(written)
         state.label.update(label)
-        return state.intent.login or bool(written)
+        return state.intent.owner is not UNCHANGED or bool(written)
 
     def end_passed_over(self, state: SessionState) -> None:
         """End the live sessions that the client presented and that aren't used.
@@ -701,6 +707,16 @@ def _work(
         facts.passive,
         now,
     )
+
+
+def _leaves_others(state: SessionState) -> bool:
+    """Whether sessions that the client presented are to be ended, as its owner changed."""
+    return bool(state.passed_over) and state.intent.owner is not UNCHANGED
+
+
+def _has_to_end(state: SessionState) -> bool:
+    """Whether there may be a record to be ended, though the session holds nothing."""
+    return bool(state.intent.tried) or _leaves_others(state)
 
 
 def held_something(record: Record) -> bool:

@@ -526,8 +526,6 @@ class OwnerLists:
         for at, gone in dead.items():
             try:
                 self._take_out_seen(at, gone)
-            except UnreadableList:
-                continue  # as above
             except StoreError as error:
                 failures.append(error)
         if failures:

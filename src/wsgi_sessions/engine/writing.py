@@ -345,12 +345,13 @@ class StoreWriter:
     def _take_back(self, before: Stored | None, after: Stored, owner: str) -> None:
         """Undo a login that nobody could end again: its list was known, so it wasn't read first."""
         key = after.id.key
-        if before is not None:
-            changes = _as_whole(before.record)
-            taken_back = self._store.update(key, changes, if_version=after.record.version)
-            if taken_back is UpdateResult.UPDATED:
-                return
-        self._owners.delete_if_owned(key, owner)
+        version = after.record.version
+        if (
+            before is None
+            or self._store.update(key, _as_whole(before.record), if_version=version)
+            is not UpdateResult.UPDATED
+        ):
+            self._owners.delete_if_owned(key, owner)
 
     def _enter_again(self, owner: str, after: Stored, *, ending: bool = False) -> None:
         """List a login that was written, whatever happened to its unchecked entry."""
