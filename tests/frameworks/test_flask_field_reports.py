@@ -10,7 +10,7 @@ from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta, tzinfo
 from decimal import Decimal
 from http import HTTPStatus
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
 import flask
@@ -1058,3 +1058,30 @@ def test_f3_plain_requests_beside_socketio_are_as_ever(app: Flask) -> None:
 
     assert run(app, client, lambda: session.owner) == "u"
     assert run(app, client, everything) == {"a": 1}
+
+
+def test_e13_a_field_whose_key_was_taken_out_is_no_error_of_a_page_that_only_looks() -> None:
+    former, present = bytes(range(32)), bytes(range(1, 33))
+    store = MemoryStore()
+
+    def shop(*keys: bytes) -> Flask:
+        app = Flask(__name__)
+        app.config["SECRET_KEY"] = SECRET
+        FlaskSessions(app, store=store, encryption_keys=keys)
+        return app
+
+    before, after = shop(former), shop(present, former)
+    client = before.test_client()
+    with client.session_transaction() as opened:
+        opened["cart"] = ["tea"]
+    client.application = after
+    with client.session_transaction() as opened:
+        cast("FlaskSession", opened).login("ada")
+        opened["user"] = 42
+    client.application = last = shop(present)
+
+    assert run(last, client, lambda: str(session.get("user"))) == "42"
+    assert run(last, client, lambda: str(session.get("cart"))) == "None"
+
+    run(last, client, lambda: session.update(n=1))
+    assert run(last, client, lambda: str(dict(session))) == "{'n': 1}"
