@@ -93,6 +93,12 @@ _LEFT_OVER = {
     "SESSION_DYNAMODB_": "there is no store for DynamoDB; give SESSION_STORE another one's URL,"
     " such as 'redis://localhost'",
 }
+# Names that one would expect, but that neither Flask nor we have.
+_EXPECTED = {
+    "SESSION_URL": "write SESSION_STORE",
+    "SESSION_COOKIE_AGE": f"write {LIFETIME}",
+    "SESSION_COOKIE_PERSISTENT": _LEFT_OVER["SESSION_PERMANENT"],
+}
 
 
 def options_from(config: Mapping[str, Any], given: Options) -> Options:
@@ -131,8 +137,9 @@ def _check_names(config: Mapping[str, Any]) -> None:
         if instead is not None:
             raise ConfigurationError(f"app.config: {name} is a setting of Flask-Session; {instead}")
         close = closest(name, _KNOWN, 0.85)
-        if close:
-            raise ConfigurationError(f"app.config: there is no {name}; write {close}")
+        expected = _EXPECTED.get(name, f"write {close}" if close else None)
+        if expected is not None:
+            raise ConfigurationError(f"app.config: there is no {name}; {expected}")
 
 
 def _instead_of(name: str) -> str | None:

@@ -185,8 +185,10 @@ class SessionRegistry:
 
 def _checked(owner: object) -> str:
     if not isinstance(owner, str):
+        nobody = " (session.owner is None while nobody is signed in)" if owner is None else ""
         raise TypeError(
-            f"owner is of type {type(owner).__name__}; write a str, as it was given to login()"
+            f"owner is of type {type(owner).__name__}; write a str, as it was given to"
+            f" login(){nobody}"
         )
     return owner
 

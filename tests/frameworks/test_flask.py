@@ -724,6 +724,12 @@ def test_no_domain_may_be_false_as_in_older_versions_of_flask() -> None:
         ({"SESSION_STORE": "somewhere"}, "store"),
         ({"SESSION_TYPE": "redis"}, "Flask-Session; SESSION_STORE"),
         ({"SESSION_TRUSTED_PROXY": 1}, "write SESSION_TRUSTED_PROXIES"),
+        ({"SESSION_URL": "redis://localhost"}, "no SESSION_URL; write SESSION_STORE"),
+        (
+            {"SESSION_COOKIE_PERSISTENT": True},
+            "no SESSION_COOKIE_PERSISTENT; set session.permanent",
+        ),
+        ({"SESSION_COOKIE_AGE": 3600}, "AGE; write PERMANENT_SESSION_LIFETIME"),
     ],
 )
 def test_settings_that_mean_nothing_fail_where_they_are_made(
