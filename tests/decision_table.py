@@ -43,7 +43,7 @@ ROWS: list[tuple[str, str, Result]] = [
     ("passive: read, whatever is due",
      "stored passive rotation_due rolling persistent stale_token", Result.NOTHING),
     ("passive: changed", "stored passive changed persistent rotation_due", Result.WRITTEN),
-    ("response marked public: read, whatever is due but a new deadline",
+    ("response marked public: read, anything due except a new deadline",
      "stored rotation_due rolling persistent stale_token !may_renew", Result.NOTHING),
     ("response marked public: read, later than `touch_interval`",
      "stored touch_due rotation_due rolling persistent stale_token !may_renew", Result.WRITTEN),

@@ -40,8 +40,8 @@ DIFFERENT: dict[str, str] = {
     "LC-4": "login keeps the data by default (a cart survives signing in); keep=[…] is the allow"
     " list, keep=False drops all.",
     "LC-6": "A retired ID that is used is an event, retired_id_used; what follows from it (such as"
-    " registry.revoke_all(event.owner), or registry.revoke(event.handle)) is for a listener of the"
-    " app's to say.",
+    " registry.revoke_all(event.owner), or registry.revoke(event.handle)) is up to one of the app's"
+    " listeners.",
     "LC-14": "The app adds the header to its sign-out response itself: it has effects far beyond the"
     " session (storage, cache) that only the app can judge.",
     "LC-12": "There is no option for it: the cookie is always left alone.",
@@ -49,8 +49,8 @@ DIFFERENT: dict[str, str] = {
     " with more to lose sets shorter ones (NIST SP 800-63B: 1 hour and 24 hours at AAL2).",
     "TO-6": "The idle limit is never exceeded, and at most a tenth shorter.",
     "TO-8": "No event, as a clock that steps back is no one's attack. A session that was used while"
-    " the clock was ahead may outlive its limits by as much as that was, and no more; is_fresh is"
-    " False until the clock has caught up.",
+    " the clock was ahead may outlive its limits by as much as the clock was ahead, and no more;"
+    " is_fresh is False until the clock has caught up.",
     "ST-2": "Tuples, sets, bytes, dates, Decimal and UUID are kept as they are, so they are allowed.",
     "ST-3": "With orjson, a field of more than 8 KiB isn't searched for names that stand twice: the"
     " last one counts there. We never write such a thing.",
