@@ -96,6 +96,29 @@ class PyramidSession(Session):
         return self.new_csrf_token() if token is None else cast("str", token)
 
 
+def _of_outer(name: str) -> Any:
+    return property(
+        lambda self: getattr(self.outer, name), lambda self, value: setattr(self.outer, name, value)
+    )
+
+
+class _OuterSession(PyramidSession):
+    """The session of a middleware around the app, with what Pyramid expects of one besides.
+
+    All that it is made of is the other's: they are one session.
+    """
+
+    _engine = _of_outer("_engine")
+    _environ = _of_outer("_environ")
+    _transport = _of_outer("_transport")
+    _begun = _of_outer("_begun")
+    _state = _of_outer("_state")
+    _phase = _of_outer("_phase")
+
+    def __init__(self, outer: Session | None) -> None:
+        self.outer = outer
+
+
 def includeme(config: Configurator) -> None:
     """Called by ``config.include("wsgi_sessions.pyramid")``.
 
@@ -240,13 +263,7 @@ class _Factory:
             _open(steps, request)
             request.add_response_callback(_commit)
         session = steps.open_session(request.environ)
-        if not isinstance(session, PyramidSession):
-            raise ConfigurationError(
-                "the Pyramid app is inside another SessionMiddleware of the same environ_key; leave"
-                f" that one out, or set {PREFIX}environ_key and {PREFIX}cookie.name to names of"
-                " their own"
-            )
-        return session
+        return session if isinstance(session, PyramidSession) else _OuterSession(session)
 
 
 def session_tween_factory(

@@ -160,12 +160,32 @@ def test_a_subrequest_with_the_environ_of_its_own_has_a_session_of_its_own(
     assert shop.kept(browser) == {"n": 1}
 
 
-def test_a_middleware_of_another_kind_around_it_is_pointed_out(shop: Shop) -> None:
-    wrapped = SessionMiddleware(shop.app, secret_key=SECRET, store=MemoryStore())
+def test_the_session_of_a_middleware_around_it_is_its_session(shop: Shop) -> None:
+    outer = MemoryStore()
+    wrapped = SessionMiddleware(shop.app, secret_key=SECRET, store=outer)
+    browser = Browser(wrapped)
 
-    assert shop.run(Browser(wrapped), lambda request: "-").text == "-"
-    with pytest.raises(ConfigurationError, match=r"wsgi_sessions\.environ_key"):
-        shop.run(Browser(wrapped), put)
+    def use(request: Any) -> str:
+        session = request.session
+        session["n"] = session.get("n", 0) + 1
+        session.flash("hello")
+        token = session.get_csrf_token()
+        assert verifyObject(ISession, session)
+        assert session is request.session
+        return f"{session['n']} {token == session.get_csrf_token()} {session.owner}"
+
+    assert shop.run(browser, lambda request: "-").text == "-"
+    assert list(outer.keys()) == []
+    assert shop.run(browser, use).text == "1 True None"
+    assert shop.run(browser, use).text == "2 True None"
+    assert shop.run(browser, lambda r: str(r.session.pop_flash())).text == "['hello', 'hello']"
+    shop.run(browser, lambda request: request.session.login("ada"))
+    assert shop.run(browser, use).text == "3 True ada"
+    assert len(list(wrapped.registry)) == 1
+    assert list(shop.store.keys()) == []
+    shop.run(browser, lambda request: request.session.invalidate())
+    assert list(wrapped.registry) == []
+    assert shop.run(browser, use).text == "1 True None"
 
 
 def test_a_middleware_of_another_name_around_it_is_fine() -> None:
