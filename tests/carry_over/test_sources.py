@@ -784,6 +784,7 @@ def test_a_database_whose_name_means_something_in_a_uri_is_read(tmp_path: Path, 
     with sqlite3.connect(path) as database:
         database.execute("CREATE TABLE django_session (session_key TEXT)")
         database.execute("INSERT INTO django_session VALUES ('x')")
+    database.close()
     prefix = "file:" if "uri" in query else ""
 
     assert Django(f"sqlite:///{prefix}{path}{query}", SECRET).count() == 1
