@@ -120,6 +120,8 @@ class Doing(Watch):
                 self.vague = self.vague or self.lost_now
                 self._sync(session, settled=True)
                 return
+            if self.lost_now:
+                self.view.doubt()
         self._check_unchanged(session, op)
 
     def _allowed(self, op: Op) -> set[str]:

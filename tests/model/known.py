@@ -11,6 +11,7 @@ from .scenario import (
     Deliver,
     Fail,
     Forget,
+    Op,
     Purge,
     Request,
     Revoke,
@@ -32,6 +33,17 @@ def on(stores: tuple[str, ...], *events: object, **options: object) -> list[Scen
 def _rotations(number: int) -> list[object]:
     return [Request(0, ops=[("set", "a", 1)]), *[Tick(101), Request(0, ops=[("len",)])] * number]
 
+
+AFTER_A_LOST_ANSWER: list[tuple[Op, tuple[Op, ...]]] = [
+    (("login", "u"), (("login", "v"), ("set", "a", 5), ("try", ("save",)), ("clear",))),
+    (("login", "u"), (("login", "v"), ("try", ("save",)), ("owner", "u"))),
+    (("set", "b", 1), (("set", "a", 5), ("try", ("save",)), ("clear",))),
+    (("set", "b", 1), (("set", "a", 5), ("try", ("save",)), ("del", "a"))),
+    (("set", "b", 1), (("set", "b", 2), ("try", ("save",)), ("set", "b", 1))),
+    (("set", "b", 1), (("del", "b"), ("try", ("save",)), ("set", "b", 1))),
+    (("set", "b", 1), (("owner", "v"), ("try", ("save",)), ("owner", None))),
+    (("set", "b", 1), (("set_label", "d", "y"), ("try", ("save",)), ("label", {}))),
+]
 
 KNOWN: dict[str, list[Scenario]] = {
     "e1_a_process_without_the_key_lists": on(
@@ -489,5 +501,15 @@ ALSO: dict[str, list[Scenario]] = {
             end="stream",
         ),
     ),
+    "after_a_lost_answer_what_the_app_said_last_is_stored": [
+        scenario
+        for first, ops in AFTER_A_LOST_ANSWER
+        for lost in (1, 2)
+        for scenario in on(
+            SHARED,
+            Request(0, ops=[first]),
+            Request(0, ops=[*ops], at={lost: Fail(answer_lost=True)}),
+        )
+    ],
 }
 """What the checker found besides."""

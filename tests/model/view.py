@@ -69,6 +69,10 @@ class View:
     login: bool = False
     labelled: bool = False
     """Whether the app set the label, perhaps to what it was."""
+    in_doubt: bool = False
+    """Whether what was pending may be stored already: the answer to its write was lost."""
+    sent: frozenset[str] = frozenset()
+    """The fields that it wrote or deleted then."""
 
     @classmethod
     def of(cls, state: State | None) -> View:
@@ -98,15 +102,20 @@ class View:
         set_ = {
             name: value
             for name, value in self.fields.items()
-            if name not in base or base[name] != value or (kept is not None and name not in kept)
+            if name not in base
+            or base[name] != value
+            or name in self.sent
+            or (kept is not None and name not in kept)
         }
-        return set_, {name for name in base if name not in self.fields}
+        return set_, {name for name in {*base, *self.sent} if name not in self.fields}
 
     @property
     def pending(self) -> bool:
         """Whether a commit would write data."""
         if not self.stored:
             return not is_nothing(self.now)
+        if self.in_doubt:
+            return True
         base = self.base
         return (
             self.new_id
@@ -127,7 +136,8 @@ class View:
             for name, value in state.fields.items()
             if name not in delete and (self.keep is None or name in self.keep)
         }
-        owner = state.owner if self.owner == self.base.owner else self.owner
+        unchanged = self.owner == self.base.owner and not self.in_doubt
+        owner = state.owner if unchanged else self.owner
         label: dict[str, Any] | None
         label = state.label if self.label == self.base.label else dict(self.label)
         # With nothing kept, the label goes as well, whatever another request put into it.
@@ -143,6 +153,13 @@ class View:
         self.fields, self.owner = dict(state.fields), state.owner
         self.label = dict(state.label or {})
         self.keep, self.new_id, self.login, self.labelled = None, False, False, False
+        self.in_doubt, self.sent = False, frozenset()
+
+    def doubt(self) -> None:
+        """The answer to a write of what is pending was lost."""
+        if self.pending:
+            set_, delete = self.changes()
+            self.in_doubt, self.sent = True, self.sent | {*set_, *delete}
 
     # What the app does
 
