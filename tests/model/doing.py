@@ -115,6 +115,7 @@ class Doing(Watch):
             effects: list[Effect] = [self.view.effect, *self._transactions(op)]
             self._end_step(*effects, error=error, partial=op[0] != "save")
             moved = any(not matches(*pair) for pair in self._own_part())
+            self.wrote = self.wrote or moved
             if op[0] in UNSUPPORTED and (moved or self.lost_now):
                 # What was pending may have been committed first, and fn have failed after that.
                 self.vague = self.vague or self.lost_now

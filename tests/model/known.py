@@ -511,5 +511,18 @@ ALSO: dict[str, list[Scenario]] = {
             Request(0, ops=[*ops], at={lost: Fail(answer_lost=True)}),
         )
     ],
+    "what_a_failing_transaction_committed_may_be_ended_before_the_answer": on(
+        SHARED,
+        Request(
+            0,
+            ops=[
+                ("login", "u"),
+                ("try", ("broken_transaction", "n")),
+                ("meanwhile", Request(0, ops=[("login", "u")])),
+            ],
+            end="error",
+        ),
+        max_per_owner=1,
+    ),
 }
 """What the checker found besides."""
