@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import struct
+import sys
 from base64 import urlsafe_b64encode
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -370,3 +371,17 @@ def test_a_change_inside_a_value_after_the_headers_is_an_error_and_not_lost_in_s
     assert b"".join(body) == b"first"
     with pytest.raises(SessionCommitted, match="before the body's first chunk"):
         body.close()  # type: ignore[attr-defined] # a stream's has one
+
+
+@pytest.mark.parametrize("encrypt", [True, False])
+def test_a_missing_package_is_found_out_when_the_middleware_is_made(
+    encrypt: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "cryptography.exceptions", None)
+
+    if encrypt:
+        with pytest.raises(ConfigurationError, match=r"pip install 'wsgi-sessions\[crypto\]'"):
+            Site(store=ClientSideStore())
+    else:
+        site = Site(store=ClientSideStore(encrypt=False))
+        assert site.run(site.browser(), lambda s: s.update(a=1)).code == 200

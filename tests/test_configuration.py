@@ -7,7 +7,7 @@ import math
 import os
 import secrets
 import time
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -137,6 +137,13 @@ WITH_ARGUMENTS = {
 }
 
 
+NOW = 1_800_000_000.0
+
+
+def told(one: object, two: object, *more: object) -> float:
+    return NOW
+
+
 def wrapped(function: Any) -> Any:
     """As it is often done: the wrapper takes other arguments than what it wraps."""
 
@@ -154,8 +161,8 @@ class Unbound:
     def __signature__(self) -> Any:
         raise RuntimeError("not now")
 
-    def __call__(self, *arguments: Any) -> None:
-        pass
+    def __call__(self, *arguments: Any) -> float:
+        return NOW
 
 
 @pytest.mark.parametrize(("name", "number"), WITH_ARGUMENTS.items())
@@ -163,7 +170,7 @@ def test_a_function_that_takes_other_arguments_fails_when_it_is_given(
     name: str, number: int
 ) -> None:
     takes: dict[int, Any] = {
-        0: lambda: None,
+        0: lambda: NOW,
         1: lambda one: None,
         2: lambda one, two: None,
         3: lambda one, two, three: None,
@@ -174,8 +181,28 @@ def test_a_function_that_takes_other_arguments_fails_when_it_is_given(
             ConfigurationError, match=rf"^SessionMiddleware: {name} is .* can't be called .*; give "
         ):
             SessionMiddleware(app, secret_key=SECRET, **{name: takes[other]})
-    for function in (takes[number], wrapped(app), Unbound(), lambda *arguments, **more: None):
+    for function in (takes[number], wrapped(told), Unbound(), lambda *arguments, **more: NOW):
         SessionMiddleware(app, secret_key=SECRET, **{name: function})  # type: ignore[arg-type] # any option
+
+
+@pytest.mark.parametrize(
+    "clock",
+    [
+        datetime.now,
+        time.time_ns,
+        lambda: time.time() * 1000,
+        lambda: math.nan,
+        lambda: None,
+        lambda: True,
+        lambda: "1800000000",
+    ],
+)
+def test_a_clock_of_another_kind_fails_when_it_is_given(clock: Any) -> None:
+    with pytest.raises(
+        ConfigurationError,
+        match=r"^SessionMiddleware: clock\(\) returned .*; give .* that returns UNIX seconds, such",
+    ):
+        SessionMiddleware(app, secret_key=SECRET, clock=clock)
 
 
 def test_functions_of_the_standard_library_are_taken() -> None:

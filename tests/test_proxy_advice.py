@@ -193,6 +193,14 @@ def test_a_chain_that_is_always_longer_than_the_hops_is_told(
     assert taken in text
 
 
+def test_a_number_that_cannot_be_set_is_not_told(said: Any) -> None:
+    fed(1, through(*[CLIENT] * 12), times=ENOUGH)
+
+    (text,) = said()
+    assert "11 entries or more" in text
+    assert "set trusted_proxies" not in text
+
+
 def test_the_number_that_is_told_is_the_one_that_all_of_them_allow(said: Any) -> None:
     # The client itself may write any number in front.
     fed(1, through("x", "y", CLIENT, PROXY), through(CLIENT, PROXY), times=ENOUGH)
@@ -245,7 +253,7 @@ def test_a_scheme_that_is_always_missing_is_told(
 
     (text,) = said()
     assert problem in text
-    assert "proto=0" in text
+    assert ("proto=1" if problem == "proto_short" else "proto=0") in text
 
 
 @pytest.mark.parametrize(
@@ -372,6 +380,8 @@ def test_what_a_text_knows_of_the_client_and_its_problems() -> None:
     assert "The client was taken to be 1.2.3.4." in text("long", "1.2.3.4")
     assert "The client was taken to be unknown." in text("long", None)
     assert "With exact=True none of them is believed." in text("long", None, exact=True)
+    assert "of their own, leave exact out." in text("long", None, exact=True)
+    assert "of their own, all is well." in text("long", None)
     assert "from a unix socket, which" in text("peer", None)
     assert "(proto_absent, proto_malformed)" in text(
         "proto", None, "proto_absent", "proto_malformed"

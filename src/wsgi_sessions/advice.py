@@ -81,6 +81,17 @@ _BAD_HEADER: dict[Look, str] = {
 }
 
 
+def old_cookie_unverified(cookie: str, source: str) -> str:
+    """A cookie of this name came that this source of ``carry_over`` couldn't verify."""
+    return (
+        f"A cookie {cookie!r} came that isn't signed as {source}(…) was told to expect, so no"
+        f" session was carried over from it. If all of them are like this, give {source} the secret"
+        " that the old app signs with (a list, if it has several), or leave the secret out where"
+        " that app signs nothing. A single one may be somebody's guess, or another app's, which a"
+        " cookie name of its own would keep apart."
+    )
+
+
 def cookie_beyond(name: str, why: str) -> str:
     """A request's cookie may be in what wasn't read; ``why`` says what that is."""
     return (

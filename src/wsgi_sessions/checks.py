@@ -6,12 +6,13 @@ They run once, when the middleware is made, and never in a request.
 from __future__ import annotations
 
 import sys
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from inspect import getattr_static
 from typing import TYPE_CHECKING, Any, cast
 
 from ._options import check_function, kind_of
 from .data.codec import Codec, JSONCodec
+from .data.notes import EARLIEST, LATEST
 from .errors import ConfigurationError
 from .proxies import CLIENT_KEY, ORIGINAL_KEY
 from .stores import MemoryStore, Store
@@ -70,6 +71,17 @@ def check_functions(**options: object) -> None:
     for name, function in options.items():
         if function is not None:
             check_function("SessionMiddleware", name, function, *_FUNCTIONS[name])
+
+
+def check_clock(clock: Callable[[], object]) -> Callable[[], float]:
+    """The clock as given, if it gives UNIX seconds."""
+    now = clock()
+    is_number = isinstance(now, (int, float)) and not isinstance(now, bool)
+    if not is_number or not EARLIEST <= now <= LATEST:
+        raise ConfigurationError(
+            f"SessionMiddleware: clock() returned {now!r}; give {_FUNCTIONS['clock'][1]}"
+        )
+    return cast("Callable[[], float]", clock)
 
 
 def check_environ_key(key: object) -> str:

@@ -46,6 +46,10 @@ class ClientSideStore(Store):
     The last response wins, at most 4096 bytes fit (`SessionTooLarge` names the biggest fields),
     and ``destroy`` only expires the cookie: a stolen copy lives until its deadline. Whatever needs
     the server to know its sessions raises UnsupportedByStore.
+
+    Raises:
+        ConfigurationError: for an option that can't work; when the middleware is made, where
+            ``cryptography`` is missing.
     """
 
     def __init__(self, *, encrypt: bool = True) -> None:
@@ -121,6 +125,9 @@ class ClientSeal:
     def __init__(self, secrets: tuple[bytes, ...], *, encrypt: bool) -> None:
         self._secrets = secrets
         self._encrypt = encrypt
+        if encrypt:
+            # So that a missing package is found out when the middleware is made.
+            Sealer(())
 
     def seal(self, session_id: str, record: Record, purpose: str) -> str:
         """The cookie's value.

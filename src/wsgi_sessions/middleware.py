@@ -21,6 +21,7 @@ from .checks import (
     check_app,
     check_carry_over,
     check_client_side,
+    check_clock,
     check_codec,
     check_count,
     check_device_binding,
@@ -188,7 +189,7 @@ class SessionMiddleware:
             from .proxies import rewrite_environ  # noqa: PLC0415 # not every app has any
 
             self._rewrite = rewrite_environ
-        own_clock = clock or _now
+        own_clock = _now if clock is None else check_clock(clock)
         self._passive = passive
         self._listeners = as_listeners(on_event)
         self._events = EventSink(self._listeners, own_clock)
@@ -256,8 +257,10 @@ class SessionMiddleware:
             if proxies is not None and cookie.secure == "auto" and not proxies.proto:
                 self._events.explain(
                     "proto-untrusted",
-                    "Proxies are trusted, but not with the scheme (proto=0), so no request counts"
-                    " as secure and secure='auto' never sets Secure. Set proto=1, or secure=True.",
+                    "Proxies are trusted, but not with the scheme (proto=0), so secure='auto' goes"
+                    " by what the server says: behind a proxy that speaks TLS and passes requests"
+                    " on as plain http, it never sets Secure. If yours does, set proto=1, or"
+                    " secure=True.",
                 )
         elif callable(cookie) and not isinstance(cookie, type):
             check_functions(cookie=cookie)

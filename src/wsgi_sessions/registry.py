@@ -113,7 +113,7 @@ class SessionRegistry:
             >>> middleware.registry.revoke(session.handle)
             False
         """
-        record = self._store.load(handle) if is_key(handle) else None
+        record = self._store.load(handle) if is_key(_checked_handle(handle)) else None
         if record is None or record.is_owner_list:
             return False
         live = live_session(handle, record, self._limits, self._clock())
@@ -173,7 +173,7 @@ class SessionRegistry:
         return went
 
     def _live(self, handle: str) -> LiveSession | None:
-        record = self._store.load(handle) if is_key(handle) else None
+        record = self._store.load(handle) if is_key(_checked_handle(handle)) else None
         if record is None:
             return None
         return live_session(handle, record, self._limits, self._clock())
@@ -193,13 +193,26 @@ def _checked(owner: object) -> str:
     return owner
 
 
+def _checked_handle(handle: object) -> str:
+    if not isinstance(handle, str):
+        raise TypeError(
+            f"handle is of type {type(handle).__name__}; write a str, such as session.handle"
+        )
+    return handle
+
+
 def _spared(except_: object) -> str | None:
     handle = except_ if isinstance(except_, str) else getattr(except_, "handle", None)
-    if except_ is None or isinstance(handle, str):
-        return handle
-    raise TypeError(
-        f"except_ is of type {type(except_).__name__}; give the Session to spare, or its handle"
-    )
+    if except_ is not None and not isinstance(handle, str):
+        raise TypeError(
+            f"except_ is of type {type(except_).__name__}; give the Session to spare, or its handle"
+        )
+    if handle is not None and not is_key(handle):
+        # Not quoted: it may be an ID, and then it would spare nothing.
+        raise ValueError(
+            "except_ is a str that isn't a handle; give the Session to spare, or session.handle"
+        )
+    return handle
 
 
 def _now() -> float:

@@ -611,7 +611,7 @@ def test_a_row_that_does_not_end_is_read(tmp_path: Path) -> None:
 def test_a_row_with_a_time_that_is_none_is_a_store_that_cannot_answer(tmp_path: Path) -> None:
     source = django_row(tmp_path, django_text({"a": 1}, STORED), "soon")
 
-    with pytest.raises(StoreError, match=r"database can't answer \(ValueError\)"):
+    with pytest.raises(StoreError, match=r"database can't answer \(ValueError; "):
         source.find(ID, NOW)
 
 
@@ -657,7 +657,13 @@ def test_the_servers_word_on_when_it_ends_counts(
 
 @pytest.mark.parametrize(
     ("expires", "ends"),
-    [("2027-01-15T08:10:00.000Z", 1_800_000_600), (None, None), ("soon", None), (5, None)],
+    [
+        ("2027-01-15T08:10:00.000Z", 1_800_000_600),
+        ("2027-01-15T08:10:00", 1_800_000_600),
+        (None, None),
+        ("soon", None),
+        (5, None),
+    ],
 )
 def test_a_key_without_an_end_ends_as_the_cookie_says(
     expires: Any, ends: float | None, express: Express, redis_server: servers.Server
@@ -667,6 +673,15 @@ def test_a_key_without_an_end_ends_as_the_cookie_says(
     assert found(express, express_cookie("x")).expires_at == ends
     if ends is not None:
         assert express.find(express_cookie("x"), ends + 1) is None
+
+
+def test_a_key_whose_cookie_ended_before_clocks_were_made_is_over(
+    express: Express, redis_server: servers.Server
+) -> None:
+    put(redis_server, {"cookie": {"expires": "0001-01-01T00:00:00"}, "a": 1})
+
+    assert express.find(express_cookie("x"), NOW) is None
+    assert list(express.survey(NOW)) == [None]
 
 
 def test_an_id_of_the_apps_own_making(express: Express, redis_server: servers.Server) -> None:
@@ -765,8 +780,29 @@ def test_a_store_that_cannot_answer_is_not_no_session(
 
 
 def test_a_table_that_is_not_there_is_not_no_session(tmp_path: Path) -> None:
-    with pytest.raises(StoreError, match="database can't answer"):
+    with pytest.raises(
+        StoreError, match=r"database can't answer \(.*; asked for django_session in '.*/db'\)"
+    ):
         Django(f"sqlite:///{tmp_path}/db", SECRET).find(ID, NOW)
+
+
+def test_a_record_under_another_secret_is_left_behind_and_said_to_be(tmp_path: Path) -> None:
+    source = django_row(tmp_path, django_text({"a": 1}, STORED), None)
+    other = Django(f"sqlite:///{next(tmp_path.iterdir())}", "another secret")
+
+    assert found(source, ID).fields == {"a": 1}
+    assert other.find(ID, NOW) == LeftBehind(
+        "a record that isn't signed with the secret_key given here"
+    )
+
+
+def test_a_date_that_no_clock_can_show_is_left_behind() -> None:
+    odd = {" d": "Thu, 01 Jan 1970 00:00:00 +99999999999999"}
+    raw = signatures.base64url(json.dumps({"a": odd}).encode())
+    signed = f"{raw}.{signatures.base64url(int(NOW).to_bytes(4, 'big'))}"
+    signature = signatures.itsdangerous_signature(SECRET.encode(), b"cookie-session", signed)
+
+    assert isinstance(FlaskCookie(SECRET).find(f"{signed}.{signature}", NOW), LeftBehind)
 
 
 def test_a_database_that_is_not_there_is_not_made(tmp_path: Path) -> None:

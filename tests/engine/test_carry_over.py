@@ -65,6 +65,16 @@ def fresh(session: Session) -> bool:
     return session.is_fresh(timedelta(days=365))
 
 
+def emptied(session: Session) -> None:
+    session.owner = None
+    session.clear()
+
+
+def emptied_and_saved(session: Session) -> None:
+    emptied(session)
+    session.save()
+
+
 def own(browser: Browser) -> str:
     return browser.cookies["session"]
 
@@ -753,7 +763,10 @@ class TestSeveral:
 
         assert move.says(move.browser("forged:1", good)) == TEA
 
-    def test_signing_out_ends_all_that_the_browser_showed(self) -> None:
+    @pytest.mark.parametrize("sign_out", [destroy, emptied, emptied_and_saved])
+    def test_signing_out_ends_all_that_the_browser_showed(
+        self, sign_out: Callable[[Session], object]
+    ) -> None:
         first, second = (
             OldWorld("first", cookie="a"),
             OldWorld("second", cookie="b", delete_old=True),
@@ -761,28 +774,34 @@ class TestSeveral:
         move = Move(first, second)
         browser = move.site.browser()
         browser.cookies.update(a=first.put(), b=second.put())
-        move.site.run(browser, destroy)
+        move.site.run(browser, sign_out)
 
         assert move.says(browser) == "{}"
         assert second.sessions == {}
 
-    def test_signing_out_of_ours_ends_an_old_one_that_was_not_carried_over(self) -> None:
+    @pytest.mark.parametrize("sign_out", [destroy, emptied, emptied_and_saved])
+    def test_signing_out_of_ours_ends_an_old_one_that_was_not_carried_over(
+        self, sign_out: Callable[[Session], object]
+    ) -> None:
         move = Move()
         browser = move.site.browser()
         move.site.run(browser, put(a=1))
         browser.cookies["old"] = move.old.put()
-        move.site.run(browser, destroy)
+        move.site.run(browser, sign_out)
 
         assert move.says(browser) == "{}"
 
-    def test_and_one_that_was_by_another_browser(self) -> None:
+    @pytest.mark.parametrize("sign_out", [destroy, emptied, emptied_and_saved])
+    def test_and_one_that_was_by_another_browser(
+        self, sign_out: Callable[[Session], object]
+    ) -> None:
         move = Move()
         value = move.old.put(owner="ada")
         move.says(move.browser(value))
         browser = move.site.browser()
         move.site.run(browser, put(a=1), HTTP_COOKIE="")
         browser.cookies["old"] = value
-        move.site.run(browser, destroy)
+        move.site.run(browser, sign_out)
 
         assert (move.handles(), move.says(browser)) == ([], "{}")
 
@@ -801,16 +820,19 @@ class TestSeveral:
 
         assert move.keys == set()
 
-    def test_an_old_store_that_fails_is_told_to_whoever_signs_out(self) -> None:
+    @pytest.mark.parametrize("sign_out", [destroy, emptied, emptied_and_saved])
+    def test_an_old_store_that_fails_is_told_to_whoever_signs_out(
+        self, sign_out: Callable[[Session], object]
+    ) -> None:
         move = Move()
         browser = move.site.browser()
         move.site.run(browser, put(a=1))
         browser.cookies["old"] = move.old.put()
         move.old.fails = True
 
-        assert move.site.run(browser, destroy).code == 503
+        assert move.site.run(browser, sign_out).code == 503
         move.old.fails = False
-        assert move.site.run(browser, destroy).code == 200
+        assert move.site.run(browser, sign_out).code == 200
         assert move.says(browser) == "{}"
 
 
@@ -1029,3 +1051,38 @@ def test_nothing_secret_of_an_old_cookie_is_shown_by_tools_that_report_errors() 
     old = Old(OldWorld(), "good:hush", b"hush", (), request, 0.0)
 
     assert repr(old) == "<Old cookie of old>"
+
+
+class TestACookieThatCannotBeVerified:
+    def test_the_log_says_once_what_to_see_to(self, caplog: pytest.LogCaptureFixture) -> None:
+        move = Move()
+
+        for _ in range(3):
+            assert move.says(move.browser("forged:1")) == "{}"
+
+        (text,) = caplog.messages
+        assert text.startswith("A cookie 'old' came that isn't signed as OldWorld(…) was told to")
+        assert "give OldWorld the secret" in text
+        assert "forged" not in text
+
+    def test_and_does_not_take_it_for_another_apps_where_ours_has_the_same_name(
+        self, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        move = Move(OldWorld(cookie="session"))
+
+        move.says(move.browser("forged:1", name="session"))
+
+        assert move.details("bad_signature") == ["session: not a token of ours"]
+        assert [text for text in caplog.messages if "give ours another" in text] == []
+        assert [text for text in caplog.messages if "give OldWorld the secret" in text] != []
+
+    def test_our_own_cookie_is_not_meant(self, caplog: pytest.LogCaptureFixture) -> None:
+        move = Move(OldWorld(cookie="session"))
+        browser = move.site.browser()
+        move.site.run(browser, put(a=1))
+        kept = own(browser)
+        move.site.run(browser, destroy)
+        browser.cookies["session"] = kept
+
+        assert move.says(browser) == "{}"
+        assert [text for text in caplog.messages if "OldWorld" in text] == []

@@ -184,6 +184,25 @@ class TestSettings:
         with pytest.raises(ConfigurationError, match="FileStore: path is .*; write the path"):
             FileStore(path)
 
+    @pytest.mark.parametrize(
+        ("path", "message"),
+        [
+            ("redis://:hidden@localhost", r"path is a URL; write a plain path, or Session"),
+            ("file:///var/lib/app", r"path is a URL"),
+            ("~/sessions", r"path begins with ~, .*; write os\.path\.expanduser\(path\)"),
+        ],
+    )
+    def test_what_would_make_a_directory_of_an_odd_name_is_refused(
+        self, path: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.chdir(tmp_path)
+
+        with pytest.raises(ConfigurationError, match=f"^FileStore: {message}") as caught:
+            FileStore(path)
+
+        assert "hidden" not in str(caught.value)
+        assert list(tmp_path.iterdir()) == []
+
     @pytest.mark.parametrize("durable", [1, 0, None, "yes"])
     def test_durable_is_true_or_false(self, root: Path, durable: Any) -> None:
         with pytest.raises(ConfigurationError, match="durable is"):

@@ -267,5 +267,19 @@ def test_what_is_spared_is_a_session_or_a_handle() -> None:
 
     with pytest.raises(TypeError, match="except_ is of type int; give the Session to spare"):
         registry.revoke_all("bob", except_=5)  # type: ignore[arg-type] # the point
+    with pytest.raises(
+        ValueError, match=r"except_ is a str that isn't a handle; .* session.handle"
+    ):
+        registry.revoke_all("bob", except_="an ID, perhaps")
     assert registry.revoke_all("bob", except_=registry.sessions("bob")[0].handle) == 0
     assert registry.revoke_all("bob") == 1
+
+
+@pytest.mark.parametrize("ask", ["get", "revoke"])
+@pytest.mark.parametrize("given", [None, 5, b"x" * 64, object()])
+def test_what_is_asked_for_by_handle_is_a_str(ask: str, given: Any) -> None:
+    registry = Site().middleware.registry
+
+    with pytest.raises(TypeError, match=r"^handle is of type .*; write a str, such as session.h"):
+        getattr(registry, ask)(given)
+    assert not getattr(registry, ask)("no handle")

@@ -112,6 +112,8 @@ class Django(Source):
     def _find(self, value: str, now: float) -> Found | None:
         if self._engine != "signed_cookies":
             return super()._find(value, now)
+        if self._identified(value) is None:
+            return None
         # The cookie is the record. Its signature has one spelling, so that it has one ID.
         signed, _, _ = value.rpartition(":")
         return self._look(
@@ -126,7 +128,7 @@ class Django(Source):
             salt = _IN_COOKIES if self._engine == "signed_cookies" else _STORED
             verified = _unsigned(record.data, self._secrets, salt)
             if verified is None:
-                return None
+                raise CannotKeep("a record that isn't signed with the secret_key given here")
             session, used_at = values.as_fields(_read(verified[0])), verified[1]
         expiry = session.get("_session_expiry")
         expires_at = self._end(record, expiry, used_at)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import base64
 import hmac
 import re
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import unquote
 
@@ -119,9 +119,11 @@ def _signature(secret: bytes, message: bytes) -> str:
 
 
 def _moment(text: Any) -> float | None:
-    """UNIX seconds of what JavaScript writes for a Date."""
+    """UNIX seconds of what JavaScript writes for a Date; without a zone it is UTC."""
     try:
         moment = datetime.fromisoformat(text) if type(text) is str else None
     except ValueError:
         return None
-    return None if moment is None else moment.timestamp()
+    if moment is None:
+        return None
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()

@@ -150,7 +150,7 @@ _TAGS: dict[str, Callable[[Any], Any]] = {
 def _untagged(value: Any) -> Any:
     try:
         return _untag(value)
-    except (ValueError, TypeError, AttributeError, RecursionError):
+    except (ValueError, TypeError, AttributeError, OverflowError, RecursionError):
         raise CannotKeep("a value that is not as Flask writes it") from None
 
 

@@ -118,7 +118,7 @@ def scheme_of(system: str, store: object, allowed: str) -> str:
 
 
 @contextmanager
-def _asking(what: str, operation: str) -> Generator[None]:
+def _asking(what: str, operation: str, where: str = "") -> Generator[None]:
     """Turn whatever a client library raises into a StoreError."""
     try:
         yield
@@ -127,7 +127,8 @@ def _asking(what: str, operation: str) -> Generator[None]:
     except Exception as error:  # noqa: BLE001 # of any class, by whichever library
         # Neither the text nor the cause: they may quote the statement, and so a session's ID.
         raise StoreError(
-            f"the old sessions' {what} can't answer ({type(error).__name__})", operation=operation
+            f"the old sessions' {what} can't answer ({type(error).__name__}{where})",
+            operation=operation,
         ) from None
 
 
@@ -312,12 +313,14 @@ class SQLRecords(Records):
         self._alchemy: Any = _sqlalchemy(system)
         self._engine: Any = _engine(system, self._alchemy, url)
         expires = table.expires.get(self._engine.dialect.name, table.expires[""])
+        database = self._alchemy.engine.make_url(url).database
+        self._where = f"; asked for {table.name} in {database!r}"
         self._select = f"SELECT {table.data}, {expires} FROM {table.name} WHERE {table.key} = :name"  # noqa: S608 # constants of this package
         self._delete = f"DELETE FROM {table.name} WHERE {table.key} = :name"  # noqa: S608 # constants of this package
         self._names = f"SELECT {table.key} FROM {table.name}"  # noqa: S608 # constants of this package
 
     def read(self, name: str) -> OldRecord | None:
-        with _asking("database", "load"), self._engine.connect() as connection:
+        with _asking("database", "load", self._where), self._engine.connect() as connection:
             row = connection.execute(self._alchemy.text(self._select), {"name": name}).first()
             if row is None:
                 return None
@@ -326,11 +329,11 @@ class SQLRecords(Records):
             return OldRecord(raw[:_READ], _as_utc(expires))
 
     def delete(self, name: str) -> None:
-        with _asking("database", "delete"), self._engine.begin() as connection:
+        with _asking("database", "delete", self._where), self._engine.begin() as connection:
             connection.execute(self._alchemy.text(self._delete), {"name": name})
 
     def names(self) -> Iterator[str]:
-        with _asking("database", "keys"), self._engine.connect() as connection:
+        with _asking("database", "keys", self._where), self._engine.connect() as connection:
             names = connection.execute(self._alchemy.text(self._names)).scalars().all()
         yield from names
 

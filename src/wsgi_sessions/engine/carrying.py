@@ -167,6 +167,10 @@ class Carrier:
                 others.append(stored)
         return others
 
+    def reads(self, cookie: str) -> bool:
+        """Whether a source is asked about cookies of this name."""
+        return any(source.cookie == cookie for source in self._carry_over.sources)
+
     def _presented(self, request: Request, now: float) -> Iterator[Old]:
         for source in self._carry_over.sources:
             if source.cookie not in request.old_cookies or source.is_over(now):
@@ -176,6 +180,8 @@ class Carrier:
                 if old_id is not None:
                     ids = self._carry_over.derivation.ids_of(source.name, old_id)
                     yield Old(source, value, old_id, ids, request, now)
+                elif not self._loader.is_genuine(value, request.transport):
+                    self._reports.old_cookie_unverified(source.cookie, type(source).__name__)
 
     def _led_to(self, old: Old) -> Stored | None:
         stone = self._tombstone(old) or self._carried(old)

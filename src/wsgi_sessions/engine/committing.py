@@ -298,11 +298,8 @@ class Committer:
         return Facts(
             stored is not None,
             pending is not NO_FIELD_CHANGES or bool(intent.notes) or state.label_changed,
-            empty := state.empty,
-            empty
-            and stored is not None
-            and (held_something(stored.record) or intent.emptied)
-            and not intent.keep_empty,
+            state.empty,
+            _is_emptied(state),
             stored is not None and intent.id is not None,
             stored is not None and self._touch_due(stored, state, now, passive=passive),
             stored is not None and can_rotate(stored, now, settings),
@@ -333,6 +330,15 @@ class Committer:
             return True
         changed = bool(intent.notes) or state.label_changed or self.fields_changed(state)
         return changed and state.is_use
+
+    def empties(self, state: SessionState) -> bool:
+        """Whether a commit now would end the session, as it holds nothing any more."""
+        if state.error is not None:
+            return False
+        try:
+            return _is_emptied(state)
+        except CorruptField:
+            return False  # the commit begins anew
 
     def fields_changed(self, state: SessionState) -> bool:
         """Whether any field differs from what is stored; if this meets damage, what was set goes
@@ -717,6 +723,14 @@ def _leaves_others(state: SessionState) -> bool:
 def _has_to_end(state: SessionState) -> bool:
     """Whether there may be a record to be ended, though the session holds nothing."""
     return bool(state.intent.tried) or _leaves_others(state)
+
+
+def _is_emptied(state: SessionState) -> bool:
+    """Whether all that the session held was removed, so that it is to be deleted."""
+    stored, intent = state.stored, state.intent
+    if stored is None or intent.keep_empty or not state.empty:
+        return False
+    return held_something(stored.record) or intent.emptied
 
 
 def held_something(record: Record) -> bool:

@@ -136,7 +136,9 @@ class Engine:
             presented = self._carrier.find(request, now)
         if own is FORGED and presented.carried_from is None:
             # Else what came under our name was the other system's cookie.
-            self._reports.bad_signature(request)
+            name = request.transport.name
+            shared = self._carrier is not None and self._carrier.reads(name)
+            self._reports.bad_signature(request, shared=shared)
         if self._devices is None:
             return presented
         return self._devices.judged(request, presented, now)
@@ -355,12 +357,29 @@ class Engine:
             state.ask(tried=tried)
         self._committer.end_passed_over(state)
         self._committer.end_tried(state)
-        if self._carrier is not None:
-            for other in self._carrier.bury(state.request, self._settings.clock()):
+        self._bury(state)
+
+    def _bury(self, state: SessionState) -> None:
+        """See to it that no old cookie of this request leads to a session when its own is over.
+
+        Raises:
+            StoreError: our store or the old one can't; another try may.
+        """
+        if self._carrier is None:
+            return
+        own = None if state.stored is None else state.stored.id.key
+        for other in self._carrier.bury(state.request, self._settings.clock()):
+            if other.id.key != own:
                 self._committer.end(state, other)
+
+    def _bury_if_emptied(self, state: SessionState) -> None:
+        # To empty a session is to sign out. Before it is deleted, so that another try does both.
+        if self._carrier is not None and self._committer.empties(state):
+            self._bury(state)
 
     def save(self, state: SessionState, *, headers_sent: bool) -> None:
         """Commit now what a commit would write; see `Committer.save`."""
+        self._bury_if_emptied(state)
         self._committer.save(state, headers_sent=headers_sent)
 
     def transact(
@@ -385,6 +404,8 @@ class Engine:
 
     def commit(self, state: SessionState, response: Response) -> tuple[Header, ...]:
         """Do what the response asks for, and return its headers; see `Committer.commit`."""
+        if not response.failed:
+            self._bury_if_emptied(state)
         devices = self._devices
         if devices is None:
             token = self._committer.commit(state, response)

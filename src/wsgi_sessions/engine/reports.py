@@ -66,14 +66,21 @@ class Reports:
         elif "store_error" not in request.logged:
             self.emit("store_error", request, detail=detail)
 
-    def bad_signature(self, request: Request) -> None:
-        """None of the tokens could be verified."""
+    def bad_signature(self, request: Request, *, shared: bool = False) -> None:
+        """None of the tokens could be verified.
+
+        Args:
+            request: that brought them.
+            shared: whether old cookies of another system come under the same name; then what to do
+                about one that isn't ours is said where that system's source is asked.
+        """
         if not self._events.is_heard("bad_signature"):
             return
         name, look = request.transport.name, advice.look_of(request.tokens)
         self.emit("bad_signature", request, detail=f"{name}: {_LOOKS[look]}")
         key = f"bad-signature-{look}"
-        if not self._events.is_explained(key):
+        elsewhere = shared and look == "not ours"
+        if not elsewhere and not self._events.is_explained(key):
             # A rare answer, so its kind is found out here and not kept.
             header = not isinstance(request.transport, CookieTransport)
             text = advice.bad_signature(look, name, header=header)
@@ -146,6 +153,11 @@ class Reports:
             " missing from it and a shared cache may keep it. Read the session before the body's"
             " first chunk.",
         )
+
+    def old_cookie_unverified(self, cookie: str, source: str) -> None:
+        """A cookie came that a source of ``carry_over`` can't verify."""
+        text = advice.old_cookie_unverified(cookie, source)
+        self._events.explain(f"old-cookie-{source}", text, per_process=True)
 
     def sources_over(self, systems: list[str]) -> None:
         """Some sources in ``carry_over`` are past their ``until``."""

@@ -163,9 +163,9 @@ def _came_past_the_proxies(environ: Mapping[str, Any], client: Client) -> bool:
 _PROBE = "ProxyProbe shows what arrives, and which number is right."
 
 _UNTRUSTED = (
-    "A request has X-Forwarded-Proto: https, but trusted_proxies is 0, so it counts as plain http."
-    " If a proxy of yours set that header, set trusted_proxies to the number of proxies in front of"
-    f" the app. {_PROBE}"
+    "A request has X-Forwarded-Proto: https, but trusted_proxies is 0 (as is TrustedProxies(…)"
+    " without hops or networks), so it counts as plain http. If a proxy of yours set that header,"
+    f" set trusted_proxies to the number of proxies in front of the app. {_PROBE}"
 )
 _PROXY_FIX_AROUND = (
     "Werkzeug's ProxyFix around SessionMiddleware has already changed REMOTE_ADDR, and"
@@ -248,21 +248,36 @@ def _long(row: _Row) -> str:
         if row.proxies.exact
         else f"The client was taken to be {row.client.ip or 'unknown'}"
     )
+    well = "leave exact out" if row.proxies.exact else "all is well"
+    more = "If "
+    if row.entries <= MAX_HOPS:
+        more = (
+            f"If the number of your proxies is {row.entries}, set trusted_proxies to {row.entries};"
+            " if "
+        )
     return (
         f"Request after request has {row.entries} entries or more in {row.headers[0]}, although"
-        f" hops is {row.proxies.hops}. {taken}. If the number of your proxies is {row.entries}, set"
-        f" trusted_proxies to {row.entries}; if clients come through proxies of their own, all is"
-        f" well. {_PROBE}"
+        f" hops is {row.proxies.hops}. {taken}. {more}clients come through proxies of their own,"
+        f" {well}. {_PROBE}"
     )
 
 
 def _proto(row: _Row) -> str:
     problems = ", ".join(sorted(_OF_PROTO.intersection(row.client.problems)))
+    if "proto_short" in row.client.problems:
+        cure = (
+            f"X-Forwarded-Proto has fewer entries than proto, which is {row.proxies.proto}: where"
+            " only one proxy sets it, or each replaces it, set TrustedProxies(…, proto=1)"
+        )
+    else:
+        cure = (
+            "Have the outermost proxy set X-Forwarded-Proto (or proto in Forwarded), or set"
+            " TrustedProxies(…, proto=0) to go by what the server says"
+        )
     return (
         f"Request after request comes with {row.headers[0]}, but without a usable scheme"
-        f" ({problems}), so it counts as plain http, and the cookie may lack Secure. Have the"
-        " outermost proxy set X-Forwarded-Proto (or proto in Forwarded), or set"
-        f" TrustedProxies(…, proto=0) to go by what the server says. {_PROBE}"
+        f" ({problems}), so it counts as plain http, and the cookie may lack Secure. {cure}."
+        f" {_PROBE}"
     )
 
 

@@ -285,6 +285,14 @@ def _absolute(path: object) -> Path:
         raise ConfigurationError(
             f"FileStore: path is {path!r}; write the path of a directory, as str or Path"
         )
+    if "://" in given or given.startswith("~"):
+        # Not quoted where it may be a URL with a password in it.
+        shown, instead = (
+            ("begins with ~, which only a shell expands", "os.path.expanduser(path)")
+            if given.startswith("~")
+            else ("is a URL", "a plain path, or SessionMiddleware(…, store=url)")
+        )
+        raise ConfigurationError(f"FileStore: path {shown}; write {instead}")
     return Path(given).absolute()
 
 
