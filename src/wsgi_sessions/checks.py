@@ -5,6 +5,7 @@ They run once, when the middleware is made, and never in a request.
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Callable, Collection, Sequence
 from inspect import getattr_static
@@ -76,8 +77,9 @@ def check_functions(**options: object) -> None:
 def check_clock(clock: Callable[[], object]) -> Callable[[], float]:
     """The clock as given, if it gives UNIX seconds."""
     now = clock()
-    is_number = isinstance(now, (int, float)) and not isinstance(now, bool)
-    if not is_number or not EARLIEST <= now <= LATEST:
+    # True and False are ints.
+    number = now if isinstance(now, (int, float)) and not isinstance(now, bool) else math.nan
+    if not EARLIEST <= number <= LATEST:
         raise ConfigurationError(
             f"SessionMiddleware: clock() returned {now!r}; give {_FUNCTIONS['clock'][1]}"
         )
