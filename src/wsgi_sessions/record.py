@@ -192,6 +192,14 @@ def apply_changes(fields: Mapping[str, bytes], changes: Changes) -> dict[str, by
     return after
 
 
+def is_outdated(record: Record) -> bool:
+    """Whether any part that was read so far was sealed under another key than the newest.
+
+    Only an encrypting store gives fields that know; others keep nothing sealed.
+    """
+    return getattr(record.fields, "outdated", False) is True
+
+
 @lru_cache(maxsize=256)
 def list_key(owner: str) -> str:
     """The store key of the record that lists an owner's sessions.

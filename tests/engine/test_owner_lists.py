@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
 from records import a_key
+from wsgi import Site
 from wsgi_sessions import StoreError
 from wsgi_sessions.data.notes import Notes, dump_notes
 from wsgi_sessions.engine.owners import Entry, Limits, OwnerLists, Place
 from wsgi_sessions.record import Changes, Record, list_key
-from wsgi_sessions.stores import MemoryStore
+from wsgi_sessions.stores import MemoryStore, RedisStore
 from wsgi_sessions.testing import FakeClock, FaultyStore
 
 ONE, TWO = a_key(), a_key()
@@ -271,3 +273,156 @@ class TestAPurge:
 
         left = [owner for owner in ("bob", "eve") if lists.others.read(owner) is not None]
         assert [list_key(owner) for owner in left] == failed
+
+
+# Keys of encryption that come and go
+
+OLDER, NEWER, ELSE = (bytes([number]) * 32 for number in (1, 2, 3))
+DAY = 86400.0
+MONTH = 30 * DAY
+
+
+class Encrypted:
+    """Logins of one user through sites that differ in their keys, on one store."""
+
+    def __init__(self, **options: Any) -> None:
+        self.store = FaultyStore(MemoryStore())
+        self.options = options
+        self.now = 1_800_000_000.0
+
+    def site(self, *keys: bytes, migrate: bool = False) -> Site:
+        site = Site(
+            store=self.store,
+            encryption_keys=list(keys),
+            encryption_migrate=migrate,
+            clock=FakeClock(self.now),
+            **self.options,
+        )
+        site.clock.now = self.now
+        return site
+
+    def sign_in(self, *keys: bytes, migrate: bool = False, site: Site | None = None) -> int:
+        site = site or self.site(*keys, migrate=migrate)
+        site.clock.now = self.now
+        return site.run(site.browser(), lambda session: session.login("bob")).code
+
+    def devices(self, *keys: bytes) -> int:
+        return self.site(*keys).middleware.registry.count("bob")
+
+
+@pytest.fixture(params=["end_oldest", "refuse"])
+def encrypted(request: pytest.FixtureRequest) -> Encrypted:
+    return Encrypted(max_per_owner=99, when_full=request.param)
+
+
+def test_who_signs_in_again_and_again_needs_no_key_of_before(encrypted: Encrypted) -> None:
+    encrypted.sign_in(OLDER)
+    for _ in range(6):
+        encrypted.now += 7 * DAY
+        assert encrypted.sign_in(NEWER, OLDER) == 200
+
+    assert encrypted.sign_in(NEWER) == 200
+    assert encrypted.devices(NEWER) == 2
+
+
+def test_a_login_under_the_newest_key_alone_seals_no_list_anew(encrypted: Encrypted) -> None:
+    encrypted.sign_in(NEWER, OLDER)
+    encrypted.store.calls.clear()
+    encrypted.sign_in(NEWER, OLDER)
+    usual = dict(encrypted.store.calls)
+    encrypted.store.calls.clear()
+    encrypted.sign_in(ELSE, NEWER)
+    once_more = dict(encrypted.store.calls)
+
+    assert once_more == {**usual, "update": usual.get("update", 0) + 1}
+
+
+@pytest.mark.parametrize("keys", [(), (OLDER,)])
+def test_a_list_that_cannot_be_read_is_as_good_as_none_when_it_is_over(
+    encrypted: Encrypted, keys: tuple[bytes, ...]
+) -> None:
+    encrypted.sign_in(*keys)
+    encrypted.now += MONTH - 1
+    assert encrypted.sign_in(ELSE) == 503
+    with pytest.raises(StoreError, match="list can't be read"):
+        encrypted.devices(ELSE)
+
+    encrypted.now += 2
+    assert encrypted.devices(ELSE) == 0
+    assert encrypted.sign_in(ELSE) == 200
+    assert encrypted.devices(ELSE) == 1
+
+
+def test_a_process_that_does_not_encrypt_yet_spoils_no_list(encrypted: Encrypted) -> None:
+    old, new = encrypted.site(), encrypted.site(NEWER, migrate=True)
+    answers = [encrypted.sign_in(site=site) for site in (old, new, old, new)]
+
+    assert answers == [200, 200, 503, 200]
+    assert encrypted.sign_in(NEWER, migrate=True) == 200
+    assert encrypted.sign_in(NEWER) == 200
+    # The first one was never written again, so it is plain still.
+    assert encrypted.devices(NEWER) == 5 - 1
+
+
+def test_a_field_that_such_a_process_wrote_is_read_while_records_migrate() -> None:
+    encrypted = Encrypted()
+    site = encrypted.site(NEWER, migrate=True)
+    browser = site.browser()
+    site.run(browser, lambda session: session.update(a=1))
+    (key,) = encrypted.store.keys()
+    encrypted.store.update(key, Changes(set={"b": b"2"}))
+
+    assert site.run(browser, lambda session: dict(session)).text == "{'a': 1, 'b': 2}"
+    strict = encrypted.site(NEWER)
+    assert strict.run(browser, lambda session: session.get("b")).text == "None"
+
+
+# A server that is full
+
+
+def test_revoking_needs_no_room(lists: Lists) -> None:
+    site = Site(store=lists.store)
+    browsers = [site.browser() for _ in range(3)]
+    for browser in browsers:
+        site.run(browser, lambda session: session.login("bob"))
+    lists.store.fail("update")
+
+    assert site.middleware.registry.revoke_all("bob") == 3
+    assert list(lists.store.keys()) == []
+
+
+def test_a_login_that_writes_meanwhile_is_revoked_as_well(lists: Lists) -> None:
+    site = Site(store=lists.store)
+    site.run(site.browser(), lambda session: session.login("bob"))
+    late = a_key()
+    lists.enter(late)
+    began = 1_800_000_000.0
+
+    def write(*_: object, **__: object) -> None:
+        if not lists.store.store.load(late):
+            notes = dump_notes(Notes(began, began, began))
+            lists.store.store.insert(late, Record({}, notes, began, math.inf, owner="bob"))
+
+    def full(*_: object, **__: object) -> None:
+        raise StoreError("no room", operation="update")
+
+    lists.store.before("update", full)
+    deletions = iter([lambda: None, lambda: None, write])
+    lists.store.before("delete", lambda *a, **k: next(deletions, lambda: None)())
+    site.middleware.registry.revoke_all("bob")
+
+    assert lists.store.store.load(late) is None
+
+
+def test_a_list_on_redis_ends_soon_after_what_it_names(redis_url: str) -> None:
+    store = RedisStore.from_url(redis_url)
+    clock = FakeClock()
+    site = Site(store=store, clock=clock)
+    for _ in range(20):
+        site.run(site.browser(), lambda session: session.login("bob"))
+        clock.advance(7 * DAY)
+
+    left = store.client.pttl(f"session:{list_key('bob')}") / 1000
+    store.close()
+
+    assert left < MONTH + 120

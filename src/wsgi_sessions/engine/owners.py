@@ -17,6 +17,10 @@ more whether the record has come after all. A new list begins with a random vers
 never taken for an earlier one. A list may hold too much, after a crash, but never too little. An
 entry is removed only if the store itself says that there is no record: a record that can't be read
 is not absent.
+
+Keys of encryption come and go. A login that finds any part of its list sealed under another key
+than the newest seals the list anew, so that it can be read for as long as its latest login can
+live; and a list that can't be read any more is as good as none once it has expired.
 """
 
 from __future__ import annotations
@@ -34,7 +38,7 @@ from typing import Final, Literal, NamedTuple
 from ..data.codec import CorruptField
 from ..data.notes import CorruptNotes, Notes, notes_of
 from ..errors import StoreError, TooManySessions
-from ..record import LIST_OWNER, Changes, Record, UpdateResult, list_key
+from ..record import LIST_OWNER, Changes, Record, UpdateResult, is_outdated, list_key
 from ..stores.base import Store
 from .backoff import ATTEMPTS, back_off
 from .decisions import deadline_of
@@ -121,6 +125,8 @@ class OwnerList(NamedTuple):
     version: int
     entries: Mapping[str, Entry]
     expires_at: float
+    is_outdated: bool = False
+    """Whether any part of it was sealed under an older key of encryption."""
 
 
 class Listing(NamedTuple):
@@ -192,8 +198,7 @@ class OwnerLists:
             known = self._known.get(at)
             if known is not None:
                 # Sessions of an app with a longer lifetime may need it for longer.
-                later = ends if ends > known else None
-                changes = Changes(set=fields, expires_at=later)
+                changes = _entering(fields, now, known, max(ends, known))
                 if self._store.update(at, changes) is UpdateResult.UPDATED:
                     self._known[at] = max(ends, known)
                     return
@@ -204,6 +209,8 @@ class OwnerLists:
             present = self.read(owner)
             if present is not None:
                 self._remember(at, present.expires_at)
+            else:
+                self._clear_away(at)
             back_off(attempt)
         raise StoreError("the owner's list could not be written", operation="update")
 
@@ -241,9 +248,9 @@ class OwnerLists:
             entry, ends = Entry(now, until, epoch), max(until, now + self._limits.absolute)
             record = self._store.load(at)
             if record is None:
-                if attempt:
+                if attempt and self.read(owner) is None:
                     # Where the insert failed there is a list by now, or one that can't be read.
-                    self.read(owner)
+                    self._clear_away(at)
                 if self._store.insert(at, _new_list({key: _dump(entry)}, now, ends)):
                     self._remember(at, ends)
                     return Place(owner, entry)
@@ -253,7 +260,7 @@ class OwnerLists:
                 if others >= limit:
                     return others
                 ends = max(ends, present.expires_at)
-                changes = Changes(set={key: _dump(entry)}, expires_at=ends)
+                changes = _entering({key: _dump(entry)}, now, present.expires_at, ends)
                 written = self._store.update(at, changes, if_version=present.version)
                 if written is UpdateResult.UPDATED:
                     self._remember(at, ends)
@@ -347,9 +354,22 @@ class OwnerLists:
 
     def _read(self, at: str) -> OwnerList | None:
         found = self._look(at)
-        if found is UNREADABLE:
+        if found is UNREADABLE and not self._is_over(at):
             raise _unreadable()
-        return None if found is None else _parse(found)
+        return None if found is None or found is UNREADABLE else _parse(found)
+
+    def _is_over(self, at: str) -> bool:
+        """Whether a list that can't be read has expired, and with it all sessions that it named.
+
+        No record has the version that is asked for, so nothing is written.
+        """
+        asked = Changes(used_at=self._clock())
+        return self._store.update(at, asked, if_version=0) is UpdateResult.GONE
+
+    def _clear_away(self, at: str) -> None:
+        """Delete a list that can't be read and is over, for a new one to begin."""
+        if self._look(at) is UNREADABLE and self._is_over(at):
+            self._store.delete(at)
 
     def _look(self, key: str) -> Record | Literal[_Unreadable.UNREADABLE] | None:
         """The record; None only where the store itself says that there is none."""
@@ -377,6 +397,14 @@ class OwnerLists:
             # Entering is blind: a process with a shorter lifetime may have brought the end of the
             # whole list forward.
             self._store.update(list_key(owner), Changes(expires_at=latest))
+        if present.is_outdated:
+            # If another login is faster, that one or a later one does it.
+            whole = Changes(
+                set={key: _dump(each) for key, each in present.entries.items()},
+                notes=b"",
+                owner=LIST_OWNER,
+            )
+            self._store.update(list_key(owner), whole, if_version=present.version)
         return present
 
     def examine(self, owner: str, present: OwnerList, now: float) -> Listing:
@@ -578,12 +606,23 @@ def _new_list(fields: Mapping[str, bytes], now: float, ends: float) -> Record:
     return Record(fields, b"", now, ends, version, owner=LIST_OWNER)
 
 
+def _entering(fields: Mapping[str, bytes], now: float, known: float, ends: float) -> Changes:
+    """The changes that enter a session in a list that ends at ``known``, and is to at ``ends``."""
+    return Changes(
+        set=fields,
+        # From this, a server's own expiry counts. Entering in a list that is over revives it.
+        used_at=min(now, known - 1),
+        expires_at=ends if ends > known else None,
+    )
+
+
 def _parse(record: Record) -> OwnerList:
     try:
         entries = {key: _load(record.fields[key]) for key in record.fields}
     except (struct.error, CorruptField):
         raise _unreadable() from None
-    return OwnerList(record.version, entries, record.expires_at)
+    # Asked after all of it was read.
+    return OwnerList(record.version, entries, record.expires_at, is_outdated(record))
 
 
 def _unreadable() -> UnreadableList:

@@ -195,19 +195,33 @@ class EncryptedStore(StoreWrapper):
     def _seal(self, plain: bytes, context: bytes) -> bytes:
         return _MARK + self._sealer.seal(plain, context)
 
-    def open_value(self, sealed: bytes, context: bytes) -> bytes | None:
-        """The plain bytes; None if they weren't sealed like this."""
+    def open_value(self, sealed: bytes, context: bytes) -> tuple[bytes, int] | None:
+        """The plain bytes and the index of their key; None if they weren't sealed like this."""
         if not sealed.startswith(_MARK):
             return None
-        opened = self._sealer.open(sealed[len(_MARK) :], context)
-        return None if opened is None else opened[0]
+        return self._sealer.open(sealed[len(_MARK) :], context)
+
+    def open_field(self, key: str, name: str, kept: bytes) -> tuple[bytes, bool] | None:
+        """The plain bytes of a field, and whether it should be sealed anew; None: not sealed like
+        this.
+        """
+        if self._migrate and not kept.startswith(_MARK):
+            # A process that doesn't encrypt yet wrote it after the record had been sealed.
+            return kept, True
+        opened = self.open_value(kept, _context(key, "field", name))
+        return None if opened is None else (opened[0], opened[1] > 0)
 
     def _opened(self, key: str, record: Record) -> Record | None:
-        notes = self.open_value(record.notes, _context(key, "notes"))
-        tie = self.open_value(record.fields.get(_TIE, b""), _context(key, "tie"))
         sealed_owner = record.fields.get(_OWNER, b"")
-        owner = self.open_value(sealed_owner, _context(key, "owner"))
-        if notes is None or tie is None or owner is None or len(tie) != _TIE_BYTES:
+        parts = (
+            self.open_value(record.notes, _context(key, "notes")),
+            self.open_value(record.fields.get(_TIE, b""), _context(key, "tie")),
+            self.open_value(sealed_owner, _context(key, "owner")),
+        )
+        if parts[0] is None or parts[1] is None or parts[2] is None:
+            return None
+        (notes, _), (tie, _), (owner, _) = parts[0], parts[1], parts[2]
+        if len(tie) != _TIE_BYTES:
             return None
         if not hmac.compare_digest(notes[:_TIE_BYTES], tie):
             return None
@@ -215,7 +229,9 @@ class EncryptedStore(StoreWrapper):
             return None
         return replace(
             record,
-            fields=_SealedFields(self, key, record.fields),
+            fields=_SealedFields(
+                self, key, record.fields, outdated=any(part and part[1] for part in parts)
+            ),
             notes=notes[_TIE_BYTES:],
             owner=None if owner == _NO_OWNER else owner[1:].decode(*_ENCODING),
         )
@@ -224,18 +240,25 @@ class EncryptedStore(StoreWrapper):
 class _SealedFields(Mapping[str, bytes]):
     """A record's fields, each opened when it is read."""
 
-    __slots__ = ("_fields", "_key", "_store")
+    __slots__ = ("_fields", "_key", "_store", "outdated")
 
-    def __init__(self, store: EncryptedStore, key: str, fields: Mapping[str, bytes]) -> None:
+    outdated: bool
+    """Whether any part that was read so far was sealed under another key than the newest."""
+
+    def __init__(
+        self, store: EncryptedStore, key: str, fields: Mapping[str, bytes], *, outdated: bool
+    ) -> None:
         self._store = store
         self._key = key
         self._fields = fields
+        self.outdated = outdated
 
     def __getitem__(self, name: str) -> bytes:
-        sealed = self._fields[_outer(name)]
-        plain = self._store.open_value(sealed, _context(self._key, "field", name))
-        if plain is None:
+        opened = self._store.open_field(self._key, name, self._fields[_outer(name)])
+        if opened is None:
             raise CorruptField("can't be decrypted")
+        plain, outdated = opened
+        self.outdated = self.outdated or outdated
         return plain
 
     def __contains__(self, name: object) -> bool:
