@@ -18,6 +18,9 @@ View = Callable[[Any], Any]
 VIEWS: dict[str, View] = {}
 """The site's views by path: what a test puts here is what the site does."""
 
+BETWEEN: list[Callable[[Any, View], Any]] = []
+"""What the middleware `between` does with a request: the last one of these."""
+
 
 @cache
 def set_up() -> None:
@@ -76,6 +79,11 @@ async def serve_async(request: Any) -> Any:
 
     made = await VIEWS["async"](request)
     return made if hasattr(made, "status_code") else HttpResponse(str(made))
+
+
+def between(get_response: View) -> View:
+    """A middleware; it stands in ``MIDDLEWARE`` as ``django_site.between``."""
+    return lambda request: BETWEEN[-1](request, get_response)
 
 
 def __getattr__(name: str) -> Any:

@@ -12,11 +12,14 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
+from asgiref.sync import sync_to_async
 
-from django_site import SECRET, VIEWS, Site, set_up, site
+import django_site
+from django_site import BETWEEN, SECRET, VIEWS, Site, set_up, site
 
 set_up()
 
@@ -28,7 +31,13 @@ from django.contrib.sessions.backends.file import SessionStore as FileSessionSto
 from django.core.management import call_command
 from django.db import models
 from django.http import FileResponse, HttpRequest, HttpResponse, StreamingHttpResponse
-from django.test import AsyncClient, Client, RequestFactory, override_settings
+from django.test import (
+    AsyncClient,
+    AsyncRequestFactory,
+    Client,
+    RequestFactory,
+    override_settings,
+)
 from django.utils import timezone
 from django.utils.safestring import SafeString, mark_safe
 
@@ -388,6 +397,192 @@ def test_a_store_that_fails_in_save_is_a_503(shop: Site) -> None:
     response = shop.run(client, lambda r: [put(r, a=2), r.session.save()])
 
     assert response.status_code == 503
+
+
+OURS = "wsgi_sessions.django.SessionMiddleware"
+IN_SESSION = {"MESSAGE_STORAGE": "django.contrib.messages.storage.session.SessionStorage"}
+BETWEEN_US = {"MIDDLEWARE": [OURS, "django_site.between"]}
+
+
+def error_page(handler500: Any) -> dict[str, Any]:
+    """Settings of a site that has this page for a 500."""
+    urls = ModuleType("urls")
+    urls.urlpatterns = django_site.urlpatterns  # type: ignore[attr-defined] # modules take any
+    urls.handler500 = handler500  # type: ignore[attr-defined] # as above
+    return {"ROOT_URLCONF": urls}
+
+
+@pytest.mark.parametrize("message", [None, "See you soon"])
+def test_a_sign_out_that_fails_expires_the_cookie_whatever_runs_after_it(
+    message: str | None,
+) -> None:
+    def leave(request: Any) -> None:
+        if message:
+            messages.info(request, message)
+        request.session.flush()
+
+    with site(IN_SESSION) as shop:
+        client = shop.client()
+        shop.run(client, lambda r: r.session.login("ada"))
+        shop.store.fail("delete")
+        response = shop.run(client, leave)
+
+    assert response.status_code == 503 and response["Retry-After"] == "5"
+    assert response.cookies["sessionid"]["max-age"] == 0
+
+
+def test_a_sign_out_that_fails_in_a_middleware_is_a_503_that_expires_the_cookie() -> None:
+    def leave(request: Any, get_response: Any) -> Any:
+        if "leave" in request.path:
+            request.session.flush()
+        return get_response(request)
+
+    BETWEEN.append(leave)
+    with site(BETWEEN_US) as shop:
+        client = shop.client()
+        shop.run(client, lambda r: r.session.login("ada"))
+        shop.store.fail("delete")
+        response = shop.run(client, lambda r: "-", "leave")
+
+    assert response.status_code == 503
+    assert response.cookies["sessionid"]["max-age"] == 0
+
+
+def test_a_sign_out_that_fails_expires_the_cookie_on_the_apps_own_answer_too() -> None:
+    def sorry(request: Any, get_response: Any) -> Any:
+        response = get_response(request)
+        return response if response.status_code < 500 else HttpResponse("sorry", status=503)
+
+    BETWEEN.append(sorry)
+    with site(BETWEEN_US) as shop:
+        client = shop.client()
+        shop.run(client, lambda r: r.session.login("ada"))
+        shop.store.fail("delete")
+        response = shop.run(client, lambda r: r.session.flush())
+
+    assert response.status_code == 503 and response.content == b"sorry"
+    assert response.cookies["sessionid"]["max-age"] == 0
+
+
+def test_a_failure_with_a_message_waiting_is_a_503_with_the_first_error() -> None:
+    told: list[Any] = []
+
+    def answer(environ: Any, start_response: Any, error: StoreError) -> list[bytes]:
+        told.append(error.operation)
+        start_response("503 Busy", [("Retry-After", "7")])
+        return [b"busy"]
+
+    def count(request: Any) -> str:
+        messages.info(request, "counted")
+        return str(request.session.increment("n"))
+
+    with site(IN_SESSION, on_store_error=answer) as shop:
+        client = shop.client()
+        shop.run(client, lambda r: put(r, a=1))
+        for broken in ("update", "load"):
+            shop.store.fail(broken)
+            response = shop.run(client, count)
+
+            assert response.status_code == 503 and response["Retry-After"] == "7"
+            assert response["Vary"] == "Cookie" and response.content == b"busy"
+
+    assert told == ["update", "load"]
+
+
+def test_an_outage_is_a_503_where_djangos_own_error_page_needs_the_session() -> None:
+    csrf = [OURS, "django.middleware.csrf.CsrfViewMiddleware"]
+    with site({"CSRF_USE_SESSIONS": True, "MIDDLEWARE": csrf}) as shop:
+        client, other = shop.client(), AsyncClient(raise_request_exception=False)
+        shop.run(client, lambda r: put(r, a=1))
+        other.cookies.update(client.cookies)
+        shop.store.fail("load")
+
+        for response in (shop.run(client, everything), asyncio.run(other.get("/async"))):
+            assert response.status_code == 503 and response["Retry-After"] == "5"
+            assert "sessionid" not in response.cookies
+
+
+@pytest.mark.parametrize("handles", [False, True])
+def test_an_outage_is_a_503_where_the_sites_error_page_fails_in_turn(*, handles: bool) -> None:
+    def page(request: Any) -> Any:
+        try:
+            return HttpResponse(request.session.get("name"), status=500)
+        except StoreError:
+            if handles:
+                raise LookupError from None
+            raise
+
+    def read(request: Any, get_response: Any) -> Any:
+        request.session.get("a")
+        return get_response(request)
+
+    BETWEEN.append(read)
+    with site({**BETWEEN_US, **error_page(page)}) as shop:
+        client = shop.client()
+        shop.run(client, lambda r: put(r, a=1))
+        shop.store.fail("load")
+
+        response = shop.run(client, lambda r: "-")
+
+    assert response.status_code == 503 and response["Retry-After"] == "5"
+
+
+def test_a_bug_in_the_error_page_reaches_the_server_where_no_store_failed() -> None:
+    def page(request: Any) -> Any:
+        raise KeyError("a bug in the error page")
+
+    with site(error_page(page)) as shop, pytest.raises(KeyError, match="a bug in the error page"):
+        shop.run(shop.client(), lambda r: r.session["missing"])
+
+
+def test_a_login_gives_its_place_back_where_an_exception_leaves_django() -> None:
+    def page(request: Any) -> Any:
+        raise KeyError("a bug in the error page")
+
+    def fail(request: Any) -> str:
+        request.session.login("ada")
+        raise ZeroDivisionError
+
+    with site(error_page(page), max_per_owner=1, when_full="refuse") as shop:
+        with pytest.raises(KeyError):
+            shop.run(shop.client(), fail)
+        response = shop.run(shop.client(), lambda r: r.session.login("ada"))
+
+    assert response.status_code == 200
+
+
+def test_a_login_gives_its_place_back_where_the_client_goes_away() -> None:
+    async def wait(request: Any) -> str:
+        await sync_to_async(request.session.login)("ada")
+        begun.set()
+        await asyncio.Event().wait()
+        return "-"
+
+    async def go_away() -> None:
+        handler = AsyncRequestFactory().get("/async")
+        chain = DjangoMiddleware(django_site.serve_async)
+        task = asyncio.create_task(chain(handler))
+        await begun.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    VIEWS["async"] = wait
+    begun = asyncio.Event()
+    with site(max_per_owner=1, when_full="refuse") as shop:
+        asyncio.run(go_away())
+        response = shop.run(shop.client(), lambda r: r.session.login("ada"))
+
+    assert response.status_code == 200
+
+
+def test_an_error_before_there_is_a_session_is_djangos() -> None:
+    outer = SessionMiddleware(lambda e, s: [], secret_key="x" * 32, store=MemoryStore())
+    request = RequestFactory().get("/")
+    outer.open_session(request.META)
+
+    with pytest.raises(ConfigurationError, match="leave that one out"):
+        DjangoMiddleware(lambda r: HttpResponse())(request)
 
 
 def test_another_exception_of_a_view_is_djangos(shop: Site) -> None:

@@ -1,8 +1,9 @@
 """The middleware that replaces Django's, for sync and async views alike.
 
 It takes the steps of an Integration: open when the request comes, commit when the response is made,
-finish when its stream ends. A store's failure is answered with 503, even if Django turned it into
-something else.
+finish when its stream ends. A store's failure is noted where Django sees it, and answered with 503
+even if Django turned it into something else; at the end, when all middleware inside this one is
+done with the session.
 """
 
 # Django has no types of its own.
@@ -11,17 +12,22 @@ something else.
 
 from __future__ import annotations
 
+import asyncio
+import sys
 from collections.abc import AsyncIterator
 from http.cookies import Morsel
 from typing import Any
 
+from asgiref.sync import sync_to_async
 from django.contrib.sessions.middleware import SessionMiddleware as DjangosMiddleware
+from django.core.signals import got_request_exception
 from django.http import FileResponse, HttpResponse
 from django.utils.deprecation import MiddlewareMixin
 
 from ..errors import ConfigurationError, StoreError
 from ..http.transport import Header
 from ..integration import Answer, Integration, SessionStream
+from ..session import state_of
 from .engine import sessions
 from .session import DjangoSession
 
@@ -39,6 +45,25 @@ class SessionMiddleware(DjangosMiddleware):
         MiddlewareMixin.__init__(self, get_response)
         sessions()
 
+    def __call__(self, request: Any) -> Any:
+        """Called by Django with each request."""
+        try:
+            return super().__call__(request)
+        except BaseException as error:
+            answer = _end(request, error)
+            if answer is None:
+                raise
+            return answer
+
+    async def __acall__(self, request: Any) -> Any:
+        try:
+            return await super().__acall__(request)
+        except (Exception, asyncio.CancelledError) as error:
+            answer = await sync_to_async(_end)(request, error)
+            if answer is None:
+                raise
+            return answer
+
     def process_request(self, request: Any) -> HttpResponse | None:  # pyright: ignore[reportIncompatibleMethodOverride] # it may answer by itself
         """Called by Django before the view."""
         steps, environ = sessions(), request.META
@@ -53,14 +78,12 @@ class SessionMiddleware(DjangosMiddleware):
                 " that one out, or give WSGI_SESSIONS an environ_key and a cookie name of its own"
             )
         request.session = session
-        request.wsgi_sessions = steps
+        request.wsgi_sessions, request.wsgi_sessions_failure = steps, None
         return None
 
     def process_exception(self, request: Any, exception: Exception) -> HttpResponse | None:
         """Called by Django when a view raises."""
-        if isinstance(exception, StoreError) and _is_ours(request):
-            return _failure(request.wsgi_sessions, request, exception)
-        return None
+        return _Unanswered(status=503) if _note(request, exception) else None
 
     def process_response(self, request: Any, response: HttpResponse) -> HttpResponse:
         """Called by Django with the response, whoever made it."""
@@ -68,6 +91,12 @@ class SessionMiddleware(DjangosMiddleware):
             return response
         steps: Integration = request.wsgi_sessions
         environ, session = request.META, request.session
+        failure: StoreError | None = request.wsgi_sessions_failure
+        if failure is not None and (
+            response.status_code == 500 or isinstance(response, _Unanswered)
+        ):
+            response.close()
+            return _failure(steps, request, failure)
         streaming = response.streaming and not isinstance(response, FileResponse)
         given = _headers(response)
         try:
@@ -95,6 +124,49 @@ def _is_ours(request: Any) -> bool:
     """Whether the request's session is one that we opened, and not committed yet."""
     steps: Integration | None = getattr(request, "wsgi_sessions", None)
     return steps is not None and steps.is_open(request.META)
+
+
+class _Unanswered(HttpResponse):
+    """Stands for the answer to a failure until all middleware inside ours has seen it.
+
+    They may use the session, which the answer ends.
+    """
+
+
+def _note(request: Any, error: BaseException | None) -> bool:
+    """Note that the store failed this request; False if it is another error, or not our request."""
+    if not isinstance(error, StoreError) or not _is_ours(request):
+        return False
+    if request.wsgi_sessions_failure is None:
+        request.wsgi_sessions_failure = error
+    return True
+
+
+def note_failure(request: Any, **options: Any) -> None:
+    """Receives ``got_request_exception``: Django makes a 500 of what isn't raised by a view."""
+    del options
+    _note(request, sys.exc_info()[1])
+
+
+got_request_exception.connect(note_failure, dispatch_uid="wsgi_sessions")
+
+
+def _end(request: Any, error: BaseException) -> HttpResponse | None:
+    """End the session of a request of which an exception has left Django, such as an error page's.
+
+    Returns:
+        The answer, if it is the store that failed.
+    """
+    if not _is_ours(request):
+        return None
+    steps: Integration = request.wsgi_sessions
+    state = state_of(request.session)
+    _note(request, error)
+    failure = request.wsgi_sessions_failure or (None if state is None else state.error)
+    if failure is not None and isinstance(error, Exception):
+        return _failure(steps, request, failure)
+    steps.discard_session(request.META)
+    return None
 
 
 def _complete(request: Any) -> None:
