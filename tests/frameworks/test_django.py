@@ -26,6 +26,7 @@ set_up()
 from django.contrib import messages
 from django.contrib.auth import login, logout
 from django.contrib.auth.models import User
+from django.contrib.auth.signals import user_logged_in
 from django.contrib.sessions.backends.base import CreateError, UpdateError
 from django.contrib.sessions.backends.file import SessionStore as FileSessionStore
 from django.core.management import call_command
@@ -54,7 +55,7 @@ from wsgi_sessions.django import SessionMiddleware as DjangoMiddleware
 from wsgi_sessions.django import SessionStore, sessions
 from wsgi_sessions.django.management.commands.clearsessions import Command
 from wsgi_sessions.django.middleware import _morsel
-from wsgi_sessions.django.owners import file_under_user
+from wsgi_sessions.django.owners import connect, file_under_user
 from wsgi_sessions.errors import ConfigurationError, StoreError
 from wsgi_sessions.stores import ClientSideStore, MemoryStore
 from wsgi_sessions.testing import FakeClock
@@ -907,9 +908,38 @@ def test_a_login_too_many_logs_nobody_in(ada: User) -> None:
         assert shop.run(first, lambda r: r.user.username).content == b"ada"
 
 
-def test_logins_of_other_sessions_are_none_of_ours(shop: Site, ada: User) -> None:
-    from django.contrib.auth.signals import user_logged_in
+@pytest.mark.parametrize("first", [False, True])
+def test_a_receiver_that_notes_the_key_of_a_login_notes_the_one_of_the_cookie(
+    shop: Site, ada: User, *, first: bool
+) -> None:
+    noted: list[str] = []
 
+    def one_session_per_user(request: Any, **options: Any) -> None:
+        if noted:
+            SessionStore(noted.pop()).delete()
+        if not request.session.session_key:
+            request.session.save()
+        noted.append(request.session.session_key)
+
+    if first:
+        user_logged_in.disconnect(dispatch_uid="wsgi_sessions")
+    user_logged_in.connect(one_session_per_user)
+    if first:
+        connect()
+    clients = [shop.client(), shop.client()]
+    try:
+        for client in clients:
+            shop.run(client, lambda r: put(r, a=1))
+            shop.run(client, lambda r: login(r, ada))
+            assert client.cookies["sessionid"].value == noted[0]
+    finally:
+        user_logged_in.disconnect(one_session_per_user)
+
+    names = [shop.run(client, lambda r: r.user.username).content for client in clients]
+    assert names == [b"", b"ada"]
+
+
+def test_logins_of_other_sessions_are_none_of_ours(shop: Site, ada: User) -> None:
     request = HttpRequest()
     user_logged_in.send(User, request=request, user=ada)
     request.session = SessionStore()

@@ -16,8 +16,17 @@ from .session import DjangoSession
 
 
 def connect() -> None:
-    """Listen for logins."""
+    """Listen for logins, before all others.
+
+    The login gives the session its key and its owner, and another receiver may note the key ("one
+    session per user") or save the session. Django calls receivers in the order in which they were
+    connected, and other apps' may have been before this module was imported.
+    """
+    user_logged_in.disconnect(dispatch_uid="wsgi_sessions")
     user_logged_in.connect(file_under_user, dispatch_uid="wsgi_sessions")
+    with user_logged_in.lock:
+        receivers = user_logged_in.receivers
+        receivers.insert(0, receivers.pop())
 
 
 def file_under_user(sender: Any, request: Any, user: Any, **options: Any) -> None:
