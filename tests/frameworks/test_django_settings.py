@@ -32,6 +32,7 @@ def found(**changed: Any) -> list[str]:
 
 
 GOOD = {"store": "memory://"}
+DJANGOS = "django.contrib.sessions.middleware.SessionMiddleware"
 
 
 def test_good_settings_have_no_complaints() -> None:
@@ -61,13 +62,21 @@ def test_good_settings_have_no_complaints() -> None:
         (
             {
                 "WSGI_SESSIONS": GOOD,
-                "MIDDLEWARE": [
-                    "wsgi_sessions.django.SessionMiddleware",
-                    "django.contrib.sessions.middleware.SessionMiddleware",
-                ],
+                "MIDDLEWARE": ["wsgi_sessions.django.SessionMiddleware", DJANGOS],
             },
             ["wsgi_sessions.E003"],
         ),
+        ({"WSGI_SESSIONS": GOOD, "MIDDLEWARE": [DJANGOS]}, ["wsgi_sessions.W004"]),
+        (
+            {
+                "WSGI_SESSIONS": GOOD,
+                "MIDDLEWARE": [DJANGOS],
+                "SESSION_ENGINE": "wsgi_sessions.django.engine",
+            },
+            ["wsgi_sessions.W004"],
+        ),
+        ({"WSGI_SESSIONS": GOOD, "MIDDLEWARE": [DJANGOS], "SESSION_ENGINE": "x"}, []),
+        ({"WSGI_SESSIONS": GOOD, "SESSION_ENGINE": "wsgi_sessions.django.engine"}, []),
     ],
 )
 def test_a_wrong_setting_is_a_message_of_the_system_check(

@@ -17,6 +17,7 @@ from ..errors import ConfigurationError, StoreError
 from .engine import sessions
 
 ENGINE = "wsgi_sessions.django"
+_ENGINES = (ENGINE, "wsgi_sessions.django.engine")
 _OURS = (
     "wsgi_sessions.django.SessionMiddleware",
     "wsgi_sessions.django.middleware.SessionMiddleware",
@@ -88,7 +89,17 @@ def _check_places() -> list[CheckMessage]:
                 id="wsgi_sessions.W003",
             )
         )
-    if ours and ENGINE != settings.SESSION_ENGINE:
+    if not ours and _DJANGOS in middleware and settings.SESSION_ENGINE in _ENGINES:
+        found.append(
+            CheckWarning(
+                f"SESSION_ENGINE is {settings.SESSION_ENGINE!r}, but MIDDLEWARE has Django's own"
+                " session middleware, which answers 500 where the store fails, and knows no options"
+                " of WSGI_SESSIONS for the cookie, for proxies or for devices.",
+                hint=f"Write {_OURS[0]!r} in MIDDLEWARE in place of {_DJANGOS!r}.",
+                id="wsgi_sessions.W004",
+            )
+        )
+    if ours and settings.SESSION_ENGINE not in _ENGINES:
         found.append(
             CheckWarning(
                 f"SESSION_ENGINE is {settings.SESSION_ENGINE!r}, so the test client and"
