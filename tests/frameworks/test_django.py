@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import io
 import time
+import unittest
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -37,6 +38,7 @@ from django.test import (
     AsyncRequestFactory,
     Client,
     RequestFactory,
+    TestCase,
     override_settings,
 )
 from django.utils import timezone
@@ -937,6 +939,38 @@ def test_a_receiver_that_notes_the_key_of_a_login_notes_the_one_of_the_cookie(
 
     names = [shop.run(client, lambda r: r.user.username).content for client in clients]
     assert names == [b"", b"ada"]
+
+
+def test_a_store_that_is_emptied_in_set_up_has_nothing_of_the_test_before() -> None:
+    class Tests(TestCase):
+        def setUp(self) -> None:
+            sessions().store.clear()
+            self.user = User.objects.create_user("ada")
+
+        def test_first(self) -> None:
+            self.client.force_login(self.user)
+
+        def test_second(self) -> None:
+            self.client.force_login(self.user)
+            self.assertEqual(sessions().registry.count(str(self.user.pk)), 1)
+
+    result = unittest.TestResult()
+    with site(max_per_owner=1, when_full="refuse"):
+        unittest.defaultTestLoader.loadTestsFromTestCase(Tests).run(result)
+
+    assert result.testsRun == 2 and result.wasSuccessful(), result.errors
+
+
+def test_a_view_signs_in_over_https_where_the_cookie_must_be_secure(ada: User) -> None:
+    with site({"SESSION_COOKIE_SECURE": True}) as shop:
+        client, plain, forced = shop.client(), shop.client(), shop.client()
+        shop.run(client, lambda r: login(r, ada), secure=True)
+        shop.run(plain, lambda r: login(r, ada))
+        forced.force_login(ada)
+
+        assert shop.run(client, lambda r: r.user.username, secure=True).content == b"ada"
+        assert shop.run(plain, lambda r: r.user.username).content == b""
+        assert shop.run(forced, lambda r: r.user.username).content == b"ada"
 
 
 def test_logins_of_other_sessions_are_none_of_ours(shop: Site, ada: User) -> None:
