@@ -1,8 +1,9 @@
 """Pyramid: ``config.include("wsgi_sessions.pyramid")`` makes ``request.session`` ours.
 
 Options are settings that begin with ``wsgi_sessions.``, as text from an .ini file or as objects. A
-tween opens the session first and sees to it that it is committed last; a request that no tween sees
-(a subrequest, say) opens its session at first use. Nothing else in this package imports Pyramid.
+tween opens the session first; a request that no tween sees (a subrequest, say) opens its session at
+first use. Either commits it after the last response callback. Nothing else in this package imports
+Pyramid.
 """
 
 # Pyramid has no types of its own.
@@ -13,6 +14,7 @@ from __future__ import annotations
 
 import inspect
 import secrets
+from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any, cast
@@ -20,26 +22,34 @@ from typing import TYPE_CHECKING, Any, cast
 from pyramid.interfaces import ISession
 from pyramid.response import FileResponse, Response
 from pyramid.settings import falsey, truthy
+from pyramid.threadlocal import manager
 from pyramid.tweens import INGRESS
 from zope.interface import implementer
 
 from ._options import closest
+from ._values import value
 from .cookie import Cookie
+from .engine.decisions import CookieStep
 from .errors import ConfigurationError, StoreError
 from .http.exchange import close
-from .integration import Integration, SessionStream
+from .http.response_headers import finish, names_of, without_token
+from .integration import Answer, Integration, SessionStream
 from .lifetime import Lifetime
 from .middleware import SessionMiddleware
-from .session import Session
+from .session import Session, state_of, transport_of
 
 if TYPE_CHECKING:
     from pyramid.config import Configurator
     from pyramid.registry import Registry
     from pyramid.request import Request
 
+    from .http.transport import Environ, Header, Transport
+
 PREFIX = "wsgi_sessions."
 REGISTRY_KEY = "wsgi_sessions"
 """The key of the Integration in the application registry."""
+_TOLD_KEY = "wsgi_sessions.pyramid.told"
+"""In the environ: what the responses of subrequests tell, in the order of their commits."""
 _CSRF_KEY = "_csrft_"
 """Pyramid's own name, which is the default of ``SessionCSRFStoragePolicy``."""
 
@@ -172,8 +182,8 @@ def options_from(
         _check_names(f"{whole}.", parts, [field.name for field in fields(parts_of)])
         options[whole] = parts_of(**parts)
     _check_names("", found, [*_allowed()])
-    for name, value in found.items():
-        options[name] = _resolved(name, value, resolve) if name in _DOTTED else _read(name, value)
+    for name, given in found.items():
+        options[name] = _resolved(name, given, resolve) if name in _DOTTED else _read(name, given)
     if "secret_key" not in options:
         raise ConfigurationError(
             f"settings: there is no {PREFIX}secret_key; write one (make it with"
@@ -250,6 +260,65 @@ def _number(name: str, text: str) -> int | float:
         raise ConfigurationError(f"settings: {PREFIX}{name} is {text!r}; write a number") from None
 
 
+@value
+class _Told:
+    """What a subrequest's response tells the browser about the session of that subrequest."""
+
+    header: Header
+    transport: Transport
+    presented: tuple[str, ...]
+    """The tokens by which that session was looked for."""
+
+
+def _tokens(transport: Transport, headers: list[Header]) -> list[Header]:
+    """Those of the headers that set or end a token of ours."""
+    others = without_token(headers, transport.carrier, transport.name)
+    return [header for header in headers if header not in others]
+
+
+def _note_told(request: Request, transport: Transport, headers: list[Header]) -> None:
+    """Let the requests that this one is a subrequest of know what its response tells."""
+    environ = request.environ
+    for header in _tokens(transport, headers):
+        told = _Told(header, transport, transport.candidates(environ).values)
+        for frame in manager.stack:
+            outer = frame["request"]
+            # An app of its own within this one has sessions of its own.
+            if outer is not request and getattr(outer, "registry", None) is request.registry:
+                outer.environ.setdefault(_TOLD_KEY, []).append(told)
+
+
+def _told(
+    environ: Environ, transport: Transport, headers: list[Header]
+) -> tuple[Header | None, list[Header]]:
+    """What subrequests have told this request's browser last, and the headers without such.
+
+    That is in the headers, if the app passes it on. If it is about the browser's own session, the
+    browser needs it whatever the app passes on.
+    """
+    name = transport.carrier, transport.name
+    noted = cast("list[_Told]", environ.get(_TOLD_KEY, []))
+    noted = [each for each in noted if (each.transport.carrier, each.transport.name) == name]
+    if not noted:
+        return None, headers
+    presented = transport.candidates(environ).values
+    news: Header | None = None
+    for each in noted:
+        if each.header in headers or (presented and each.presented == presented):
+            news = each.header
+    known = [each.header for each in noted]
+    return news, [header for header in headers if header not in known]
+
+
+def _tell(
+    steps: Integration, transport: Transport, headers: list[Header], news: Header
+) -> list[Header]:
+    """The headers with this token, and no other."""
+    token = transport.carrier, transport.name
+    vary = steps._answers.vary  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] # a side door
+    return finish(headers, names_of(headers), vary, token, (news,)).headers
+
+
 class _Factory:
     """Pyramid's session factory."""
 
@@ -261,7 +330,6 @@ class _Factory:
         if not steps.is_open(request.environ):
             # No tween of ours has seen this request.
             _open(steps, request)
-            request.add_response_callback(_commit)
         session = steps.open_session(request.environ)
         return session if isinstance(session, PyramidSession) else _OuterSession(session)
 
@@ -269,7 +337,7 @@ class _Factory:
 def session_tween_factory(
     handler: Callable[[Request], Response], registry: Registry
 ) -> Callable[[Request], Response]:
-    """Makes the tween that opens each request's session and has it committed."""
+    """Makes the tween that opens each request's session."""
     steps = cast("Integration", registry[REGISTRY_KEY])
 
     def session_tween(request: Request) -> Response:
@@ -281,31 +349,51 @@ def session_tween_factory(
             return Response(device.body, device.status, device.headers)
         _open(steps, request)
         try:
-            response = handler(request)
+            return handler(request)
         except StoreError as error:
-            answer = steps.answer_failure(environ, error)
+            answer = _failed(request, error, [])
             return Response(answer.body, answer.status, answer.headers)
-        # After the callbacks of the app, which may use the session.
-        request.add_response_callback(_commit)
-        return response
 
     return session_tween
 
 
 def _open(steps: Integration, request: Request) -> None:
     steps.open_session(request.environ)
+    # The first of the callbacks sees what the others do, whenever they are added.
+    _callbacks(request).appendleft(_commit)
     # Where an exception ends the request, nothing commits it.
     request.add_finished_callback(_discard)
+
+
+def _callbacks(request: Request) -> deque[Callable[[Request, Response], object]]:
+    """The response callbacks that haven't been called yet."""
+    callbacks: deque[Callable[[Request, Response], object]] = cast(
+        "Any", request
+    ).response_callbacks
+    return callbacks
 
 
 def _steps_of(request: Request) -> Integration:
     return cast("Integration", request.registry[REGISTRY_KEY])
 
 
+def _is_changed(session: Session) -> bool:
+    """Whether the request itself has done more to its session than look at it."""
+    state = state_of(session)
+    if state is None:
+        return False
+    return session.modified or state.cookie in (CookieStep.SET, CookieStep.EXPIRE)
+
+
+def _transport_of(steps: Integration, request: Request) -> Transport:
+    return transport_of(cast("Session", steps.open_session(request.environ)))
+
+
 def _discard(request: Request) -> None:
-    steps = _steps_of(request)
-    if steps.is_open(request.environ) and not steps.is_streaming(request.environ):
-        steps.discard_session(request.environ)
+    steps, environ = _steps_of(request), request.environ
+    if steps.is_open(environ) and not steps.is_streaming(environ):
+        transport = _transport_of(steps, request)
+        _note_told(request, transport, steps.discard_session(environ))
 
 
 def _raise_failure(request: Request, response: Response) -> None:
@@ -315,27 +403,72 @@ def _raise_failure(request: Request, response: Response) -> None:
         raise failure
 
 
-def _commit(request: Request, response: Response) -> None:
-    """A response callback: commits the session, and puts into the response what that takes."""
+def _failed(request: Request, error: StoreError, headers: list[Header]) -> Answer:
+    """The answer in place of a response with these headers, when the store failed."""
+    # As after any exception; nor could they use the session.
+    _callbacks(request).clear()
     steps, environ = _steps_of(request), request.environ
-    body = response.app_iter
-    streaming = not isinstance(body, (list, tuple)) and not isinstance(response, FileResponse)
+    transport = _transport_of(steps, request)
+    news, _ = _told(environ, transport, headers)
+    answer = steps.answer_failure(environ, error)
+    if news is not None and not _tokens(transport, answer.headers):
+        answer = answer._replace(headers=_tell(steps, transport, answer.headers, news))
+    _note_told(request, transport, answer.headers)
+    return answer
+
+
+def _run_others(request: Request, response: Response) -> None:
+    callbacks = _callbacks(request)
+    while callbacks:
+        callback = callbacks.popleft()
+        if callback is not _commit:
+            callback(request, response)
+
+
+def _commit(request: Request, response: Response) -> None:
+    """A response callback: has all others run, and then commits the session.
+
+    It puts into the response what that takes.
+    """
+    # So that a subscriber to NewResponse, which comes too late, doesn't open another one.
+    request.session  # noqa: B018
+    steps, environ = _steps_of(request), request.environ
     try:
+        _run_others(request, response)
         _raise_failure(request, response)
-        finished = steps.commit_session(
-            environ, status=response.status, headers=response.headerlist, streaming=streaming
-        )
+        body = response.app_iter
+        streaming = not isinstance(body, (list, tuple)) and not isinstance(response, FileResponse)
+        finished = _committed(steps, request, response, streaming=streaming)
     except StoreError as error:
-        close(body)
-        answer = steps.answer_failure(environ, error)
+        close(response.app_iter)
+        answer = _failed(request, error, response.headerlist)
         response.status, response.headerlist = answer.status, answer.headers
         response.body = answer.body
         return
     except BaseException:
-        close(body)
+        close(response.app_iter)
         raise
     response.headerlist = finished
     if streaming:
         response.app_iter = SessionStream(
             body, lambda failed: steps.finish_session(environ, failed=failed)
         )
+
+
+def _committed(
+    steps: Integration, request: Request, response: Response, *, streaming: bool
+) -> list[Header]:
+    """The headers of the response, after the commit."""
+    environ = request.environ
+    session = cast("Session", steps.open_session(environ))
+    transport = transport_of(session)
+    news, headers = _told(environ, transport, response.headerlist)
+    changed = news is not None and _is_changed(session)
+    finished = steps.commit_session(
+        environ, status=response.status, headers=headers, streaming=streaming
+    )
+    # It is the last to have changed the browser's session whose token is the right one.
+    if news is not None and not (changed and _tokens(transport, finished)):
+        finished = _tell(steps, transport, finished, news)
+    _note_told(request, transport, finished)
+    return finished

@@ -19,6 +19,7 @@ with warnings.catch_warnings():
         get_csrf_token,
         new_csrf_token,
     )
+    from pyramid.events import NewRequest, NewResponse
     from pyramid.interfaces import ISession
     from pyramid.request import Request
     from pyramid.response import FileResponse, Response
@@ -30,12 +31,14 @@ from wsgi_sessions import (
     Cookie,
     DeviceBinding,
     Lifetime,
+    SessionCommitted,
     SessionMiddleware,
     SessionTooLarge,
+    StoreError,
 )
 from wsgi_sessions.pyramid import REGISTRY_KEY, PyramidSession, options_from
 from wsgi_sessions.stores import ClientSideStore, MemoryStore
-from wsgi_sessions.testing import FaultyStore
+from wsgi_sessions.testing import FakeClock, FaultyStore
 
 View = Callable[[Any], Any]
 
@@ -65,6 +68,19 @@ class Shop:
 
     def kept(self, browser: Browser) -> dict[str, Any]:
         return dict(self.steps.open_token(browser.cookies.get("session")))
+
+
+class Body:
+    """A stream that counts how often it is closed."""
+
+    def __init__(self) -> None:
+        self.closed = 0
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter([b"x"])
+
+    def close(self) -> None:
+        self.closed += 1
 
 
 @pytest.fixture
@@ -209,6 +225,278 @@ def test_a_subrequest_with_our_environ_shares_our_session(shop: Shop, browser: B
     assert shop.kept(browser) == {"n": 2}
 
 
+def test_what_callbacks_change_is_kept_in_a_stream_too(shop: Shop, browser: Browser) -> None:
+    def view(request: Any) -> Any:
+        request.add_response_callback(lambda request, response: put(request))
+        return Response(app_iter=iter([b"a"]))
+
+    shop.run(browser, view)
+
+    assert shop.kept(browser) == {"n": 1}
+
+
+def test_a_callback_that_fails_keeps_nothing_and_has_the_stream_closed(
+    shop: Shop, browser: Browser
+) -> None:
+    body = Body()
+
+    def view(request: Any) -> Any:
+        request.add_response_callback(lambda request, response: [put(request), 1 / 0])
+        return Response(app_iter=body)
+
+    with pytest.raises(ZeroDivisionError):
+        shop.run(browser, view)
+
+    assert list(shop.store.keys()) == [] and body.closed == 1
+
+
+def test_a_subscriber_to_new_response_comes_too_late() -> None:
+    shop = Shop(lambda config: config.add_subscriber(lambda e: put(e.request), NewResponse))
+
+    with pytest.raises(SessionCommitted):
+        shop.run(Browser(shop.app), lambda request: "-")
+
+
+# Subrequests with a session of their own
+
+
+def part_of(request: Any, **environ: Any) -> Any:
+    """A subrequest with the browser's cookies."""
+    given = {"HTTP_COOKIE": request.environ.get("HTTP_COOKIE", ""), **environ}
+    return Request.blank("/run", environ=given)
+
+
+def handing_on(shop: Shop, part: View, *, use_tweens: bool = True, **environ: Any) -> View:
+    """A view that leaves the answer to a subrequest."""
+
+    def outer(request: Any) -> Any:
+        shop.view = part
+        return request.invoke_subrequest(part_of(request, **environ), use_tweens=use_tweens)
+
+    return outer
+
+
+def warned(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [record.message for record in caplog.records if record.levelname != "DEBUG"]
+
+
+TWEENS = pytest.mark.parametrize("use_tweens", [True, False])
+
+
+@TWEENS
+def test_a_subrequests_response_brings_a_new_visitor_the_cookie(
+    shop: Shop, browser: Browser, caplog: pytest.LogCaptureFixture, use_tweens: bool
+) -> None:
+    response = shop.run(browser, handing_on(shop, put, use_tweens=use_tweens))
+
+    assert response.get("Vary") == "Cookie" and response.get("Cache-Control") == "no-store"
+    assert shop.kept(browser) == {"n": 1} and not warned(caplog)
+
+
+@TWEENS
+def test_a_login_in_a_subrequest_reaches_the_browser(
+    shop: Shop, browser: Browser, use_tweens: bool
+) -> None:
+    shop.run(browser, put)
+
+    shop.run(browser, handing_on(shop, lambda r: r.session.login("ada"), use_tweens=use_tweens))
+
+    assert shop.run(browser, lambda r: f"{r.session.owner} {r.session['n']}").text == "ada 1"
+
+
+def test_a_subrequest_of_a_subrequest_is_no_different(shop: Shop, browser: Browser) -> None:
+    shop.run(browser, handing_on(shop, handing_on(shop, put)))
+
+    assert shop.kept(browser) == {"n": 1}
+
+
+def test_a_stream_of_a_subrequest_goes_on_with_its_session(shop: Shop, browser: Browser) -> None:
+    def stream(request: Any) -> Any:
+        put(request)
+
+        def body() -> Iterator[bytes]:
+            yield b"a"
+            put(request)
+
+        return Response(app_iter=body())
+
+    assert shop.run(browser, handing_on(shop, stream)).body == b"a"
+    assert shop.kept(browser) == {"n": 2}
+
+
+def test_a_cookie_that_is_passed_on_makes_a_response_private(shop: Shop, browser: Browser) -> None:
+    def outer(request: Any) -> Any:
+        shop.view = put
+        part = request.invoke_subrequest(Request.blank("/run"))
+        page = Response("page", cache_control="public")
+        page.set_cookie("session", "of-the-app")
+        return part.merge_cookies(page)
+
+    response = shop.run(browser, outer)
+
+    assert response.get("Vary") == "Cookie" and response.get("Cache-Control") == "no-store"
+    assert shop.kept(browser) == {"n": 1}
+
+
+def test_a_session_that_has_nothing_to_do_with_the_browser_is_not_given_to_it(
+    shop: Shop, browser: Browser
+) -> None:
+    def outer(request: Any) -> str:
+        shop.view = put
+        return str(request.invoke_subrequest(Request.blank("/run")).text)
+
+    assert shop.run(browser, outer).set_cookie is None
+
+
+@pytest.mark.parametrize("read", [True, False])
+def test_a_rotation_in_a_part_of_a_page_reaches_the_browser(read: bool) -> None:
+    clock, events = FakeClock(), list[str]()
+    shop = Shop(clock=clock, rotate_after=3600, on_event=lambda event: events.append(event.kind))
+    browser = Browser(shop.app)
+    shop.run(browser, put)
+
+    def outer(request: Any) -> str:
+        if read:
+            assert request.session["n"] == 1
+        shop.view = lambda request: request.session["n"]
+        return str(request.invoke_subrequest(part_of(request)).text)
+
+    clock.advance(3700)
+    shop.run(browser, outer)
+    clock.advance(60)
+
+    assert shop.run(browser, outer).text == "1"
+    assert events == ["created", "rotated"]
+
+
+@TWEENS
+def test_a_sign_out_in_a_subrequest_reaches_the_browser(
+    shop: Shop, browser: Browser, use_tweens: bool
+) -> None:
+    shop.run(browser, put)
+    out = handing_on(shop, lambda request: request.session.invalidate(), use_tweens=use_tweens)
+
+    shop.run(browser, out)
+
+    assert not browser.cookies and list(shop.store.keys()) == []
+
+
+def test_who_signs_in_after_a_subrequest_has_signed_out_is_signed_in(
+    shop: Shop, browser: Browser
+) -> None:
+    shop.run(browser, put)
+    out = handing_on(shop, lambda request: request.session.invalidate())
+
+    def outer(request: Any) -> Any:
+        response = out(request)
+        request.session.login("ada")
+        return response
+
+    shop.run(browser, outer)
+
+    assert shop.run(browser, lambda request: request.session.owner).text == "ada"
+
+
+@pytest.mark.parametrize("client_side", [True, False])
+def test_who_only_looks_at_the_session_leaves_a_subrequests_cookie(client_side: bool) -> None:
+    kept_in: dict[str, Any] = {"store": ClientSideStore()} if client_side else {}
+    shop = Shop(rolling=True, **kept_in)
+    browser = Browser(shop.app)
+    shop.run(browser, put)
+
+    def outer(request: Any) -> Any:
+        assert request.session["n"] == 1
+        return handing_on(shop, put)(request)
+
+    shop.run(browser, outer)
+
+    assert shop.kept(browser) == {"n": 2}
+
+
+@pytest.mark.parametrize("saved", [True, False])
+def test_of_two_new_sessions_the_browser_gets_the_one_that_was_committed_last(
+    shop: Shop, browser: Browser, saved: bool
+) -> None:
+    def outer(request: Any) -> Any:
+        request.session["outer"] = 1
+        if saved:
+            request.session.save()
+        return handing_on(shop, put)(request)
+
+    shop.run(browser, outer)
+
+    assert shop.kept(browser) == {"outer": 1}
+
+
+def test_a_cookie_of_a_subrequest_is_passed_on_beside_a_token_in_a_header() -> None:
+    shop = Shop(token_header="X-Session-Token")
+    browser = Browser(shop.app)
+
+    def outer(request: Any) -> Any:
+        put(request)
+        return handing_on(shop, put)(request)
+
+    shop.view = outer
+    response = browser.get("/run", HTTP_X_SESSION_TOKEN="")
+
+    assert response.get("X-Session-Token") and shop.kept(browser) == {"n": 1}
+
+
+def test_another_app_within_has_cookies_of_its_own(shop: Shop, browser: Browser) -> None:
+    inner = Shop(environ_key="inner", cookie=Cookie("inner"))
+    inner.view = put
+
+    def outer(request: Any) -> Any:
+        put(request)
+        return request.get_response(inner.app)
+
+    response = shop.run(browser, outer)
+
+    assert len(response.all("Set-Cookie")) == 2
+    assert shop.kept(browser) == {"n": 1}
+    assert dict(inner.steps.open_token(browser.cookies["inner"])) == {"n": 1}
+
+
+@TWEENS
+def test_a_later_callback_of_a_subrequest_may_change_its_session(
+    shop: Shop, browser: Browser, use_tweens: bool
+) -> None:
+    def part(request: Any) -> str:
+        put(request)
+        request.add_response_callback(lambda request, response: put(request))
+        return "-"
+
+    shop.run(browser, handing_on(shop, part, use_tweens=use_tweens))
+
+    assert shop.kept(browser) == {"n": 2}
+
+
+def test_a_subrequests_new_id_reaches_the_browser_with_a_503(shop: Shop, browser: Browser) -> None:
+    shop.run(browser, put)
+
+    def outer(request: Any) -> Any:
+        shop.view = lambda request: request.session.login("ada")
+        request.invoke_subrequest(part_of(request))
+        shop.store.fail("load")
+        return put(request)
+
+    assert shop.run(browser, outer).code == 503
+    shop.store.recover()
+    assert shop.run(browser, lambda request: request.session.owner).text == "ada"
+
+
+@TWEENS
+def test_a_sign_out_that_fails_in_a_subrequest_takes_the_cookie_away(
+    shop: Shop, browser: Browser, use_tweens: bool
+) -> None:
+    shop.run(browser, put)
+    shop.store.fail("delete")
+    out = handing_on(shop, lambda request: request.session.invalidate(), use_tweens=use_tweens)
+
+    assert shop.run(browser, out).code == 503
+    assert not browser.cookies
+
+
 # A store that fails
 
 
@@ -236,6 +524,104 @@ def test_w1_a_failed_store_is_a_503(handler: bool, case: str) -> None:
 
     assert response.code == 503 and response.get("Retry-After") == "5"
     assert browser.cookies
+
+
+def with_error_page(config: Any) -> None:
+    config.add_exception_view(
+        lambda error, request: Response("oops", status=500), context=Exception
+    )
+
+
+def with_token_cookie(config: Any) -> None:
+    """As apps do that give scripts their CSRF token."""
+
+    def set_it(request: Any, response: Any) -> None:
+        response.set_cookie("XSRF-TOKEN", request.session.get_csrf_token())
+
+    config.add_subscriber(lambda event: event.request.add_response_callback(set_it), NewRequest)
+
+
+ERROR_PAGE = pytest.mark.parametrize("error_page", [True, False])
+
+
+@ERROR_PAGE
+def test_a_sign_out_that_fails_takes_the_cookie_away_whatever_a_callback_writes(
+    error_page: bool,
+) -> None:
+    def setup(config: Any) -> None:
+        with_token_cookie(config)
+        if error_page:
+            with_error_page(config)
+
+    shop = Shop(setup)
+    browser = Browser(shop.app)
+    shop.run(browser, lambda request: request.session.login("ada"))
+    shop.store.fail("delete")
+
+    response = shop.run(browser, lambda request: request.session.invalidate())
+
+    assert response.code == 503 and "session" not in browser.cookies
+
+
+@pytest.mark.parametrize("callback_signs_out", [True, False])
+@pytest.mark.parametrize("caught", [True, False])
+def test_a_sign_out_that_fails_takes_the_cookie_away_also_where_the_app_goes_on(
+    shop: Shop, browser: Browser, caught: bool, callback_signs_out: bool
+) -> None:
+    shop.run(browser, put)
+    shop.store.fail("delete")
+
+    def sign_out(request: Any, response: Any = None) -> None:
+        try:
+            request.session.invalidate()
+        except StoreError:
+            if not caught:
+                raise
+
+    def view(request: Any) -> str:
+        if callback_signs_out:
+            request.add_response_callback(sign_out)
+        else:
+            sign_out(request)
+        return "out"
+
+    assert shop.run(browser, view).code == (200 if caught else 503)
+    assert not browser.cookies
+
+
+@ERROR_PAGE
+@pytest.mark.parametrize("uses", [True, False])
+def test_a_callback_that_meets_an_outage_is_answered_with_503(error_page: bool, uses: bool) -> None:
+    def setup(config: Any) -> None:
+        with_token_cookie(config)
+        if error_page:
+            with_error_page(config)
+
+    shop = Shop(setup)
+    browser = Browser(shop.app)
+    shop.run(browser, put)
+    shop.store.fail("load")
+
+    response = shop.run(browser, put if uses else lambda request: "-")
+
+    assert response.code == 503 and response.get("Retry-After") == "5"
+    assert browser.cookies
+
+
+def test_a_stream_whose_callback_meets_an_outage_is_closed(shop: Shop, browser: Browser) -> None:
+    body, called = Body(), list[str]()
+    shop.run(browser, put)
+    shop.store.fail("load")
+
+    def view(request: Any) -> Any:
+        request.add_response_callback(lambda request, response: put(request))
+        request.add_response_callback(lambda request, response: called.append("another"))
+        return Response(app_iter=body)
+
+    response = shop.run(browser, view)
+
+    assert response.code == 503 and b"x" not in response.body and body.closed == 1
+    assert called == []  # as after any exception
 
 
 def test_another_exception_views_500_stays(shop: Shop) -> None:
@@ -475,19 +861,12 @@ def writing_tween(handler: Any, registry: Any) -> Any:
 
 def test_a_stream_is_closed_where_the_session_cannot_be_kept() -> None:
     shop = Shop()
-    closed: list[str] = []
-
-    class Body:
-        def __iter__(self) -> Iterator[bytes]:
-            return iter([b"x"])
-
-        def close(self) -> None:
-            closed.append("closed")
+    body = Body()
 
     def view(request: Any) -> Response:
         request.session["a"] = "x" * 70_000
-        return Response(app_iter=Body())
+        return Response(app_iter=body)
 
     with pytest.raises(SessionTooLarge):
         shop.run(Browser(shop.app), view)
-    assert closed == ["closed"]
+    assert body.closed == 1
