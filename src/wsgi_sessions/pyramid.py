@@ -36,6 +36,7 @@ from .http.response_headers import finish, names_of, without_token
 from .integration import Answer, Integration, SessionStream
 from .lifetime import Lifetime
 from .middleware import SessionMiddleware
+from .proxies import CLIENT_KEY
 from .session import Session, state_of, transport_of
 
 if TYPE_CHECKING:
@@ -50,6 +51,7 @@ REGISTRY_KEY = "wsgi_sessions"
 """The key of the Integration in the application registry."""
 _TOLD_KEY = "wsgi_sessions.pyramid.told"
 """In the environ: what the responses of subrequests tell, in the order of their commits."""
+_SCHEME = "wsgi.url_scheme"
 _CSRF_KEY = "_csrft_"
 """Pyramid's own name, which is the default of ``SessionCSRFStoragePolicy``."""
 
@@ -104,6 +106,10 @@ class PyramidSession(Session):
         """The CSRF token of this session; a new one if there is none."""
         token = self.get(_CSRF_KEY)
         return self.new_csrf_token() if token is None else cast("str", token)
+
+    def _go_out_by(self, scheme: object) -> None:
+        """Have its cookie travel by this scheme, before it is opened."""
+        self._environ = {**self._environ, _SCHEME: scheme}
 
 
 def _of_outer(name: str) -> Any:
@@ -270,6 +276,23 @@ class _Told:
     """The tokens by which that session was looked for."""
 
 
+def _outer_environs(request: Request) -> list[Environ]:
+    """Those of the requests that this one is a subrequest of, the browser's first."""
+    requests = [frame["request"] for frame in manager.stack]
+    # An app of its own within this one has sessions of its own.
+    return [
+        cast("Environ", outer.environ)
+        for outer in requests
+        if outer is not request and getattr(outer, "registry", None) is request.registry
+    ]
+
+
+def _browsers_environ(request: Request) -> Environ | None:
+    """That of the request whose response will reach the browser, if this one is part of it."""
+    outer = (environ for environ in _outer_environs(request) if CLIENT_KEY in environ)
+    return next(outer, None)
+
+
 def _tokens(transport: Transport, headers: list[Header]) -> list[Header]:
     """Those of the headers that set or end a token of ours."""
     others = without_token(headers, transport.carrier, transport.name)
@@ -281,11 +304,8 @@ def _note_told(request: Request, transport: Transport, headers: list[Header]) ->
     environ = request.environ
     for header in _tokens(transport, headers):
         told = _Told(header, transport, transport.candidates(environ).values)
-        for frame in manager.stack:
-            outer = frame["request"]
-            # An app of its own within this one has sessions of its own.
-            if outer is not request and getattr(outer, "registry", None) is request.registry:
-                outer.environ.setdefault(_TOLD_KEY, []).append(told)
+        for outer in _outer_environs(request):
+            cast("list[_Told]", outer.setdefault(_TOLD_KEY, [])).append(told)
 
 
 def _told(
@@ -329,6 +349,7 @@ class _Factory:
         steps = self._steps
         if not steps.is_open(request.environ):
             # No tween of ours has seen this request.
+            _enter(request)
             _open(steps, request)
         session = steps.open_session(request.environ)
         return session if isinstance(session, PyramidSession) else _OuterSession(session)
@@ -344,6 +365,7 @@ def session_tween_factory(
         environ = request.environ
         if steps.is_open(environ):
             return handler(request)  # a middleware further out is responsible for it
+        _enter(request)
         device = steps.answer_device(environ)
         if device is not None:
             return Response(device.body, device.status, device.headers)
@@ -357,8 +379,20 @@ def session_tween_factory(
     return session_tween
 
 
+def _enter(request: Request) -> None:
+    """Have a subrequest come from the client whose request it is part of."""
+    browsers = _browsers_environ(request)
+    if browsers is not None:
+        request.environ.setdefault(CLIENT_KEY, browsers[CLIENT_KEY])
+
+
 def _open(steps: Integration, request: Request) -> None:
-    steps.open_session(request.environ)
+    environ = request.environ
+    session = cast("PyramidSession", steps.open_session(environ))
+    browsers = _browsers_environ(request)
+    if browsers is not None:
+        # Its own scheme is that of the URLs that it makes, http if nobody has said otherwise.
+        session._go_out_by(browsers[_SCHEME])  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] # ours
     # The first of the callbacks sees what the others do, whenever they are added.
     _callbacks(request).appendleft(_commit)
     # Where an exception ends the request, nothing commits it.
@@ -394,6 +428,8 @@ def _discard(request: Request) -> None:
     if steps.is_open(environ) and not steps.is_streaming(environ):
         transport = _transport_of(steps, request)
         _note_told(request, transport, steps.discard_session(environ))
+    # An environ that is used again has other subrequests.
+    environ.pop(_TOLD_KEY, None)
 
 
 def _raise_failure(request: Request, response: Response) -> None:

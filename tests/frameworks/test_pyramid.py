@@ -25,7 +25,7 @@ with warnings.catch_warnings():
     from pyramid.response import FileResponse, Response
     from zope.interface.verify import verifyObject
 
-from wsgi import SECRET, Browser
+from wsgi import SECRET, Browser, call, environ
 from wsgi_sessions import (
     ConfigurationError,
     Cookie,
@@ -442,6 +442,43 @@ def test_a_cookie_of_a_subrequest_is_passed_on_beside_a_token_in_a_header() -> N
     assert response.get("X-Session-Token") and shop.kept(browser) == {"n": 1}
 
 
+@TWEENS
+@pytest.mark.parametrize("proxies", [0, 1])
+def test_a_subrequest_comes_from_the_client_and_by_the_scheme_of_the_browsers_request(
+    proxies: int, use_tweens: bool
+) -> None:
+    shop = Shop(trusted_proxies=proxies, cookie=Cookie("__Host-session", secure=True))
+    forwarded = {"HTTP_X_FORWARDED_FOR": "203.0.113.9", "HTTP_X_FORWARDED_PROTO": "https"}
+    browser = Browser(shop.app, **(forwarded if proxies else {"wsgi.url_scheme": "https"}))
+    shop.run(browser, put)
+
+    def part(request: Any) -> str:
+        request.session.login("ada")
+        return f"{request.session['n']} {request.session.label['ip']} {request.scheme}"
+
+    made = shop.run(browser, handing_on(shop, handing_on(shop, part), use_tweens=use_tweens))
+
+    assert made.text == f"1 {'203.0.113.9' if proxies else '192.0.2.1'} http"
+    assert shop.run(browser, lambda request: request.session.owner).text == "ada"
+
+
+def test_an_environ_that_is_used_again_has_forgotten_its_subrequests(shop: Shop) -> None:
+    used = environ("/run")
+
+    def outer(request: Any) -> Any:
+        shop.view = put
+        return request.invoke_subrequest(Request.blank("/run"))
+
+    shop.view = outer
+    cookie = call(shop.app, used).set_cookie
+    assert cookie is not None
+    again = Response("-")
+    again.headers["Set-Cookie"] = cookie
+    shop.view = lambda request: again
+
+    assert call(shop.app, used).set_cookie is None
+
+
 def test_another_app_within_has_cookies_of_its_own(shop: Shop, browser: Browser) -> None:
     inner = Shop(environ_key="inner", cookie=Cookie("inner"))
     inner.view = put
@@ -455,6 +492,16 @@ def test_another_app_within_has_cookies_of_its_own(shop: Shop, browser: Browser)
     assert len(response.all("Set-Cookie")) == 2
     assert shop.kept(browser) == {"n": 1}
     assert dict(inner.steps.open_token(browser.cookies["inner"])) == {"n": 1}
+
+
+def test_another_app_within_does_not_set_our_cookie(shop: Shop, browser: Browser) -> None:
+    inner = Shop(environ_key="inner", secret_key=SECRET[::-1])
+    inner.view = put
+
+    def outer(request: Any) -> Any:
+        return part_of(request).get_response(inner.app)
+
+    assert shop.run(browser, outer).set_cookie is None
 
 
 @TWEENS
@@ -494,6 +541,22 @@ def test_a_sign_out_that_fails_in_a_subrequest_takes_the_cookie_away(
     out = handing_on(shop, lambda request: request.session.invalidate(), use_tweens=use_tweens)
 
     assert shop.run(browser, out).code == 503
+    assert not browser.cookies
+
+
+def test_a_sign_out_that_fails_after_a_subrequest_takes_its_cookie_away() -> None:
+    shop = Shop(rolling=True)
+    browser = Browser(shop.app)
+    shop.run(browser, put)
+
+    def outer(request: Any) -> Any:
+        assert request.session["n"] == 1
+        shop.view = put
+        request.invoke_subrequest(part_of(request))
+        shop.store.fail("delete")
+        return request.session.invalidate()
+
+    assert shop.run(browser, outer).code == 503
     assert not browser.cookies
 
 
