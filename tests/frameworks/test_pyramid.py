@@ -250,6 +250,17 @@ def test_a_callback_that_fails_keeps_nothing_and_has_the_stream_closed(
     assert list(shop.store.keys()) == [] and body.closed == 1
 
 
+def test_a_test_may_call_the_callback_itself(shop: Shop) -> None:
+    request, response = Request.blank("/"), Response()
+    request.registry = shop.app.registry
+    put(request)
+
+    (callback,) = request.response_callbacks
+    callback(request, response)
+
+    assert "Set-Cookie" in response.headers
+
+
 def test_a_subscriber_to_new_response_comes_too_late() -> None:
     shop = Shop(lambda config: config.add_subscriber(lambda e: put(e.request), NewResponse))
 
