@@ -467,7 +467,7 @@ class Session(MutableMapping[str, Any]):
         if self.modified or (keep_empty and state.stored is None):
             state = self._writable()
         if keep_empty:
-            state.ask(keep_empty=True, emptied=False)
+            state.keep_empty, state.emptied = True, False
         self._engine.save(state, headers_sent=self._phase is not _OPEN)
 
     def reload(self) -> None:
@@ -501,7 +501,7 @@ class Session(MutableMapping[str, Any]):
     def passive(self, passive: bool) -> None:
         if not isinstance(passive, bool):  # pyright: ignore[reportUnnecessaryIsInstance] # what was given may be anything
             raise TypeError(f"passive is {passive!r}; write True or False")
-        self._open().ask(passive=passive)
+        self._open().passive = passive
 
     @property
     def time_left(self) -> timedelta:

@@ -123,7 +123,7 @@ class Committer:
         self.give_back_place(state)
         if not failed:
             return
-        if state.intent.emptied and state.error is None:
+        if state.emptied and state.error is None:
             # That stands, as what it committed does.
             state.drop(self._settings.codec)
             with suppress(StoreError, SessionError, TypeError):  # which were reported
@@ -175,7 +175,7 @@ class Committer:
                 facts = replaced(facts, rotation_due=False)
             if facts.emptied and not ends:
                 facts = replaced(facts, emptied=False)
-                state.ask(emptied=True)
+                state.emptied = True
             idle = only_reads(facts) and not _has_to_end(state)
             wanted = facts.changed or facts.emptied or facts.new_id or not facts.stored
             if idle or not wanted:
@@ -198,16 +198,17 @@ class Committer:
         if state.cookie is not CookieStep.LEAVE:
             return False
         if stored is None:
-            kept = settings.save_uninitialized or state.intent.keep_empty
+            kept = settings.save_uninitialized or state.keep_empty
             return state.empty and not kept and not _has_to_end(state)
         if (
             state.intent is not NO_INTENT
+            or state.emptied
             or state.stale_token
             or settings.rolling
             or state.label != stored.notes.label
         ):
             return False
-        if state.request.passive:
+        if state.passive:
             return True
         record, notes = stored.record, stored.notes
         if settings.touch_due(record, notes, now):
@@ -224,6 +225,7 @@ class Committer:
         stored, settings = state.stored, self._settings
         if (
             state.intent is not NO_INTENT
+            or state.emptied
             or state.cookie is not CookieStep.LEAVE
             or state.label_changed
             or self._store_writer is None
@@ -233,7 +235,7 @@ class Committer:
             request = state.request
             deliverable = request.transport.deliverable(secure=request.secure)
             return deliverable and not response.headers_sent and bool(state.fields)
-        if state.stale_token or state.request.passive or settings.rolling:
+        if state.stale_token or state.passive or settings.rolling:
             return False
         notes = stored.notes
         if notes.persistent or notes.started_at > now or now >= stored.deadline:
@@ -313,7 +315,7 @@ class Committer:
             transport.deliverable(secure=secure),
             # Not in place of a session that this request has ended.
             (settings.save_uninitialized and state.cookie is not CookieStep.EXPIRE)
-            or intent.keep_empty,
+            or state.keep_empty,
             failed,
             settings.seal is not None,
         )
@@ -727,10 +729,10 @@ def _has_to_end(state: SessionState) -> bool:
 
 def _is_emptied(state: SessionState) -> bool:
     """Whether all that the session held was removed, so that it is to be deleted."""
-    stored, intent = state.stored, state.intent
-    if stored is None or intent.keep_empty or not state.empty:
+    stored = state.stored
+    if stored is None or state.keep_empty or not state.empty:
         return False
-    return held_something(stored.record) or intent.emptied
+    return held_something(stored.record) or state.emptied
 
 
 def held_something(record: Record) -> bool:

@@ -101,15 +101,10 @@ class Intent:
     """Notes to change, to be put on whatever the store has by then."""
     attributes: bool = False
     """Whether the cookie's attributes have to change."""
-    passive: bool | None = None
     place: Place | None = None
     """The place that a login holds in its owner's list already (``when_full="refuse"``)."""
     offered_at: float | None = None
     """When the response offers to bind the session, to be noted. UNIX seconds."""
-    keep_empty: bool = False
-    """Whether it is to be stored although it holds nothing."""
-    emptied: bool = False
-    """Whether a transaction has removed its last field, so that it ends unless it is filled."""
 
     @property
     def own_ids(self) -> tuple[SessionID, ...]:
@@ -127,14 +122,17 @@ class SessionState:
         "base_notes",
         "carried_from",
         "cookie",
+        "emptied",
         "error",
         "fields",
         "gone",
         "intent",
+        "keep_empty",
         "label",
         "logged_in",
         "own_id",
         "passed_over",
+        "passive",
         "request",
         "stale_token",
         "standing",
@@ -142,6 +140,9 @@ class SessionState:
     )
 
     request: Request
+    passive: bool
+    """Whether mere use in this request doesn't count: as the middleware's function says, unless the
+    app overrules it. It is about the request, whatever session it has."""
     error: StoreError | None
     """Why the session could not be loaded, if it couldn't."""
     stored: Stored | None
@@ -153,6 +154,11 @@ class SessionState:
     intent: Intent
     fields: Fields
     label: dict[str, str]
+    keep_empty: bool
+    """Whether it is to be stored although it holds nothing."""
+    emptied: bool
+    """Whether a transaction has removed its last field, so that it ends with the request unless it
+    is filled."""
     cookie: CookieStep
     """What the client has to learn of the commits so far."""
     stale_token: bool
@@ -170,6 +176,7 @@ class SessionState:
 
     def __init__(self, request: Request) -> None:
         self.request = request
+        self.passive = request.passive
         self.cookie = CookieStep.LEAVE
         self.error = None
         self.intent = NO_INTENT
@@ -178,7 +185,7 @@ class SessionState:
         self.gone = False
         self.standing = UNBOUND
         self.logged_in = False
-        self.own_id = False
+        self.own_id = self.keep_empty = self.emptied = False
 
     def begin(self, now: float, codec: Codec, passed_over: tuple[Stored, ...] = ()) -> None:
         """Start with no session; what the client has to learn stays."""
@@ -186,11 +193,10 @@ class SessionState:
         self.stored = None
         self.passed_over = passed_over
         self.base_notes = first_notes(now, persistent=self.request.transport.persistent)
-        passive = self.intent.passive
-        self.intent = NO_INTENT if passive is None else Intent(passive=passive)
+        self.intent = NO_INTENT
         self.fields = Fields(NO_FIELDS, codec)
         self.label = {}
-        self.stale_token = self.gone = self.own_id = False
+        self.stale_token = self.gone = self.own_id = self.keep_empty = self.emptied = False
         self.standing = UNBOUND
 
     def adopt(self, stored: Stored, codec: Codec, *, stale_token: bool) -> None:
@@ -198,28 +204,19 @@ class SessionState:
         self.error = None
         self.stored = stored
         self.base_notes = stored.notes
-        if self.intent is not NO_INTENT:
-            self.intent = self._intent_left()
+        self.intent = NO_INTENT
+        self.keep_empty = False
         self.fields = Fields(stored.record.fields, codec)
         label = stored.notes.label
         self.label = dict(label) if label else {}
         self.stale_token = stale_token
 
-    def _intent_left(self) -> Intent:
-        # Whether a request counts as use isn't about the session that it has; and that it was
-        # emptied counts until the request ends.
-        passive, emptied = self.intent.passive, self.intent.emptied
-        if passive is None and not emptied:
-            return NO_INTENT
-        return Intent(passive=passive, emptied=emptied)
-
     def drop(self, codec: Codec) -> None:
         """Give up what was asked for and changed since the last commit."""
         if self.stored is None:
             tried = self.intent.tried
-            self.intent = self._intent_left()
-            if tried:
-                self.ask(tried=tried)
+            self.intent = Intent(tried=tried) if tried else NO_INTENT
+            self.keep_empty = False
             self.fields, self.label = Fields(NO_FIELDS, codec), {}
         else:
             self.adopt(self.stored, codec, stale_token=self.stale_token)
@@ -243,11 +240,8 @@ class SessionState:
             # The same dict: the app may hold it, and go on changing it.
             label.clear()
             label.update(stored.notes.label)
-        if not keep_intent and self.intent is not NO_INTENT:
-            kept = self.intent.keep_empty
-            self.intent = self._intent_left()
-            if kept:
-                self.ask(keep_empty=True)
+        if not keep_intent:
+            self.intent = NO_INTENT
 
     @property
     def owner(self) -> str | None:
@@ -278,12 +272,6 @@ class SessionState:
     def empty(self) -> bool:
         """Whether it holds nothing, neither field nor owner, and so needs no record."""
         return not self.fields and self.owner is None
-
-    @property
-    def passive(self) -> bool:
-        """Whether mere use in this request doesn't count."""
-        asked = self.intent.passive
-        return self.request.passive if asked is None else asked
 
     @property
     def is_use(self) -> bool:

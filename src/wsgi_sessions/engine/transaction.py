@@ -116,7 +116,7 @@ class Transactions:
         self._take_over(state, after, moved=moved)
         if not held_something(after.record):
             # Until the request ends: the app may go on to fill it, or sign in.
-            state.ask(emptied=True)
+            state.emptied = True
         return True
 
     def _take_over(self, state: SessionState, after: Stored, *, moved: bool) -> None:
