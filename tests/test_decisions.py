@@ -138,6 +138,8 @@ def every_case() -> Iterator[Facts]:
             continue
         if known.new_id and not known.stored:
             continue
+        if known.attributes_changed and not known.changed:
+            continue
         yield known
 
 

@@ -121,10 +121,6 @@ class Session(MutableMapping[str, Any]):
             )
         return state
 
-    def _new_id(self) -> SessionState:
-        """For a change of privilege: its new ID has to reach the client."""
-        return self._new_cookie()
-
     # The mapping
 
     def __getitem__(self, key: str) -> Any:
@@ -330,7 +326,7 @@ class Session(MutableMapping[str, Any]):
         if owner is not None:
             owner = _checked_owner(owner)
         if owner != self._open().owner:
-            self._engine.set_owner(self._new_id(), owner, None, login=False)
+            self._engine.set_owner(self._new_cookie(), owner, None, login=False)
 
     @owner.deleter
     def owner(self) -> None:
@@ -364,9 +360,7 @@ class Session(MutableMapping[str, Any]):
         if not isinstance(persistent, bool):  # pyright: ignore[reportUnnecessaryIsInstance] # what was given may be anything
             raise TypeError(f"persistent is {persistent!r}; write True or False")
         if persistent != self._open().notes.persistent:
-            state = self._new_cookie()
-            state.ask_notes(persistent=persistent)
-            state.ask(attributes=True)
+            self._new_cookie().ask_notes(persistent=persistent)
 
     @property
     def lifetime(self) -> Lifetime:
@@ -400,7 +394,7 @@ class Session(MutableMapping[str, Any]):
             SessionCommitted: after the headers went out.
         """
         kept = _kept(keep)
-        self._engine.regenerate(self._new_id(), kept)
+        self._engine.regenerate(self._new_cookie(), kept)
 
     def login(self, owner: str, *, keep: bool | Iterable[str] = True) -> None:
         """Sign the owner in: a new ID, the session filed under ``owner``, a new absolute limit.
@@ -424,7 +418,7 @@ class Session(MutableMapping[str, Any]):
         """
         owner = _checked_owner(owner)
         kept = _kept(keep)
-        self._engine.set_owner(self._new_id(), owner, kept, login=True)
+        self._engine.set_owner(self._new_cookie(), owner, kept, login=True)
 
     def destroy(self) -> None:
         """End the session: its record is deleted now, its data cleared, the cookie expires.

@@ -185,10 +185,6 @@ class Fields(MutableMapping[str, Any]):
         fields.update(self._set())
         return fields
 
-    def size(self) -> int:
-        """How many bytes names and values take as they would be stored now."""
-        return sum(len(name.encode("utf-8")) + len(raw) for name, raw in self.encoded().items())
-
     def doubt(self, tried: FieldChanges) -> None:
         """Note that these may or may not have been written: the store failed meanwhile."""
         self._unsure = self._unsure.union(tried.set, tried.delete)

@@ -206,7 +206,6 @@ class DjangoSession(Session, SessionBase):  # pyright: ignore[reportIncompatible
         state.ask_notes(idle=idle, absolute=absolute)
         if persistent != state.notes.persistent:
             state.ask_notes(persistent=persistent)
-            state.ask(attributes=True)
 
     def _limits_of(self, state: SessionState, value: Any) -> tuple[float, float, bool]:
         """Idle and absolute limit, and whether the cookie outlives the browser."""

@@ -100,7 +100,7 @@ class Committer:
             if not facts.deliverable and not facts.headers_sent:
                 self._explain_insecure(state, facts)
             planned, result, asked = state.cookie, Result.NOTHING, state.intent
-            if _has_to_end(state) or not only_reads(facts):
+            if not failed and (_has_to_end(state) or not only_reads(facts)):
                 result = self._carry_out(state, facts, pending, response, now)
         except CorruptField:
             if not self.begin_anew(state):
@@ -126,7 +126,7 @@ class Committer:
         if state.emptied and state.error is None:
             # That stands, as what it committed does.
             state.drop(self._settings.codec)
-            with suppress(StoreError, SessionError, TypeError):  # which were reported
+            with suppress(SessionError):  # which was reported
                 self.save(state, headers_sent=response.headers_sent)
         if state.error is None and not response.final:
             # A stream that goes on must not commit it by a later save().
@@ -306,7 +306,7 @@ class Committer:
             stored is not None and self._touch_due(stored, state, now, passive=passive),
             stored is not None and can_rotate(stored, now, settings),
             state.stale_token,
-            intent.attributes,
+            "persistent" in intent.notes,
             intent.notes.get("persistent", state.base_notes.persistent),
             settings.rolling,
             passive,
@@ -370,7 +370,7 @@ class Committer:
     ) -> Result:
         step = store_step(facts)
         if step is StoreStep.NOTHING:
-            return self._keep_nothing(state, facts)
+            return self._keep_nothing(state)
         if facts.in_token and facts.headers_sent and (facts.changed or facts.emptied):
             raise SessionCommitted(
                 "the session was changed after the response's headers were sent, so the cookie that"
@@ -422,11 +422,7 @@ class Committer:
         tried = work.intent.tried
         if work.intent.id is not None and work.intent.id not in tried:
             tried = (*tried, work.intent.id)
-        label = {
-            name
-            for name in {*work.label, *work.former_label}
-            if work.label.get(name) != work.former_label.get(name)
-        }
+        label = {name for name, _ in work.label.items() ^ work.former_label.items()}
         if state.stored is not None:
             state.fields.doubt(pending)
         state.ask(
@@ -488,13 +484,13 @@ class Committer:
         place = self._owners.enter_if_free(owner, new.key, until=until, epoch=0, limit=limit or 0)
         return None if isinstance(place, int) else {"id": new, "place": place}
 
-    def _keep_nothing(self, state: SessionState, facts: Facts) -> Result:
+    def _keep_nothing(self, state: SessionState) -> Result:
         """End what an earlier commit with a lost answer may have left of an empty session, and
         whom a damaged one would still have signed in.
         """
-        if not facts.stored and not facts.failed:
+        if state.stored is None:
             self.try_to_end_tried(state)
-        if _leaves_others(state) and not facts.failed:
+        if _leaves_others(state):
             self.end_passed_over(state)
             state.cookie = told(state.cookie, CookieStep.EXPIRE, Result.DELETED)
         return Result.NOTHING
@@ -533,7 +529,7 @@ class Committer:
         damaged one then.
         """
         asked, stored, owner = state.intent, state.stored, state.owner
-        login = owner is not None and (asked.login or state.logged_in)
+        login = owner is not None and state.logged_in
         leaves = stored is not None and not login and asked.owner is not UNCHANGED
         notes = asked.notes
         if stored is not None and not asked.login:

@@ -94,7 +94,8 @@ class Facts:
     """The client's cookie should be replaced: its token is signed with an older secret, or of a
     former ID, or it ends earlier than the session."""
     attributes_changed: bool = False
-    """The cookie's own attributes have to change, as the app set ``persistent``."""
+    """The cookie's own attributes have to change, as the app set ``persistent``: a change of the
+    notes, too."""
     persistent: bool = False
     """The cookie carries Max-Age, so its life moves with the deadline."""
     rolling: bool = False
@@ -142,7 +143,7 @@ def store_step(facts: Facts) -> StoreStep:  # a table: each row is one question
         return StoreStep.REGENERATE if facts.deliverable else StoreStep.END
     if facts.rotation_due and facts.may_renew and facts.can_set_cookie and not facts.passive:
         return StoreStep.ROTATE
-    if facts.changed or facts.attributes_changed:
+    if facts.changed:
         return StoreStep.UPDATE
     renews = facts.renewal and (facts.stale_token or facts.rolling)
     return StoreStep.TOUCH if facts.touch_due or renews else StoreStep.NOTHING
@@ -191,7 +192,6 @@ def only_reads(facts: Facts) -> bool:
         or (facts.rotation_due and not facts.passive)
         or facts.stale_token
         or facts.rolling
-        or facts.attributes_changed
     )
 
 

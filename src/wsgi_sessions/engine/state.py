@@ -99,8 +99,6 @@ class Intent:
     touch: bool = False
     notes: Mapping[str, Any] = field(default_factory=lambda: NO_NOTES)
     """Notes to change, to be put on whatever the store has by then."""
-    attributes: bool = False
-    """Whether the cookie's attributes have to change."""
     place: Place | None = None
     """The place that a login holds in its owner's list already (``when_full="refuse"``)."""
     offered_at: float | None = None

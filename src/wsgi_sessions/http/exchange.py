@@ -274,10 +274,7 @@ class Exchange:
 
     def finish(self, *, raised: bool) -> None:
         """The response is complete, or was broken off."""
-        if self._begun:
-            self._settle(raised=raised)
-        else:
-            self.abandon()
+        self._settle(raised=raised or not self._begun)
 
     def _settle(self, *, raised: bool) -> None:
         state = state_of(self._session)
