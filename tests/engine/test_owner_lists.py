@@ -10,7 +10,7 @@ import pytest
 
 from records import a_key
 from wsgi import Site
-from wsgi_sessions import StoreError
+from wsgi_sessions import StoreError, TooManySessions
 from wsgi_sessions.data.notes import Notes, dump_notes
 from wsgi_sessions.engine.owners import Entry, Limits, OwnerLists, Place
 from wsgi_sessions.record import Changes, Record, list_key
@@ -99,9 +99,14 @@ def test_a_login_stands_though_a_request_from_before_it_entered_the_session_agai
 def test_a_place_is_held_in_a_list_that_another_login_made_first(lists: Lists, limit: int) -> None:
     lists.between("insert", lambda: lists.enter(TWO))
 
-    place = lists.mine.enter_if_free("bob", ONE, until=math.inf, epoch=0, limit=limit, leaving=())
+    def enter() -> Place:
+        return lists.mine.enter_if_free("bob", ONE, until=math.inf, epoch=0, limit=limit)
 
-    assert place == (1 if limit == 1 else Place("bob", Entry(lists.clock(), math.inf, 0)))
+    if limit == 1:
+        with pytest.raises(TooManySessions, match="has 1 live sessions"):
+            enter()
+    else:
+        assert enter() == Place("bob", Entry(lists.clock(), math.inf, 0))
     assert lists.listed == ({TWO} if limit == 1 else {ONE, TWO})
 
 
@@ -109,9 +114,8 @@ def test_a_place_is_held_though_a_list_came_and_went_meanwhile(lists: Lists) -> 
     lists.between("insert", lambda: lists.enter(TWO))
     lists.between("load", lambda: None, lambda: lists.take_out(TWO))
 
-    place = lists.mine.enter_if_free("bob", ONE, until=math.inf, epoch=0, limit=1)
+    lists.mine.enter_if_free("bob", ONE, until=math.inf, epoch=0, limit=1)
 
-    assert isinstance(place, Place)
     assert lists.listed == {ONE}
 
 
@@ -134,7 +138,6 @@ def test_a_place_that_is_not_there_any_more_is_given_back(lists: Lists) -> None:
 
 def test_a_place_that_another_request_took_anew_is_not_given_back(lists: Lists) -> None:
     place = lists.mine.enter_if_free("bob", ONE, until=math.inf, epoch=0, limit=1)
-    assert isinstance(place, Place)
     lists.clock.advance(1)
     lists.enter(ONE)
 

@@ -13,7 +13,14 @@ from typing import Any
 from .._values import replaced, value
 from ..data.codec import CorruptField
 from ..data.fields import NO_FIELD_CHANGES, FieldChanges
-from ..errors import SessionCommitted, SessionConflict, SessionEnded, SessionError, StoreError
+from ..errors import (
+    SessionCommitted,
+    SessionConflict,
+    SessionEnded,
+    SessionError,
+    StoreError,
+    TooManySessions,
+)
 from ..http.transport import Header
 from ..record import UNCHANGED, Changes, Record, apply_changes
 from .changes import REVOKED, Outcome, Work, can_rotate, check_size, notes_in_place_of
@@ -29,7 +36,7 @@ from .decisions import (
     told,
 )
 from .loading import Loader, is_present
-from .owners import PLACE_SECONDS, OwnerLists, too_many
+from .owners import PLACE_SECONDS, OwnerLists
 from .reports import Reports
 from .settings import EngineSettings
 from .state import NO_INTENT, NO_NOTES, SessionState, Stored, add_to_label, checked_label
@@ -59,7 +66,7 @@ class Committer:
         settings: the engine's settings.
         loader: looks again at what is to be told.
         writer: carries out the store steps.
-        owners: the lists of owners; None where there are none.
+        owners: the lists of owners.
         reports: where events go.
     """
 
@@ -68,7 +75,7 @@ class Committer:
         settings: EngineSettings,
         loader: Loader,
         writer: Writer,
-        owners: OwnerLists | None,
+        owners: OwnerLists,
         reports: Reports,
     ) -> None:
         self._settings = settings
@@ -476,13 +483,15 @@ class Committer:
 
     def _place_anew(self, state: SessionState, now: float) -> dict[str, Any] | None:
         """What the fresh session holds in its owner's list beforehand; None: there is no room."""
-        owner, limit = state.intent.owner, self._settings.max_per_owner
-        refuses = limit is not None and self._settings.refuse_when_full
-        if owner is None or owner is UNCHANGED or self._owners is None or not refuses:
+        owner, limit = state.intent.owner, self._settings.places
+        if owner is None or owner is UNCHANGED or limit is None:
             return {"id": None, "place": None}
         new, until = self._settings.ids.new(), self._owners.until(now)
-        place = self._owners.enter_if_free(owner, new.key, until=until, epoch=0, limit=limit or 0)
-        return None if isinstance(place, int) else {"id": new, "place": place}
+        try:
+            place = self._owners.enter_if_free(owner, new.key, until=until, epoch=0, limit=limit)
+        except TooManySessions:
+            return None
+        return {"id": new, "place": place}
 
     def _keep_nothing(self, state: SessionState) -> Result:
         """End what an earlier commit with a lost answer may have left of an empty session, and
@@ -497,7 +506,7 @@ class Committer:
 
     def _after_all(self, work: Work, stored: Stored | None) -> Outcome:
         """What came of a rotation whose answer may have been lost: the client must learn its ID."""
-        if work.step is StoreStep.ROTATE and stored is not None and self._store_writer is not None:
+        if work.step is StoreStep.ROTATE and stored is not None:
             with suppress(StoreError):
                 again = self._loader.reload(stored, work.now)
                 if again is not None and again.id.id != stored.id.id:
@@ -572,9 +581,8 @@ class Committer:
         Raises:
             StoreError: the store can't.
         """
-        if self._owners is None or self._end(
-            self._owners, state, stored.id.key, stored.record.owner
-        ):
+        in_token = self._settings.seal is not None
+        if in_token or self._end(state, stored.id.key, stored.record.owner):
             self._reports.emit("destroyed", state.request, stored)
 
     def try_to_end_tried(self, state: SessionState) -> None:
@@ -589,7 +597,7 @@ class Committer:
             StoreError: the store can't; another try may.
         """
         tried = state.intent.tried
-        if self._owners is None or not tried:
+        if not tried:
             return
         try:
             found = self._loader.own_record(tried, state.base_notes.created_at)
@@ -597,27 +605,27 @@ class Committer:
             self._reports.emit("store_error", state.request, detail=f"destroy: {error}")
             raise
         if found is not None:
-            self._end(self._owners, state, tried[0].key, found.owner)
+            self._end(state, tried[0].key, found.owner)
         state.ask(tried=())
         if state.stored is None:
             # What comes after it is another session.
             self.give_back_place(state)
             state.ask(id=None)
 
-    def _end(self, owners: OwnerLists, state: SessionState, key: str, owner: str | None) -> bool:
+    def _end(self, state: SessionState, key: str, owner: str | None) -> bool:
         try:
             ended = self._settings.store.delete(key)
         except StoreError as error:
             self._reports.emit("store_error", state.request, handle=key, detail=f"destroy: {error}")
             raise
         if owner is not None:
-            self._take_out(owners, state, owner, key)
+            self._take_out(state, owner, key)
         return ended
 
-    def _take_out(self, owners: OwnerLists, state: SessionState, owner: str, key: str) -> None:
+    def _take_out(self, state: SessionState, owner: str, key: str) -> None:
         # If that fails, the list is healed when it is next read.
         try:
-            owners.take_out(owner, [key])
+            self._owners.take_out(owner, [key])
         except StoreError as error:
             self._reports.emit(
                 "store_error", state.request, handle=key, owner=owner, detail=f"take out: {error}"
@@ -630,23 +638,20 @@ class Committer:
         Raises:
             TooManySessions: another login has it.
         """
-        place, limit = state.intent.place, self._settings.max_per_owner
-        if place is None or limit is None or self._owners is None or state.known_id is None:
+        place, session_id, limit = state.intent.place, state.intent.id, self._settings.places
+        if place is None or session_id is None or limit is None:
             return
         entry = place.entry
-        if abs(now - entry.entered_at) < PLACE_SECONDS:
-            return
-        again = self._owners.enter_if_free(
-            place.owner, state.known_id.key, until=entry.until, epoch=entry.epoch, limit=limit
-        )
-        if isinstance(again, int):
-            raise too_many(again, limit)
-        state.ask(place=again)
+        if abs(now - entry.entered_at) >= PLACE_SECONDS:
+            again = self._owners.enter_if_free(
+                place.owner, session_id.key, until=entry.until, epoch=entry.epoch, limit=limit
+            )
+            state.ask(place=again)
 
     def give_back_place(self, state: SessionState) -> None:
         """Give back the place in an owner's list of a login that didn't happen."""
         place, session_id = state.intent.place, state.intent.id
-        if self._owners is None or place is None or session_id is None:
+        if place is None or session_id is None:
             return
         state.ask(place=None)
         try:

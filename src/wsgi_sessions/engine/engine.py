@@ -20,7 +20,7 @@ from ..proxies import CLIENT_KEY, Client
 from .committing import Committer, Response
 from .decisions import CookieStep
 from .loading import FORGED, NOTHING, Loader, Presented
-from .owners import OwnerLists, Place, too_many
+from .owners import OwnerLists, Place
 from .reports import Reports
 from .settings import EngineSettings
 from .state import NO_SCHEME, Request, SessionState, Stored, add_to_label
@@ -50,12 +50,12 @@ class Engine:
         self._is_passive = is_passive
         self._reports = Reports(settings.events)
         self._loader = Loader(settings, self._reports)
-        self._owners: OwnerLists | None = None
+        # Where sessions live with the clients, nothing is ever entered there.
+        self._owners = OwnerLists(settings.store, settings.limits, settings.clock)
         self._carrier: Carrier | None = None
         self._transactions: Transactions | None = None
         writer: Writer
         if settings.seal is None:
-            self._owners = OwnerLists(settings.store, settings.limits, settings.clock)
             writer = StoreWriter(settings, self._loader, self._owners, self._reports)
             self._carrier = _carrier(settings, self._loader, self._owners, self._reports)
         else:
@@ -292,7 +292,7 @@ class Engine:
         # Else whoever signed in would be signed out by the next page that reads what is damaged.
         begins_anew = login and state.fields.is_damaged(keep)
         place = None
-        if owner is not None and self._settings.refuse_when_full:
+        if owner is not None:
             place = self._reserve(state, owner, now if login else state.notes.started_at)
         former = state.intent.place
         if former is not None and (place is None or place.owner != former.owner):
@@ -318,24 +318,17 @@ class Engine:
 
     def _reserve(self, state: SessionState, owner: str, started_at: float) -> Place | None:
         """Hold a place in the owner's list for the login that comes with the commit."""
-        limit, stored = self._settings.max_per_owner, state.stored
-        if limit is None or self._owners is None:
+        limit, stored = self._settings.places, state.stored
+        if limit is None:
             return None
         if stored is not None and stored.record.owner == owner:
             return None
         key, until = self.identify(state).key, self._owners.until(started_at)
         epoch = 0 if stored is None else stored.record.epoch + 1
-        place = self._owners.enter_if_free(
-            owner,
-            key,
-            until=until,
-            epoch=epoch,
-            limit=limit,
-            leaving=[passed.id.key for passed in state.passed_over],
+        leaving = [passed.id.key for passed in state.passed_over]
+        return self._owners.enter_if_free(
+            owner, key, until=until, epoch=epoch, limit=limit, leaving=leaving
         )
-        if isinstance(place, int):
-            raise too_many(place, limit)
-        return place
 
     def destroy(self, state: SessionState) -> None:
         """End the session now, and every other one that the client presented.

@@ -228,7 +228,7 @@ class OwnerLists:
         epoch: int,
         limit: int,
         leaving: Collection[str] = (),
-    ) -> Place | int:
+    ) -> Place:
         """Enter a session if fewer than ``limit`` others hold a place.
 
         Args:
@@ -240,7 +240,11 @@ class OwnerLists:
             leaving: keys of sessions that are ended with this login, and take no place.
 
         Returns:
-            the place that it holds now; or how many others there are, if that are too many.
+            the place that it holds now.
+
+        Raises:
+            TooManySessions: there are too many others.
+            StoreError: the list can't be read or written.
         """
         at = list_key(owner)
         for attempt in range(ATTEMPTS):
@@ -258,7 +262,10 @@ class OwnerLists:
                 present = _parse(record)
                 others = self._holders(owner, present, now, limit, {key, *leaving})
                 if others >= limit:
-                    return others
+                    raise TooManySessions(
+                        f"the owner has {others} live sessions and max_per_owner is {limit}; end"
+                        " one of them first (registry.sessions(owner), registry.revoke(handle))"
+                    )
                 ends = max(ends, present.expires_at)
                 changes = _entering({key: _dump(entry)}, now, present.expires_at, ends)
                 written = self._store.update(at, changes, if_version=present.version)
@@ -570,14 +577,6 @@ class OwnerLists:
         if record is None or record is UNREADABLE:
             return record is None
         return record.owner is None or list_key(record.owner) != at
-
-
-def too_many(others: int, limit: int) -> TooManySessions:
-    """The error for a login that finds no place."""
-    return TooManySessions(
-        f"the owner has {others} live sessions and max_per_owner is {limit}; end one of"
-        " them first (registry.sessions(owner), registry.revoke(handle))"
-    )
 
 
 def live_session(key: str, record: Record, limits: Limits, now: float) -> LiveSession | None:

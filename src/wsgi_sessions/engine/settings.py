@@ -57,6 +57,11 @@ class EngineSettings:
     binds_devices: bool = False
     """Whether sessions are bound to devices, so that every transport is a BoundTransport."""
 
+    @property
+    def places(self) -> int | None:
+        """How many sessions of one owner there may be, where a login too many is refused."""
+        return self.max_per_owner if self.refuse_when_full else None
+
     def deadline_of(self, record: Record, notes: Notes, now: float) -> float:
         """When this record ends under the limits in force today. UNIX seconds."""
         limits = self.limits
