@@ -42,7 +42,7 @@ from .changes import (
 )
 from .decisions import Result, StoreStep
 from .loading import Loader, is_present
-from .owners import Entry, OwnerLists, UnreadableList
+from .owners import Entry, OwnerLists, Place, UnreadableList
 from .reports import Reports
 from .room import keep_to_limit
 from .settings import EngineSettings
@@ -86,11 +86,11 @@ class StoreWriter:
     def carry_out(self, work: Work, stored: Stored | None) -> Outcome:
         """Do the store step."""
         if stored is None:
-            return self._insert(work, work.intent.id)
+            return self._insert(work)
         if work.step is StoreStep.END:
             return self._end(work, stored)
-        if work.step is StoreStep.DELETE_EMPTIED:
-            return self._delete_emptied(work, stored)
+        if work.step is StoreStep.DELETE_EMPTIED and self._delete_emptied(work, stored):
+            return self._deleted(work, stored, "emptied")
         outcome = self._update(work, stored)
         if outcome.result is Result.GONE and work.step is not StoreStep.TOUCH:
             self._reports.emit("write_after_end", work.request, stored)
@@ -211,21 +211,21 @@ class StoreWriter:
 
     # Inserting
 
-    def _insert(self, work: Work, session_id: SessionID | None) -> Outcome:
-        """Store a new session, under this ID if it is free."""
-        settings = self._settings
+    def _insert(self, work: Work) -> Outcome:
+        """Store a new session, under the ID that it is to have if that is free."""
         self._check_size(work.request, {}, work.set)
+        session_id, tried = work.intent.id, work.intent.tried
         for _ in range(ATTEMPTS):
-            own = session_id is not None and bool(work.intent.tried)
-            session_id = session_id or settings.ids.new()
+            session_id = session_id or self._settings.ids.new()
             stored = self._enter_first(work, session_id)
             if self._store.insert(session_id.key, stored.record):
                 return self._inserted(work, stored)
-            created_at = work.first_notes.created_at
-            found = self._loader.own_record(work.intent.own_ids, created_at) if own else None
-            if found is not None:
-                # This request's own insert was applied, and the answer to it was lost.
-                return self._overwrite(work, stored, found)
+            if tried and session_id is work.intent.id:
+                created_at = work.first_notes.created_at
+                found = self._loader.own_record(work.intent.own_ids, created_at)
+                if found is not None:
+                    # This request's own insert was applied, and the answer to it was lost.
+                    return self._overwrite(work, stored, found)
             # An ID that exists is someone's: never overwritten, never joined (ASVS 7.2.3). The
             # entry stays, as that session may be the same owner's.
             session_id = None
@@ -233,17 +233,13 @@ class StoreWriter:
 
     def _enter_first(self, work: Work, session_id: SessionID) -> Stored:
         """The new session, entered in its owner's list before its record is there."""
-        notes = first_notes(work, session_id)
-        stored = first_stored(work, session_id, notes, self._settings)
-        owner = stored.record.owner
-        if owner is None:
-            return stored
-        notes = notes._replace(listed_until=self._owners.until(notes.started_at))
-        intent, key = work.intent, session_id.key
-        if session_id is not intent.id:
-            # The place was another key's.
-            work = replaced(work, intent=replaced(intent, place=None))
-        self._enter(work, owner, key, notes.listed_until, 0)
+        notes, intent = first_notes(work, session_id), work.intent
+        if intent.owner is not None and intent.owner is not UNCHANGED:
+            until = self._owners.until(notes.started_at)
+            notes = notes._replace(listed_until=until)
+            # Under another key it holds no place.
+            place = intent.place if session_id is intent.id else None
+            self._enter(place, intent.owner, session_id.key, until, 0)
         return first_stored(work, session_id, notes, self._settings)
 
     def _overwrite(self, work: Work, stored: Stored, found: Record) -> Outcome:
@@ -261,18 +257,17 @@ class StoreWriter:
 
     # Deleting
 
-    def _delete_emptied(self, work: Work, stored: Stored) -> Outcome:
+    def _delete_emptied(self, work: Work, stored: Stored) -> bool:
+        """Delete a session that this empties; False: another request has put something in."""
         base: Stored | None = stored
         for _ in range(ATTEMPTS):
             if base is None or not _leaves_nothing(work, base.record):
                 break
             if self._store.delete(stored.id.key, if_version=base.record.version):
-                return self._deleted(work, stored, "emptied")
+                return True
             # Another request may have emptied it, too, or only rotated its ID.
             base = self._loader.reload(stored, work.now, own=work.intent.own_ids)
-        regenerates = work.intent.id is not None
-        step = StoreStep.REGENERATE if regenerates else StoreStep.UPDATE
-        return self.carry_out(replaced(work, step=step), stored)
+        return False
 
     def _end(self, work: Work, stored: Stored) -> Outcome:
         if not self._store.delete(stored.id.key):
@@ -301,15 +296,14 @@ class StoreWriter:
         epoch = stored.record.epoch + (1 if work.intent.id is not None else 0)
         if not work.joins and self._owners.is_marked(owner, key):
             return listed_until
-        self._enter(work, owner, key, until, epoch)
+        self._enter(work.intent.place, owner, key, until, epoch)
         if not work.joins:
             # As after a login: where sessions of others live longer, so does the whole list.
             self._owners.confirmed(owner, key)
         return until
 
-    def _enter(self, work: Work, owner: str, key: str, until: float, epoch: int) -> None:
+    def _enter(self, place: Place | None, owner: str, key: str, until: float, epoch: int) -> None:
         """Enter a session in its owner's list, unless it holds a place there."""
-        place = work.intent.place
         if place is None or place.owner != owner:
             self._owners.enter(owner, key, until=until, epoch=epoch)
 
