@@ -329,16 +329,9 @@ class Committer:
 
     def will_renew(self, state: SessionState, now: float, *, headers_sent: bool) -> bool:
         """Whether a commit now would write a new idle deadline, as far as is known."""
-        stored, intent = state.stored, state.intent
-        if stored is None or intent.id is not None:
-            return True
-        if self._touch_due(stored, state, now, passive=not state.is_use):
-            return True
-        sends = state.stale_token or self._settings.rolling
-        if sends and state.is_use and not headers_sent:
-            return True
-        changed = bool(intent.notes) or state.label_changed or self.fields_changed(state)
-        return changed and state.is_use
+        response = Response(headers_sent=headers_sent)
+        facts = self.facts_of(state, self.pending(state), response, now, failed=False)
+        return store_step(facts) is not StoreStep.NOTHING and (state.is_use or facts.new_id)
 
     def empties(self, state: SessionState) -> bool:
         """Whether a commit now would end the session, as it holds nothing any more."""
@@ -349,15 +342,15 @@ class Committer:
         except CorruptField:
             return False  # the commit begins anew
 
-    def fields_changed(self, state: SessionState) -> bool:
-        """Whether any field differs from what is stored; if this meets damage, what was set goes
-        into a fresh session.
+    def pending(self, state: SessionState) -> FieldChanges:
+        """How the fields differ from what is stored; if this meets damage, what was set goes into a
+        fresh session.
         """
         try:
-            return state.fields.changed
+            return state.fields.changes()
         except CorruptField:
             self.begin_anew(state)
-            return state.fields.changed
+            return state.fields.changes()
 
     def _touch_due(self, stored: Stored, state: SessionState, now: float, *, passive: bool) -> bool:
         intent = state.intent

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from .._values import replaced
 from ..cookie import domain_matches
 from ..crypto.session_id import SessionID
+from ..data.fields import NO_FIELD_CHANGES
 from ..data.standing import UNBOUND
 from ..errors import StoreError, UnsupportedByStore
 from ..http.transport import CookieTransport, Environ, Header, Transport
@@ -241,8 +242,8 @@ class Engine:
         return min(stored.deadline, self._settings.deadline_of(stored.record, state.notes, now))
 
     def fields_changed(self, state: SessionState) -> bool:
-        """Whether any field differs from what is stored; see `Committer.fields_changed`."""
-        return self._committer.fields_changed(state)
+        """Whether any field differs from what is stored; see `Committer.pending`."""
+        return self._committer.pending(state) is not NO_FIELD_CHANGES
 
     def is_alive(self, state: SessionState) -> bool:
         """Whether the store still has the session, under the epoch that this request knows.
