@@ -138,7 +138,6 @@ class BoundSite:
             "due": offer_is_due(
                 binding,
                 logged_in=False,
-                has_owner=True,
                 offered_at=now,
                 now=now,
                 grace=self.binder.grace,

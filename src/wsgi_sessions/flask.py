@@ -357,7 +357,7 @@ class _FlaskMiddleware(SessionMiddleware):
                 session.websocket = True
                 session.former = former
                 enter_phase(session, Phase.STREAMING)
-                if event and former is None and self._settings.rotates:
+                if event and former is None and self._settings.rotate_after is not None:
                     session.prove()
         return cast("Session", session)
 

@@ -6,7 +6,6 @@ looks things up. `http.exchange` holds the response back until the session is co
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
@@ -196,7 +195,7 @@ class SessionMiddleware:
         limits = self._limits = Limits(lifetime.idle_seconds, lifetime.absolute_seconds)
         seal = client_seal(self.store, secrets)
         rotation_seconds = (
-            math.inf
+            None
             if rotate_after is None
             else seconds("SessionMiddleware", "rotate_after", rotate_after)
         )
@@ -219,7 +218,6 @@ class SessionMiddleware:
             events=self._events,
             touch_interval=self._touch_interval,
             rotate_after=rotation_seconds,
-            rotates=rotate_after is not None,
             rotation=Rotation(secrets),
             max_bytes=check_count("max_bytes", max_bytes),
             max_per_owner=(
@@ -490,7 +488,7 @@ class SessionMiddleware:
             "lifetime": as_text(self._lifetime),
             "touch_interval": f"{self._touch_interval:g} s",
             "rotate_after": (
-                "never" if math.isinf(settings.rotate_after) else f"{settings.rotate_after:g} s"
+                "never" if settings.rotate_after is None else f"{settings.rotate_after:g} s"
             ),
             "trusted_proxies": "none" if self._proxies is None else repr(self._proxies),
             "device_binding": "no" if self._device_binding is None else repr(self._device_binding),

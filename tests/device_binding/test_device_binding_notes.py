@@ -180,9 +180,7 @@ def test_only_a_binding_that_never_came_to_life_can_be_replaced(
         ({"logged_in": True, "binding": bound()}, False),
         ({"logged_in": True, "binding": bound(1, pending=True)}, False),
         ({"logged_in": True, "binding": bound(100, pending=True)}, True),
-        ({"logged_in": True, "has_owner": False}, False),
         ({}, True),
-        ({"has_owner": False}, False),
         ({"binding": bound()}, False),
         ({"offered_at": NOW}, False),
         ({"offered_at": NOW - DAY + 1}, False),
@@ -196,7 +194,6 @@ def test_when_an_offer_is_due(facts: dict[str, Any], due: bool) -> None:
     plain: dict[str, Any] = {
         "binding": None,
         "logged_in": False,
-        "has_owner": True,
         "offered_at": None,
     }
 

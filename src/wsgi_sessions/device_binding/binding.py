@@ -136,22 +136,20 @@ def offer_is_due(
     binding: Binding | None,
     *,
     logged_in: bool,
-    has_owner: bool,
     offered_at: float | None,
     now: float,
     grace: float,
 ) -> bool:
-    """Whether a response should offer to bind the session.
+    """Whether a response should offer to bind a session that has an owner.
 
     Args:
         binding: what the notes say.
         logged_in: whether this request called `login`.
-        has_owner: whether the session has an owner, after this request.
         offered_at: when it was last offered, as far as that counted (see `counts`). UNIX seconds.
         now: UNIX seconds.
         grace: seconds in which a pending binding keeps its place.
     """
-    if not has_owner or not may_bind(binding, now, grace):
+    if not may_bind(binding, now, grace):
         # The browser registers every offer, so a confirmed binding is never offered again.
         return False
     # A time ahead of the clock was noted by a wrong one, and doesn't count.

@@ -129,7 +129,6 @@ class Devices:
         if notes is None or not offer_is_due(
             notes.binding,
             logged_in=state.logged_in,
-            has_owner=True,
             offered_at=notes.offered_at,
             now=now,
             grace=device.binder.grace,

@@ -134,7 +134,8 @@ def _notes_on(
 
 def can_rotate(base: Stored, now: float, settings: EngineSettings) -> bool:
     """Whether the ID is due to be replaced; another request may have done so meanwhile."""
-    if not settings.rotates or not is_due(base.notes.issued_at, settings.rotate_after, now):
+    after = settings.rotate_after
+    if after is None or not is_due(base.notes.issued_at, after, now):
         return False
     former = base.notes.former
     return is_present(base) and (former is None or not in_grace(former.until, now))

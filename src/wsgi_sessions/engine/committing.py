@@ -220,7 +220,8 @@ class Committer:
         record, notes = stored.record, stored.notes
         if settings.touch_due(record, notes, now):
             return False
-        return not settings.rotates or not is_due(notes.issued_at, settings.rotate_after, now)
+        after = settings.rotate_after
+        return after is None or not is_due(notes.issued_at, after, now)
 
     def only_writes_fields(self, state: SessionState, response: Response, now: float) -> bool:
         """Whether fields were changed, nothing else was asked for or is due, and nothing has to be
@@ -247,7 +248,8 @@ class Committer:
         notes = stored.notes
         if notes.persistent or notes.started_at > now or now >= stored.deadline:
             return False
-        if settings.rotates and is_due(notes.issued_at, settings.rotate_after, now):
+        after = settings.rotate_after
+        if after is not None and is_due(notes.issued_at, after, now):
             return False
         if stored.record.owner is None:
             return bool(state.fields)

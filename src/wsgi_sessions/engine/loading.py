@@ -22,6 +22,7 @@ from .state import Request, Stored
 
 if TYPE_CHECKING:
     from ..carry_over.source import Source
+    from ..client_side import ClientSeal
 
 
 @value
@@ -63,8 +64,9 @@ class Loader:
         Raises:
             StoreError: the store can't answer.
         """
-        if self._settings.seal is not None:
-            return self._find_sealed(request, now)
+        seal = self._settings.seal
+        if seal is not None:
+            return self._find_sealed(seal, request, now)
         genuine = _verified(request)
         if not genuine:
             return FORGED
@@ -95,22 +97,18 @@ class Loader:
             self._reports.emit("old_secret", request, stored)
         return Presented(stored, moved or old_secret)
 
-    def _find_sealed(self, request: Request, now: float) -> Presented:
-        seal = self._settings.seal
-        live: list[tuple[Stored, bool, bool]] = []
-        opened_any = False
-        for token in request.tokens:
-            opened = None if seal is None else seal.open(token, request.transport.purpose)
-            if opened is None:
-                continue
-            opened_any = True
-            session_id = SessionID(opened.session_id)
-            stored = self.judge(session_id, opened.record, request, now)
-            if stored is not None and not any(one.id.id == session_id.id for one, _, _ in live):
-                live.append((stored, False, opened.old_secret))
-        if not opened_any:
+    def _find_sealed(self, seal: ClientSeal, request: Request, now: float) -> Presented:
+        purpose = request.transport.purpose
+        opened = [one for token in request.tokens if (one := seal.open(token, purpose)) is not None]
+        if not opened:
             return FORGED
-        return self._chosen(request, live) if live else NOTHING
+        live: dict[str, tuple[Stored, bool, bool]] = {}
+        for one in opened:
+            stored = self.judge(SessionID(one.session_id), one.record, request, now)
+            if stored is not None:
+                # Of two tokens of one session, the first counts.
+                live.setdefault(one.session_id, (stored, False, one.old_secret))
+        return self._chosen(request, list(live.values())) if live else NOTHING
 
     def load(self, session_id: SessionID, request: Request, now: float) -> Stored | None:
         """The live session that this ID proves, or None.

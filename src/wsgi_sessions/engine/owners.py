@@ -462,7 +462,7 @@ class OwnerLists:
         for key in listing.over:
             # A session that is over or being ended goes with its entry, so that none is ever
             # alive, after a clock was set back, and not listed; unless a login has entered it anew.
-            as_seen = partial(self._is_still, owner, key, seen.entries[key])
+            as_seen = partial(self.is_still, owner, key, seen.entries[key])
             self.delete_if_owned(key, owner, if_still=as_seen)
         self.take_out_seen(owner, {key: seen.entries[key] for key in listing.stale})
 
@@ -495,20 +495,16 @@ class OwnerLists:
         entry = self._entry(owner, key)
         return entry is not None and entry.ending
 
-    def is_ending(self, owner: str, key: str) -> bool:
-        """Whether a session is still being ended, so that no login has entered it anew.
-
-        Raises:
-            StoreError: the list can't be read.
-        """
-        entry = self._entry(owner, key)
-        return entry is None or entry.ending
-
     def _entry(self, owner: str, key: str) -> Entry | None:
         present = self.read(owner)
         return None if present is None else present.entries.get(key)
 
-    def _is_still(self, owner: str, key: str, entry: Entry) -> bool:
+    def is_still(self, owner: str, key: str, entry: Entry) -> bool:
+        """Whether the entry is as it was seen, or gone, so that no login has entered it anew.
+
+        Raises:
+            StoreError: the list can't be read.
+        """
         return self._entry(owner, key) in (None, entry)
 
     def delete_if_owned(

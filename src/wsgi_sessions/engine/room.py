@@ -56,11 +56,11 @@ def keep_to_limit(
         entries = {other: present.entries[other] for other in over}
         marked = owners.mark(owner, entries, if_version=present.version)
         if marked is not None:
-            for other in over:
+            for other, entry in marked.items():
                 # A login that enters it anew writes its record after that: then that has another
                 # version than the one that is looked at before the list.
-                ending = partial(owners.is_ending, owner, other)
-                if owners.delete_if_owned(other, owner, if_still=ending) is not None:
+                as_marked = partial(owners.is_still, owner, other, entry)
+                if owners.delete_if_owned(other, owner, if_still=as_marked) is not None:
                     detail = "max_per_owner"
                     reports.emit("revoked", request, handle=other, owner=owner, detail=detail)
             owners.take_out_seen(owner, marked)

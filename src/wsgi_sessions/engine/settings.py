@@ -42,10 +42,8 @@ class EngineSettings:
     events: EventSink
     touch_interval: float
     """Seconds."""
-    rotate_after: float
-    """Seconds; ``inf``: never."""
-    rotates: bool
-    """Whether there is a time after which an ID is replaced."""
+    rotate_after: float | None
+    """Seconds; None: never."""
     max_bytes: int
     max_per_owner: int | None
     refuse_when_full: bool
