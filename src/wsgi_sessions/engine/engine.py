@@ -147,6 +147,7 @@ class Engine:
     def _adopt(self, state: SessionState, presented: Presented, stored: Stored) -> None:
         stale = presented.stale_token or stored.notes.cookie_behind
         state.adopt(stored, self._settings.codec, stale_token=stale)
+        state.passed_over = presented.passed_over
         if presented.carried_from is not None:
             state.carried_from = presented.carried_from
             # Whatever else this response does, the client has no token for its session yet.
@@ -170,12 +171,16 @@ class Engine:
         elif stored is None:
             presented = self._find(state.request, now)
         elif self.in_token:
-            presented = Presented(stored, state.stale_token)
+            presented = Presented(stored, state.stale_token, state.passed_over)
         else:
             again = self._loader.reload(stored, now, own=state.intent.own_ids)
             moved = again is not None and again.id.id != stored.id.id
             standing = UNBOUND if again is None else state.standing
-            presented = Presented(again, state.stale_token or moved, standing=standing)
+            stale = state.stale_token or moved
+            presented = Presented(again, stale, state.passed_over, standing)
+            if again is not None and again.record.epoch != stored.record.epoch:
+                # The new ID that this request asked for: only the answer to that was lost.
+                state.cookie, state.own_id = CookieStep.SET, True
         if stored is None:
             self._committer.try_to_end_tried(state)
         self._committer.give_back_place(state)
