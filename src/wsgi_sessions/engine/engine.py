@@ -24,7 +24,7 @@ from .loading import FORGED, NOTHING, Loader, Presented
 from .owners import OwnerLists, Place
 from .reports import Reports
 from .settings import EngineSettings
-from .state import NO_SCHEME, Request, SessionState, Stored, add_to_label
+from .state import NO_SCHEME, Request, SessionState, add_to_label
 from .transaction import Transactions
 from .writing import StoreWriter, Writer
 
@@ -112,16 +112,12 @@ class Engine:
             detail = f"{error.operation or 'load'}: {error}"
             self._reports.emit("store_error", request, detail=detail)
             return state
-        stored = presented.stored
-        if stored is None:
-            state.begin(now, settings.codec, presented.passed_over)
+        self._go_on_with(state, presented, now)
+        if state.stored is None:
             if sent.beyond is not None:
                 self._reports.cookie_not_found(request, sent.beyond)
-        else:
-            self._adopt(state, presented, stored)
-            if sent.after_comma:
-                self._reports.after_comma()
-        state.standing = presented.standing
+        elif sent.after_comma:
+            self._reports.after_comma()
         return state
 
     def _old_cookies(self, environ: Environ, transport: Transport) -> str:
@@ -144,10 +140,15 @@ class Engine:
             return presented
         return self._devices.judged(request, presented, now)
 
-    def _adopt(self, state: SessionState, presented: Presented, stored: Stored) -> None:
-        stale = presented.stale_token or stored.notes.cookie_behind
-        state.adopt(stored, self._settings.codec, stale_token=stale)
-        state.passed_over = presented.passed_over
+    def _go_on_with(self, state: SessionState, presented: Presented, now: float) -> None:
+        """Start, or start again, with what the client's tokens lead to."""
+        stored, codec = presented.stored, self._settings.codec
+        if stored is None:
+            state.begin(now, codec)
+        else:
+            stale = presented.stale_token or stored.notes.cookie_behind
+            state.adopt(stored, codec, stale_token=stale)
+        state.passed_over, state.standing = presented.passed_over, presented.standing
         if presented.carried_from is not None:
             state.carried_from = presented.carried_from
             # Whatever else this response does, the client has no token for its session yet.
@@ -184,11 +185,7 @@ class Engine:
         if stored is None:
             self._committer.try_to_end_tried(state)
         self._committer.give_back_place(state)
-        if presented.stored is None:
-            state.begin(now, self._settings.codec, presented.passed_over)
-        else:
-            self._adopt(state, presented, presented.stored)
-        state.standing = presented.standing
+        self._go_on_with(state, presented, now)
 
     def open_again(self, former: SessionState) -> SessionState:
         """Open, for another request on the same connection, the session that an earlier one has

@@ -16,6 +16,7 @@ from ..data.standing import UNBOUND, Standing
 from ..http.transport import Transport
 from ..record import LIST_OWNER, Record
 from .decisions import GRACE, SKEW, death_at, in_grace
+from .owners import live_session
 from .reports import Reports
 from .settings import EngineSettings
 from .state import Request, Stored
@@ -185,16 +186,11 @@ class Loader:
         Raises:
             StoreError: the store can't answer.
         """
-        record = self._settings.store.load(stored.id.key)
-        if record is None:
+        key, record = stored.id.key, self._settings.store.load(stored.id.key)
+        live = None if record is None else live_session(key, record, self._settings.limits, now)
+        if live is None:
             return None
-        try:
-            notes = notes_of(record)
-        except CorruptNotes:
-            return None
-        deadline = self._settings.deadline_of(record, notes, now)
-        if now >= deadline:
-            return None
+        _, record, notes, deadline = live
         if record.epoch != stored.record.epoch:
             new_id = next((each for each in own if each.matches(notes.id_hash)), None)
             return None if new_id is None else Stored(new_id, record, notes, deadline)

@@ -264,7 +264,7 @@ class Exchange:
             f" the session's {kind}. Give one of the two another name.",
         )
 
-    def abandon(self, error: BaseException | None = None) -> None:
+    def abandon(self, error: BaseException) -> None:
         """The app failed before anything was sent.
 
         Or so it seems: gunicorn expects a StopIteration from an app that has held a WebSocket.
