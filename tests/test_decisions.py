@@ -59,30 +59,30 @@ TABLE = [
     ("read, persistent",               "stored persistent",                          NOTHING,        DONE,      LEAVE),
     ("read, deadline old",             "stored touch_due",                           TOUCH,          WRITTEN,   LEAVE),
     ("read, deadline old, persistent", "stored touch_due persistent",                TOUCH,          WRITTEN,   RENEW),
-    ("read, rolling",                  "stored rolling",                             TOUCH,          WRITTEN,   RENEW),
-    ("read, rolling, ended meanwhile", "stored rolling",                             TOUCH,          GONE,      LEAVE),
-    ("read, rolling, store failed",    "stored rolling",                             TOUCH,          DONE,      LEAVE),
-    ("read, rolling, rotated meanwhile", "stored rolling",                           TOUCH,          MOVED,     RENEW),
-    ("read, older secret",             "stored stale_token",                         TOUCH,          WRITTEN,   RENEW),
-    ("read, former ID",                "stored stale_token",                         TOUCH,          WRITTEN,   RENEW),
+    ("read, rolling",                  "stored cookie_due",                             TOUCH,          WRITTEN,   RENEW),
+    ("read, rolling, ended meanwhile", "stored cookie_due",                             TOUCH,          GONE,      LEAVE),
+    ("read, rolling, store failed",    "stored cookie_due",                             TOUCH,          DONE,      LEAVE),
+    ("read, rolling, rotated meanwhile", "stored cookie_due",                           TOUCH,          MOVED,     RENEW),
+    ("read, older secret",             "stored cookie_due",                         TOUCH,          WRITTEN,   RENEW),
+    ("read, former ID",                "stored cookie_due",                         TOUCH,          WRITTEN,   RENEW),
     ("changed",                        "stored changed",                             UPDATE,         WRITTEN,   LEAVE),
     ("changed, ended meanwhile",       "stored changed",                             UPDATE,         GONE,      LEAVE),
     ("changed, persistent",            "stored changed persistent",                  UPDATE,         WRITTEN,   RENEW),
-    ("changed, rolling",               "stored changed rolling",                     UPDATE,         WRITTEN,   RENEW),
-    ("changed, rolling, rotated twice meanwhile", "stored changed rolling",          UPDATE,         OVERTAKEN, LEAVE),
+    ("changed, rolling",               "stored changed cookie_due",                     UPDATE,         WRITTEN,   RENEW),
+    ("changed, rolling, rotated twice meanwhile", "stored changed cookie_due",          UPDATE,         OVERTAKEN, LEAVE),
     ("made persistent",                "stored changed attributes_changed persistent", UPDATE,       WRITTEN,   SET),
     ("new, something put in",          "changed",                                    INSERT,         NEW_ID,    SET),
     ("new, revoked meanwhile",         "changed",                                    INSERT,         REVOKED,   LEAVE),
     ("new, nothing put in",            "empty",                                      NOTHING,        DONE,      LEAVE),
     ("new, only noted",                "empty changed",                              NOTHING,        DONE,      LEAVE),
     ("new, nothing put in, uninit.",   "empty save_uninitialized",                   INSERT,         NEW_ID,    SET),
-    ("emptied",                        "stored changed empty emptied",               DELETE_EMPTIED, DELETED,   EXPIRE),
-    ("emptied, changed meanwhile",     "stored changed empty emptied",               DELETE_EMPTIED, WRITTEN,   LEAVE),
-    ("empty all along",                "stored empty",                               NOTHING,        DONE,      LEAVE),
-    ("empty all along, labeled",       "stored empty changed",                       UPDATE,         WRITTEN,   LEAVE),
+    ("emptied",                      "stored changed empty",               DELETE_EMPTIED, DELETED,   EXPIRE),
+    ("emptied, changed meanwhile",     "stored changed empty",               DELETE_EMPTIED, WRITTEN,   LEAVE),
+    ("empty all along",                "stored",                               NOTHING,        DONE,      LEAVE),
+    ("empty all along, labeled",       "stored changed",                       UPDATE,         WRITTEN,   LEAVE),
     ("regenerated",                    "stored new_id",                              REGENERATE,     NEW_ID,    SET),
     ("regenerated, ended meanwhile",   "stored new_id",                              REGENERATE,     GONE,      LEAVE),
-    ("regenerated, nothing kept",      "stored new_id changed empty emptied",        DELETE_EMPTIED, DELETED,   EXPIRE),
+    ("regenerated, nothing kept",      "stored new_id changed empty",        DELETE_EMPTIED, DELETED,   EXPIRE),
     ("regenerated when rotation is due", "stored new_id rotation_due",               REGENERATE,     NEW_ID,    SET),
     ("rotation due",                   "stored rotation_due",                        ROTATE,         NEW_ID,    RENEW),
     ("rotation due, another was faster", "stored rotation_due",                      ROTATE,         MOVED,     RENEW),
@@ -91,21 +91,21 @@ TABLE = [
     ("failed, changed",                "stored failed changed",                      NOTHING,        DONE,      LEAVE),
     ("failed, new",                    "failed changed",                             NOTHING,        DONE,      LEAVE),
     ("failed, regenerated",            "stored failed new_id",                       NOTHING,        DONE,      LEAVE),
-    ("failed, deadline old",           "stored failed touch_due rolling",            NOTHING,        DONE,      LEAVE),
-    ("public, rolling",                "stored rolling !may_renew",                  NOTHING,        DONE,      LEAVE),
+    ("failed, deadline old",           "stored failed touch_due cookie_due",            NOTHING,        DONE,      LEAVE),
+    ("public, rolling",                "stored cookie_due !may_renew",                  NOTHING,        DONE,      LEAVE),
     ("public, persistent touch",       "stored touch_due persistent !may_renew",     TOUCH,          WRITTEN,   LEAVE),
     ("public, rotation due",           "stored rotation_due !may_renew",             NOTHING,        DONE,      LEAVE),
     ("public, new",                    "changed !may_renew",                         INSERT,         NEW_ID,    SET),
     ("public, regenerated",            "stored new_id !may_renew",                   REGENERATE,     NEW_ID,    SET),
-    ("passive, deadline old, rolling", "stored passive rolling persistent",          NOTHING,        DONE,      LEAVE),
-    ("passive, rotation due",          "stored passive rotation_due",                NOTHING,        DONE,      LEAVE),
-    ("passive, older secret",          "stored passive stale_token",                 NOTHING,        DONE,      LEAVE),
-    ("passive, changed, persistent",   "stored passive changed persistent",          UPDATE,         WRITTEN,   LEAVE),
-    ("passive, changed, rotated meanwhile", "stored passive changed",                UPDATE,         MOVED,     LEAVE),
-    ("passive, new",                   "passive changed",                            INSERT,         NEW_ID,    SET),
-    ("passive, signed in",             "stored passive new_id",                      REGENERATE,     NEW_ID,    SET),
+    ("passive, deadline old, rolling", "stored !may_renew cookie_due persistent",          NOTHING,        DONE,      LEAVE),
+    ("passive, rotation due",          "stored !may_renew rotation_due",                NOTHING,        DONE,      LEAVE),
+    ("passive, older secret",          "stored !may_renew cookie_due",                 NOTHING,        DONE,      LEAVE),
+    ("passive, changed, persistent",   "stored !may_renew changed persistent",          UPDATE,         WRITTEN,   LEAVE),
+    ("passive, changed, rotated meanwhile", "stored !may_renew changed",                UPDATE,         MOVED,     LEAVE),
+    ("passive, new",                   "!may_renew changed",                            INSERT,         NEW_ID,    SET),
+    ("passive, signed in",             "stored !may_renew new_id",                      REGENERATE,     NEW_ID,    SET),
     ("insecure, new",                  "changed !deliverable",                       NOTHING,        DONE,      LEAVE),
-    ("insecure, changed, rolling",     "stored changed rolling !deliverable",        UPDATE,         WRITTEN,   LEAVE),
+    ("insecure, changed, rolling",     "stored changed cookie_due !deliverable",        UPDATE,         WRITTEN,   LEAVE),
     ("insecure, regenerated",          "stored new_id !deliverable",                 END,            DELETED,   LEAVE),
     ("insecure, rotation due",         "stored rotation_due !deliverable",           NOTHING,        DONE,      LEAVE),
     ("stream, changed",                "stored changed headers_sent persistent",     UPDATE,         WRITTEN,   LEAVE),
@@ -134,8 +134,6 @@ def every_case() -> Iterator[Facts]:
     """All facts that can be true at once."""
     for flags in itertools.product((False, True), repeat=len(fields(Facts))):
         known = Facts(*flags)
-        if known.emptied and not (known.stored and known.empty):
-            continue
         if known.new_id and not known.stored:
             continue
         if known.attributes_changed and not known.changed:
@@ -151,11 +149,11 @@ EVERY_CASE = list(every_case())
     [
         ("stored", True),
         ("stored persistent", True),
-        ("stored failed changed rolling", True),
+        ("stored failed changed cookie_due", True),
         ("failed changed", True),
-        ("stored passive rotation_due", True),
+        ("stored !may_renew rotation_due", True),
         ("stored rotation_due", False),
-        ("stored passive touch_due", False),
+        ("stored !may_renew touch_due", False),
         ("empty", True),
         ("empty save_uninitialized", False),
         ("changed", False),
@@ -201,21 +199,14 @@ def test_an_empty_new_session_is_never_stored_unless_asked_for() -> None:
             assert store_step(known) is NOTHING
 
 
-def test_a_public_response_is_never_given_a_mere_renewal() -> None:
+def test_neither_a_passive_request_nor_a_public_response_is_given_a_mere_renewal() -> None:
     for known in EVERY_CASE:
         if not known.may_renew and not known.attributes_changed and not known.in_token:
             step = store_step(known)
             assert step is not ROTATE
+            assert step is not TOUCH or known.touch_due
+            assert cookie_step(known, step, MOVED) is LEAVE
             assert cookie_step(known, step, WRITTEN) is LEAVE
-
-
-def test_a_passive_request_renews_nothing_on_its_own_account() -> None:
-    for known in EVERY_CASE:
-        if known.passive and known.stored and not known.touch_due and not known.emptied:
-            step = store_step(known)
-            assert step not in (TOUCH, ROTATE)
-            if step is UPDATE and not known.attributes_changed and not known.in_token:
-                assert cookie_step(known, step, WRITTEN) is LEAVE
 
 
 def test_no_cookie_is_sent_for_what_the_store_said_is_gone_or_didnt_say_anything_of() -> None:

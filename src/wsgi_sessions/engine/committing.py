@@ -180,11 +180,11 @@ class Committer:
                 # That waits for the response: the app may yet raise, or mark it as public, and then
                 # nobody would tell the client its new ID before the former one's grace is over.
                 facts = replaced(facts, rotation_due=False)
-            if facts.emptied and not ends:
-                facts = replaced(facts, emptied=False)
+            if facts.stored and facts.empty and not ends:
+                facts = replaced(facts, empty=False)
                 state.emptied = True
             idle = only_reads(facts) and not _has_to_end(state)
-            wanted = facts.changed or facts.emptied or facts.new_id or not facts.stored
+            wanted = facts.changed or facts.empty or facts.new_id or not facts.stored
             if idle or not wanted:
                 return
             result = self._carry_out(state, facts, pending, response, now)
@@ -304,22 +304,18 @@ class Committer:
     ) -> Facts:
         """What is known about this session, in plain values."""
         settings, stored, intent = self._settings, state.stored, state.intent
-        passive = not state.is_use
         transport, secure = state.request.transport, state.request.secure
         return Facts(
             stored is not None,
             pending is not NO_FIELD_CHANGES or bool(intent.notes) or state.label_changed,
-            state.empty,
-            _is_emptied(state),
+            state.empty if stored is None else _is_emptied(state),
             stored is not None and intent.id is not None,
-            stored is not None and self._touch_due(stored, state, now, passive=passive),
+            stored is not None and self._touch_due(stored, state, now),
             stored is not None and can_rotate(stored, now, settings),
-            state.stale_token,
+            state.stale_token or settings.rolling,
             "persistent" in intent.notes,
             intent.notes.get("persistent", state.base_notes.persistent),
-            settings.rolling,
-            passive,
-            not response.public,
+            state.is_use and not response.public,
             response.headers_sent,
             transport.deliverable(secure=secure),
             # Not in place of a session that this request has ended.
@@ -354,11 +350,11 @@ class Committer:
             self.begin_anew(state)
             return state.fields.changes()
 
-    def _touch_due(self, stored: Stored, state: SessionState, now: float, *, passive: bool) -> bool:
+    def _touch_due(self, stored: Stored, state: SessionState, now: float) -> bool:
         intent = state.intent
         if intent.touch or intent.offered_at is not None:
             return True
-        if passive:
+        if state.passive:
             return False
         return self._settings.touch_due(stored.record, stored.notes, now)
 
@@ -373,7 +369,7 @@ class Committer:
         step = store_step(facts)
         if step is StoreStep.NOTHING:
             return self._keep_nothing(state)
-        if facts.in_token and facts.headers_sent and (facts.changed or facts.emptied):
+        if facts.in_token and facts.headers_sent and (facts.changed or facts.empty):
             raise SessionCommitted(
                 "the session was changed after the response's headers were sent, so the cookie that"
                 " holds it couldn't be set; change it before the body's first chunk"
@@ -708,7 +704,7 @@ def _work(
         state.former_label,
         checked_label(state.label) if state.label_changed else state.label,
         facts.renewal or facts.attributes_changed,
-        facts.passive,
+        not state.is_use,
         now,
     )
 

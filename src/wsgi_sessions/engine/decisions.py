@@ -80,9 +80,7 @@ class Facts:
     changed: bool = False
     """Its fields or its notes differ from what was loaded."""
     empty: bool = False
-    """It holds no field and has no owner now."""
-    emptied: bool = False
-    """It held something when it was loaded, and is empty now."""
+    """It holds no field and has no owner now; of one that is stored: and held something before."""
     new_id: bool = False
     """``regenerate()``, ``login()`` or a change of owner asked for a new ID."""
     touch_due: bool = False
@@ -90,21 +88,18 @@ class Facts:
     the session to its device is to be noted."""
     rotation_due: bool = False
     """The ID is older than ``rotate_after``."""
-    stale_token: bool = False
-    """The client's cookie should be replaced: its token is signed with an older secret, or of a
-    former ID, or it ends earlier than the session."""
+    cookie_due: bool = False
+    """The client's cookie should be sent again: by ``rolling``, or as its token is signed with an
+    older secret, or of a former ID, or as it ends earlier than the session."""
     attributes_changed: bool = False
     """The cookie's own attributes have to change, as the app set ``persistent``: a change of the
     notes, too."""
     persistent: bool = False
     """The cookie carries Max-Age, so its life moves with the deadline."""
-    rolling: bool = False
-    """The cookie is re-sent on every response of a used session."""
-    passive: bool = False
-    """The request doesn't count as use: no deadline, cookie or ID is renewed on its account."""
     may_renew: bool = True
-    """False for a response marked public: it may carry a new session's cookie, which makes it
-    private, but never a mere renewal."""
+    """False for a request that doesn't count as use, and for a response marked public: it may carry
+    a new session's cookie, which makes it private. But no cookie or ID is renewed on their account.
+    """
     headers_sent: bool = False
     """No header can be added to the response any more."""
     deliverable: bool = True
@@ -124,8 +119,7 @@ class Facts:
     @property
     def renewal(self) -> bool:
         """Whether the client's token is to be sent anew, if the session is otherwise written."""
-        wanted = self.stale_token or self.rolling or self.persistent
-        return wanted and self.may_renew and self.can_set_cookie and not self.passive
+        return (self.cookie_due or self.persistent) and self.may_renew and self.can_set_cookie
 
 
 def store_step(facts: Facts) -> StoreStep:  # a table: each row is one question
@@ -135,17 +129,17 @@ def store_step(facts: Facts) -> StoreStep:  # a table: each row is one question
     if not facts.stored:
         wanted = not facts.empty or facts.save_uninitialized
         return StoreStep.INSERT if wanted and facts.can_set_cookie else StoreStep.NOTHING
-    if facts.emptied:
+    if facts.empty:
         return StoreStep.DELETE_EMPTIED
     if facts.new_id and not facts.headers_sent:
         # An ID that can't be handed out isn't made, and the former one must not live on: what
         # asked for it was a change of privilege.
         return StoreStep.REGENERATE if facts.deliverable else StoreStep.END
-    if facts.rotation_due and facts.may_renew and facts.can_set_cookie and not facts.passive:
+    if facts.rotation_due and facts.may_renew and facts.can_set_cookie:
         return StoreStep.ROTATE
     if facts.changed:
         return StoreStep.UPDATE
-    renews = facts.renewal and (facts.stale_token or facts.rolling)
+    renews = facts.renewal and facts.cookie_due
     return StoreStep.TOUCH if facts.touch_due or renews else StoreStep.NOTHING
 
 
@@ -158,7 +152,7 @@ def cookie_step(facts: Facts, step: StoreStep, result: Result) -> CookieStep:
     if result is Result.DELETED:
         return CookieStep.EXPIRE
     if result is Result.MOVED:
-        return CookieStep.LEAVE if facts.passive else CookieStep.RENEW
+        return CookieStep.RENEW if facts.may_renew else CookieStep.LEAVE
     if result is not Result.WRITTEN:
         return CookieStep.LEAVE
     if facts.attributes_changed or (facts.in_token and step is not StoreStep.TOUCH):
@@ -185,13 +179,12 @@ def only_reads(facts: Facts) -> bool:
     if not facts.stored:
         return facts.empty and not facts.save_uninitialized
     return not (
-        facts.emptied
+        facts.empty
         or facts.changed
         or facts.new_id
         or facts.touch_due
-        or (facts.rotation_due and not facts.passive)
-        or facts.stale_token
-        or facts.rolling
+        or (facts.rotation_due and facts.may_renew)
+        or facts.cookie_due
     )
 
 
