@@ -139,11 +139,6 @@ class Fields(MutableMapping[str, Any]):
         """The fields that were set since the last rebase, not those that were only read."""
         return {name: self._values[name] for name in self._written}
 
-    @property
-    def changed(self) -> bool:
-        """Whether anything differs from the base."""
-        return self.changes() is not NO_FIELD_CHANGES
-
     def changes(self) -> FieldChanges:
         """What differs from the base; the very object `NO_FIELD_CHANGES` if nothing does.
 

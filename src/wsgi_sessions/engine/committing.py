@@ -42,8 +42,6 @@ from .settings import EngineSettings
 from .state import NO_INTENT, NO_NOTES, SessionState, Stored, add_to_label, checked_label
 from .writing import StoreWriter, Writer
 
-_HOUSEKEEPING = (StoreStep.TOUCH, StoreStep.ROTATE, StoreStep.DELETE_EMPTIED)
-
 
 @value
 class Response:
@@ -410,9 +408,9 @@ class Committer:
             self._doubt(state, work, pending)
         detail = f"{work.step.value}: {error}"
         self._reports.emit("store_error", state.request, state.stored, detail=detail)
-        # Housekeeping never hurts: the request is answered as if nothing was due.
-        if facts.changed or facts.new_id or work.step not in _HOUSEKEEPING:
+        if facts.changed or facts.new_id or not facts.stored:
             raise error
+        # All else is housekeeping, which never hurts: the request is answered as if it wasn't due.
         return self._after_all(work, state.stored)
 
     def _doubt(self, state: SessionState, work: Work, pending: FieldChanges) -> None:

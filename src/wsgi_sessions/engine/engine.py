@@ -279,7 +279,7 @@ class Engine:
             state.fields.retain(keep)
             changes["keep"] = keep if before is None else before & keep
             if not keep:
-                state.label = {}
+                state.label.clear()
         state.ask(**changes)
 
     def set_owner(
