@@ -370,7 +370,7 @@ class _FlaskMiddleware(SessionMiddleware):
     def drop(self, session: FlaskSession) -> None:
         """Give up what the app has changed since the last commit."""
         # Whoever changed something has touched it.
-        cast("SessionState", state_of(session)).drop(self._settings.codec)
+        self._engine.drop(cast("SessionState", state_of(session)))
 
     def commit_unanswered(self, session: FlaskSession, phase: Phase) -> None:
         """Save what can be saved without a cookie, because no response will carry one."""

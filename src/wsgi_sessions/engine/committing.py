@@ -130,12 +130,17 @@ class Committer:
             return
         if state.emptied and state.error is None:
             # That stands, as what it committed does.
-            state.drop(self._settings.codec)
+            self.drop(state)
             with suppress(SessionError):  # which was reported
                 self.save(state, headers_sent=response.headers_sent)
         if state.error is None and not response.final:
             # A stream that goes on must not commit it by a later save().
-            state.drop(self._settings.codec)
+            self.drop(state)
+
+    def drop(self, state: SessionState) -> None:
+        """Give up what was asked for and changed since the last commit, and what was held for it."""
+        self.give_back_place(state)
+        state.drop(self._settings.codec)
 
     def _to_tell(
         self, state: SessionState, planned: CookieStep, now: float, *, doubt: bool

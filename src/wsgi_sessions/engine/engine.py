@@ -458,6 +458,10 @@ class Engine:
         """Raise what a commit would raise because of the data alone; see `Committer.check`."""
         self._committer.check(state)
 
+    def drop(self, state: SessionState) -> None:
+        """Give up what the app has asked for and changed; see `Committer.drop`."""
+        self._committer.drop(state)
+
     def corrupted(self, state: SessionState) -> None:
         """A field can't be decoded; see `Committer.corrupted`."""
         self._committer.corrupted(state)
