@@ -138,7 +138,7 @@ class Committer:
             self.drop(state)
 
     def drop(self, state: SessionState) -> None:
-        """Give up what was asked for and changed since the last commit, and what was held for it."""
+        """Give up what was asked for and changed since the last commit, and what it held."""
         self.give_back_place(state)
         state.drop(self._settings.codec)
 
