@@ -577,7 +577,7 @@ class Session(MutableMapping[str, Any]):
             (1, 3)
 
         Raises:
-            TypeError: if the key holds something other than a number, or ``by`` is none.
+            TypeError: if the key holds something other than a number, or ``by`` isn't one.
         """
         if not _is_number(by):
             raise TypeError(f"by is of type {type(by).__name__}; give a number")

@@ -156,7 +156,7 @@ def notes_of(record: Record) -> Notes:
         try:
             owner.encode("utf-8")
         except UnicodeEncodeError:
-            raise CorruptNotes("the owner is no text") from None
+            raise CorruptNotes("the owner can't be encoded as UTF-8") from None
     return load_notes(record.notes)
 
 
@@ -164,7 +164,7 @@ def load_notes(raw: bytes) -> Notes:
     """The notes that these bytes hold.
 
     Raises:
-        CorruptNotes: they hold none.
+        CorruptNotes: they aren't notes of ours.
     """
     try:
         fmt, flags, created_at, started_at, issued_at, authenticated, listed, id_hash = (

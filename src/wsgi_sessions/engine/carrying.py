@@ -79,7 +79,7 @@ class Old(NamedTuple):
     value: str
     old_id: bytes
     ids: tuple[SessionID, ...]
-    """The first IDs that follow from it, by the newest secret first."""
+    """The first IDs that follow from it, one for each secret, newest first."""
     request: Request
     now: float
     """UNIX seconds."""
@@ -220,7 +220,7 @@ class Carrier:
         return None
 
     def _at(self, shown: SessionID) -> Stored | None:
-        """The session that was carried over to this ID's key, if it has its ID of then."""
+        """The session that was carried over to this ID's key, if it still has the ID of the move."""
         record = self._store.load(shown.key)
         if record is None:
             return None
@@ -287,8 +287,8 @@ class Carrier:
             deadline = min(deadline, found.expires_at)
         if deadline <= now:
             return LeftBehind("it is older than lifetime allows here")
-        # The move itself isn't use. The next request is, and is to be noted, however near the
-        # deadline of before is.
+        # The move itself isn't use. The next request is, and has to be noted, however near the old
+        # deadline is.
         interval = min(settings.touch_interval, settings.limits.idle / 10)
         used_at = now - max(0.0, interval - 1)
         epoch = secrets.randbits(_EPOCH_BITS)

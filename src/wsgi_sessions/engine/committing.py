@@ -1,7 +1,9 @@
 """Committing: the straight line from facts to an outcome, the same wherever a session is saved.
 
 `save()`, the end of a view, the end of a stream and a failed answer differ only in their facts.
-The state is assigned once, after the store has answered; if a step raises, nothing was assigned.
+What the request knows of its session is assigned once the store has answered (`_go_on`). If a step
+raises, all that is noted is what another try has to know: the ID that it was for, and what may have
+been written although the answer was lost.
 """
 
 from __future__ import annotations
@@ -129,7 +131,7 @@ class Committer:
         if not failed:
             return
         if state.emptied and state.error is None:
-            # That stands, as what it committed does.
+            # What a transaction committed stands, and so does the end of what it emptied.
             self.drop(state)
             with suppress(SessionError):  # which was reported
                 self.save(state, headers_sent=response.headers_sent)
@@ -378,7 +380,7 @@ class Committer:
                 " holds it couldn't be set; change it before the body's first chunk"
             )
         if state.intent.revoked:
-            # No later commit signs in again whom a revocation has signed out.
+            # A user whom a revocation has signed out isn't signed in again by a later commit.
             return Result.REVOKED
         if _leaves_others(state):
             self.end_passed_over(state)
@@ -488,8 +490,8 @@ class Committer:
         return {"id": new, "place": place}
 
     def _keep_nothing(self, state: SessionState) -> Result:
-        """End what an earlier commit with a lost answer may have left of an empty session, and
-        whom a damaged one would still have signed in.
+        """Nothing is to be stored: end what an earlier commit, whose answer was lost, may have left
+        behind, and the sessions in which the user would still be signed in.
         """
         if state.stored is None:
             self.try_to_end_tried(state)
@@ -580,7 +582,7 @@ class Committer:
             self._reports.emit("destroyed", state.request, stored)
 
     def try_to_end_tried(self, state: SessionState) -> None:
-        """The same, but nothing that the app asked for depends on it."""
+        """As `end_tried`, where nothing that the app asked for depends on it."""
         with suppress(StoreError):  # which was reported
             self.end_tried(state)
 

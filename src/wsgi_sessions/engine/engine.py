@@ -292,7 +292,7 @@ class Engine:
             StoreError: the owner's list can't be read; nothing was changed.
         """
         now = self._settings.clock()
-        # Else whoever signed in would be signed out by the next page that reads what is damaged.
+        # Otherwise the next page that reads the damaged field would sign the user out again.
         begins_anew = login and state.fields.is_damaged(keep)
         place = None
         if owner is not None:
@@ -311,7 +311,7 @@ class Engine:
         before = state.owner
         self._ask_new_id(state, keep, **changes)
         if before is not None and before != owner:
-            # They say where another owner signed in.
+            # These parts say where the former owner signed in.
             for part in self._settings.label:
                 state.label.pop(part, None)
         if owner is not None:

@@ -158,8 +158,8 @@ class Loader:
         return self._settings.rotation.present_id(shown, former.nonce, notes.id_hash)
 
     def own_record(self, own: tuple[SessionID, ...], created_at: float) -> Record | None:
-        """The record under the key of these IDs, if a request wrote it that began just then, under
-        one of them.
+        """The record under the key of these IDs, if it has one of them and was created at just that
+        time: then the request that made these IDs wrote it.
 
         Raises:
             StoreError: the store can't answer.

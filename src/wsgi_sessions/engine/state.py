@@ -1,8 +1,8 @@
 """The values of one request's session: what the store has, what the app asked for, what it holds.
 
-`Stored`, `Intent` and `Request` are immutable; `SessionState` holds the present ones. It is changed
-in two ways only: `ask`, when the app asks for something, and `after`, when the store has answered.
-A step that raises has therefore changed nothing here. No store and no clock.
+`Stored`, `Intent` and `Request` are immutable; `SessionState` holds the present ones. What the app
+asks for goes into the intent (`ask`), the fields and the label; what the store has is replaced only
+when the store has answered (`begin`, `adopt`, `after`). No store and no clock.
 """
 
 from __future__ import annotations

@@ -132,7 +132,7 @@ class Exchange:
         if self._status is None:
             if is_websocket(self._environ):
                 self._settle(raised=False)
-            # Else the server is the one to complain about an app that didn't call start_response.
+            # Otherwise it is for the server to complain that the app never called start_response.
             return body
         try:
             self.begin(_OVER)

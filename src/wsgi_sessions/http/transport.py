@@ -1,8 +1,8 @@
 """How a token travels: in a cookie, or in a header of its own for clients without cookies.
 
 Either reads candidates from a request and makes the response header that sets or ends a token.
-What a token means is signing's and the engine's; what else the response needs (Vary,
-Cache-Control) is headers'.
+What a token means is up to `crypto.signing` and the engine; what else the response needs (Vary,
+Cache-Control) is in `response_headers`.
 """
 
 from __future__ import annotations
