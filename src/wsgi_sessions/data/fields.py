@@ -185,8 +185,8 @@ class Fields(MutableMapping[str, Any]):
         self._unsure = self._unsure.union(tried.set, tried.delete)
 
     def distrust(self, tried: FieldChanges) -> None:
-        """Note that a transaction may or may not have written these. The app doesn't see them as its
-        own changes; but what it sets there is written, even if that is what was loaded.
+        """Note that a transaction may or may not have written these. They aren't changes of the
+        app's own; but what it sets there is written, even if that is what was loaded.
         """
         self._stale = self._stale.union(tried.set, tried.delete)
 

@@ -220,7 +220,7 @@ class Carrier:
         return None
 
     def _at(self, shown: SessionID) -> Stored | None:
-        """The session that was carried over to this ID's key, if it still has the ID of the move."""
+        """The session that was carried over to this ID's key, if it has the ID of the move."""
         record = self._store.load(shown.key)
         if record is None:
             return None
