@@ -576,7 +576,7 @@ def test_with_the_key_an_encrypted_store_is_like_any_other(encrypted: Encrypted)
 def test_a_sealed_field_that_is_damaged(
     encrypted: Encrypted, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    encrypted.plain.update(encrypted.handle, Changes(set={"secret": b"nonsense"}))
+    encrypted.plain.update(encrypted.handle, Changes(set={"secret": b"\xe1\x01nonsense"}))
 
     assert encrypted.run("show", encrypted.handle, with_key=True) == (1, "")
     assert "a field can't be read" in capsys.readouterr().err

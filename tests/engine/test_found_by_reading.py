@@ -16,7 +16,7 @@ import pytest
 from acts import login, login_as, put, read, started, twin
 from interleaving import Beginning, Run, TurnStore, every_order
 from old_world import OldWorld
-from wsgi import Browser, Handler, Response, Site, TickingClock, environ
+from wsgi import Browser, Handler, Response, Site, TickingClock, call, environ
 from wsgi_sessions import (
     Cookie,
     Lifetime,
@@ -103,6 +103,10 @@ def refused(site: Site) -> bool:
         return False
 
     return site.run(site.browser(), work).text == "True"
+
+
+def owned_by_eve(session: Session) -> None:
+    session.owner = "eve"
 
 
 class TestListsWhileALoginIsUnderWay:
@@ -1060,3 +1064,105 @@ class TestWhatTheMendsBroke:
 
         assert site.run(visitor, read).text == repr({"cart": ["tea"]})
         assert site.run(visitor, whose).text == "None"
+
+
+class TestReadByAReviewer:
+    """What one who read the whole engine found on the way."""
+
+    @pytest.mark.parametrize("sign_in", [login, owned_by_eve])
+    def test_what_is_found_by_a_reload_is_not_ended_as_one_of_several(
+        self, options: dict[str, Any], sign_in: Handler
+    ) -> None:
+        site = Site(**options)
+        first, second = site.browser(), site.browser()
+        site.run(first, put(cart=["tea"]))
+        site.run(second, put(cart=["milk"]))
+        handle = handle_of(site, second)
+        first.cookies["session"] += f"; session={second.cookies['session']}"
+
+        def work(session: Session) -> None:
+            assert session.is_new
+            site.middleware.registry.revoke(handle)
+            session.reload()
+            sign_in(session)
+
+        site.run(first, work)
+
+        assert site.run(first, read).text == str({"cart": ["tea"]})
+
+    @pytest.mark.parametrize("passive", [False, True])
+    def test_a_reload_hands_out_an_id_whose_answer_was_lost(
+        self, options: dict[str, Any], passive: bool
+    ) -> None:
+        site, store = Site(passive=lambda _: passive, **options), options["store"]
+        browser = site.browser()
+        site.run(browser, put(a=1))
+
+        def work(session: Session) -> None:
+            session.regenerate()
+            store.fail("update", answer_lost=True)
+            with pytest.raises(StoreError):
+                session.save()
+            store.recover()
+            session.reload()
+
+        site.run(browser, work)
+
+        assert site.run(browser, read).text == str({"a": 1})
+
+    def test_the_time_left_counts_from_a_rotation(self, options: dict[str, Any]) -> None:
+        site = Site(rotate_after=60, touch_interval=1000, **options)
+        browser = site.browser()
+        site.run(browser, put(a=1))
+        site.clock.advance(100)
+
+        said = site.run(browser, lambda session: session.expires_at.timestamp()).text
+        (handle,) = site.middleware.registry
+        info = site.middleware.registry.get(handle)
+
+        assert info is not None
+        assert float(said) == info.expires_at.timestamp()
+
+    def test_a_body_that_cannot_be_closed_ends_the_request_that_could_not_be_stored(
+        self, options: dict[str, Any]
+    ) -> None:
+        site = Site(max_per_owner=1, when_full="refuse", **options)
+        store, held = options["store"], list[Session]()
+
+        class Body(list[bytes]):
+            def close(self) -> None:
+                raise RuntimeError("can't be closed")
+
+        def app(made: dict[str, Any], start_response: Any) -> Body:
+            held.append(made["wsgi_sessions.session"])
+            held[0].login("bob")
+            store.before("insert", lambda *_: store.fail("insert"))
+            start_response("200 OK", [])
+            return Body([b"x"])
+
+        site.middleware.app = app
+        with pytest.raises(RuntimeError, match="can't be closed"):
+            call(site.middleware, environ())
+        store.recover()
+        site.middleware.app = site._app  # noqa: SLF001 # as it was
+
+        with pytest.raises(SessionCommitted):
+            held[0]["a"] = 1
+        assert not refused(site)
+
+    def test_a_label_that_is_held_over_a_regenerate_is_that_of_the_session(
+        self, options: dict[str, Any]
+    ) -> None:
+        site = Site(**options)
+        browser = site.browser()
+        site.run(browser, login)
+
+        def work(session: Session) -> None:
+            label = session.label
+            session.regenerate(keep=False)
+            session.login("42")
+            label["device"] = "phone"
+
+        site.run(browser, work)
+
+        assert site.run(browser, lambda session: session.label["device"]).text == "phone"

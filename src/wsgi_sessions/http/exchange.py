@@ -137,7 +137,11 @@ class Exchange:
         try:
             self.begin(_OVER)
         except StoreError as error:
-            close(body)
+            try:
+                close(body)
+            except BaseException:
+                self.finish(raised=True)
+                raise
             return self.unavailable(error)
         except BaseException:
             try:
