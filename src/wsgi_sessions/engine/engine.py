@@ -133,8 +133,7 @@ class Engine:
             presented = self._carrier.find(request, now)
         if own is FORGED and presented.carried_from is None:
             # Else what came under our name was the other system's cookie.
-            name = request.transport.name
-            shared = self._carrier is not None and self._carrier.reads(name)
+            shared = self._carrier is not None and self._carrier.reads(request.transport.name)
             self._reports.bad_signature(request, shared=shared)
         if self._devices is None:
             return presented
@@ -295,7 +294,7 @@ class Engine:
         # Otherwise the next page that reads the damaged field would sign the user out again.
         begins_anew = login and state.fields.is_damaged(keep)
         place = None
-        if owner is not None:
+        if owner is not None and self._settings.refuse_when_full:
             place = self._reserve(state, owner, now if login else state.notes.started_at)
         former = state.intent.place
         if former is not None and (place is None or place.owner != former.owner):
@@ -370,12 +369,13 @@ class Engine:
 
     def _bury_if_emptied(self, state: SessionState) -> None:
         # To empty a session is to sign out. Before it is deleted, so that another try does both.
-        if self._carrier is not None and self._committer.empties(state):
+        if self._committer.empties(state):
             self._bury(state)
 
     def save(self, state: SessionState, *, headers_sent: bool) -> None:
         """Commit now what a commit would write; see `Committer.save`."""
-        self._bury_if_emptied(state)
+        if self._carrier is not None:
+            self._bury_if_emptied(state)
         self._committer.save(state, headers_sent=headers_sent)
 
     def transact(
@@ -400,7 +400,7 @@ class Engine:
 
     def commit(self, state: SessionState, response: Response) -> tuple[Header, ...]:
         """Do what the response asks for, and return its headers; see `Committer.commit`."""
-        if not response.failed:
+        if self._carrier is not None and not response.failed:
             self._bury_if_emptied(state)
         devices = self._devices
         if devices is None:

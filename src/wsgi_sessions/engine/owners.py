@@ -56,6 +56,8 @@ _KNOWN_LISTS = 4096
 """How many lists a process remembers that it could read, which saves a round trip."""
 
 
+_NOTED_EVERY = 86400.0
+"""Seconds after which a login notes that its list was used."""
 _TIDY_EVERY = 16
 _TIDY_LOOKS = 32
 """A login whose list has a multiple of the first number of entries looks at the second number of
@@ -124,6 +126,7 @@ class OwnerList(NamedTuple):
 
     version: int
     entries: Mapping[str, Entry]
+    used_at: float
     expires_at: float
     is_outdated: bool = False
     """Whether any part of it was sealed under an older key of encryption."""
@@ -198,7 +201,8 @@ class OwnerLists:
             known = self._known.get(at)
             if known is not None:
                 # Sessions of an app with a longer lifetime may need it for longer.
-                changes = _entering(fields, now, known, max(ends, known))
+                later = ends if ends > known else None
+                changes = Changes(set=fields, expires_at=later)
                 if self._store.update(at, changes) is UpdateResult.UPDATED:
                     self._known[at] = max(ends, known)
                     return
@@ -267,7 +271,7 @@ class OwnerLists:
                         " one of them first (registry.sessions(owner), registry.revoke(handle))"
                     )
                 ends = max(ends, present.expires_at)
-                changes = _entering({key: _dump(entry)}, now, present.expires_at, ends)
+                changes = Changes(set={key: _dump(entry)}, expires_at=ends)
                 written = self._store.update(at, changes, if_version=present.version)
                 if written is UpdateResult.UPDATED:
                     self._remember(at, ends)
@@ -399,11 +403,14 @@ class OwnerLists:
         entry = None if present is None else present.entries.get(key)
         if present is None or entry is None or entry.ending:
             return None
+        now, ends = self._clock(), present.expires_at
         latest = max(each.until for each in present.entries.values())
-        if latest > present.expires_at:
-            # Entering is blind: a process with a shorter lifetime may have brought the end of the
-            # whole list forward.
-            self._store.update(list_key(owner), Changes(expires_at=latest))
+        # Entering is blind: a process with a shorter lifetime may have brought the end of the whole
+        # list forward. And a server's own expiry counts from the last use that was noted.
+        if latest > ends or abs(now - present.used_at) > _NOTED_EVERY:
+            ends = max(ends, latest)
+            used = Changes(used_at=min(now, present.expires_at - 1), expires_at=ends)
+            self._store.update(list_key(owner), used)
         if present.is_outdated:
             # If another login is faster, that one or a later one does it.
             whole = Changes(
@@ -601,23 +608,14 @@ def _new_list(fields: Mapping[str, bytes], now: float, ends: float) -> Record:
     return Record(fields, b"", now, ends, version, owner=LIST_OWNER)
 
 
-def _entering(fields: Mapping[str, bytes], now: float, known: float, ends: float) -> Changes:
-    """The changes that enter a session in a list that ends at ``known``, and is to at ``ends``."""
-    return Changes(
-        set=fields,
-        # From this, a server's own expiry counts. Entering in a list that is over revives it.
-        used_at=min(now, known - 1),
-        expires_at=ends if ends > known else None,
-    )
-
-
 def _parse(record: Record) -> OwnerList:
     try:
         entries = {key: _load(record.fields[key]) for key in record.fields}
     except (struct.error, CorruptField):
         raise _unreadable() from None
     # Asked after all of it was read.
-    return OwnerList(record.version, entries, record.expires_at, is_outdated(record))
+    outdated = is_outdated(record)
+    return OwnerList(record.version, entries, record.used_at, record.expires_at, outdated)
 
 
 def _unreadable() -> UnreadableList:
