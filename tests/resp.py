@@ -34,12 +34,26 @@ class ScriptedServer:
         self.port: int = self._listener.getsockname()[1]
         self._open: list[socket.socket] = []
         self._cut: list[socket.socket] = []
+        self._frozen = False
         threading.Thread(target=self._accept, daemon=True).start()
 
     @property
     def url(self) -> str:
         scheme = "redis" if self._tls is None else "rediss"
         return f"{scheme}://127.0.0.1:{self.port}"
+
+    @property
+    def connections(self) -> int:
+        """How many there have been."""
+        return len(self._open)
+
+    def freeze(self) -> None:
+        """From now on connections are accepted, and nothing is answered, not even a greeting."""
+        self._frozen = True
+
+    def thaw(self) -> None:
+        """From now on answers are given again, but not to what came meanwhile."""
+        self._frozen = False
 
     def cut_idle_connections(self) -> None:
         """As an impatient firewall does: what comes over those that are open is never answered."""
@@ -66,7 +80,7 @@ class ScriptedServer:
     def _serve(self, connection: socket.socket) -> None:
         with connection, connection.makefile("rb") as stream, contextlib.suppress(OSError):
             while (command := self._read(stream)) is not None:
-                if connection in self._cut:
+                if self._frozen or connection in self._cut:
                     continue
                 if command[0] in _GREETINGS:
                     connection.sendall(b"+PONG\r\n" if command[0] == b"PING" else b"+OK\r\n")

@@ -10,7 +10,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, ClassVar, NoReturn
 from unittest import mock
 
 import pytest
@@ -18,9 +18,11 @@ import redis
 import redis.asyncio
 import redis.backoff
 import redis.retry
+import redis.sentinel
 import valkey
 import valkey.backoff
 import valkey.retry
+import valkey.sentinel
 
 import servers
 from acts import read, started
@@ -580,10 +582,7 @@ class TestIdleConnections:
             store = RedisStore.from_url(server.url, socket_timeout=0.1)
             store.delete("a" * 64)
             server.cut_idle_connections()
-            pool = store.client.connection_pool
-            connection = pool.get_connection(*_purpose(pool))
-            connection.next_health_check = 0  # as after half a minute
-            pool.release(connection)
+            has_been_idle(store)
 
             assert store.delete("a" * 64) is True
             assert len(server.commands) == 2
@@ -663,6 +662,87 @@ class TestIdleConnections:
         assert set(
             settings_of(RedisStore.from_url("redis://localhost"))["socket_keepalive_options"]
         ) == {socket.TCP_KEEPINTVL, socket.TCP_KEEPCNT}
+
+
+@LIBRARIES
+@pytest.mark.parametrize("end", ["", "/1", "?client_name=shop"])
+class TestAServerThatDoesNotAnswer:
+    """It accepts connections, as one does that is stopped, or whose machine is overloaded.
+
+    The libraries have their health check in the middle of connecting, with retries of its own.
+    """
+
+    @pytest.fixture
+    def server(self) -> Iterator[ScriptedServer]:
+        with contextlib.closing(ScriptedServer(lambda _: DONE)) as server:
+            yield server
+
+    @pytest.fixture
+    def store(
+        self, end: str, server: ScriptedServer, library: Any, use: Callable[[Any], None]
+    ) -> Iterator[RedisStore]:
+        use(library)
+        with contextlib.closing(RedisStore.from_url(server.url + end, socket_timeout=0.1)) as store:
+            yield store
+
+    def test_connecting_is_tried_twice_at_most(
+        self, server: ScriptedServer, store: RedisStore
+    ) -> None:
+        server.freeze()
+        for ask, most in ((store.load, 2), (store.delete, 4)):
+            with pytest.raises(StoreError, match="doesn't answer.*TimeoutError"):
+                ask("a" * 64)
+            assert server.connections <= most
+
+    def test_so_it_is_where_a_connection_was_idle(
+        self, server: ScriptedServer, store: RedisStore
+    ) -> None:
+        for ask, most in ((store.delete, 2), (store.load, 5)):
+            server.thaw()
+            store.delete("a" * 64)
+            server.freeze()
+            has_been_idle(store)
+            with pytest.raises(StoreError, match="doesn't answer.*TimeoutError"):
+                ask("a" * 64)
+            assert server.connections <= most
+
+
+@LIBRARIES
+class TestAClientAsThePageMakesIt:
+    """Of a server, and of Sentinels, that accept connections and don't answer."""
+
+    LIMITS: ClassVar[dict[str, Any]] = {"socket_timeout": 0.1, "socket_connect_timeout": 0.1}
+
+    def test_it_connects_twice_at_most(self, library: Any) -> None:
+        retry = library.retry.Retry(library.backoff.NoBackoff(), 1)
+        with contextlib.closing(ScriptedServer(lambda _: DONE)) as server:
+            server.freeze()
+            client = client_class(library)(port=server.port, retry=retry, **self.LIMITS)
+            store = RedisStore(client)
+            with pytest.raises(StoreError, match="TimeoutError"):
+                store.load("a" * 64)
+            assert server.connections <= 2
+
+    def test_it_connects_once_to_each_sentinel(self, library: Any) -> None:
+        retry = library.retry.Retry(library.backoff.NoBackoff(), 0)
+        with contextlib.closing(ScriptedServer(lambda _: DONE)) as server:
+            server.freeze()
+            addresses = [("127.0.0.1", server.port)] * 3
+            asking = library.sentinel.Sentinel(
+                addresses, sentinel_kwargs={**self.LIMITS, "retry": retry}, **self.LIMITS
+            )
+            store = RedisStore(asking.master_for("main"))
+            with pytest.raises(StoreError, match="No master found"):
+                store.delete("a" * 64)
+            assert server.connections <= 3
+
+
+def has_been_idle(store: RedisStore) -> None:
+    """As its connection is after half a minute."""
+    pool = store.client.connection_pool
+    connection = pool.get_connection(*_purpose(pool))
+    connection.next_health_check = 0
+    pool.release(connection)
 
 
 def settings_of(store: RedisStore) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import math
 import re
 import socket
 import ssl
@@ -113,6 +114,7 @@ def _defaults(library: Any, url: str) -> dict[str, Any]:
         "socket_timeout": _SECONDS,
         "socket_connect_timeout": _SECONDS,
         "health_check_interval": _IDLE_SECONDS,
+        f"{library.__name__}_connect_func": _greet,
         "retry": _one_retry(library),
         # Enough here, and one command less for each new connection.
         "protocol": 2,
@@ -125,6 +127,16 @@ def _defaults(library: Any, url: str) -> dict[str, Any]:
             if hasattr(socket, name)
         }
     return settings
+
+
+def _greet(connection: Any) -> None:
+    """What a connection does first, without the check of its health.
+
+    A new one needs none; and the libraries, which have it in the middle of connecting, try it with
+    the retries for connecting, valkey-py again and again.
+    """
+    connection.next_health_check = math.inf  # the next answer sets it
+    connection.on_connect()
 
 
 def _library() -> Any:
