@@ -35,7 +35,7 @@ def told(binary: str, *options: str) -> Iterator[dict[str, Finding]]:
 def test_a_server_set_up_well(redis_binary: str) -> None:
     good = ("--maxmemory", "50mb", "--maxmemory-policy", "noeviction", "--appendonly", "yes")
     with told(redis_binary, *good) as findings:
-        checks = ["reachable", "version", "eviction", "persistence", "clock"]
+        checks = ["reachable", "version", "role", "eviction", "persistence", "clock"]
 
         assert list(findings) == checks
         assert {finding.severity for finding in findings.values()} == {OK}
@@ -61,6 +61,19 @@ def test_a_server_that_writes_snapshots(redis_binary: str) -> None:
         store = RedisStore.from_url(server.url)
 
         assert found(store)["persistence"] == Finding("persistence", OK, "snapshots are written")
+        store.close()
+
+
+def test_a_replica(redis_binary: str) -> None:
+    with servers.replicated(redis_binary) as (primary, (replica,)):
+        store = RedisStore.from_url(replica.url)
+        finding = found(store)["role"]
+        store.close()
+        assert finding.severity is ERROR
+        assert "give the address of the primary" in finding.text
+
+        store = RedisStore.from_url(primary.url)
+        assert found(store)["role"] == Finding("role", OK, "the server is a primary")
         store.close()
 
 

@@ -163,10 +163,11 @@ def overdue(deadlines: Collection[float], now: float) -> Finding:
 
 def _examine_redis(store: RedisStore) -> Iterator[Finding]:
     try:
-        server, memory, persistence = (
-            _section(store, name) for name in ("server", "memory", "persistence")
+        server, replication, memory, persistence = (
+            _section(store, name) for name in ("server", "replication", "memory", "persistence")
         )
         yield _version(server)
+        yield _role(replication)
         yield _eviction(memory)
         yield _persistence(persistence)
         yield _clock(store)
@@ -191,6 +192,17 @@ def _version(server: dict[str, str]) -> Finding:
         wanted = ".".join(map(str, oldest))
         return Finding("version", Severity.ERROR, f"{name} {text} is too old; {wanted} is needed")
     return Finding("version", Severity.OK, f"{name} {text}")
+
+
+def _role(replication: dict[str, str]) -> Finding:
+    if replication.get("role") == "slave":
+        return Finding(
+            "role",
+            Severity.ERROR,
+            "the server is a replica, which refuses what is written, or loses it; give the address"
+            " of the primary",
+        )
+    return Finding("role", Severity.OK, "the server is a primary")
 
 
 def _eviction(memory: dict[str, str]) -> Finding:
