@@ -2,7 +2,9 @@
 
 It goes into ``falcon.App(middleware=[…])`` and takes the steps of an Integration: open when the
 request comes, commit when the response is made, finish when its stream ends. Errors are left to
-Falcon, except those of a store. Nothing else in this package imports Falcon.
+Falcon, except those of a store. An exception that leaves Falcon passes a component by, so what a
+session raises when the app can't help it is one that Falcon turns into a response wherever it is
+raised. Nothing else in this package imports Falcon.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 import falcon
 
 from .checks import DEFAULT_KEY
-from .errors import StoreError
+from .errors import SessionCommitted, StoreError
 from .http.exchange import close
 from .http.transport import Header
 from .integration import Answer, Integration, SessionStream
@@ -24,33 +26,82 @@ from .session import Session
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
 
+    from .engine import SessionState
+
 T = TypeVar("T")
 _STEPS_KEY = "wsgi_sessions.falcon."
 """Before an ``environ_key``: which component opened that session, and so is responsible for it."""
 
 
+class FalconStoreError(StoreError, falcon.HTTPInternalServerError):
+    """A StoreError that Falcon takes for a 500, even where an error handler raises it.
+
+    `SessionMiddleware` answers that as ``on_store_error`` says. An app's handlers for StoreError
+    and for ``falcon.HTTPError`` come first; those for Exception don't see it.
+    """
+
+    def __init__(self, error: StoreError) -> None:
+        falcon.HTTPInternalServerError.__init__(self)
+        Exception.__init__(self, str(error))
+        self.operation = error.operation
+
+    __str__ = Exception.__str__
+    __repr__ = Exception.__repr__
+
+
+class FalconSessionCommitted(SessionCommitted, falcon.HTTPInternalServerError):
+    """A SessionCommitted that Falcon answers with 500, even where an error handler raises it."""
+
+    def __init__(self, error: SessionCommitted) -> None:
+        falcon.HTTPInternalServerError.__init__(self, description=str(error))
+        Exception.__init__(self, str(error))
+
+    __str__ = Exception.__str__
+    __repr__ = Exception.__repr__
+
+
 class FalconSession(Session):
-    """A Session that remembers a failure of its store: Falcon's middleware sees no exceptions."""
+    """A Session whose failures reach Falcon's middleware, which sees no exceptions."""
 
     failure: StoreError | None = None
     """An error that the app may have let through to Falcon, which then answers 500."""
 
     @contextmanager
-    def _remembering(self) -> Generator[None, None, None]:
+    def _telling(self) -> Generator[None, None, None]:
+        """Remember a failure of the store, and raise what Falcon turns into a response."""
         try:
             yield
+        except falcon.HTTPError:
+            raise
         except StoreError as error:
             self.failure = error
-            raise
+            raise FalconStoreError(error) from error
+        except SessionCommitted as error:
+            raise FalconSessionCommitted(error) from error
+
+    def _begin(self) -> SessionState:
+        state = super()._begin()
+        if state.error is not None:
+            error = FalconStoreError(state.error)
+            error.__cause__, state.error = state.error, error
+        return state
+
+    def _check_late(self, state: SessionState) -> None:
+        with self._telling():
+            super()._check_late(state)
+
+    def _new_cookie(self) -> SessionState:
+        with self._telling():
+            return super()._new_cookie()
 
     def save(self, *, keep_empty: bool = False) -> None:
         """As `Session.save`."""
-        with self._remembering():
+        with self._telling():
             super().save(keep_empty=keep_empty)
 
     def login(self, owner: str, *, keep: bool | Iterable[str] = True) -> None:
         """As `Session.login`."""
-        with self._remembering():
+        with self._telling():
             super().login(owner, keep=keep)
 
     @property
@@ -60,7 +111,7 @@ class FalconSession(Session):
 
     @owner.setter
     def owner(self, owner: str | None) -> None:
-        with self._remembering():
+        with self._telling():
             Session.owner.__set__(self, owner)  # type: ignore[attr-defined] # a property has it
 
     @owner.deleter
@@ -69,22 +120,22 @@ class FalconSession(Session):
 
     def destroy(self) -> None:
         """As `Session.destroy`."""
-        with self._remembering():
+        with self._telling():
             super().destroy()
 
     def reload(self) -> None:
         """As `Session.reload`."""
-        with self._remembering():
+        with self._telling():
             super().reload()
 
     def is_alive(self) -> bool:
         """As `Session.is_alive`."""
-        with self._remembering():
+        with self._telling():
             return super().is_alive()
 
     def transaction(self, fn: Callable[[MutableMapping[str, Any]], T]) -> T:
         """As `Session.transaction`."""
-        with self._remembering():
+        with self._telling():
             return super().transaction(fn)
 
 
@@ -175,8 +226,9 @@ class SessionMiddleware:
         except StoreError:
             raise
         except BaseException:
+            # Falcon answers 500 then, with the headers that are there.
             _let_go(resp)
-            self.steps.discard_session(environ)
+            _put(resp, self.steps.fail_session(environ, headers=given))
             raise
         if finished != given:
             _put(resp, finished)

@@ -7,16 +7,17 @@ built on it, and others can be; docs/writing-an-integration.md shows how. It kno
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
+from ._values import replaced
 from .engine import Engine
 from .engine.state import NO_SCHEME
 from .errors import StoreError
 from .http.exchange import Exchange, ExcInfo, close
 from .http.transport import Environ, Header, Transport
-from .middleware import SessionMiddleware
-from .session import Session, is_over, is_streaming, state_of, transport_of
+from .middleware import SessionMiddleware, get_session
+from .session import Phase, Session, is_over, is_streaming, state_of, transport_of
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
@@ -118,6 +119,30 @@ class Integration(SessionMiddleware):
         answer = None if transport is None else self._engine.answer_device(environ, transport)
         return None if answer is None else Answer(answer.status, answer.headers, answer.body)
 
+    def fail_session(
+        self, environ: WSGIEnvironment, *, headers: Sequence[Header] = ()
+    ) -> list[Header]:
+        """As ``discard_session``, where the framework answers with 500.
+
+        Args:
+            environ: the one that was given to ``open_session``.
+            headers: of that response.
+
+        Returns:
+            ``headers``, and what the session adds to them: the cookie of what was saved before.
+
+        Raises:
+            LookupError: no session was opened.
+            StoreError: it could not be loaded.
+        """
+        session = get_session(environ, self._environ_key)
+        told: list[tuple[str, list[Header]]] = []
+        answers = replaced(self._answers, save_on_error=False)
+        exchange = Exchange(answers, environ, _noting(told, []), session, transport_of(session))
+        exchange.start_response("500 Internal Server Error", headers)
+        exchange.begin(Phase.OVER)
+        return told[-1][1]
+
     def answer_failure(self, environ: WSGIEnvironment, error: StoreError) -> Answer:
         """The answer to a request whose session's store failed, as ``on_store_error`` makes it.
 
@@ -125,16 +150,9 @@ class Integration(SessionMiddleware):
         """
         session: Session = environ[self._environ_key]
         told: list[tuple[str, list[Header]]] = []
-
-        def start_response(
-            status: str, headers: list[Header], exc_info: ExcInfo | None = None, /
-        ) -> Callable[[bytes], object]:
-            del exc_info
-            told.append((status, headers))
-            return written.append
-
         written: list[bytes] = []
-        exchange = Exchange(self._answers, environ, start_response, session, transport_of(session))
+        start = _noting(told, written)
+        exchange = Exchange(self._answers, environ, start, session, transport_of(session))
         body = exchange.unavailable(error)
         try:
             written.extend(body)
@@ -185,6 +203,19 @@ class SessionStream:
             close(self._body)
         finally:
             self._finish(self._failed)
+
+
+def _noting(told: list[tuple[str, list[Header]]], written: list[bytes]) -> StartResponse:
+    """A ``start_response`` that notes status and headers, and what is written."""
+
+    def start_response(
+        status: str, headers: list[Header], exc_info: ExcInfo | None = None, /
+    ) -> Callable[[bytes], object]:
+        del exc_info
+        told.append((status, headers))
+        return written.append
+
+    return start_response
 
 
 def _no_app(environ: WSGIEnvironment, start_response: StartResponse) -> NoReturn:

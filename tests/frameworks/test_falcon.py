@@ -11,7 +11,8 @@ import pytest
 
 from wsgi import SECRET, Browser
 from wsgi_sessions import Cookie, DeviceBinding, get_session
-from wsgi_sessions.errors import StoreError
+from wsgi_sessions import SessionMiddleware as PlainMiddleware
+from wsgi_sessions.errors import SessionCommitted, StoreError, TooManySessions
 from wsgi_sessions.falcon import SessionMiddleware
 from wsgi_sessions.stores import MemoryStore
 from wsgi_sessions.testing import FaultyStore
@@ -255,6 +256,126 @@ def test_an_app_that_handles_the_failure_answers_itself(shop: Shop, browser: Bro
     assert shop.run(browser, put).text == "later"
 
 
+def reads_the_session(req: Any, resp: Any, error: Any, params: Any) -> None:
+    resp.status, resp.text = 500, f"{req.context.session.owner} has met an error"
+
+
+def raises_again(req: Any, resp: Any, error: Any, params: Any) -> None:
+    raise error
+
+
+@pytest.mark.parametrize("kind", [Exception, StoreError, falcon.HTTPError])
+@pytest.mark.parametrize("handler", [reads_the_session, raises_again])
+@pytest.mark.parametrize(
+    "act", [put, lambda req, resp: req.context.session.save()], ids=["access", "save"]
+)
+def test_a_failed_store_is_a_503_whatever_an_error_handler_does(
+    shop: Shop, browser: Browser, kind: type[Exception], handler: Any, act: View
+) -> None:
+    shop.app.add_error_handler(kind, handler)
+    shop.run(browser, put)
+    shop.store.fail("load")
+
+    response = shop.run(browser, act)
+
+    assert response.code == 503 and response.get("Retry-After") == "5"
+    assert "temporarily" in response.text and browser.cookies
+
+
+def test_an_error_handler_that_meets_the_failure_itself_leads_to_a_503(
+    shop: Shop, browser: Browser
+) -> None:
+    shop.app.add_error_handler(ZeroDivisionError, reads_the_session)
+    shop.run(browser, put)
+    shop.store.fail("load")
+
+    def view(req: Any, resp: Any) -> None:
+        raise ZeroDivisionError
+
+    response = shop.run(browser, view)
+
+    assert response.code == 503 and response.get("Retry-After") == "5"
+
+
+def test_what_a_session_raises_says_the_same_as_any_other(shop: Shop, browser: Browser) -> None:
+    shop.run(browser, put)
+    shop.store.fail("load")
+
+    def view(req: Any, resp: Any) -> None:
+        with pytest.raises(StoreError, match="this test store was set to fail") as raised:
+            req.context.session.get("n")
+        assert raised.value.operation == "load"
+        assert repr(raised.value).startswith("FalconStoreError('this test store")
+        resp.text = "caught"
+
+    assert shop.run(browser, view).text == "caught"
+
+
+def too_large(req: Any, resp: Any) -> None:
+    req.context.session["a"] = "x" * 70_000
+
+
+def turns_bad(req: Any, resp: Any) -> None:
+    req.context.session["a"] = []
+    req.context.session["a"].append(object())
+
+
+def cannot_be_rendered(req: Any, resp: Any) -> None:
+    req.context.session["a"] = 1
+    resp.media = {"x": object()}
+
+
+@pytest.mark.parametrize("view", [too_large, turns_bad, cannot_be_rendered])
+@pytest.mark.parametrize(
+    "change",
+    [lambda session: session.update(b=1), lambda session: session.login("ada")],
+    ids=["write", "login"],
+)
+def test_an_error_handler_that_changes_the_session_too_late_leads_to_a_500_of_falcons(
+    shop: Shop, browser: Browser, view: View, change: Callable[[Any], None]
+) -> None:
+    seen: list[str] = []
+
+    def handler(req: Any, resp: Any, error: Exception, params: Any) -> None:
+        try:
+            change(req.context.session)
+        except SessionCommitted as late:
+            seen.append(repr(late))
+            raise
+        resp.status, resp.text = 500, "handled"
+
+    shop.app.add_error_handler(Exception, handler)
+
+    response = shop.run(browser, view)
+
+    assert response.code == 500 and "Internal Server Error" in response.text
+    assert [text.partition("(")[0] for text in seen] == ["FalconSessionCommitted"]
+    assert browser.cookies == {} and list(shop.store.keys()) == []
+
+
+@pytest.mark.parametrize("save_on_error", [False, True])
+@pytest.mark.parametrize("view", [too_large, turns_bad])
+def test_the_cookie_that_a_save_owes_goes_out_with_the_500_of_a_failed_commit(
+    view: View, save_on_error: bool
+) -> None:
+    shop = Shop(save_on_error=save_on_error)
+    browser = Browser(shop.app)
+
+    def saved(req: Any, resp: Any) -> None:
+        req.context.session.login("ada")
+        req.context.session.save()
+        resp.set_cookie("theme", "dark", secure=False)
+        view(req, resp)
+
+    response = shop.run(browser, saved)
+
+    assert response.code == 500 and "Cookie" in response.all("Vary")[0]
+    assert response.get("Cache-Control") == "no-store"
+    assert browser.cookies.keys() == {"theme", "session"}
+    assert shop.run(browser, owner_of).text == "ada"
+    assert shop.kept(browser) == {}
+
+
 def test_inside_another_the_outer_one_answers_for_the_session() -> None:
     inner = SessionMiddleware(secret_key=SECRET, store=MemoryStore())
     shop = Shop(inner)
@@ -426,3 +547,27 @@ def test_a_failure_of_either_of_two_sessions_is_a_503() -> None:
 
     extra: dict[str, Any] = {**ERRORS}
     assert Browser(app).get("/", **extra).code == 503
+
+
+def test_a_plain_middleware_around_the_app_meets_what_leaves_falcon() -> None:
+    class In:
+        def on_get(self, req: Any, resp: Any) -> None:
+            try:
+                req.context.session.login("ada")
+            except TooManySessions:
+                resp.text = "full"
+            else:
+                resp.text = "in"
+                if "boom" in req.query_string:
+                    raise ZeroDivisionError
+
+    options: dict[str, Any] = {"max_per_owner": 1, "when_full": "refuse", "secret_key": SECRET}
+    app = falcon.App(middleware=[SessionMiddleware(secret_key=SECRET)])
+    app.add_route("/", In())
+    app.add_error_handler(ZeroDivisionError, raises_again)
+    browser = Browser(PlainMiddleware(app, store=MemoryStore(), **options))
+
+    with pytest.raises(ZeroDivisionError):
+        browser.get("/", QUERY_STRING="boom")
+
+    assert browser.get("/").text == "in"

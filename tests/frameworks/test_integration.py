@@ -8,7 +8,7 @@ import pytest
 
 from wsgi import SECRET, environ
 from wsgi_sessions import Cookie, DeviceBinding, Session
-from wsgi_sessions.errors import SessionCommitted, StoreError
+from wsgi_sessions.errors import SessionCommitted, SessionTooLarge, StoreError
 from wsgi_sessions.integration import Integration, SessionStream
 from wsgi_sessions.stores import MemoryStore
 from wsgi_sessions.testing import FaultyStore
@@ -180,6 +180,40 @@ def test_a_failure_is_answered_as_on_store_error_says() -> None:
     assert answer.status == "503 Later" and answer.body == b"in a moment"
     assert ("Retry-After", "9") in answer.headers and ("Vary", "Cookie") in answer.headers
     assert not steps.is_open(made)
+
+
+@pytest.mark.parametrize("save_on_error", [False, True])
+def test_a_framework_that_answers_500_sends_the_cookie_of_what_was_saved(
+    save_on_error: bool,
+) -> None:
+    steps, made = make(save_on_error=save_on_error), environ()
+    session = steps.open_session(made)
+    assert session is not None
+    session["saved"] = 1
+    session.save()
+    session["a"] = "x" * 70_000
+    with pytest.raises(SessionTooLarge):
+        steps.commit_session(made)
+
+    headers = steps.fail_session(made, headers=[("Vary", "Accept")])
+
+    assert dict(steps.open_token(token_in(headers))) == {"saved": 1}
+    assert ("Vary", "Accept, Cookie") in headers and ("Cache-Control", "no-store") in headers
+    assert not steps.is_open(made)
+
+
+def test_a_failed_request_whose_session_could_not_be_loaded_is_the_stores_failure() -> None:
+    store = FaultyStore(MemoryStore())
+    steps = Integration(secret_key=SECRET, store=store)
+    made = environ(cookie=f"session={_stored(steps)}")
+    session = steps.open_session(made)
+    store.fail("load")
+    assert session is not None
+    with pytest.raises(StoreError):
+        session.get("a")
+
+    with pytest.raises(StoreError):
+        steps.fail_session(made)
 
 
 def _stored(steps: Integration) -> str | None:
