@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Unpack, cast
 
 from .checks import DEFAULT_KEY
 from .errors import ConfigurationError, StoreError
@@ -19,6 +19,8 @@ from .registry import SessionRegistry
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+
+    from .flask_settings import Options
 
 from bottle import request  # pyright: ignore[reportMissingTypeStubs, reportUnknownVariableType] # Bottle has no types: what is used of it is written down here
 
@@ -40,8 +42,8 @@ class SessionPlugin:
     name = "wsgi_sessions"
     api = 2
 
-    def __init__(self, **options: Any) -> None:
-        self._key: str = options.get("environ_key", DEFAULT_KEY)
+    def __init__(self, **options: Unpack[Options]) -> None:
+        self._key = options.get("environ_key", DEFAULT_KEY)
         self._app: Any = None
         self._wrapped: Callable[..., Any] = _not_installed
         self.middleware: SessionMiddleware = SessionMiddleware(self._call, **options)

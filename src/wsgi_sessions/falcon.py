@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, MutableMapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, Unpack, cast
 
 import falcon
 
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
 
     from .engine import SessionState
+    from .flask_settings import Options
 
 T = TypeVar("T")
 _STEPS_KEY = "wsgi_sessions.falcon."
@@ -152,10 +153,12 @@ class SessionMiddleware:
         ConfigurationError: if any of this is wrong.
     """
 
-    def __init__(self, **options: Any) -> None:
-        self._key: str = options.get("environ_key", DEFAULT_KEY)
-        self._steps_key: str = f"{_STEPS_KEY}{self._key}"
-        self.steps: Integration = Integration(FalconSession, any_path=True, **options)
+    def __init__(self, **options: Unpack[Options]) -> None:
+        self._key = options.get("environ_key", DEFAULT_KEY)
+        self._steps_key = f"{_STEPS_KEY}{self._key}"
+        self.steps: Integration[FalconSession, FalconSession] = Integration(
+            FalconSession, any_path=True, **options
+        )
         """The Integration that does the work, for ``session_of`` and for jobs."""
 
     @property

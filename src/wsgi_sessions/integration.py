@@ -8,7 +8,17 @@ built on it, and others can be; docs/writing-an-integration.md shows how. It kno
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Generic,
+    Literal,
+    NamedTuple,
+    NoReturn,
+    Unpack,
+    cast,
+    overload,
+)
 
 from ._values import replaced
 from .engine import Engine
@@ -21,6 +31,19 @@ from .session import Phase, Session, is_over, is_streaming, state_of, transport_
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
+    from typing_extensions import TypeVar
+
+    from .flask_settings import Options
+
+    S = TypeVar("S", bound=Session)
+    # The defaults let an annotation be a mere Integration.
+    S_co = TypeVar("S_co", bound=Session, default=Session, covariant=True)
+    Opened_co = TypeVar("Opened_co", bound=Session | None, default=Session | None, covariant=True)
+else:
+    from typing import TypeVar
+
+    S_co = TypeVar("S_co", covariant=True)
+    Opened_co = TypeVar("Opened_co", covariant=True)
 
 
 class Answer(NamedTuple):
@@ -32,8 +55,11 @@ class Answer(NamedTuple):
     body: bytes
 
 
-class Integration(SessionMiddleware):
+class Integration(SessionMiddleware, Generic[S_co, Opened_co]):
     """The steps of a request's session, for a framework to take.
+
+    To type checkers, it is an ``Integration[S, S]`` for sessions of a class S with ``any_path``,
+    and without an ``Integration[S, S | None]``: the second is what ``open_session`` returns.
 
     Args:
         session_class: what ``open_session`` makes: a subclass of `Session` with what the framework
@@ -45,12 +71,50 @@ class Integration(SessionMiddleware):
         ConfigurationError: if any of this is wrong.
     """
 
+    @overload
+    def __init__(
+        self: Integration[Session, Session | None],
+        *,
+        any_path: Literal[False] = False,
+        **options: Unpack[Options],
+    ) -> None: ...
+
+    @overload
+    def __init__(
+        self: Integration[Session, Session],
+        *,
+        any_path: Literal[True],
+        **options: Unpack[Options],
+    ) -> None: ...
+
+    @overload
+    def __init__(
+        self: Integration[S, S | None],
+        session_class: type[S],
+        *,
+        any_path: Literal[False] = False,
+        **options: Unpack[Options],
+    ) -> None: ...
+
+    @overload
+    def __init__(
+        self: Integration[S, S],
+        session_class: type[S],
+        *,
+        any_path: Literal[True],
+        **options: Unpack[Options],
+    ) -> None: ...
+
     def __init__(
         self, session_class: type[Session] = Session, *, any_path: bool = False, **options: Any
     ) -> None:
         super().__init__(_no_app, **options)
         self._session_class = session_class
         self._any_path = any_path
+
+    if TYPE_CHECKING:
+
+        def open_session(self, environ: WSGIEnvironment) -> Opened_co: ...
 
     def is_open(self, environ: WSGIEnvironment) -> bool:
         """Whether this environ has a session whose response isn't complete yet.
@@ -68,7 +132,7 @@ class Integration(SessionMiddleware):
         """The name of the session cookie on this request."""
         return self._site_for(environ).transport.name
 
-    def open_token(self, token: str | None) -> Session:
+    def open_token(self, token: str | None) -> S_co:
         """Open the session of a token without a request, and so without a scheme.
 
         Commit it with ``session.save()``; no response is involved.
@@ -77,7 +141,7 @@ class Integration(SessionMiddleware):
             token: the value of a cookie or of the header of ``token_header``, or what `token_of`
                 returned; for None, and for one without a session, it is a new session.
         """
-        return self._session_class(*self.parts_of(token))
+        return cast("S_co", self._session_class(*self.parts_of(token)))
 
     def parts_of(self, token: str | None) -> tuple[Engine, Environ, Transport]:
         """What a Session of this token is made of, for a class that calls ``Session.__init__``."""

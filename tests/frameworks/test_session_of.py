@@ -202,4 +202,4 @@ def test_a_flask_client_is_one_too() -> None:
 
 def test_any_other_client_is_refused() -> None:
     with pytest.raises(TypeError, match="cookies of a client of type object"):
-        session_of(make(), object()).__enter__()  # type: ignore[arg-type] # the point
+        session_of(make(), object()).__enter__()  # type: ignore[call-overload] # the point

@@ -29,6 +29,8 @@ from .transaction import Transactions
 from .writing import StoreWriter, Writer
 
 if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIEnvironment
+
     from ..device_binding import Answer
     from .binding import Devices
     from .carrying import Carrier
@@ -36,7 +38,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 _SECURE = ("https", NO_SCHEME)
 _DEFAULT = Lifetime()
-IsPassive = Callable[[Environ], bool]
+IsPassive = Callable[["WSGIEnvironment"], bool]
 
 
 class Engine:

@@ -9,9 +9,9 @@ from __future__ import annotations
 import email.message
 import io
 from collections.abc import Generator, Iterable, MutableMapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from http.cookiejar import CookieJar
-from typing import Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast, overload
 from urllib.parse import urlsplit
 from urllib.request import Request
 from urllib.response import addinfourl
@@ -23,6 +23,12 @@ from ..engine.decisions import CookieStep
 from ..http.transport import CookieTransport
 from ..middleware import SessionMiddleware
 from ..session import Session, state_of, transport_of
+
+if TYPE_CHECKING:
+    from ..flask import FlaskSession
+    from ..integration import Integration
+
+S = TypeVar("S", bound=Session)
 
 
 class HasCookieJar(Protocol):
@@ -40,6 +46,20 @@ class HasMiddleware(Protocol):
 TestClient = Client | CookieJar | HasCookieJar | MutableMapping[str, str]
 
 
+@overload
+def session_of(
+    middleware: Integration[S, Any], client: TestClient, path: str = ..., *, base_url: str = ...
+) -> AbstractContextManager[S]: ...
+@overload
+def session_of(
+    middleware: SessionMiddleware, client: TestClient, path: str = ..., *, base_url: str = ...
+) -> AbstractContextManager[Session]: ...
+@overload
+def session_of(
+    middleware: HasMiddleware, client: TestClient, path: str = ..., *, base_url: str = ...
+) -> AbstractContextManager[FlaskSession]: ...
+
+
 @contextmanager
 def session_of(
     middleware: SessionMiddleware | HasMiddleware,
@@ -47,7 +67,7 @@ def session_of(
     path: str = "/",
     *,
     base_url: str = "http://localhost",
-) -> Generator[Session, None, None]:
+) -> Generator[Any, None, None]:
     """Open the session of a test client; what the block changes is kept, as after a request.
 
     A block that only looks leaves everything as it is, the session's idle deadline too; so does
