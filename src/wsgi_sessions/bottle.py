@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Unpack, cast
 from .checks import DEFAULT_KEY
 from .errors import ConfigurationError, StoreError
 from .http.exchange import close
+from .integration import takes_options
 from .middleware import SessionMiddleware
 from .registry import SessionRegistry
 
@@ -29,6 +30,7 @@ _REQUEST_KEY = "bottle.request.ext.session"
 """Where Bottle keeps what is assigned to ``request.session``."""
 
 
+@takes_options
 class SessionPlugin:
     """Gives a Bottle app sessions: ``app.install(SessionPlugin(secret_key=…, store=…))``.
 

@@ -19,7 +19,7 @@ from .checks import DEFAULT_KEY
 from .errors import SessionCommitted, StoreError
 from .http.exchange import close
 from .http.transport import Header
-from .integration import Answer, Integration, SessionStream
+from .integration import Answer, Integration, SessionStream, takes_options
 from .registry import SessionRegistry
 from .session import Session
 
@@ -140,6 +140,7 @@ class FalconSession(Session):
             return super().transaction(fn)
 
 
+@takes_options
 class SessionMiddleware:
     """Gives a Falcon app sessions: ``falcon.App(middleware=[SessionMiddleware(secret_key=…)])``.
 

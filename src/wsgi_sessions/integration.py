@@ -7,6 +7,7 @@ built on it, and others can be; docs/writing-an-integration.md shows how. It kno
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import (
     TYPE_CHECKING,
@@ -20,6 +21,7 @@ from typing import (
     overload,
 )
 
+from ._options import checked_options
 from ._values import replaced
 from .engine import Engine
 from .engine.state import NO_SCHEME
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
 
     from .flask_settings import Options
 
+    T = TypeVar("T")
     S = TypeVar("S", bound=Session)
     # The defaults let an annotation be a mere Integration.
     S_co = TypeVar("S_co", bound=Session, default=Session, covariant=True)
@@ -55,6 +58,22 @@ class Answer(NamedTuple):
     body: bytes
 
 
+def takes_options(cls: type[T]) -> type[T]:
+    """Class decorator for what hands its options on: a mistake in a call is told in its own name.
+
+    Its parameters are those of SessionMiddleware, but for the app, in place of ``**options``.
+    """
+    made: Any = cls.__init__
+    given = inspect.signature(made).parameters.values()
+    own = [each for each in given if each.kind is not each.VAR_KEYWORD]
+    names = {"app", *(each.name for each in own)}
+    options = inspect.signature(SessionMiddleware.__init__).parameters.values()
+    others = [each for each in options if each.name not in names]
+    made.__signature__ = inspect.Signature([*own, *others])
+    return checked_options(cls)
+
+
+@takes_options
 class Integration(SessionMiddleware, Generic[S_co, Opened_co]):
     """The steps of a request's session, for a framework to take.
 

@@ -7,8 +7,10 @@ from typing import Any
 import pytest
 
 from wsgi import SECRET, environ
-from wsgi_sessions import Cookie, DeviceBinding, Session
+from wsgi_sessions import ConfigurationError, Cookie, DeviceBinding, Session
+from wsgi_sessions.bottle import SessionPlugin
 from wsgi_sessions.errors import SessionCommitted, SessionTooLarge, StoreError
+from wsgi_sessions.falcon import SessionMiddleware as FalconMiddleware
 from wsgi_sessions.integration import Integration, SessionStream
 from wsgi_sessions.stores import MemoryStore
 from wsgi_sessions.testing import FaultyStore
@@ -43,6 +45,27 @@ def test_open_commit_and_open_again() -> None:
     assert not steps.is_open(made)
     again = environ(cookie=f"session={token}")
     assert dict(steps.open_session(again) or {}) == {"a": 1}
+
+
+@pytest.mark.parametrize("made", [Integration, SessionPlugin, FalconMiddleware])
+@pytest.mark.parametrize("given", [(), (SECRET,)], ids=["without a secret", "by position"])
+def test_a_call_that_cannot_work_is_told_what_to_write(made: Any, given: tuple[str, ...]) -> None:
+    with pytest.raises(ConfigurationError) as raised:
+        made(*given)
+
+    name = made.__name__
+    assert str(raised.value).startswith(f"{name}: ")
+    assert f"; write {name}(secret_key=…, …); the options are " in str(raised.value)
+    assert " app," not in str(raised.value)
+
+
+@pytest.mark.parametrize("made", [Integration, SessionPlugin, FalconMiddleware])
+@pytest.mark.parametrize(("wrong", "help"), [("stroe", "write store"), ("app", "allowed are ")])
+def test_an_option_that_does_not_exist_is_told_by_the_name_of_what_was_called(
+    made: Any, wrong: str, help: str
+) -> None:
+    with pytest.raises(ConfigurationError, match=f"^{made.__name__} has no option {wrong}; {help}"):
+        made(secret_key=SECRET, **{wrong: 1})
 
 
 def test_any_path_has_a_session() -> None:

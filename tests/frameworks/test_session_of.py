@@ -14,6 +14,8 @@ from werkzeug.test import Client
 
 from wsgi import SECRET, Browser
 from wsgi_sessions import Cookie, Lifetime, Session, SessionMiddleware
+from wsgi_sessions.bottle import SessionPlugin
+from wsgi_sessions.falcon import SessionMiddleware as FalconMiddleware
 from wsgi_sessions.flask import FlaskSessions
 from wsgi_sessions.flask import session as flask_session
 from wsgi_sessions.stores import MemoryStore
@@ -203,3 +205,23 @@ def test_a_flask_client_is_one_too() -> None:
 def test_any_other_client_is_refused() -> None:
     with pytest.raises(TypeError, match="cookies of a client of type object"):
         session_of(make(), object()).__enter__()  # type: ignore[call-overload] # the point
+
+
+@pytest.mark.parametrize(
+    ("given", "attribute"),
+    [
+        (FalconMiddleware(secret_key=SECRET), "steps"),
+        (SessionPlugin(secret_key=SECRET), "middleware"),
+        (FlaskSessions(Flask("shop"), secret_key=SECRET), "middleware"),
+    ],
+    ids=["Falcon", "Bottle", "Flask"],
+)
+def test_what_has_a_middleware_is_not_one_and_says_where_it_is(given: Any, attribute: str) -> None:
+    with pytest.raises(TypeError, match=f"; give it its attribute {attribute}$"):
+        session_of(given, {}).__enter__()
+
+
+def test_what_has_no_middleware_is_told_what_to_give() -> None:
+    wrong: Any = object()
+    with pytest.raises(TypeError, match="of type object; give it the app's SessionMiddleware"):
+        session_of(wrong, {}).__enter__()

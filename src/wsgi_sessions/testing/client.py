@@ -123,9 +123,13 @@ def _middleware_of(given: object) -> SessionMiddleware:
         known = cast("dict[str, object]", extensions).get("wsgi_sessions")
     if isinstance(known, SessionMiddleware):
         return known
+    wanted = "the app's SessionMiddleware, or a Flask app after FlaskSessions(app)"
+    for name in ("middleware", "steps"):
+        if isinstance(getattr(given, name, None), SessionMiddleware):
+            # Bottle's plugin, FlaskSessions or Falcon's component.
+            wanted = f"its attribute {name}"
     raise TypeError(
-        f"the first argument of session_of is of type {type(given).__name__}; give it the app's"
-        " SessionMiddleware, or a Flask app after FlaskSessions(app)"
+        f"the first argument of session_of is of type {type(given).__name__}; give it {wanted}"
     )
 
 
