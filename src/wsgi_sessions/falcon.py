@@ -34,7 +34,21 @@ _STEPS_KEY = "wsgi_sessions.falcon."
 """Before an ``environ_key``: which component opened that session, and so is responsible for it."""
 
 
-class FalconStoreError(StoreError, falcon.HTTPInternalServerError):
+class _Answered(falcon.HTTPInternalServerError):
+    """An exception that Falcon answers with 500, and that reads like any other of ours."""
+
+    def __init__(self, error: Exception, description: str | None = None) -> None:
+        super().__init__(description=description)
+        Exception.__init__(self, *error.args)
+
+    def __str__(self) -> str:
+        return Exception.__str__(self)
+
+    def __repr__(self) -> str:
+        return Exception.__repr__(self)
+
+
+class FalconStoreError(StoreError, _Answered):
     """A StoreError that Falcon takes for a 500, even where an error handler raises it.
 
     `SessionMiddleware` answers that as ``on_store_error`` says. An app's handlers for StoreError
@@ -42,23 +56,15 @@ class FalconStoreError(StoreError, falcon.HTTPInternalServerError):
     """
 
     def __init__(self, error: StoreError) -> None:
-        falcon.HTTPInternalServerError.__init__(self)
-        Exception.__init__(self, str(error))
-        self.operation = error.operation
-
-    __str__ = Exception.__str__
-    __repr__ = Exception.__repr__
+        _Answered.__init__(self, error)
+        self.operation: str | None = error.operation
 
 
-class FalconSessionCommitted(SessionCommitted, falcon.HTTPInternalServerError):
+class FalconSessionCommitted(SessionCommitted, _Answered):
     """A SessionCommitted that Falcon answers with 500, even where an error handler raises it."""
 
     def __init__(self, error: SessionCommitted) -> None:
-        falcon.HTTPInternalServerError.__init__(self, description=str(error))
-        Exception.__init__(self, str(error))
-
-    __str__ = Exception.__str__
-    __repr__ = Exception.__repr__
+        _Answered.__init__(self, error, str(error))
 
 
 class FalconSession(Session):

@@ -70,7 +70,10 @@ def takes_options(cls: type[T]) -> type[T]:
     options = inspect.signature(SessionMiddleware.__init__).parameters.values()
     others = [each for each in options if each.name not in names]
     made.__signature__ = inspect.Signature([*own, *others])
-    return checked_options(cls)
+    checked = checked_options(cls)
+    # The documentation is made of what the code says.
+    del made.__signature__
+    return checked
 
 
 @takes_options
