@@ -70,10 +70,10 @@ def takes_options(cls: type[T]) -> type[T]:
     options = inspect.signature(SessionMiddleware.__init__).parameters.values()
     others = [each for each in options if each.name not in names]
     made.__signature__ = inspect.Signature([*own, *others])
-    checked = checked_options(cls)
-    # The documentation is made of what the code says.
-    del made.__signature__
-    return checked
+    checked: Any = checked_options(cls)
+    # The documentation is made of what the code says; and a wrapper has all that it wraps has.
+    del made.__signature__, checked.__init__.__signature__
+    return cls
 
 
 @takes_options
