@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import sqlalchemy as sa
@@ -42,6 +43,7 @@ _PAUSE = 0.002
 _LONGEST_PAUSE = 0.1
 _READY = "wsgi_sessions.ready"
 _USED = "wsgi_sessions.used_at"
+_FILE = "wsgi_sessions.file"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,11 +55,18 @@ class _Failure:
 
 
 class Database:
-    """One engine, used only by one store."""
+    """One engine, used only by one store.
 
-    def __init__(self, engine: sa.Engine, table: sa.Table) -> None:
+    Args:
+        engine: its connections are set up here.
+        table: of the sessions.
+        path: the file of a SQLite database.
+    """
+
+    def __init__(self, engine: sa.Engine, table: sa.Table, path: Path | None = None) -> None:
         self.engine = engine
         self._table = table
+        self._path = None if path is None else path.absolute()
         self.name: str = engine.dialect.name
         self._process = os.getpid()
         self._inherited: list[sa.Pool] = []
@@ -197,6 +206,7 @@ class Database:
 
     def _connect(self) -> sa.PoolProxiedConnection:
         while True:
+            file = self._file()
             connection = self.engine.raw_connection()
             if _READY not in connection.info:
                 try:
@@ -206,11 +216,27 @@ class Database:
                     connection.close()
                     raise
                 connection.info[_READY] = True
+                connection.info[_FILE] = file
                 return connection
-            if not _may_be_stale(connection) or self._answers(connection):
+            if connection.info[_FILE] == file and (
+                not _may_be_stale(connection) or self._answers(connection)
+            ):
                 return connection
             connection.invalidate()
             connection.close()
+
+    def _file(self) -> tuple[int, int] | None:
+        """What tells the file at the path of a SQLite database from all others, if there is one.
+
+        A connection to one that was removed or replaced would go on with it, apart from others.
+        """
+        if self._path is None:
+            return None
+        try:
+            found = self._path.stat()
+        except OSError:
+            return None  # then no connection can be made, and SQLite says why
+        return found.st_dev, found.st_ino
 
     def _answers(self, connection: sa.PoolProxiedConnection) -> bool:
         try:

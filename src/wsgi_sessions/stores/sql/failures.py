@@ -126,7 +126,10 @@ def describe(error: Exception, url: sa.URL, *, connecting: bool) -> str:
 def _file_hint(url: sa.URL) -> str:
     # A server that starts as one user and serves as another makes the file as the first.
     user = f"user {os.geteuid()}" if hasattr(os, "geteuid") else "this process"
-    return f"{url.database} and its directory must be there, and {user} be able to write to both"
+    return (
+        f"{url.database} and its directory must be there (the app makes the file when it starts),"
+        f" and {user} be able to write to both"
+    )
 
 
 def _code(error: Exception) -> Any:

@@ -33,7 +33,7 @@ from .failures import Kind
 from .fields import ENCODING, ByteArrays, FieldsFormat, JSONObject, PackedBytes
 from .schema import DEFAULT_TABLE, check_name, ddl, has_table, missing, sessions_table
 from .statements import Shape, Statements
-from .urls import check_engine, engine_from_url, own_file, sqlite_path
+from .urls import check_engine, engine_from_url, open_existing, own_file, sqlite_path
 
 logger: logging.Logger = logging.getLogger("wsgi_sessions")
 
@@ -84,14 +84,17 @@ class SQLStore(Store):
         """The table."""
         self._create = create
         self._is_prepared = False
-        self.database: Database = Database(self.engine, self.table)
+        self._path = None
+        if self.engine.dialect.name == "sqlite":
+            self._path = sqlite_path(self.engine.url)
+            open_existing(self.engine)
+        self.database: Database = Database(self.engine, self.table, self._path)
         """The connections."""
         self._format = _FORMATS[self.engine.dialect.name]()
         self._statements = Statements(self.table, self.engine.dialect, self._format)
         self._calls = itertools.count(1)
         self._read_at = self._written_at = -math.inf
-        if self.engine.dialect.name == "sqlite":
-            own_file(sqlite_path(self.engine.url), self.table, create=create)
+        self._make_file()
         try:
             if create and self.database.is_reachable():
                 self._prepare()
@@ -262,10 +265,15 @@ class SQLStore(Store):
         if self._is_prepared:
             return
         if self._create:
+            self._make_file()  # its directory may have come since
             self.database.create()
         elif not self.database.look("prepare", partial(has_table, table=self.table)):
             raise missing(self.table)
         self._is_prepared = True
+
+    def _make_file(self) -> None:
+        if self._path is not None:
+            own_file(self._path, self.table, create=self._create)
 
     # Records and rows
 

@@ -130,8 +130,22 @@ def sqlite_path(url: sa.URL) -> Path:
     return Path(path)
 
 
+def open_existing(engine: sa.Engine) -> None:
+    """Let SQLite open its file and never make one, which everybody could read: see `own_file`."""
+    event.listen(engine, "do_connect", _connect_sqlite)
+
+
+def _connect_sqlite(dialect: Any, record: Any, args: list[Any], options: dict[str, Any]) -> Any:
+    name, *others = args
+    if not (options.get("uri") and name.startswith("file:")):
+        name = Path(name).absolute().as_uri()
+    if "mode=ro" not in name:
+        name += f"{'&' if '?' in name else '?'}mode=rw"  # of several, the last one counts
+    return dialect.connect(name, *others, **{**options, "uri": True})
+
+
 def own_file(path: Path, table: sa.Table, *, create: bool) -> None:
-    """Make sure that SQLite opens a file that nobody else can read.
+    """Make the file of a SQLite database, if there is none, so that nobody else can read it.
 
     Raises:
         ConfigurationError: no file can have this path.
