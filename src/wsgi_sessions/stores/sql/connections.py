@@ -298,10 +298,11 @@ class Database:
 def _may_be_stale(connection: sa.PoolProxiedConnection) -> bool:
     if time.monotonic() - connection.info[_USED] > IDLE_SECONDS:
         return True
-    # Where nothing was asked there is nothing to read, but for a server's farewell. Of the drivers
-    # psycopg alone says where to listen.
-    fileno: Any = getattr(connection.driver_connection, "fileno", None)
-    return fileno is not None and _is_readable(fileno())
+    # Where nothing was asked there is nothing to read, but for a server's farewell. psycopg and
+    # mysqlclient say where to listen; PyMySQL has a socket, but no name for it that is public.
+    driver: Any = connection.driver_connection
+    listening: Any = driver if hasattr(driver, "fileno") else getattr(driver, "_sock", None)
+    return listening is not None and _is_readable(listening.fileno())
 
 
 def _is_readable(descriptor: int) -> bool:
