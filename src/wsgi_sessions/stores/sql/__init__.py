@@ -1,9 +1,10 @@
 """Sessions in a SQL database: PostgreSQL, MariaDB, MySQL or SQLite, through SQLAlchemy 2.
 
 `store` has the nine methods; `fields` what differs between databases; `schema` the table;
-`statements` the SQL; `connections` the connections, and how errors are handled; `failures` what an
-error means and how much of it may be shown; `urls` turns a URL into an engine; `health` is what the
-doctor looks at. Nothing of SQLAlchemy's ORM is used, and no session or transaction of the app's.
+`statements` the SQL; `connections` the connections, and how errors are handled; `forks` what
+becomes of SQLite's at a fork; `failures` what an error means and how much of it may be shown;
+`urls` turns a URL into an engine; `health` is what the doctor looks at. Nothing of SQLAlchemy's ORM
+is used, and no session or transaction of the app's.
 """
 
 try:

@@ -6,6 +6,7 @@ needs more than one statement opens its transaction by hand. The pool is SQLAlch
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import select
@@ -20,6 +21,7 @@ from typing import Any, Final, TypeVar
 import sqlalchemy as sa
 
 from ...errors import StoreError
+from . import forks
 from .failures import Kind, describe, kind_of
 from .fields import add_merge
 from .schema import create_missing, has_index, has_table, missing, other_layout
@@ -70,6 +72,10 @@ class Database:
         self.name: str = engine.dialect.name
         self._process = os.getpid()
         self._inherited: list[sa.Pool] = []
+        self._call: Callable[[], contextlib.AbstractContextManager[None]] = contextlib.nullcontext
+        if self.name == "sqlite":
+            self._call = forks.call
+            forks.close_at_fork(engine)
         # psycopg alone has both formats; bytes as text would be twice as long.
         self._cursor_options = {"binary": True} if engine.dialect.driver == "psycopg" else {}
 
@@ -143,7 +149,8 @@ class Database:
     def close(self) -> None:
         """Close all connections; new ones are made when they are needed."""
         self._leave_parent()
-        self.engine.dispose()
+        with self._call():
+            self.engine.dispose()
 
     def _error(self, operation: str, failure: _Failure) -> StoreError:
         if failure.kind is Kind.NO_TABLE:
@@ -154,7 +161,7 @@ class Database:
 
     def _look(self, work: Callable[[sa.Connection], T]) -> T | _Failure:
         try:
-            with self.engine.begin() as connection:
+            with self._call(), self.engine.begin() as connection:
                 return work(connection)
         except StoreError:
             raise
@@ -170,7 +177,8 @@ class Database:
         pause = _PAUSE
         chances = 1 if is_read else 0
         while True:
-            answer = self._try(work)
+            with self._call():
+                answer = self._try(work)
             if not isinstance(answer, _Failure):
                 return answer
             if answer.kind is Kind.LOST and chances:
@@ -286,8 +294,8 @@ class Database:
     def _leave_parent(self) -> None:
         """After a fork: the parent's connections are the parent's.
 
-        The old pool is kept, so that nothing of it is ever closed here: a SQLite file that is
-        closed in the child loses the parent's locks (https://www.sqlite.org/howtocorrupt.html).
+        The old pool is kept, so that nothing of it is ever closed here: that could end the parent's
+        session with the server. With SQLite there is nothing in it, unless C forked (see `forks`).
         """
         if self._process != os.getpid():
             self._inherited.append(self.engine.pool)

@@ -101,6 +101,8 @@ class SQLStore(Store):
         except StoreError:
             self.close()
             raise
+        if self._path is not None:
+            self.close()  # uWSGI forks without a word to Python: see the module `forks`
 
     def __repr__(self) -> str:
         return f"SQLStore({self.engine.dialect.name}, table={self.table.fullname!r})"
