@@ -294,8 +294,12 @@ class TestSettings:
 
 class TestPermissions:
     @pytest.mark.parametrize("mask", [0, 0o022, 0o077, 0o777])
-    @pytest.mark.parametrize("mode", [0o600, 0o640])
-    def test_the_umask_changes_nothing(self, tmp_path: Path, mask: int, mode: int) -> None:
+    @pytest.mark.parametrize(
+        ("mode", "inside"), [(0o600, 0o700), (0o640, 0o750), (0o660, 0o770), (0o620, 0o730)]
+    )
+    def test_the_umask_changes_nothing(
+        self, tmp_path: Path, mask: int, mode: int, inside: int
+    ) -> None:
         before = os.umask(mask)
         try:
             store = FileStore(tmp_path / "a" / "b", mode=mode)
@@ -304,11 +308,12 @@ class TestPermissions:
             store.insert(key(2), record())
         finally:
             os.umask(before)
-        made = list((tmp_path / "a").rglob("*"))
-        directories = {mode_of(path) for path in made if path.is_dir()}
+        root = tmp_path / "a" / "b"
+        made = list(root.rglob("*"))
 
-        assert len(made) > 6
-        assert directories == {0o700}
+        assert len(made) > 5
+        assert {mode_of(root.parent), mode_of(root)} == {0o700}
+        assert {mode_of(path) for path in made if path.is_dir()} == {inside}
         assert {mode_of(path) for path in made if path.is_file()} == {mode}
 
     def test_a_file_is_named_by_its_key_alone(self, store: FileStore, root: Path) -> None:

@@ -254,7 +254,7 @@ class Directory:
         except FileNotFoundError:
             self.root.check()
         directory = f"{self._base}/{shard}"
-        if make_private(directory) and self._durable:
+        if make_private(directory, self._mode) and self._durable:
             _sync(self._base)
         try:
             lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | NO_TRAPS, self._mode)

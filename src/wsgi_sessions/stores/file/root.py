@@ -127,13 +127,17 @@ class Root:
             os.close(file)
 
 
-def make_private(directory: str) -> bool:
-    """Make a directory that nobody else may look into; False if there is one."""
+def make_private(directory: str, mode: int = 0o600) -> bool:
+    """Make a directory for files of this mode; False if there is one.
+
+    Whoever may read or write them may do so with the directory, and nobody else look into it.
+    """
     try:
         os.mkdir(directory, 0o700)
     except FileExistsError:
         return False
-    os.chmod(directory, 0o700)  # the umask may have taken some away
+    group = mode & 0o060
+    os.chmod(directory, 0o700 | group | bool(group) * 0o010)  # the umask may have taken some away
     return True
 
 

@@ -53,8 +53,8 @@ class FileStore(Store):
         path: the directory; made, with mode 0700, if it isn't there. On a local file system.
         durable: True: what a call has written is on the disk when it returns (fsync), so that it
             survives a power failure. A killed process loses nothing either way.
-        mode: the permissions of the files, whatever the umask: 0o600, or with group bits, if the
-            directory is opened to the group by hand.
+        mode: the permissions of the files, whatever the umask: 0o600, or with group bits, which
+            its sub-directories then have, too; ``path`` itself is opened to the group by hand.
 
     Raises:
         ConfigurationError: the directory can't be made or written to, is a symlink, belongs to
