@@ -11,9 +11,10 @@ import pytest
 import sqlalchemy as sa
 
 from ports import free_port
-from stores.sql.material import SECRET, a_key, a_record, opened, outside
+from stores.sql.material import SECRET, a_key, a_record, opened, outside, overdue
 from wsgi_sessions.cli import DONE, FAILED, USAGE, main
 from wsgi_sessions.stores.sql import schema_for
+from wsgi_sessions.stores.sql.store import CALLS_PER_TIDYING
 from wsgi_sessions.stores.sql.urls import sqlite_path
 
 
@@ -71,6 +72,39 @@ def test_looking_makes_nothing(url: str, capsys: pytest.CaptureFixture[str]) -> 
     assert (status, "no table wsgi_sessions" in text) == (FAILED, True)
     with outside(store) as connection:
         assert not sa.inspect(connection).has_table("wsgi_sessions")
+
+
+LOOKING = "list", "stats", "doctor"
+
+
+def test_looking_changes_nothing(url: str) -> None:
+    store = opened(url)
+    store.clear()
+    for record in [a_record()] * CALLS_PER_TIDYING + [overdue()] * 3:
+        store.insert(a_key(), record)
+    before = sorted(store.keys())
+
+    for command in LOOKING:
+        assert run("--store", url, command)[0] == DONE
+    assert sorted(store.keys()) == before
+    store.clear()
+
+
+def test_nor_does_it_change_the_journal_of_sqlite(lite_url: str) -> None:
+    store = opened(lite_url)
+    store.insert(key := a_key(), a_record())
+    store.close()
+    with outside(store) as connection:
+        connection.exec_driver_sql("PRAGMA journal_mode = DELETE")
+    file = sqlite_path(store.engine.url)
+    before = file.read_bytes()
+
+    for command in LOOKING:
+        assert run("--store", lite_url, command)[0] == DONE
+        assert file.read_bytes() == before
+    assert "journal_mode is delete" in run("--store", lite_url, "doctor")[1]
+    assert run("--store", lite_url, "revoke", key)[0] == DONE
+    assert "journal_mode" not in run("--store", lite_url, "doctor")[1]
 
 
 def test_a_store_is_looked_after(url: str) -> None:

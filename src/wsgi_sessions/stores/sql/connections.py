@@ -63,10 +63,19 @@ class Database:
         engine: its connections are set up here.
         table: of the sessions.
         path: the file of a SQLite database.
+        only_looks: nothing at all may change until something is written.
     """
 
-    def __init__(self, engine: sa.Engine, table: sa.Table, path: Path | None = None) -> None:
+    def __init__(
+        self,
+        engine: sa.Engine,
+        table: sa.Table,
+        path: Path | None = None,
+        *,
+        only_looks: bool = False,
+    ) -> None:
         self.engine = engine
+        self.only_looks = only_looks
         self._table = table
         self._path = None if path is None else path.absolute()
         self.name: str = engine.dialect.name
@@ -99,6 +108,9 @@ class Database:
         Raises:
             StoreError: the database didn't answer, or not in time. Chains nothing.
         """
+        if self.only_looks and not is_read:
+            self.only_looks = False
+            self.close()  # connections are set up anew, to write
         answer = self._persist(work, is_read=is_read)
         if not isinstance(answer, _Failure):
             return answer
@@ -255,6 +267,8 @@ class Database:
     def _set_up(self, connection: Any) -> None:
         if self.name == "sqlite":
             _set_up_sqlite(connection)
+            if not self.only_looks:
+                _use_wal(connection)
         elif self.name == "postgresql":
             connection.autocommit = True
             if self.engine.dialect.driver == "psycopg":
@@ -325,6 +339,9 @@ def _set_up_sqlite(connection: sqlite3.Connection) -> None:
     connection.isolation_level = None
     connection.execute(f"PRAGMA busy_timeout = {SQLITE_SECONDS * 1000}")
     add_merge(connection)
+
+
+def _use_wal(connection: sqlite3.Connection) -> None:
     try:
         # Readers and a writer don't wait for each other, and a commit needn't wait for the disk: a
         # power cut may cost the latest, never the file.

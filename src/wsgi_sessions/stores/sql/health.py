@@ -159,6 +159,7 @@ def _file(store: SQLStore) -> Iterator[Found]:
             "warning",
             (
                 f"journal_mode is {journal}, so that readers and writers wait for each other; the"
-                " file lies where SQLite can't use WAL, such as a network's file system"
+                " app's next write sets it to wal, unless the file lies where SQLite can't use"
+                " that, such as a network's file system"
             ),
         )

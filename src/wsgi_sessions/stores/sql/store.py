@@ -62,7 +62,7 @@ class SQLStore(Store):
         engine: of SQLAlchemy 2, used only by this store: its connections are set to autocommit.
         table: the name of the table, or ``schema.name``.
         create: create the table and its index if they are missing. False: a missing one is a
-            StoreError at the first call.
+            StoreError at the first call, and nothing is changed until something is written.
 
     Raises:
         ConfigurationError: the engine can't be used, or the name needs quoting.
@@ -88,7 +88,9 @@ class SQLStore(Store):
         if self.engine.dialect.name == "sqlite":
             self._path = sqlite_path(self.engine.url)
             open_existing(self.engine)
-        self.database: Database = Database(self.engine, self.table, self._path)
+        self.database: Database = Database(
+            self.engine, self.table, self._path, only_looks=not create
+        )
         """The connections."""
         self._format = _FORMATS[self.engine.dialect.name]()
         self._statements = Statements(self.table, self.engine.dialect, self._format)
@@ -361,7 +363,7 @@ class SQLStore(Store):
         As of the use that was written last, because the app's clock is what counts, and only the
         app has it; or where nothing was written since the last time, the latest use that was read.
         """
-        if next(self._calls) % CALLS_PER_TIDYING:
+        if self.database.only_looks or next(self._calls) % CALLS_PER_TIDYING:
             return
         seen = self._read_at if self._written_at == -math.inf else self._written_at
         self._read_at = self._written_at = -math.inf
