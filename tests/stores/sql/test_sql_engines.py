@@ -59,6 +59,35 @@ def test_other_urls_are_refused_without_their_password(url: Any, says: str) -> N
 
 
 @pytest.mark.parametrize(
+    ("url", "says"),
+    [
+        ("postgresql://h/db?conect_timeout=1", "psycopg has no option 'conect_timeout'"),
+        ("mariadb://h/db?conect_timeout=1&b=2", "pymysql has no option 'b', 'conect_timeout'"),
+        ("sqlite:////tmp/x.db?timeot=1", "pysqlite has no option 'timeot'"),
+        (f"mariadb://h/db?connect_timeout={SECRET}", r"options can't be used \(ValueError\)"),
+        (f"sqlite:////tmp/x.db?timeout={SECRET}", r"options can't be used \(ValueError\)"),
+    ],
+)
+def test_mistyped_options_are_refused_when_the_store_is_made(url: str, says: str) -> None:
+    with pytest.raises(ConfigurationError, match=says) as caught:
+        SQLStore.from_url(url, create=False)
+    assert SECRET not in everything_shown(caught.value)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://h/db?sslmode=verify-full&prepare_threshold=3&host=other&application_name=shop",
+        "mariadb://h/db?ssl_ca=/x&ssl_check_hostname=true&charset=utf8mb4&unix_socket=/y",
+        "sqlite:////tmp/x.db?timeout=1&cached_statements=9",
+        "sqlite:////tmp/x.db?uri=true&psow=0",
+    ],
+)
+def test_options_of_the_driver_are_taken(url: str) -> None:
+    assert engine_from_url(url).url.query == sa.make_url(url).query
+
+
+@pytest.mark.parametrize(
     ("scheme", "module", "package"),
     [
         ("postgresql", "psycopg", r"'wsgi-sessions\[postgresql\]'"),

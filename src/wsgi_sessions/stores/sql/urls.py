@@ -5,6 +5,7 @@ Engines that an app makes itself are taken as they are, unless they can't work (
 
 from __future__ import annotations
 
+import inspect
 import os
 import time
 from collections.abc import Generator
@@ -31,6 +32,10 @@ _DRIVERS: Final = {
 }
 _EXTRAS: Final = {"psycopg": "postgresql", "pymysql": "mysql"}
 _DATABASES: Final = "postgresql", "mysql", "mariadb", "sqlite"
+_CHECKED: Final = "pysqlite", "pymysql", "psycopg"
+_SQLITE_OPTIONS: Final = frozenset(
+    {"cached_statements", "check_same_thread", "detect_types", "isolation_level", "timeout"}
+)
 _ALLOWED: Final = (
     "write postgresql://user@host/db, mysql://user@host/db, mariadb://user@host/db or"
     " sqlite:////var/lib/app/sessions.db"
@@ -53,14 +58,32 @@ def engine_from_url(url: object) -> sa.Engine:
     limits = _limits().get(driver.driver, {})
     chosen = {name: value for name, value in limits.items() if name not in parsed.query}
     try:
-        engine = sa.create_engine(parsed, connect_args=chosen, **options)
-    except (SQLAlchemyError, TypeError) as error:
-        problem = type(error).__name__
+        unknown = _unknown_options(driver, parsed)
+        engine = None if unknown else sa.create_engine(parsed, connect_args=chosen, **options)
+    except (SQLAlchemyError, TypeError, ValueError) as error:
+        problem = f"the URL's options can't be used ({type(error).__name__})"
     else:
-        if driver.driver == "psycopg":
-            event.listen(engine, "do_connect", _connect_psycopg)
-        return engine
-    raise ConfigurationError(f"SQLStore: the URL's options can't be used ({problem}); {_ALLOWED}")
+        if engine is not None:
+            if driver.driver == "psycopg":
+                event.listen(engine, "do_connect", _connect_psycopg)
+            return engine
+        problem = f"{driver.driver} has no option {', '.join(map(repr, unknown))} for a URL"
+    raise ConfigurationError(f"SQLStore: {problem}; {_ALLOWED}")
+
+
+def _unknown_options(driver: type[sa.Dialect], url: sa.URL) -> list[str]:
+    """The options that would fail when it connects, or have no effect; where that can be told."""
+    if not url.query or {"plugin", "uri"} & url.query.keys() or driver.driver not in _CHECKED:
+        return []  # with these two, options may be the plugin's, or SQLite's own
+    if driver.driver == "pysqlite":
+        return sorted(url.query.keys() - _SQLITE_OPTIONS)
+    make: Any = driver
+    module: Any = driver.import_dbapi()
+    given: set[str] = set(make(dbapi=module).create_connect_args(url)[1])
+    if driver.driver == "pymysql":
+        return sorted(given - inspect.signature(module.connect).parameters.keys())
+    given -= {each.keyword.decode() for each in module.pq.Conninfo.get_defaults()}
+    return sorted(given - inspect.signature(module.Connection.connect).parameters.keys())
 
 
 def _limits() -> dict[str, dict[str, int]]:
