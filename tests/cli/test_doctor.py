@@ -155,6 +155,29 @@ def test_a_directory_with_little_space(tmp_path: Path, monkeypatch: pytest.Monke
     assert findings["permissions"].severity is OK
 
 
+@pytest.mark.parametrize(
+    ("mode", "severity", "says"),
+    [
+        (0o600, OK, "nobody else"),
+        (0o640, WARNING, "1 files or directories are open to their group; if FileStore's mode"),
+        (0o604, ERROR, "1 files or directories are open to others; run chmod -R go="),
+        (0o700, ERROR, "open to others"),
+    ],
+)
+def test_files_that_others_can_read(
+    tmp_path: Path, mode: int, severity: Severity, says: str
+) -> None:
+    store = FileStore(tmp_path / "sessions")
+    now = time.time()
+    store.insert("a" * 64, Record({}, b"", now, now + 1000))
+    next(store.path.rglob("a" * 64)).chmod(mode)
+
+    finding = found(store)["permissions"]
+
+    assert finding.severity is severity
+    assert says in finding.text
+
+
 def test_expired_sessions_that_nobody_purges(tmp_path: Path) -> None:
     store = FileStore(tmp_path / "sessions")
     now = time.time()

@@ -108,7 +108,7 @@ def _examine_database(looks: Iterable[tuple[str, str, str]]) -> list[Finding]:
 
 
 def _examine_directory(path: Path) -> Iterator[Finding]:
-    wrong = 0
+    wrong = shared = 0
     deadlines: list[float] = []
     for folder, _, names in os.walk(path):
         for entry in [Path(folder), *(Path(folder, name) for name in names)]:
@@ -116,8 +116,9 @@ def _examine_directory(path: Path) -> Iterator[Finding]:
                 found = entry.lstat()
             except FileNotFoundError:  # requests go on meanwhile
                 continue
-            allowed = 0o700 if stat.S_ISDIR(found.st_mode) else 0o600
+            allowed = 0o770 if stat.S_ISDIR(found.st_mode) else 0o660
             wrong += bool(stat.S_IMODE(found.st_mode) & ~allowed)
+            shared += bool(stat.S_IMODE(found.st_mode) & 0o070)
             if is_key(entry.name):
                 deadlines.append(found.st_mtime)
     if wrong:
@@ -125,6 +126,13 @@ def _examine_directory(path: Path) -> Iterator[Finding]:
             "permissions",
             Severity.ERROR,
             f"{wrong} files or directories are open to others; run chmod -R go= on the directory",
+        )
+    elif shared:
+        yield Finding(
+            "permissions",
+            Severity.WARNING,
+            f"{shared} files or directories are open to their group; if FileStore's mode doesn't"
+            " say so, run chmod -R go= on the directory",
         )
     else:
         yield Finding("permissions", Severity.OK, "nobody else can read or write the files")
