@@ -205,8 +205,9 @@ def _checked(owner: object) -> str:
     return owner
 
 
-def _checked_handle(handle: object) -> str:
-    if not isinstance(handle, str):
+def _checked_handle(handle: object) -> object:
+    # None is what a form without the field gives.
+    if handle is not None and not isinstance(handle, str):
         raise TypeError(
             f"handle is of type {type(handle).__name__}; write a str, such as session.handle"
         )

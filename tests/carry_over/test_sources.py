@@ -792,7 +792,7 @@ def test_a_record_under_another_secret_is_left_behind_and_said_to_be(tmp_path: P
 
     assert found(source, ID).fields == {"a": 1}
     assert other.find(ID, NOW) == LeftBehind(
-        "a record that isn't signed with the secret_key given here"
+        "a record that isn't signed with the secret_key given here", genuine=False
     )
 
 

@@ -65,6 +65,10 @@ def fresh(session: Session) -> bool:
     return session.is_fresh(timedelta(days=365))
 
 
+def signed_out(session: Session) -> None:
+    session.owner = None
+
+
 def emptied(session: Session) -> None:
     session.owner = None
     session.clear()
@@ -773,25 +777,25 @@ class TestSeveral:
         )
         move = Move(first, second)
         browser = move.site.browser()
-        browser.cookies.update(a=first.put(), b=second.put())
+        browser.cookies.update(a=first.put(owner="ada"), b=second.put(owner="bob"))
         move.site.run(browser, sign_out)
 
         assert move.says(browser) == "{}"
         assert second.sessions == {}
 
-    @pytest.mark.parametrize("sign_out", [destroy, emptied, emptied_and_saved])
+    @pytest.mark.parametrize("sign_out", [destroy, signed_out, emptied, emptied_and_saved])
     def test_signing_out_of_ours_ends_an_old_one_that_was_not_carried_over(
         self, sign_out: Callable[[Session], object]
     ) -> None:
         move = Move()
         browser = move.site.browser()
-        move.site.run(browser, put(a=1))
+        move.site.run(browser, login_as("ada"))
         browser.cookies["old"] = move.old.put()
         move.site.run(browser, sign_out)
 
         assert move.says(browser) == "{}"
 
-    @pytest.mark.parametrize("sign_out", [destroy, emptied, emptied_and_saved])
+    @pytest.mark.parametrize("sign_out", [destroy, signed_out, emptied, emptied_and_saved])
     def test_and_one_that_was_by_another_browser(
         self, sign_out: Callable[[Session], object]
     ) -> None:
@@ -799,7 +803,7 @@ class TestSeveral:
         value = move.old.put(owner="ada")
         move.says(move.browser(value))
         browser = move.site.browser()
-        move.site.run(browser, put(a=1), HTTP_COOKIE="")
+        move.site.run(browser, login_as("eve"), HTTP_COOKIE="")
         browser.cookies["old"] = value
         move.site.run(browser, sign_out)
 
@@ -820,13 +824,13 @@ class TestSeveral:
 
         assert move.keys == set()
 
-    @pytest.mark.parametrize("sign_out", [destroy, emptied, emptied_and_saved])
+    @pytest.mark.parametrize("sign_out", [destroy, signed_out, emptied, emptied_and_saved])
     def test_an_old_store_that_fails_is_told_to_whoever_signs_out(
         self, sign_out: Callable[[Session], object]
     ) -> None:
         move = Move()
         browser = move.site.browser()
-        move.site.run(browser, put(a=1))
+        move.site.run(browser, login_as("ada"))
         browser.cookies["old"] = move.old.put()
         move.old.fails = True
 
@@ -834,6 +838,20 @@ class TestSeveral:
         move.old.fails = False
         assert move.site.run(browser, sign_out).code == 200
         assert move.says(browser) == "{}"
+
+    @pytest.mark.parametrize("emptying", [lambda s: s.pop("flash"), lambda s: s.take("flash")])
+    def test_whoever_was_not_signed_in_does_not_sign_out(
+        self, emptying: Callable[[Session], object]
+    ) -> None:
+        move = Move(OldWorld(delete_old=True))
+        browser = move.site.browser()
+        move.site.run(browser, put(flash="hello"))
+        browser.cookies["old"] = move.old.put(owner="ada")
+        move.old.fails = True
+        assert move.site.run(browser, emptying).text == "hello"
+        move.old.fails = False
+
+        assert move.says(browser) == TEA
 
 
 class TestUntil:
@@ -1086,3 +1104,13 @@ class TestACookieThatCannotBeVerified:
 
         assert move.says(browser) == "{}"
         assert [text for text in caplog.messages if "OldWorld" in text] == []
+
+    def test_one_whose_source_is_over_is_explained_as_any_other(
+        self, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        until = datetime.fromtimestamp(1_799_999_999, UTC)
+        move = Move(OldWorld(cookie="session", until=until))
+
+        move.says(move.browser("forged:1", name="session"))
+
+        assert [text for text in caplog.messages if "give ours another" in text] != []

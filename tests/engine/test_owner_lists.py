@@ -13,8 +13,10 @@ from wsgi import Site
 from wsgi_sessions import StoreError, TooManySessions
 from wsgi_sessions.data.notes import Notes, dump_notes
 from wsgi_sessions.engine.owners import Entry, Limits, OwnerLists, Place
-from wsgi_sessions.record import Changes, Record, list_key
+from wsgi_sessions.record import Changes, Record, UpdateResult, list_key
 from wsgi_sessions.stores import MemoryStore
+from wsgi_sessions.stores.encrypted import EncryptedStore
+from wsgi_sessions.stores.wrapper import StoreWrapper
 from wsgi_sessions.testing import FakeClock, FaultyStore
 
 ONE, TWO = a_key(), a_key()
@@ -298,7 +300,6 @@ class Encrypted:
             store=self.store,
             encryption_keys=list(keys),
             encryption_migrate=migrate,
-            clock=FakeClock(self.now),
             **self.options,
         )
         site.clock.now = self.now
@@ -380,6 +381,92 @@ def test_a_field_that_such_a_process_wrote_is_read_while_records_migrate() -> No
     again = strict.browser()
     again.cookies.update(browser.cookies)
     assert strict.run(again, lambda session: session.get("b")).text == "None"
+
+
+def test_and_sealed_by_the_next_write() -> None:
+    encrypted = Encrypted()
+    site = encrypted.site(NEWER, migrate=True)
+    browser = site.browser()
+    site.run(browser, lambda session: session.update(a=1, d=1))
+    (key,) = encrypted.store.keys()
+    encrypted.store.update(key, Changes(set={"b": b"2", "c": b"3"}, delete=frozenset({"d"})))
+    site.run(browser, lambda session: session.pop("c") and session.update(a=2))
+
+    strict = encrypted.site(NEWER)
+    again = strict.browser()
+    again.cookies.update(browser.cookies)
+    assert strict.run(again, lambda session: dict(session)).text == "{'a': 2, 'b': 2}"
+
+
+def test_a_list_of_which_one_entry_cannot_be_read_is_over_with_the_others(
+    encrypted: Encrypted,
+) -> None:
+    encrypted.sign_in(NEWER, OLDER)
+    site = encrypted.site(NEWER)
+    encrypted.sign_in(site=site)
+    plain = EncryptedStore(encrypted.store, (OLDER,))
+    plain.update(list_key("bob"), Changes(set={a_key(): b"of a process with the older key"}))
+    encrypted.now += MONTH - 1
+    assert [encrypted.sign_in(site=site) for _ in range(2)] == [503, 503]
+    with pytest.raises(StoreError, match="list can't be read"):
+        encrypted.devices(NEWER)
+
+    # The first of the two may have entered itself before it read the list.
+    encrypted.now += MONTH
+    assert encrypted.devices(NEWER) == 0
+    assert encrypted.sign_in(site=site) == 200
+    assert encrypted.devices(NEWER) == 1
+
+
+def test_where_two_logins_clear_a_list_away_neither_takes_the_others(
+    encrypted: Encrypted,
+) -> None:
+    encrypted.sign_in(OLDER)
+    encrypted.now += MONTH + 1
+    left = [True]
+
+    def meanwhile(*_: object) -> None:
+        if left:
+            left.clear()
+            assert encrypted.sign_in(NEWER) == 200
+
+    encrypted.store.before("purge_expired", meanwhile)
+
+    assert encrypted.sign_in(NEWER) == 200
+    assert encrypted.devices(NEWER) == 2
+
+
+class NeverThere(StoreWrapper):
+    """To which a damaged record is there, and yet never takes an update but an empty one."""
+
+    damaged = False
+
+    def load(self, key: str) -> Record | None:
+        return None if self.damaged and key == list_key("bob") else self.store.load(key)
+
+    def update(
+        self,
+        key: str,
+        changes: Changes,
+        *,
+        if_epoch: int | None = None,
+        if_version: int | None = None,
+    ) -> UpdateResult:
+        if self.damaged and key == list_key("bob") and changes != Changes():
+            return UpdateResult.GONE
+        return self.store.update(key, changes, if_epoch=if_epoch, if_version=if_version)
+
+
+def test_a_list_that_is_damaged_is_not_one_that_is_over() -> None:
+    store = NeverThere(MemoryStore())
+    site = Site(store=store)
+    site.run(site.browser(), lambda session: session.login("bob"))
+    store.damaged = True
+    registry = Site(store=store).middleware.registry
+
+    for ask in (registry.sessions, registry.count, registry.revoke_all):
+        with pytest.raises(StoreError, match="list can't be read"):
+            ask("bob")
 
 
 # A server that is full

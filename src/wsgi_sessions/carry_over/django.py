@@ -25,7 +25,7 @@ from .records import (
     SQLRecords,
     Table,
 )
-from .source import CannotKeep, Found, Source, check_common
+from .source import CannotKeep, Found, NotGenuine, Source, check_common
 
 _KEY = re.compile(r"[a-z0-9]{32}")
 _STORED = b"django.contrib.sessions.SessionStore"
@@ -128,7 +128,7 @@ class Django(Source):
             salt = _IN_COOKIES if self._engine == "signed_cookies" else _STORED
             verified = _unsigned(record.data, self._secrets, salt)
             if verified is None:
-                raise CannotKeep("a record that isn't signed with the secret_key given here")
+                raise NotGenuine("a record that isn't signed with the secret_key given here")
             session, used_at = values.as_fields(_read(verified[0])), verified[1]
         expiry = session.get("_session_expiry")
         expires_at = self._end(record, expiry, used_at)

@@ -49,6 +49,8 @@ class LeftBehind:
 
     reason: str
     """Names types and fields, never values; for events, and for counting the reasons."""
+    genuine: bool = True
+    """Whether the old app is known to have written it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +65,10 @@ class Options:
 
 class CannotKeep(Exception):
     """Ends the reading of a session that can't be kept exactly: see `LeftBehind`."""
+
+
+class NotGenuine(CannotKeep):
+    """The same for one that somebody else may have written."""
 
 
 def kind_of(value: object) -> type[object]:
@@ -114,7 +120,7 @@ class Source(ABC):
         try:
             return self._find(_within_quotes(cookie_value), now)
         except CannotKeep as error:
-            return LeftBehind(str(error))
+            return LeftBehind(str(error), genuine=not isinstance(error, NotGenuine))
 
     def identify(self, cookie_value: str) -> bytes | None:
         """The ``old_id`` that `find` would return, whether or not there is such a session.

@@ -157,7 +157,7 @@ class Carrier:
             if stone is None:
                 # What isn't an old session needs no tombstone; anyone could have us fill the store.
                 found = old.source.find(old.value, now)
-                if found is None:
+                if found is None or (isinstance(found, LeftBehind) and not found.genuine):
                     continue
                 self._insert_tombstone(old, NOWHERE, _end_of(found))
                 self._forget(old)
@@ -167,9 +167,10 @@ class Carrier:
                 others.append(stored)
         return others
 
-    def reads(self, cookie: str) -> bool:
+    def reads(self, cookie: str, now: float) -> bool:
         """Whether a source is asked about cookies of this name."""
-        return any(source.cookie == cookie for source in self._carry_over.sources)
+        sources = self._carry_over.sources
+        return any(source.cookie == cookie and not source.is_over(now) for source in sources)
 
     def _presented(self, request: Request, now: float) -> Iterator[Old]:
         for source in self._carry_over.sources:

@@ -336,15 +336,6 @@ class Committer:
         facts = self.facts_of(state, self.pending(state), response, now, failed=False)
         return store_step(facts) is not StoreStep.NOTHING and (state.is_use or facts.new_id)
 
-    def empties(self, state: SessionState) -> bool:
-        """Whether a commit now would end the session, as it holds nothing any more."""
-        if state.error is not None:
-            return False
-        try:
-            return _is_emptied(state)
-        except CorruptField:
-            return False  # the commit begins anew
-
     def pending(self, state: SessionState) -> FieldChanges:
         """How the fields differ from what is stored; if this meets damage, what was set goes into a
         fresh session.

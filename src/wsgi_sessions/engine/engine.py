@@ -135,7 +135,8 @@ class Engine:
             presented = self._carrier.find(request, now)
         if own is FORGED and presented.carried_from is None:
             # Else what came under our name was the other system's cookie.
-            shared = self._carrier is not None and self._carrier.reads(request.transport.name)
+            carrier = self._carrier
+            shared = carrier is not None and carrier.reads(request.transport.name, now)
             self._reports.bad_signature(request, shared=shared)
         if self._devices is None:
             return presented
@@ -357,7 +358,7 @@ class Engine:
         self._bury(state)
 
     def _bury(self, state: SessionState) -> None:
-        """See to it that no old cookie of this request leads to a session when its own is over.
+        """See to it that no old cookie of this request leads to a session any more.
 
         Raises:
             StoreError: our store or the old one can't; another try may.
@@ -369,15 +370,16 @@ class Engine:
             if other.id.key != own:
                 self._committer.end(state, other)
 
-    def _bury_if_emptied(self, state: SessionState) -> None:
-        # To empty a session is to sign out. Before it is deleted, so that another try does both.
-        if self._committer.empties(state):
+    def _bury_if_signed_out(self, state: SessionState) -> None:
+        # Before that is written, so that another try does both.
+        stored = state.stored
+        if stored is not None and stored.record.owner is not None and state.owner is None:
             self._bury(state)
 
     def save(self, state: SessionState, *, headers_sent: bool) -> None:
         """Commit now what a commit would write; see `Committer.save`."""
         if self._carrier is not None:
-            self._bury_if_emptied(state)
+            self._bury_if_signed_out(state)
         self._committer.save(state, headers_sent=headers_sent)
 
     def transact(
@@ -403,7 +405,7 @@ class Engine:
     def commit(self, state: SessionState, response: Response) -> tuple[Header, ...]:
         """Do what the response asks for, and return its headers; see `Committer.commit`."""
         if self._carrier is not None and not response.failed:
-            self._bury_if_emptied(state)
+            self._bury_if_signed_out(state)
         devices = self._devices
         if devices is None:
             token = self._committer.commit(state, response)

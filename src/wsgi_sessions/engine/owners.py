@@ -197,9 +197,11 @@ class OwnerLists:
         at = list_key(owner)
         fields = {key: _dump(Entry(now, until, epoch, ending))}
         ends = max(until, now + self._limits.absolute)
+        readable = False
         for attempt in range(ATTEMPTS):
             known = self._known.get(at)
-            if known is not None:
+            # One that has expired since it was read may be beyond reading by now.
+            if known is not None and (now < known or readable):
                 # Sessions of an app with a longer lifetime may need it for longer.
                 later = ends if ends > known else None
                 changes = Changes(set=fields, expires_at=later)
@@ -211,6 +213,7 @@ class OwnerLists:
                 return
             # Nobody is signed in under a list that couldn't be read to sign them out again.
             present = self.read(owner)
+            readable = present is not None
             if present is not None:
                 self._remember(at, present.expires_at)
             else:
@@ -255,7 +258,8 @@ class OwnerLists:
             now = self._clock()
             entry, ends = Entry(now, until, epoch), max(until, now + self._limits.absolute)
             record = self._store.load(at)
-            if record is None:
+            present = None if record is None else self._parsed(at, record)
+            if present is None:
                 if attempt and self.read(owner) is None:
                     # Where the insert failed there is a list by now, or one that can't be read.
                     self._clear_away(at)
@@ -263,7 +267,6 @@ class OwnerLists:
                     self._remember(at, ends)
                     return Place(owner, entry)
             else:
-                present = _parse(record)
                 others = self._holders(owner, present, now, limit, {key, *leaving})
                 if others >= limit:
                     raise TooManySessions(
@@ -365,22 +368,41 @@ class OwnerLists:
 
     def _read(self, at: str) -> OwnerList | None:
         found = self._look(at)
-        if found is UNREADABLE and not self._is_over(at):
-            raise _unreadable()
-        return None if found is None or found is UNREADABLE else _parse(found)
+        if found is not UNREADABLE:
+            return None if found is None else self._parsed(at, found)
+        if self._is_over(at):
+            return None
+        self._known.pop(at, None)
+        raise _unreadable()
+
+    def _parsed(self, at: str, record: Record) -> OwnerList | None:
+        """The list in this record; None: it can't be read, and is over."""
+        try:
+            return _parse(record)
+        except UnreadableList:
+            # Entering blindly, as in a list that is known, would let it live for longer.
+            self._known.pop(at, None)
+            if self._clock() < record.expires_at:
+                raise
+            return None
 
     def _is_over(self, at: str) -> bool:
         """Whether a list that can't be read has expired, and with it all sessions that it named.
 
-        No record has the version that is asked for, so nothing is written.
+        No record has the version that is asked for, so nothing is written. A store to which it is
+        damaged may say GONE in any case, which means nothing.
         """
-        asked = Changes(used_at=self._clock())
-        return self._store.update(at, asked, if_version=0) is UpdateResult.GONE
+        long_ago, now = (
+            self._store.update(at, Changes(used_at=used_at), if_version=0)
+            for used_at in (0.0, self._clock())
+        )
+        return long_ago is UpdateResult.CONFLICT and now is UpdateResult.GONE
 
     def _clear_away(self, at: str) -> None:
-        """Delete a list that can't be read and is over, for a new one to begin."""
-        if self._look(at) is UNREADABLE and self._is_over(at):
-            self._store.delete(at)
+        """Make room for a new list where one is over and can't be read."""
+        if self._look(at) is not None:
+            # Not by its key: another login may have begun a new one meanwhile.
+            self._store.purge_expired(self._clock())
 
     def _look(self, key: str) -> Record | Literal[_Unreadable.UNREADABLE] | None:
         """The record; None only where the store itself says that there is none."""

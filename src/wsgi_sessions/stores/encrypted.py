@@ -140,23 +140,27 @@ class EncryptedStore(StoreWrapper):
         """The same, but a plain record is sealed as a whole, if it is still as it was read."""
         for _ in range(_ATTEMPTS):
             record = self.store.load(key)
-            if record is None or not _is_plain(record):
+            left = {} if record is None else _plain_fields(record)
+            if record is None or not (left or _is_plain(record)):
                 sealed = self._sealed(key, changes)
                 return self.store.update(key, sealed, if_epoch=if_epoch, if_version=if_version)
             if if_version is not None and record.version != if_version:
                 return _answer(record, changes, if_epoch)
-            whole = replace(
-                changes,
-                set=apply_changes(record.fields, changes),
-                delete=frozenset[str](),
-                keep=frozenset[str](),
-                notes=record.notes if changes.notes is None else changes.notes,
-                owner=record.owner if changes.owner is UNCHANGED else changes.owner,
-            )
+            if is_sealed(record):
+                whole = replace(changes, set=apply_changes(left, changes))
+            else:
+                whole = replace(
+                    changes,
+                    set=apply_changes(record.fields, changes),
+                    delete=frozenset[str](),
+                    keep=frozenset[str](),
+                    notes=record.notes if changes.notes is None else changes.notes,
+                    owner=record.owner if changes.owner is UNCHANGED else changes.owner,
+                )
             written = self.store.update(
                 key, self._sealed(key, whole), if_epoch=if_epoch, if_version=record.version
             )
-            if written is UpdateResult.UPDATED and record.owner:
+            if written is UpdateResult.UPDATED and record.owner and _is_plain(record):
                 self._seal_list(record.owner)
             if written is not UpdateResult.CONFLICT or if_version is not None:
                 return written
@@ -278,6 +282,17 @@ def is_sealed(record: Record) -> bool:
 
 def _is_plain(record: Record) -> bool:
     return not is_sealed(record)
+
+
+def _plain_fields(record: Record) -> dict[str, bytes]:
+    """The fields of a sealed record that a process wrote which doesn't encrypt yet."""
+    if _is_plain(record):
+        return {}
+    return {
+        _inner(name): raw
+        for name, raw in record.fields.items()
+        if not raw.startswith(_MARK) and name not in _OURS
+    }
 
 
 def _answer(record: Record, changes: Changes, if_epoch: int | None) -> UpdateResult:

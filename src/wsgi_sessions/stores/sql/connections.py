@@ -75,7 +75,7 @@ class Database:
         only_looks: bool = False,
     ) -> None:
         self.engine = engine
-        self.only_looks = only_looks
+        self.only_looks: bool = only_looks
         self._table = table
         self._path = None if path is None else path.absolute()
         self.name: str = engine.dialect.name
