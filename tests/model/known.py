@@ -524,5 +524,16 @@ ALSO: dict[str, list[Scenario]] = {
         ),
         max_per_owner=1,
     ),
+    "a_stream_may_write_too_late_to_what_it_has_emptied": on(
+        SHARED,
+        Request(
+            0,
+            ops=[("transaction", "a", 1), ("take", "a")],
+            tail=[("set", "b", 4)],
+            end="stream_error",
+            at={3: Fail(answer_lost=True)},
+        ),
+        save_on_error=True,
+    ),
 }
 """What the checker found besides."""

@@ -170,7 +170,8 @@ class Watch:
         self.vague = self.vague or (self.family is not None and self.family.unknown)
         self.oracle.stranded = self.oracle.stranded or error is not None
         view = self.view
-        if error is not None and view.stored and is_nothing(view.effect(view.base)):
+        failed = error is not None or self.lost_now
+        if failed and view.stored and is_nothing(view.effect(view.base)):
             self.deleting = True
         fired: set[int] = set()
         if not self.vague and not self.clocked:
@@ -188,6 +189,8 @@ class Watch:
                 or optional
                 or self.revocable
                 or self.world.evicted
+                # A stream can't begin a fresh one any more.
+                or (self.deleting and self.tail)
                 or any(self._is_idle(effects, state) for state in self.gaps)
             )
             self.oracle.check(
