@@ -217,25 +217,20 @@ class EncryptedStore(StoreWrapper):
 
     def _opened(self, key: str, record: Record) -> Record | None:
         sealed_owner = record.fields.get(_OWNER, b"")
-        parts = (
-            self.open_value(record.notes, _context(key, "notes")),
-            self.open_value(record.fields.get(_TIE, b""), _context(key, "tie")),
-            self.open_value(sealed_owner, _context(key, "owner")),
-        )
-        if parts[0] is None or parts[1] is None or parts[2] is None:
+        opened_notes = self.open_value(record.notes, _context(key, "notes"))
+        opened_tie = self.open_value(record.fields.get(_TIE, b""), _context(key, "tie"))
+        opened_owner = self.open_value(sealed_owner, _context(key, "owner"))
+        if opened_notes is None or opened_tie is None or opened_owner is None:
             return None
-        (notes, _), (tie, _), (owner, _) = parts[0], parts[1], parts[2]
-        if len(tie) != _TIE_BYTES:
-            return None
-        if not hmac.compare_digest(notes[:_TIE_BYTES], tie):
+        # Each with the index of its key, which is 0 for the newest.
+        (notes, first), (tie, second), (owner, third) = opened_notes, opened_tie, opened_owner
+        if len(tie) != _TIE_BYTES or not hmac.compare_digest(notes[:_TIE_BYTES], tie):
             return None
         if not _stands_for(record.owner, owner, sealed_owner):
             return None
         return replace(
             record,
-            fields=_SealedFields(
-                self, key, record.fields, outdated=any(part and part[1] for part in parts)
-            ),
+            fields=_SealedFields(self, key, record.fields, outdated=any((first, second, third))),
             notes=notes[_TIE_BYTES:],
             owner=None if owner == _NO_OWNER else owner[1:].decode(*_ENCODING),
         )
