@@ -11,6 +11,7 @@ from .operations import COMMITS, READS, UNSUPPORTED, Boom, perform
 from .scenario import Op
 from .steps import Effect, Watch
 from .view import State, View, bare, is_nothing, matches, transacted
+from .world import ABSOLUTE
 
 
 class Doing(Watch):
@@ -240,7 +241,7 @@ class Doing(Watch):
         self.vague = self.vague or (self.raced and before.label != before.base.label)
         fired = self._end_step(before.effect, *effects)
         gone = before.stored and all(state is None for state in self.gaps)
-        undisturbed = not (self.disturbed or self.faulty or self.world.evicted)
+        undisturbed = not (self.disturbed or self.faulty or self.world.evicted or self._is_over())
         if undisturbed and not self.vague:
             expected = transacted(op, before.effect(self.gaps[0]))[1]
             good = result == expected or (gone and op[0] == "take" and result is None)
@@ -270,6 +271,11 @@ class Doing(Watch):
                 if name in stored.fields:
                     fields[name] = stored.fields[name]
             self.view.base = before.base._replace(fields=fields)
+
+    def _is_over(self) -> bool:
+        """Whether the view has taken longer than what the session may live at all."""
+        absolute = ABSOLUTE if self.limits is None else self.limits[1]
+        return self.world.clock.now >= self.started + absolute
 
     def _transactions(self, op: Op) -> list[Effect]:
         """With what is pending, and alone."""

@@ -535,5 +535,17 @@ ALSO: dict[str, list[Scenario]] = {
         ),
         save_on_error=True,
     ),
+    "a_view_that_takes_longer_than_its_new_session_may_live": on(
+        SHARED,
+        Request(
+            0,
+            ops=[
+                ("lifetime", 200, 500),
+                ("meanwhile", Tick(1100)),
+                ("setdefault", "b", 15),
+                ("take", "b"),
+            ],
+        ),
+    ),
 }
 """What the checker found besides."""
