@@ -41,22 +41,28 @@ def _as_nobody() -> dict[str, Any]:
     return {"user": nobody.pw_uid, "group": nobody.pw_gid}
 
 
+def _new_place() -> Path:
+    """A directory that a server can write to, and no other does."""
+    place = Path(tempfile.mkdtemp(prefix="ws-db-"))
+    if identity := _as_nobody():
+        os.chown(place, identity["user"], identity["group"])
+    return place
+
+
 @functools.cache
 def _prepared(*command: str) -> Path:
     """The files of a server that holds nothing yet, by this command: it takes seconds, so once."""
-    place, identity = Path(tempfile.mkdtemp(prefix="ws-db-")), _as_nobody()
+    place = _new_place()
     atexit.register(shutil.rmtree, place, ignore_errors=True)
-    if identity:
-        os.chown(place, identity["user"], identity["group"])
     data = place / "data"
     done = subprocess.run(
-        [part.format(data=data) for part in command],
+        [part.format(place=place, data=data) for part in command],
         check=False,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
         cwd=place,
-        **identity,
+        **_as_nobody(),
     )
     if done.returncode:
         raise RuntimeError(f"{command[0]} ended with {done.returncode}:\n{done.stdout[-4000:]}")
@@ -78,10 +84,8 @@ class DatabaseServer:
 
     def __init__(self) -> None:
         self.port = free_port()
-        self.directory = Path(tempfile.mkdtemp(prefix="ws-db-"))
+        self.directory = _new_place()
         self._identity = _as_nobody()
-        if self._identity:
-            os.chown(self.directory, self._identity["user"], self._identity["group"])
         self._process: subprocess.Popen[bytes] | None = None
         self._databases = 0
 
@@ -254,7 +258,7 @@ class MariaDB(DatabaseServer):
         """More for its command line."""
         self._data = self._copy_of(
             _prepared(
-                *("mariadb-install-db", "--no-defaults", "--datadir={data}"),
+                *("mariadb-install-db", "--no-defaults", "--datadir={data}", "--tmpdir={place}"),
                 *("--auth-root-authentication-method=normal", "--skip-test-db"),
                 "--skip-name-resolve",
             )
@@ -272,6 +276,8 @@ class MariaDB(DatabaseServer):
                 "--skip-name-resolve",
             ),
             *(f"--pid-file={self.directory / 'pid'}", "--innodb-flush-log-at-trx-commit=2"),
+            # One that starts deletes the temporary tables of all that share this directory with it.
+            f"--tmpdir={self.directory}",
             *("--innodb-buffer-pool-size=64M", "--max-connections=200", *self.options),
         ]
 
