@@ -239,9 +239,10 @@ class Doing(Watch):
         effects = self._transactions(op)
         # The label goes with what is pending, in a write of its own that isn't looked at.
         self.vague = self.vague or (self.raced and before.label != before.base.label)
+        self.vague = self.vague or self._is_over()
         fired = self._end_step(before.effect, *effects)
         gone = before.stored and all(state is None for state in self.gaps)
-        undisturbed = not (self.disturbed or self.faulty or self.world.evicted or self._is_over())
+        undisturbed = not (self.disturbed or self.faulty or self.world.evicted)
         if undisturbed and not self.vague:
             expected = transacted(op, before.effect(self.gaps[0]))[1]
             good = result == expected or (gone and op[0] == "take" and result is None)
@@ -274,7 +275,8 @@ class Doing(Watch):
 
     def _is_over(self) -> bool:
         """Whether the view has taken longer than what the session may live at all."""
-        absolute = ABSOLUTE if self.limits is None else self.limits[1]
+        stored = ABSOLUTE if self.family is None else self.family.absolute[0]
+        absolute = stored if self.limits is None else self.limits[1]
         return self.world.clock.now >= self.started + absolute
 
     def _transactions(self, op: Op) -> list[Effect]:

@@ -547,5 +547,23 @@ ALSO: dict[str, list[Scenario]] = {
             ],
         ),
     ),
+    "a_view_that_takes_longer_than_the_session_that_it_signs_in_may_live": on(
+        SHARED,
+        Request(0, ops=[("lifetime", 200, 500), ("set", "n", 1)]),
+        Request(0, ops=[("login", "u"), ("meanwhile", Tick(950)), ("take", "n"), ("del", "l")]),
+    ),
+    "what_may_be_stored_under_an_id_that_nobody_has_stays_if_the_store_fails": [
+        scenario
+        for at in (
+            {1: Fail(answer_lost=True, lasting=True)},
+            {1: Fail(answer_lost=True), 2: Fail()},
+        )
+        for scenario in on(
+            SHARED,
+            Request(0, ops=[("set", "a", 1)]),
+            Tick(1900),
+            Request(0, ops=[("set", "l", [2]), ("try", ("save",)), ("clear",)], at=at),
+        )
+    ],
 }
 """What the checker found besides."""

@@ -43,7 +43,7 @@ class Watch:
         """Whether an outage leaves open whether it was deleted, as it was emptied."""
         self.app_error: BaseException | None = None
         self.gaps: list[State | None] = []
-        self.watching = self.lost_now = False
+        self.watching = self.lost_now = self.failed_now = False
         self.limits: tuple[float, float] | None = None
         self.calls = self.events_before = 0
         self.started = now = self.world.clock.now
@@ -125,7 +125,7 @@ class Watch:
                 self.family.state = state
 
     def fault(self, fault: Fail, operation: str) -> None:
-        self.faulty = True
+        self.faulty = self.failed_now = True
         self.oracle.stranded = True
         if fault.answer_lost:
             self.lost_now = True
@@ -137,7 +137,7 @@ class Watch:
 
     def begin(self, session: Session) -> None:
         """A step at the store begins."""
-        self.lost_now = False
+        self.lost_now = self.failed_now = False
         if self.view.new_id and self.request.at:
             # So that what comes in between can be looked at under the ID to come.
             with self.world.silence():
@@ -191,6 +191,8 @@ class Watch:
                 or self.world.evicted
                 # A stream can't begin a fresh one any more.
                 or (self.deleting and self.tail)
+                # What may be stored under an ID that nobody has, ends by itself.
+                or (self.failed_now and view.in_doubt and not view.stored and is_nothing(view.now))
                 or any(self._is_idle(effects, state) for state in self.gaps)
             )
             self.oracle.check(
