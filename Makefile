@@ -140,10 +140,10 @@ define with_pythons
 endef
 
 newest:
-	$(call with_pythons,head -n 1,venv)
+	$(call with_pythons,sed -n 1p,venv)
 
 test-newest: ## Run quick tests with the newest Python of this machine
-	$(call with_pythons,head -n 1,test)
+	$(call with_pythons,sed -n 1p,test)
 
 test-pythons: ## Run all tests with every newer Python of this machine
 	$(call with_pythons,cat,test-all)

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from queue import Queue
 from typing import Any
 
 import pytest
@@ -302,3 +303,21 @@ def test_a_store_that_upserts_is_found_out(how: str) -> None:
 
     with pytest.raises(AssertionError):
         end_in_flight(lambda: store, "threads", how)
+
+
+def test_the_error_is_that_of_the_call_that_failed_not_of_who_waited_for_it() -> None:
+    barrier = threading.Barrier(2, timeout=races.PATIENCE)
+    begun: Queue[threading.Thread] = Queue()
+
+    def wait() -> None:
+        begun.put(threading.current_thread())
+        barrier.wait()
+
+    def fail() -> None:
+        waiting = begun.get(timeout=races.PATIENCE)
+        barrier.abort()
+        waiting.join()
+        raise LookupError
+
+    with pytest.raises(LookupError):
+        races.together(wait, fail)

@@ -104,7 +104,8 @@ def together(*calls: Callable[[], object]) -> list[Any]:
     finally:
         sys.setswitchinterval(interval)
     if errors:
-        raise errors[0]
+        # Who waited for a call that failed has failed for its sake, and perhaps sooner.
+        raise min(errors, key=lambda error: isinstance(error, threading.BrokenBarrierError))
     return [answers[number] for number in range(len(calls))]
 
 
