@@ -183,15 +183,12 @@ class FlaskSession(Session, SessionMixin):
     def clear(self) -> None:
         """Remove all data, and with it, as in Flask, that the session is permanent.
 
-        A user whom Flask-Login signed in is signed out, so the session is no longer filed under
-        any owner.
+        Whoever was signed in is signed out, so the session is no longer filed under any owner.
         """
-        signed_in = self.get("_user_id") is not None and self.owner is not None
         super().clear()
         if self._phase is Phase.OPEN:
             self.persistent = transport_of(self).persistent
-            if signed_in:
-                self.owner = None
+            self.owner = None
         self.sign_in = _noted(self, "")
 
     def copy(self) -> dict[str, Any]:

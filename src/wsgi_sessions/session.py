@@ -199,7 +199,10 @@ class Session(MutableMapping[str, Any]):
             self._engine.corrupted(state)
 
     def clear(self) -> None:
-        """Remove all data. A session that ends the request empty, without owner, is deleted."""
+        """Remove all data. A session that ends the request empty, without owner, is deleted.
+
+        One with an owner remains: `destroy`, or ``owner = None``, signs out.
+        """
         if len(self):
             self._writable().fields.clear()
 

@@ -1167,6 +1167,20 @@ def test_clear_takes_the_session_off_its_users_list(shop: Site, ada: User) -> No
     assert sessions().registry.count(str(ada.pk)) == 0
 
 
+def test_clear_signs_out_whom_the_app_itself_signed_in(shop: Site) -> None:
+    VIEWS["in"] = lambda request: str(request.session.login("ada"))
+    VIEWS["clear"] = lambda request: str(request.session.clear())
+    VIEWS["who"] = lambda request: str(request.session.owner)
+    client = Client()
+    client.get("/in")
+    assert client.get("/who").content == b"ada"
+
+    client.get("/clear")
+
+    assert client.get("/who").content == b"None"
+    assert sessions().registry.count("ada") == 0
+
+
 def test_the_test_client_is_no_server_of_several_processes(
     caplog: pytest.LogCaptureFixture,
 ) -> None:

@@ -603,6 +603,16 @@ def test_f6_clear_takes_permanent_with_it(app: Flask, client: FlaskClient) -> No
     assert run(app, client, lambda: (session.permanent, dict(session))) == (False, {"b": 2})
 
 
+def test_f6_clear_signs_out_whoever_was_signed_in(app: Flask, client: FlaskClient) -> None:
+    run(app, client, lambda: session.login("ada"))  # type: ignore[attr-defined] # ours
+    before = client.get_cookie("session")
+    run(app, client, lambda: (session.clear(), session.update(a=1)))
+
+    after = client.get_cookie("session")
+    assert run(app, client, lambda: (session.owner, dict(session))) == (None, {"a": 1})  # type: ignore[attr-defined] # ours
+    assert before is not None and after is not None and before.value != after.value
+
+
 def test_f6_clear_in_a_stream_clears_the_data(app: Flask, client: FlaskClient) -> None:
     @app.get("/stream")
     def stream() -> Any:

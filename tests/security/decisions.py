@@ -44,6 +44,9 @@ DIFFERENT: dict[str, str] = {
     " listeners.",
     "LC-14": "The app adds the header to its sign-out response itself: it has effects far beyond the"
     " session (storage, cache) that only the app can judge.",
+    "LC-10": "clear() empties the data alone: a session with an owner stays that user's, and destroy()"
+    " or owner = None signs out. In Flask and Django, where clear() is taken for a sign-out, it is"
+    " one.",
     "LC-12": "There is no option for it: the cookie is always left alone.",
     "TO-4": "The limits are a day of idleness and thirty days in all, for apps of every kind; an app"
     " with more to lose sets shorter ones (NIST SP 800-63B: 1 hour and 24 hours at AAL2).",

@@ -167,13 +167,12 @@ class DjangoSession(Session, SessionBase):  # pyright: ignore[reportIncompatible
     def clear(self) -> None:
         """Remove all data. A session that ends the request empty, without owner, is deleted.
 
-        A user whom ``django.contrib.auth`` signed in is signed out, so the session is no longer
-        filed under that user.
+        Whoever was signed in is signed out, so the session is no longer filed under any owner.
         """
         own_expiry, user, owner = EXPIRY_KEY in self, self.get(_USER_KEY), self.owner
         super().clear()
         self._marked = True
-        if user is not None and owner is not None and self._phase is Phase.OPEN:
+        if owner is not None and self._phase is Phase.OPEN:
             self._let_go = (user, owner)
             self.owner = None
         if own_expiry:
