@@ -11,7 +11,7 @@ from flask import Flask
 from flask.sessions import SecureCookieSessionInterface
 from werkzeug.middleware.dispatcher import DispatcherMiddleware
 
-from bound_app import COOKIE, SECRET, BoundApp, shown
+from bound_app import COOKIE, SECRET, BoundApp, Handler, login, shown
 from device import Agent, Device
 from device_attacks import REFRESH_ATTACKS, REGISTRATION_ATTACKS, Attack, is_refused
 from wsgi_sessions import (
@@ -432,6 +432,28 @@ class TestTheLifeOfABinding:
 
         assert page["session"] is not None
         assert (page["bound"], page["proven"]) == (False, False)
+
+    @pytest.mark.parametrize("headers", [[], [("Cache-Control", "public, max-age=60")]])
+    @pytest.mark.parametrize("after", [login, lambda session: session.update(seen=True)])
+    def test_what_begins_after_destroying_expires_the_second_cookie_of_before(
+        self, site: BoundApp, after: Handler, headers: list[tuple[str, str]]
+    ) -> None:
+        def again(session: Session) -> None:
+            session.destroy()
+            after(session)
+
+        site.routes["/again"] = again
+        agent = site.bound()
+        site.headers = headers
+
+        assert expires(agent.request("/again"), "__Host-s-bound")
+        assert agent.cookies.keys() == {"__Host-s"}
+
+    def test_a_login_leaves_the_second_cookie_of_its_session(self, site: BoundApp) -> None:
+        agent = site.bound()
+        agent.request("/login")
+
+        assert agent.request("/page").json["proven"]
 
     def test_a_login_whose_session_was_ended_meanwhile_begins_an_unbound_one(
         self, site: BoundApp

@@ -148,8 +148,10 @@ class Devices:
         if device is None or not to_do or response.headers_sent:
             return made
         ends = token is not None and state.cookie is CookieStep.EXPIRE
-        useless = state.standing.missing and device.binder.is_sent(device.cookies)
-        if ends or (useless and not response.public):
+        # Of a session that the browser has no longer, or that it doesn't prove.
+        useless = token is not None and not state.standing.bound
+        useless = useless or (state.standing.missing and not response.public)
+        if ends or (useless and device.binder.is_sent(device.cookies)):
             # While the browser has a cookie of that name it sees no need to refresh.
             made = (*made, device.binder.expire_cookie())
         offered = self._offer(state, device) if offers else None
