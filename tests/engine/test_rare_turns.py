@@ -563,6 +563,26 @@ def test_of_two_tokens_of_one_session_the_present_one_counts_in_either_order() -
     assert "cookie_conflict" not in site.kinds
 
 
+def test_a_cookie_left_under_another_path_is_no_sign_of_theft_beside_the_present_one() -> None:
+    site, browser = started(rotate_after=60)
+    left = token(browser)
+    for _ in range(2):
+        site.clock.advance(61)
+        site.run(browser, read)
+    present = token(browser)
+    site.clock.advance(31)
+
+    for header in (f"session={present}; session={left}", f"session={left}; session={present}"):
+        answer = site.run(sending(site, header), read)
+        assert (answer.text, answer.set_cookie) == ("{'a': 1}", None)
+    assert "retired_id_used" not in site.kinds
+
+    other = site.browser()
+    site.run(other, put(b=2))
+    site.run(sending(site, f"session={token(other)}; session={left}"), read)
+    assert site.kinds.count("retired_id_used") == 1
+
+
 @pytest.mark.parametrize("deleted", [True, False])
 def test_a_new_session_whose_record_isnt_its_own_any_more_gets_another_id(deleted: bool) -> None:
     store = FaultyStore(MemoryStore())

@@ -7,6 +7,7 @@ of the one before it. A token that doesn't leads to no session, and an event say
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from .._values import value
@@ -46,6 +47,9 @@ NOTHING = Presented()
 FORGED = Presented()
 """None of the tokens is one of ours."""
 
+Shown = tuple[SessionID, int]
+"""An ID in a token of ours, and the number of the secret that this is signed under."""
+
 
 class Loader:
     """Finds sessions in the store, or in the tokens themselves.
@@ -73,7 +77,7 @@ class Loader:
             return FORGED
         live: list[tuple[Stored, bool, bool]] = []
         for session_id, secret in genuine:
-            stored = self.load(session_id, request, now)
+            stored = self._load(session_id, request, now, genuine)
             if stored is not None:
                 live.append((stored, stored.id is not session_id, secret > 0))
         if not live:
@@ -111,7 +115,9 @@ class Loader:
                 live.setdefault(one.session_id, (stored, False, one.old_secret))
         return self._chosen(request, list(live.values())) if live else NOTHING
 
-    def load(self, session_id: SessionID, request: Request, now: float) -> Stored | None:
+    def _load(
+        self, session_id: SessionID, request: Request, now: float, shown: list[Shown]
+    ) -> Stored | None:
         """The live session that this ID proves, or None.
 
         Raises:
@@ -121,12 +127,17 @@ class Loader:
         if record is None or record.owner == LIST_OWNER:
             self._reports.emit("unknown_id", request, handle=session_id.key)
             return None
-        return self.judge(session_id, record, request, now)
+        return self.judge(session_id, record, request, now, shown)
 
     def judge(
-        self, session_id: SessionID, record: Record, request: Request, now: float
+        self,
+        session_id: SessionID,
+        record: Record,
+        request: Request,
+        now: float,
+        shown: Sequence[Shown] = (),
     ) -> Stored | None:
-        """What this record is to someone who presents this ID."""
+        """What this record is to someone who presents this ID, among all those that are shown."""
         reports, key = self._reports, session_id.key
         try:
             notes = notes_of(record)
@@ -137,6 +148,9 @@ class Loader:
         if not session_id.matches(notes.id_hash):
             present = self._successor(session_id, notes, now)
         if present is None:
+            if any(other.matches(notes.id_hash) for other, _ in shown):
+                # A cookie of before, left under another path or domain, is no sign of theft.
+                return None
             reports.emit(_retired(notes, now), request, handle=key, owner=record.owner)
             return None
         if notes.secure and not request.secure:
@@ -213,11 +227,11 @@ def _by_session(live: list[tuple[Stored, bool, bool]]) -> list[tuple[Stored, boo
     return list(chosen.values())
 
 
-def _verified(request: Request) -> list[tuple[SessionID, int]]:
-    """The IDs in tokens of ours, each with the number of the secret that it is signed under."""
+def _verified(request: Request) -> list[Shown]:
+    """The IDs in tokens of ours."""
     # Apart from the loop that loads, whose local names a traceback of a failing store shows.
     verify = request.transport.signer.verify
-    genuine: list[tuple[SessionID, int]] = []
+    genuine: list[Shown] = []
     for token in request.tokens:
         verified = verify(token)
         if verified is not None:
