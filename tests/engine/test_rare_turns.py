@@ -583,6 +583,23 @@ def test_a_cookie_left_under_another_path_is_no_sign_of_theft_beside_the_present
     assert site.kinds.count("retired_id_used") == 1
 
 
+@pytest.mark.parametrize("seed", [None, put(a=1), login])
+def test_a_login_waits_once_for_a_store_that_doesnt_answer(seed: Handler | None) -> None:
+    store = FaultyStore(MemoryStore())
+    site = Site(store=store)
+    browser = site.browser()
+    if seed is not None:
+        site.run(browser, seed)
+
+    def work(session: Session) -> None:
+        session.login("bob")
+        store.calls.clear()
+        store.fail("load", "insert", "update", "delete")
+
+    assert site.run(browser, work).code == 503
+    assert store.calls.total() == 1
+
+
 @pytest.mark.parametrize("deleted", [True, False])
 def test_a_new_session_whose_record_isnt_its_own_any_more_gets_another_id(deleted: bool) -> None:
     store = FaultyStore(MemoryStore())

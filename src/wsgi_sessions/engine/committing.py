@@ -38,7 +38,7 @@ from .decisions import (
     told,
 )
 from .loading import Loader, is_present
-from .owners import PLACE_SECONDS, OwnerLists
+from .owners import PLACE_SECONDS, NotEntered, OwnerLists
 from .reports import Reports
 from .settings import EngineSettings
 from .state import NO_INTENT, NO_NOTES, SessionState, Stored, add_to_label, checked_label
@@ -402,7 +402,7 @@ class Committer:
         error: StoreError | SessionConflict,
     ) -> Outcome:
         """Report a step that couldn't be done, and raise what the app has to know of."""
-        if isinstance(error, StoreError):
+        if isinstance(error, StoreError) and not isinstance(error, NotEntered):
             self._doubt(state, work, pending)
         detail = f"{work.step.value}: {error}"
         self._reports.emit("store_error", state.request, state.stored, detail=detail)

@@ -121,6 +121,10 @@ class UnreadableList(StoreError):
     """An owner's list is damaged, or encrypted under a key that isn't here."""
 
 
+class NotEntered(StoreError):
+    """A session couldn't be entered in its owner's list, so its record was left as it is."""
+
+
 class OwnerList(NamedTuple):
     """An owner's list as it was read."""
 

@@ -42,7 +42,7 @@ from .changes import (
 )
 from .decisions import Result, StoreStep
 from .loading import Loader, is_present
-from .owners import Entry, OwnerLists, Place, UnreadableList
+from .owners import Entry, NotEntered, OwnerLists, Place, UnreadableList
 from .reports import Reports
 from .room import keep_to_limit
 from .settings import EngineSettings
@@ -303,9 +303,16 @@ class StoreWriter:
         return until
 
     def _enter(self, place: Place | None, owner: str, key: str, until: float, epoch: int) -> None:
-        """Enter a session in its owner's list, unless it holds a place there."""
+        """Enter a session in its owner's list, unless it holds a place there.
+
+        Raises:
+            NotEntered: the list can't be read or written.
+        """
         if place is None or place.owner != owner:
-            self._owners.enter(owner, key, until=until, epoch=epoch)
+            try:
+                self._owners.enter(owner, key, until=until, epoch=epoch)
+            except StoreError as error:
+                raise NotEntered(str(error), operation=error.operation) from error
 
     def _settle_owner(self, work: Work, before: Stored | None, after: Stored) -> bool:
         """After a session was filed under an owner: whether it wasn't revoked meanwhile.
