@@ -1060,10 +1060,13 @@ class TestWhatTheMendsBroke:
         site.run(visitor, put(cart=["tea"]))
         options["store"].store.update(LIST, Changes(set={"0" * 64: b"damage"}))
 
+        site.events.clear()
         assert site.run(visitor, login).code == 503
+        assert site.run(site.browser(), login).code == 503
 
         assert site.run(visitor, read).text == repr({"cart": ["tea"]})
         assert site.run(visitor, whose).text == "None"
+        assert {"created", "regenerated"}.isdisjoint(site.kinds)
 
 
 class TestReadByAReviewer:

@@ -192,12 +192,14 @@ class StoreWriter:
         return result, after
 
     def _updated(self, work: Work, stored: Stored, base: Stored, after: Stored) -> Outcome:
+        # Told of only now, as a login may be taken back.
+        stands = not work.joins or self._settle_owner(work, stored, after)
         if work.intent.id is not None:
             self._reports.emit("regenerated", work.request, after)
         elif after.notes.id_hash != base.notes.id_hash:
             self._reports.emit("rotated", work.request, after)
-        if work.joins and not self._settle_owner(work, stored, after):
-            return REVOKED
+        if not stands:
+            return self._end_revoked(work.request, after)
         if after.id.id == stored.id.id:
             return Outcome(Result.WRITTEN if is_present(after) else Result.OVERTAKEN, after)
         planned = work.intent.id is not None or after.notes.id_hash != base.notes.id_hash
@@ -253,10 +255,9 @@ class StoreWriter:
         return self._inserted(work, replaced(stored, record=applied(found, changes)))
 
     def _inserted(self, work: Work, stored: Stored) -> Outcome:
+        stands = self._settle_owner(work, None, stored)
         self._reports.emit("created", work.request, stored)
-        if stored.record.owner is not None and not self._settle_owner(work, None, stored):
-            return REVOKED
-        return Outcome(Result.NEW_ID, stored)
+        return Outcome(Result.NEW_ID, stored) if stands else self._end_revoked(work.request, stored)
 
     # Deleting
 
@@ -334,7 +335,7 @@ class StoreWriter:
         if owner is None:
             return True
         try:
-            stands = self._confirm(request, owner, after)
+            return self._confirm(request, owner, after)
         except UnreadableList:
             self._take_back(before, after, owner)
             raise
@@ -342,9 +343,6 @@ class StoreWriter:
             self._reports.emit("store_error", request, after, detail=f"after a login: {error}")
             self._enter_again(owner, after)
             return True
-        if not stands:
-            self._end_revoked(request, owner, after)
-        return stands
 
     def _take_back(self, before: Stored | None, after: Stored, owner: str) -> None:
         """Undo a login that nobody could end again: its list was known, so it wasn't read first."""
@@ -373,9 +371,10 @@ class StoreWriter:
         self._owners.tidy(owner, present)
         return keep_to_limit(self._owners, settings, reports, request, owner, present, key)
 
-    def _end_revoked(self, request: Request, owner: str, after: Stored) -> None:
+    def _end_revoked(self, request: Request, after: Stored) -> Outcome:
         """End a session whose login was revoked; if the store fails, nobody gets its ID."""
-        key = after.id.key
+        key, owner = after.id.key, after.record.owner
+        assert owner is not None  # noqa: S101 # there was a list to be taken out of
         try:
             # If another login has filed it under somebody else meanwhile, it belongs to that one.
             self._owners.delete_if_owned(key, owner)
@@ -385,6 +384,7 @@ class StoreWriter:
         else:
             self._unlist(request, owner, key)
         self._reports.emit("revoked", request, after, detail="while it was being written")
+        return REVOKED
 
     def _unlist(
         self,
