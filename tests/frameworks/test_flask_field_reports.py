@@ -604,12 +604,12 @@ def test_f6_clear_takes_permanent_with_it(app: Flask, client: FlaskClient) -> No
 
 
 def test_f6_clear_signs_out_whoever_was_signed_in(app: Flask, client: FlaskClient) -> None:
-    run(app, client, lambda: session.login("ada"))  # type: ignore[attr-defined] # ours
+    run(app, client, lambda: session.login("ada"))
     before = client.get_cookie("session")
     run(app, client, lambda: (session.clear(), session.update(a=1)))
 
     after = client.get_cookie("session")
-    assert run(app, client, lambda: (session.owner, dict(session))) == (None, {"a": 1})  # type: ignore[attr-defined] # ours
+    assert run(app, client, lambda: (session.owner, dict(session))) == (None, {"a": 1})
     assert before is not None and after is not None and before.value != after.value
 
 
