@@ -583,28 +583,6 @@ def test_a_cookie_left_under_another_path_is_no_sign_of_theft_beside_the_present
     assert site.kinds.count("retired_id_used") == 1
 
 
-@pytest.mark.parametrize("work", [put(b=2), Session.touch], ids=["write", "touch"])
-@pytest.mark.parametrize("limits", [(200, 10_000), (10_000, 200)], ids=["idle", "absolute"])
-def test_a_longer_lifetime_is_not_undone_by_a_request_under_way(
-    limits: tuple[int, int], work: Handler
-) -> None:
-    def live(*limits: int) -> Handler:
-        return lambda session: setattr(session, "lifetime", Lifetime(*limits))
-
-    site, browser = started(lifetime=Lifetime(10_000, 10_000))
-    site.run(browser, live(*limits))
-
-    def slow(session: Session) -> None:
-        read(session)
-        site.run(twin(browser), live(1000, 1000))
-        work(session)
-
-    site.run(browser, slow)
-    site.clock.advance(900)
-
-    assert "'a': 1" in site.run(browser, read).text
-
-
 @pytest.mark.parametrize("seed", [None, put(a=1), login])
 def test_a_login_waits_once_for_a_store_that_doesnt_answer(seed: Handler | None) -> None:
     store = FaultyStore(MemoryStore())

@@ -82,11 +82,6 @@ class Notes(NamedTuple):
     """Whether the persistent cookie ends earlier than the session, whose deadline moved with a
     response that couldn't carry it."""
 
-    @property
-    def is_limited(self) -> bool:
-        """Whether the session has a limit of its own, which another request may make longer."""
-        return self.idle < math.inf or self.absolute < math.inf
-
     def issued(
         self, id_hash: bytes, at: float, *, secure: bool, former: Former | None = None
     ) -> Notes:

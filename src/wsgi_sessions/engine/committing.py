@@ -251,9 +251,7 @@ class Committer:
         if state.stale_token or state.passive or settings.rolling:
             return False
         notes = stored.notes
-        if notes.persistent or notes.is_limited:
-            return False
-        if notes.started_at > now or now >= stored.deadline:
+        if notes.persistent or notes.started_at > now or now >= stored.deadline:
             return False
         after = settings.rotate_after
         if after is not None and is_due(notes.issued_at, after, now):

@@ -8,8 +8,7 @@ How a rotation comes out right. It is part of an update that holds only if the r
 version that was loaded. Of two requests that rotate at the same time, one wins; the other finds the
 winner's record, in which its own ID is the former one, and derives the present ID from that. So no
 request ever hands out an ID that the store doesn't know. An update of fields alone doesn't need the
-version: the epoch shows that the session is the same, whatever ID it has by then. It does where the
-session has limits of its own, as the deadline that it writes follows from those.
+version: the epoch shows that the session is the same, whatever ID it has by then.
 
 How a lost answer comes out right. A new epoch is begun by one request alone, whose new ID nobody
 else knows. If it was begun though the answer was lost, the next try is GONE by its epoch, and the
@@ -179,9 +178,7 @@ class StoreWriter:
         changes, after = changes_on(base, work, self._settings, listed_until)
         if work.set:
             self._check_size(work.request, base.record.fields, after.record.fields)
-        # A deadline that comes of limits which aren't the present ones would undo longer ones.
-        limited = changes.expires_at is not None and base.notes.is_limited
-        conditional = conditional or limited or changes.notes is not None
+        conditional = conditional or changes.notes is not None
         record = base.record
         result = self._store.update(
             base.id.key,
