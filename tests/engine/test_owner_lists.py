@@ -469,6 +469,19 @@ def test_a_list_that_is_damaged_is_not_one_that_is_over() -> None:
             ask("bob")
 
 
+def test_a_login_that_is_taken_back_leaves_the_former_owners_session_listed(lists: Lists) -> None:
+    site = Site(store=lists.store)
+    site.run(site.browser(), lambda session: session.login("eve"))
+    browser = site.browser()
+    site.run(browser, lambda session: session.login("bob"))
+    lists.store.update(list_key("eve"), Changes(set={a_key(): b"damaged"}))
+
+    assert site.run(browser, lambda session: session.login("eve")).code == 503
+    assert site.run(browser, lambda session: session.owner).text == "bob"
+    assert site.middleware.registry.revoke_all("bob") == 1
+    assert site.run(browser, lambda session: session.owner).text == "None"
+
+
 # A server that is full
 
 

@@ -324,13 +324,17 @@ class StoreWriter:
             StoreError: the list is damaged, or encrypted under another key.
         """
         request, owner = work.request, after.record.owner
+        stands = owner is None or self._stands(request, owner, before, after)
         former = None if before is None else before.record.owner
+        # Only now: a login that is taken back leaves the session with the former owner.
         if before is not None and former is not None and former != owner:
             # One of a later epoch is that of a login back to the former owner.
             epoch = before.record.epoch
             self._unlist(request, former, after.id.key, unless=lambda _, e: e.epoch > epoch)
-        if owner is None:
-            return True
+        return stands
+
+    def _stands(self, request: Request, owner: str, before: Stored | None, after: Stored) -> bool:
+        """Whether a login that was written stands."""
         try:
             return self._confirm(request, owner, after)
         except UnreadableList:
