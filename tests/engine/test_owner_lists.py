@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Callable
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import pytest
 
 from records import a_key
-from wsgi import Site
+from wsgi import Browser, Site
 from wsgi_sessions import StoreError, TooManySessions
 from wsgi_sessions.data.notes import Notes, dump_notes
 from wsgi_sessions.engine.owners import Entry, Limits, OwnerLists, Place
@@ -396,6 +397,61 @@ def test_and_sealed_by_the_next_write() -> None:
     again = strict.browser()
     again.cookies.update(browser.cookies)
     assert strict.run(again, lambda session: dict(session)).text == "{'a': 2, 'b': 2}"
+
+
+class TestAPlainSessionThatIsSealed:
+    """Its list is sealed before it, for a plain process takes a sealed owner for another one."""
+
+    @pytest.fixture
+    def encrypted(self) -> Encrypted:
+        return Encrypted()
+
+    def sealing(self, encrypted: Encrypted) -> tuple[Site, Browser]:
+        """A site that seals, and the browser of a plain session."""
+        plain, migrating = encrypted.site(), encrypted.site(NEWER, migrate=True)
+        browser = plain.browser()
+        plain.run(browser, lambda session: session.login("bob"))
+        browser.app = migrating.middleware
+        return migrating, browser
+
+    @pytest.mark.parametrize("ask", ["sessions", "revoke_all"])
+    def test_it_stays_listed_whatever_a_plain_process_does_meanwhile(
+        self, encrypted: Encrypted, ask: str
+    ) -> None:
+        migrating, browser = self.sealing(encrypted)
+        registry = encrypted.site().middleware.registry
+        answers: list[str] = []
+
+        def meanwhile(*_: object, **__: object) -> None:
+            if not answers:
+                answers.append("asking")
+                with contextlib.suppress(StoreError):
+                    answers.append(f"{ask}: {getattr(registry, ask)('bob')}")
+
+        encrypted.store.after("update", meanwhile)
+        migrating.run(browser, lambda session: session.update(a=1))
+
+        assert answers == ["asking"]
+        assert migrating.middleware.registry.count("bob") == 1
+        assert migrating.middleware.registry.revoke_all("bob") == 1
+        assert migrating.run(browser, lambda session: session.owner).text == "None"
+
+    def test_nor_is_it_sealed_if_its_list_cannot_be(self, encrypted: Encrypted) -> None:
+        migrating, browser = self.sealing(encrypted)
+        failing = [list_key("bob")]
+
+        def fail(key: str, *_: object, **__: object) -> None:
+            if key in failing:
+                failing.remove(key)
+                raise StoreError("not just now", operation="update")
+
+        encrypted.store.before("update", fail)
+        answers = [migrating.run(browser, lambda session: session.update(a=1)) for _ in range(2)]
+        assert [answer.code for answer in answers] == [503, 200]
+
+        with pytest.raises(StoreError, match="list can't be read"):
+            encrypted.site().middleware.registry.revoke_all("bob")
+        assert migrating.middleware.registry.revoke_all("bob") == 1
 
 
 def test_a_list_of_which_one_entry_cannot_be_read_is_over_with_the_others(

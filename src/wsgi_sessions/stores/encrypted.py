@@ -96,12 +96,9 @@ class EncryptedStore(StoreWrapper):
         be raises `CorruptField` when it is read.
         """
         record = self.store.load(key)
-        if record is None or (self._migrate and _is_plain(record)):
-            return record
-        opened = None if _is_plain(record) else self._opened(key, record)
-        if opened is None:
-            detail = "not encrypted" if _is_plain(record) else "can't be decrypted"
-            self._notify("corrupt_record", key, detail)
+        opened = None if record is None else self._opened(key, record)
+        if record is not None and opened is None:
+            self._notify("corrupt_record", key, _why(record))
         return opened
 
     def insert(self, key: str, record: Record) -> bool:
@@ -137,31 +134,22 @@ class EncryptedStore(StoreWrapper):
     def _update_migrating(
         self, key: str, changes: Changes, if_epoch: int | None, if_version: int | None
     ) -> UpdateResult:
-        """The same, but a plain record is sealed as a whole, if it is still as it was read."""
+        """The same, but what is plain in a record is sealed too, if it is still as it was read."""
         for _ in range(_ATTEMPTS):
             record = self.store.load(key)
-            left = {} if record is None else _plain_fields(record)
-            if record is None or not (left or _is_plain(record)):
+            whole = changes if record is None else _with_plain_parts(changes, record)
+            if record is None or whole is changes:
                 sealed = self._sealed(key, changes)
                 return self.store.update(key, sealed, if_epoch=if_epoch, if_version=if_version)
             if if_version is not None and record.version != if_version:
                 return _answer(record, changes, if_epoch)
-            if is_sealed(record):
-                whole = replace(changes, set=apply_changes(left, changes))
-            else:
-                whole = replace(
-                    changes,
-                    set=apply_changes(record.fields, changes),
-                    delete=frozenset[str](),
-                    keep=frozenset[str](),
-                    notes=record.notes if changes.notes is None else changes.notes,
-                    owner=record.owner if changes.owner is UNCHANGED else changes.owner,
-                )
+            if record.owner and not is_sealed(record):
+                # Before the record: to a process that doesn't encrypt yet, a sealed owner is
+                # another one, whose session doesn't belong in a list that it can read.
+                self._seal_list(record.owner)
             written = self.store.update(
                 key, self._sealed(key, whole), if_epoch=if_epoch, if_version=record.version
             )
-            if written is UpdateResult.UPDATED and record.owner and _is_plain(record):
-                self._seal_list(record.owner)
             if written is not UpdateResult.CONFLICT or if_version is not None:
                 return written
         raise StoreError("a plain record was changed too fast to be encrypted", operation="update")
@@ -170,7 +158,7 @@ class EncryptedStore(StoreWrapper):
         # Once plain records are refused, nobody could be signed out by a list that is still plain.
         at = list_key(owner)
         listed = self.store.load(at)
-        if listed is not None and _is_plain(listed):
+        if listed is not None and not is_sealed(listed):
             self._update_migrating(at, Changes(notes=listed.notes), None, None)
 
     def _sealed(self, key: str, changes: Changes) -> Changes:
@@ -216,6 +204,9 @@ class EncryptedStore(StoreWrapper):
         return None if opened is None else (opened[0], opened[1] > 0)
 
     def _opened(self, key: str, record: Record) -> Record | None:
+        """The record as it can be read; None if it can't."""
+        if not is_sealed(record):
+            return record if self._migrate else None
         sealed_owner = record.fields.get(_OWNER, b"")
         opened_notes = self.open_value(record.notes, _context(key, "notes"))
         opened_tie = self.open_value(record.fields.get(_TIE, b""), _context(key, "tie"))
@@ -275,19 +266,29 @@ def is_sealed(record: Record) -> bool:
     return record.notes.startswith(_MARK)
 
 
-def _is_plain(record: Record) -> bool:
-    return not is_sealed(record)
+def _why(record: Record) -> str:
+    """Why a record can't be read."""
+    return "can't be decrypted" if is_sealed(record) else "not encrypted"
 
 
-def _plain_fields(record: Record) -> dict[str, bytes]:
-    """The fields of a sealed record that a process wrote which doesn't encrypt yet."""
-    if _is_plain(record):
-        return {}
-    return {
+def _with_plain_parts(changes: Changes, record: Record) -> Changes:
+    """The changes, and with them all that isn't sealed yet; the same object if all of it is."""
+    if not is_sealed(record):
+        return replace(
+            changes,
+            set=apply_changes(record.fields, changes),
+            delete=frozenset[str](),
+            keep=frozenset[str](),
+            notes=record.notes if changes.notes is None else changes.notes,
+            owner=record.owner if changes.owner is UNCHANGED else changes.owner,
+        )
+    # A process that doesn't encrypt yet has written them.
+    left = {
         _inner(name): raw
         for name, raw in record.fields.items()
         if not raw.startswith(_MARK) and name not in _OURS
     }
+    return replace(changes, set=apply_changes(left, changes)) if left else changes
 
 
 def _answer(record: Record, changes: Changes, if_epoch: int | None) -> UpdateResult:
