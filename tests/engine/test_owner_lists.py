@@ -474,22 +474,68 @@ def test_a_list_of_which_one_entry_cannot_be_read_is_over_with_the_others(
     assert encrypted.devices(NEWER) == 1
 
 
-def test_where_two_logins_clear_a_list_away_neither_takes_the_others(
-    encrypted: Encrypted,
-) -> None:
-    encrypted.sign_in(OLDER)
-    encrypted.now += MONTH + 1
-    left = [True]
+def spoilt(encrypted: Encrypted) -> None:
+    """A list that the newer key opens, with an entry that only the older one does."""
+    encrypted.sign_in(NEWER)
+    other = EncryptedStore(encrypted.store, (OLDER,))
+    other.update(list_key("bob"), Changes(set={a_key(): b"of a process with the older key"}))
 
-    def meanwhile(*_: object) -> None:
-        if left:
-            left.clear()
-            assert encrypted.sign_in(NEWER) == 200
 
-    encrypted.store.before("purge_expired", meanwhile)
+@pytest.mark.parametrize(
+    "spoil", [lambda encrypted: encrypted.sign_in(OLDER), spoilt], ids=["all of it", "a field"]
+)
+class TestAListThatIsOverAndCannotBeRead:
+    def test_it_is_the_only_record_that_the_next_login_deletes(
+        self,
+        encrypted: Encrypted,
+        spoil: Callable[[Encrypted], object],
+        caplog: pytest.LogCaptureFixture,
+    ) -> None:
+        spoil(encrypted)
+        encrypted.now += MONTH + 1
+        deleted: list[str] = []
+        encrypted.store.before("delete", lambda key, **_: deleted.append(key))
 
-    assert encrypted.sign_in(NEWER) == 200
-    assert encrypted.devices(NEWER) == 2
+        assert encrypted.sign_in(NEWER) == 200
+        assert encrypted.devices(NEWER) == 1
+        assert deleted == [list_key("bob")]
+        assert encrypted.store.calls["purge_expired"] == 0
+        (line,) = (text for text in caplog.messages if "removed" in text)
+        assert list_key("bob") in line
+
+    def test_where_two_logins_delete_it_neither_takes_the_others(
+        self, encrypted: Encrypted, spoil: Callable[[Encrypted], object]
+    ) -> None:
+        spoil(encrypted)
+        encrypted.now += MONTH + 1
+        left = [True]
+
+        def meanwhile(*_: object, **__: object) -> None:
+            if left:
+                left.clear()
+                assert encrypted.sign_in(NEWER) == 200
+
+        encrypted.store.before("delete", meanwhile)
+
+        assert encrypted.sign_in(NEWER) == 200
+        assert encrypted.devices(NEWER) == 2
+
+    def test_one_that_went_meanwhile_is_in_nobodys_way(
+        self, encrypted: Encrypted, spoil: Callable[[Encrypted], object]
+    ) -> None:
+        spoil(encrypted)
+        encrypted.now += MONTH + 1
+        left = [list_key("bob")]
+
+        def meanwhile(key: str, *_: object) -> None:
+            if key in left:
+                left.clear()
+                encrypted.store.store.delete(key)
+
+        encrypted.store.after("insert", meanwhile)
+
+        assert encrypted.sign_in(NEWER) == 200
+        assert encrypted.devices(NEWER) == 1
 
 
 class NeverThere(StoreWrapper):

@@ -215,6 +215,42 @@ class TestWhatCannotBeOpened:
 PLAIN = a_record(fields={"a": b"1", "b": b"2"}, owner="ada", epoch=2)
 
 
+class TestInsertingOverWhatIsThere:
+    NEW = a_record(fields={"a": b"new"}, used_at=NOW + 1000, expires_at=NOW + 9000)
+
+    @pytest.mark.parametrize(
+        ("sealed", "detail"),
+        [(True, "can't be decrypted"), (False, "not encrypted")],
+        ids=["another key", "plain"],
+    )
+    def test_what_has_expired_and_cannot_be_opened_goes(self, sealed: bool, detail: str) -> None:
+        store, inner, told = both()
+        key = a_key()
+        (EncryptedStore(inner, (NEWER,)) if sealed else inner).insert(key, a_record())
+
+        assert store.insert(key, self.NEW) is True
+        assert there(store, key).fields["a"] == b"new"
+        assert told == [f"corrupt_record: {detail}; has expired, removed"]
+
+    def test_what_has_not_expired_stays(self) -> None:
+        store, inner, told = both()
+        key = a_key()
+        EncryptedStore(inner, (NEWER,)).insert(key, a_record(expires_at=NOW + 1001))
+        before = there(inner, key)
+
+        assert store.insert(key, self.NEW) is False
+        assert (there(inner, key), told) == (before, [])
+
+    def test_what_can_be_opened_stays(self) -> None:
+        store, inner, told = both()
+        key = a_key()
+        store.insert(key, a_record())
+        before = there(inner, key)
+
+        assert store.insert(key, self.NEW) is False
+        assert (there(inner, key), told) == (before, [])
+
+
 class TestMigrating:
     @staticmethod
     def stores() -> tuple[EncryptedStore, FaultyStore, str]:

@@ -38,6 +38,7 @@ from typing import Final, Literal, NamedTuple
 from ..data.codec import CorruptField
 from ..data.notes import CorruptNotes, Notes, notes_of
 from ..errors import StoreError, TooManySessions
+from ..events import logger
 from ..record import LIST_OWNER, Changes, Record, UpdateResult, is_outdated, list_key
 from ..stores.base import Store
 from .backoff import ATTEMPTS, back_off
@@ -403,10 +404,17 @@ class OwnerLists:
         return long_ago is UpdateResult.CONFLICT and now is UpdateResult.GONE
 
     def _clear_away(self, at: str) -> None:
-        """Make room for a new list where one is over and can't be read."""
-        if self._look(at) is not None:
-            # Not by its key: another login may have begun a new one meanwhile.
-            self._store.purge_expired(self._clock())
+        """Delete a list that is over and can't be read, so that a new one can begin.
+
+        Only one that the store can read as a record: an encrypting one makes room for an `insert`
+        itself.
+        """
+        record = self._store.load(at)
+        if record is None or self._parsed(at, record) is not None:
+            return
+        # By its version: another login may have begun a new one meanwhile.
+        if self._store.delete(at, if_version=record.version):
+            logger.warning("an owner's list that can't be read has expired, removed; key %s", at)
 
     def _look(self, key: str) -> Record | Literal[_Unreadable.UNREADABLE] | None:
         """The record; None only where the store itself says that there is none."""

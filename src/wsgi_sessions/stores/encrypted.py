@@ -102,18 +102,32 @@ class EncryptedStore(StoreWrapper):
         return opened
 
     def insert(self, key: str, record: Record) -> bool:
-        """Seal and keep a new record."""
+        """Seal and keep a new record.
+
+        One that has expired and can't be opened goes: nothing but a purge could remove it.
+        """
         whole = Changes(set=record.fields, notes=record.notes, owner=record.owner)
         sealed = self._sealed(key, whole)
-        return self.store.insert(
-            key,
-            replace(
-                record,
-                fields=sealed.set,
-                notes=sealed.notes or b"",
-                owner=cast("str | None", sealed.owner),
-            ),
+        new = replace(
+            record,
+            fields=sealed.set,
+            notes=sealed.notes or b"",
+            owner=cast("str | None", sealed.owner),
         )
+        if self.store.insert(key, new):
+            return True
+        return self._remove_unreadable(key, record.used_at) and self.store.insert(key, new)
+
+    def _remove_unreadable(self, key: str, now: float) -> bool:
+        """Remove a record that has expired and can't be opened, if it is there."""
+        there = self.store.load(key)
+        if there is None or now < there.expires_at or self._opened(key, there) is not None:
+            return False
+        # By its version: another request may have put a new one in its place meanwhile.
+        removed = self.store.delete(key, if_version=there.version)
+        if removed:
+            self._notify("corrupt_record", key, f"{_why(there)}; has expired, removed")
+        return removed
 
     def update(
         self,
