@@ -17,6 +17,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
 from zlib import crc32
@@ -24,8 +25,9 @@ from zlib import crc32
 import pytest
 
 from effort import ROUNDS, tries
+from wsgi import Site
 from wsgi_sessions.errors import ConfigurationError, StoreError
-from wsgi_sessions.record import Changes, Record, UpdateResult
+from wsgi_sessions.record import LIST_OWNER, Changes, Record, UpdateResult, list_key
 from wsgi_sessions.stores import FileStore, Store
 from wsgi_sessions.stores.file import directory, formats
 from wsgi_sessions.stores.file import store as file
@@ -660,6 +662,54 @@ class TestDamage:
         assert store.update(key(1), Changes()) is UPDATED
         assert told == []
         assert files(root) == {f"{key(1)[:2]}/{key(1)}"}
+
+    def test_nor_is_one_that_was_moved_aside(self, store: FileStore, root: Path) -> None:
+        self.damaged(store, root, b"nonsense")
+        assert store.load(key(1)) is None
+        assert files(root) == {f"{key(1)[:2]}/{key(1)}.damaged"}
+
+        assert store.update(key(1), Changes()) is UPDATED
+        assert store.update(key(1), Changes(), if_version=1) is GONE
+        assert store.update(key(1), touch(LATER)) is GONE
+        assert store.delete(key(1), if_version=1) is False
+        assert files(root) == {f"{key(1)[:2]}/{key(1)}.damaged"}
+        assert store.delete(key(1)) is True
+        assert files(root) == set()
+        assert store.update(key(1), Changes()) is GONE
+        assert store.delete(key(1)) is False
+
+    def test_a_list_that_was_moved_aside_is_not_begun_anew(
+        self, store: FileStore, root: Path
+    ) -> None:
+        self.damaged(store, root, b"nonsense")
+        assert store.load(key(1)) is None
+
+        new = record(owner=LIST_OWNER, used_at=LATER - 1, expires_at=LATER * 2)
+        assert store.insert(key(1), new) is False
+        assert store.insert(key(1), replace(new, used_at=LATER)) is True
+        assert store.delete(key(1), if_version=1) is True
+        assert files(root) == set()
+
+    def test_a_damaged_list_of_an_owner_is_not_an_empty_one(
+        self, store: FileStore, root: Path
+    ) -> None:
+        site = Site(store=store)
+        browsers = [site.browser() for _ in range(2)]
+        for browser in browsers:
+            site.run(browser, lambda session: session.login("ada"))
+        path = path_of(root, list_key("ada"))
+        ends = path.stat().st_mtime_ns
+        path.write_bytes(path.read_bytes()[:-1])
+        os.utime(path, ns=(ends, ends))
+        registry = site.middleware.registry
+
+        for _ in range(2):
+            with pytest.raises(StoreError, match="list can't be read"):
+                registry.revoke_all("ada")
+            assert site.run(site.browser(), lambda session: session.login("ada")).code == 503
+        path.with_suffix(".damaged").unlink()
+        assert site.run(browsers[0], lambda session: session.login("ada")).code == 200
+        assert registry.revoke_all("ada") == 1
 
     def test_what_goes_before_a_second_look_is_not_reported(
         self,

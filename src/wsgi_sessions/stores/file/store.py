@@ -19,7 +19,7 @@ from ...record import Changes, Record, UpdateResult, is_key
 from ..base import Store
 from ..packing import as_use, changed, check_new_key, deadline
 from .cleaning import Rounds
-from .directory import Damaged, Directory, nanoseconds
+from .directory import DAMAGED, Damaged, Directory, nanoseconds
 from .formats import TIMES_AT, decode, encode, encode_times, peek, refused
 
 _SLICE = 64
@@ -99,6 +99,9 @@ class FileStore(Store):
         with self._sessions.locked(key):
             if self._sessions.exists(key):
                 return False
+            if record.is_owner_list and self._is_aside(key, record.used_at):
+                # The sessions on a list that can't be read live on: it isn't to be begun anew.
+                return False
             self._sessions.write(key, content, nanoseconds(record.expires_at))
         self._clean(record.used_at)
         return True
@@ -113,10 +116,13 @@ class FileStore(Store):
         if_version: int | None = None,
     ) -> UpdateResult:
         """Apply a change set in one step. Never an upsert."""
-        if not is_key(key) or not self._sessions.exists(key):
+        if not is_key(key):
             return UpdateResult.GONE
         if if_epoch is None and if_version is None and changes == _NO_CHANGES:
-            return UpdateResult.UPDATED  # it is there, and that it can be read wasn't asked
+            # Whether it can be read isn't asked.
+            return UpdateResult.UPDATED if self._is_there(key) else UpdateResult.GONE
+        if not self._sessions.exists(key):
+            return UpdateResult.GONE
         if changes.used_at is not None:
             as_use(changes.used_at)
         apply = self._touch if changes.is_touch else self._rewrite
@@ -136,7 +142,7 @@ class FileStore(Store):
     @_answers
     def delete(self, key: str, *, if_version: int | None = None) -> bool:
         """Remove a record. True if it existed (and had the version asked for)."""
-        if not is_key(key) or not self._sessions.exists(key):
+        if not is_key(key) or not self._is_there(key):
             return False
         try:
             with self._sessions.locked(key):
@@ -144,7 +150,8 @@ class FileStore(Store):
                     with self._sessions.opened(key) as file:
                         if peek(file).version != if_version:
                             return False
-                return self._sessions.remove(key)
+                went = self._sessions.remove(key + DAMAGED)
+                return self._sessions.remove(key) or went
         except FileNotFoundError:
             self._sessions.root.check()
         except Damaged:
@@ -192,6 +199,15 @@ class FileStore(Store):
 
     def _store_error(self, operation: str, error: OSError | StoreError) -> StoreError:
         return StoreError(self._sessions.root.explain(error), operation=operation)
+
+    def _is_there(self, key: str) -> bool:
+        """Whether there is a record, be it one that couldn't be read and was moved aside."""
+        return self._sessions.exists(key) or self._sessions.exists(key + DAMAGED)
+
+    def _is_aside(self, key: str, now: float) -> bool:
+        """Whether a record was moved aside that hasn't expired."""
+        expires_ns = self._sessions.modified_ns(key + DAMAGED)
+        return expires_ns is not None and expires_ns > nanoseconds(now)
 
     def _load_locked(self, key: str) -> Record | None:
         """Read what looked damaged once more, while nobody writes; if it is, set it aside."""
