@@ -46,7 +46,7 @@ class SessionRegistry:
         store: the store that the middleware uses.
         clock: returns UNIX seconds; None is the system's.
         limits: the middleware's lifetime, which may be shorter than what a record says.
-        events: where revocations are reported.
+        events: where revocations are reported; None is the log alone.
 
     Raises:
         ConfigurationError: store isn't one.
@@ -66,7 +66,7 @@ class SessionRegistry:
         self._store = guarded(check_methods("SessionRegistry", store))
         self._clock = _now if clock is None else clock
         self._limits = Limits() if limits is None else limits
-        self._events = events
+        self._events = EventSink((), self._clock) if events is None else events
         self._owners = OwnerLists(self._store, self._limits, self._clock)
 
     def sessions(self, owner: str) -> list[SessionInfo]:
@@ -122,10 +122,19 @@ class SessionRegistry:
         # One that can't be read here, for want of the key that it is encrypted under, may be ended.
         if not self._store.delete(handle):
             return False
-        if live is not None and record.owner is not None:
-            self._owners.take_out(record.owner, [handle])
-        self._report(handle, None if live is None else record.owner)
+        owner = None if live is None else record.owner
+        self._events.emit("revoked", handle=handle, owner=owner)
+        if owner is not None:
+            self._unlist(owner, handle)
         return True
+
+    def _unlist(self, owner: str, handle: str) -> None:
+        # An entry too many is removed when the list is next read; the session is over.
+        try:
+            self._owners.take_out(owner, [handle])
+        except StoreError as error:
+            detail = f"take out: {error}"
+            self._events.emit("store_error", handle=handle, owner=owner, detail=detail)
 
     def revoke_all(self, owner: str, *, except_: Session | str | None = None) -> int:
         """End all sessions of the owner; returns how many were live.
@@ -170,7 +179,7 @@ class SessionRegistry:
                 continue
             if live_session(key, ended, self._limits, self._clock()) is not None:
                 count += 1
-                self._report(key, owner)
+                self._events.emit("revoked", handle=key, owner=owner)
         return count
 
     def purge_expired(self) -> int:
@@ -189,10 +198,6 @@ class SessionRegistry:
         if record is None:
             return None
         return live_session(handle, record, self._limits, self._clock())
-
-    def _report(self, handle: str, owner: str | None) -> None:
-        if self._events is not None:
-            self._events.emit("revoked", handle=handle, owner=owner)
 
 
 def _checked(owner: object) -> str:

@@ -15,6 +15,7 @@ from wsgi_sessions import StoreError, TooManySessions
 from wsgi_sessions.data.notes import Notes, dump_notes
 from wsgi_sessions.engine.owners import Entry, Limits, OwnerLists, Place
 from wsgi_sessions.record import Changes, Record, UpdateResult, list_key
+from wsgi_sessions.registry import SessionRegistry
 from wsgi_sessions.stores import MemoryStore
 from wsgi_sessions.stores.encrypted import EncryptedStore
 from wsgi_sessions.stores.wrapper import StoreWrapper
@@ -582,6 +583,27 @@ def test_a_login_that_is_taken_back_leaves_the_former_owners_session_listed(list
     assert site.run(browser, lambda session: session.owner).text == "bob"
     assert site.middleware.registry.revoke_all("bob") == 1
     assert site.run(browser, lambda session: session.owner).text == "None"
+
+
+@pytest.mark.parametrize("alone", [False, True], ids=["of a middleware", "alone"])
+def test_a_session_is_revoked_though_its_owners_list_cannot_be_read(
+    lists: Lists, caplog: pytest.LogCaptureFixture, alone: bool
+) -> None:
+    site = Site(store=lists.store)
+    browser = site.browser()
+    site.run(browser, lambda session: session.login("bob"))
+    handle = site.run(browser, lambda session: session.handle).text
+    lists.store.update(list_key("bob"), Changes(set={a_key(): b"damaged"}))
+    registry = SessionRegistry(lists.store) if alone else site.middleware.registry
+    site.events.clear()
+    caplog.clear()
+
+    assert registry.revoke(handle) is True
+    assert registry.revoke(handle) is False
+    told = [(event.kind, event.handle) for event in site.events]
+    assert site.run(browser, lambda session: session.owner).text == "None"
+    assert told == ([] if alone else [("revoked", handle), ("store_error", handle)])
+    assert [text for text in caplog.messages if "take out: an owner's list can't be read" in text]
 
 
 # A server that is full
