@@ -281,13 +281,6 @@ def test_an_entry_of_endless_length_is_no_address(where: str) -> None:
 class TestPlaces:
     """`max_per_owner` with ``when_full="refuse"``: a place is taken before it is counted."""
 
-    def test_without_a_number_there_is_nothing_to_be_full(self) -> None:
-        site, browser, _ = started(when_full="refuse")
-
-        site.run(browser, lambda s: s.login("bob"))
-
-        assert site.run(browser, lambda s: s.owner).text == "bob"
-
     def test_a_place_that_cant_be_given_back_is_an_event_and_no_failure(self) -> None:
         site, browser, store = started(max_per_owner=1, when_full="refuse")
         site.status = "500 Oh"

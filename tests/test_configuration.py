@@ -80,6 +80,10 @@ def app(environ: Any, start_response: Any) -> list[bytes]:
         ({"passive": True}, "passive is True; give a function passive(environ) that returns True"),
         ({"max_per_owner": 0}, "max_per_owner"),
         ({"when_full": "panic"}, "end_oldest"),
+        (
+            {"when_full": "refuse"},
+            "max_per_owner is None; give max_per_owner=…, or leave when_full",
+        ),
         ({"label": "ip"}, "user_agent"),
         ({"label": ("referer",)}, "user_agent"),
         ({"token_header": "x y"}, "token_header"),

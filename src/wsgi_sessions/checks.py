@@ -130,13 +130,19 @@ def check_count(name: str, value: object) -> int:
     return value
 
 
-def check_when_full(value: object) -> bool:
+def check_when_full(value: object, max_per_owner: int | None) -> bool:
     """Whether ``when_full`` says to refuse."""
     if value not in ("end_oldest", "refuse"):
         raise ConfigurationError(
             f"SessionMiddleware: when_full is {value!r}; write 'end_oldest' or 'refuse'"
         )
-    return value == "refuse"
+    refuses = value == "refuse"
+    if refuses and max_per_owner is None:
+        raise ConfigurationError(
+            "SessionMiddleware: when_full is 'refuse', but max_per_owner is None; give"
+            " max_per_owner=…, or leave when_full out"
+        )
+    return refuses
 
 
 def check_device_binding(

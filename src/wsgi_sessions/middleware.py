@@ -97,7 +97,7 @@ class SessionMiddleware:
         clock: returns UNIX seconds; None asks ``time.time()`` at each use.
         max_per_owner: how many sessions of one owner may live; None: any number.
         when_full: ``"end_oldest"`` ends the least recently used one after a login too many;
-            ``"refuse"`` has the login raise TooManySessions.
+            ``"refuse"``, only with ``max_per_owner``, has the login raise TooManySessions.
         label: what is noted about the client when an owner is set: some of ``"ip"`` and
             ``"user_agent"``; None: nothing.
         token_header: the name of a header that carries the token instead of the cookie, for
@@ -223,7 +223,7 @@ class SessionMiddleware:
             max_per_owner=(
                 None if max_per_owner is None else check_count("max_per_owner", max_per_owner)
             ),
-            refuse_when_full=check_when_full(when_full),
+            refuse_when_full=check_when_full(when_full, max_per_owner),
             label=check_label(label),
             save_uninitialized=save_uninitialized,
             rolling=rolling,

@@ -32,7 +32,9 @@ def candidates(scenario: Scenario) -> Iterator[Scenario]:
     for events in _shorter(scenario.events):
         yield replace(scenario, events=events)
     for name in scenario.options:
-        options = {key: value for key, value in scenario.options.items() if key != name}
+        # The one is refused without the other.
+        gone = {name, "when_full"} if name == "max_per_owner" else {name}
+        options = {key: value for key, value in scenario.options.items() if key not in gone}
         yield replace(scenario, options=options)
     for number, event in enumerate(scenario.events):
         for smaller in _smaller(event):

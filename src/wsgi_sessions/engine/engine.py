@@ -296,9 +296,9 @@ class Engine:
         now = self._settings.clock()
         # Otherwise the next page that reads the damaged field would sign the user out again.
         begins_anew = login and state.fields.is_damaged(keep)
-        place = None
-        if owner is not None and self._settings.refuse_when_full:
-            place = self._reserve(state, owner, now if login else state.notes.started_at)
+        place, limit = None, self._settings.places
+        if owner is not None and limit is not None:
+            place = self._reserve(state, owner, now if login else state.notes.started_at, limit)
         former = state.intent.place
         if former is not None and (place is None or place.owner != former.owner):
             self._committer.give_back_place(state)
@@ -321,11 +321,11 @@ class Engine:
         if begins_anew:
             self._committer.begin_anew(state)
 
-    def _reserve(self, state: SessionState, owner: str, started_at: float) -> Place | None:
+    def _reserve(
+        self, state: SessionState, owner: str, started_at: float, limit: int
+    ) -> Place | None:
         """Hold a place in the owner's list for the login that comes with the commit."""
-        limit, stored = self._settings.places, state.stored
-        if limit is None:
-            return None
+        stored = state.stored
         if stored is not None and stored.record.owner == owner:
             return None
         key, until = self.identify(state).key, self._owners.until(started_at)
