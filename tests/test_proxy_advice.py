@@ -11,7 +11,7 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 from wsgi import SECRET, call, environ
 from wsgi_sessions import SessionMiddleware, TrustedProxies
 from wsgi_sessions.events import EventSink
-from wsgi_sessions.proxies import resolve_client, rewrite_environ
+from wsgi_sessions.proxies import MAX_HOPS, resolve_client, rewrite_environ
 from wsgi_sessions.proxies.advice import (
     _WORDS,
     ENOUGH,
@@ -63,20 +63,61 @@ def test_https_that_nobody_trusts_is_told(said: Any, proto: str) -> None:
     fed(0, {PROTO: proto}, {PROTO: proto})
 
     (text,) = said()
-    assert "trusted_proxies is 0" in text
+    assert text.startswith("A request has X-Forwarded-Proto: https, but trusted_proxies is 0")
     assert "ProxyProbe" in text
 
 
-@pytest.mark.parametrize("proto", ["http", "", "httpsx", "ws", "," * 50_000 + "https"])
-def test_anything_else_is_not(said: Any, proto: str) -> None:
-    fed(0, {PROTO: proto}, {})
+@pytest.mark.parametrize(
+    "value",
+    [
+        f"for={CLIENT};proto=https",
+        "for=unknown; Proto=HTTPS",
+        "proto=https, for=192.0.2.60",
+        'for="[::1]";proto=http, proto="wss"',
+        "nonsense, proto=https",
+    ],
+)
+def test_https_in_forwarded_that_nobody_trusts_is_told(said: Any, value: str) -> None:
+    fed(0, {FWD: value}, {FWD: value, PROTO: "http"})
+
+    (text,) = said()
+    assert text.startswith("A request has Forwarded: …;proto=https, but trusted_proxies is 0")
+    assert "TrustedProxies(hops=…, header='forwarded')" in text
+    assert "ProxyProbe" in text
+
+
+def test_https_that_nobody_trusts_is_told_by_the_middleware(said: Any) -> None:
+    app = SessionMiddleware(answer, secret_key=SECRET)
+
+    for changes in ({PROTO: "https"}, {FWD: "proto=https"}):
+        call(app, environ(**changes), check=False)
+
+    assert [text[:25] for text in said()] == [
+        "A request has X-Forwarded",
+        "A request has Forwarded: ",
+    ]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        *({PROTO: proto} for proto in ("http", "", "httpsx", "ws", "https" + "," * 50_000)),
+        *({FWD: value} for value in (f"for={CLIENT}", "proto=http", "proto=https;proto=https")),
+        {FWD: "proto=https" + ",for=unknown" * 50_000},
+        {FWD: '"proto=https'},
+    ],
+    ids=lambda changes: str(changes)[:40],
+)
+def test_anything_else_is_not(said: Any, changes: dict[str, str]) -> None:
+    fed(0, changes, {})
 
     assert said() == []
 
 
 @pytest.mark.parametrize("own", ["https", "wss"])
 def test_p4_where_the_server_made_it_https_by_itself_nothing_is_said(said: Any, own: str) -> None:
-    fed(0, {PROTO: "https", "wsgi.url_scheme": own}, times=ENOUGH)
+    both = {PROTO: "https", FWD: "proto=https"}
+    fed(0, {**both, "wsgi.url_scheme": own}, times=ENOUGH)
 
     assert said() == []
 
@@ -208,7 +249,14 @@ def test_the_number_that_is_told_is_the_one_that_all_of_them_allow(said: Any) ->
 
     longer, shorter = said()
     assert "2 entries or more" in longer
-    assert "only 2 in" in shorter
+    assert "only 2 entries in X-Forwarded-For, fewer than hops, which is 4, so" in shorter
+
+
+def test_one_entry_is_called_one(said: Any) -> None:
+    fed(2, through(CLIENT), times=ENOUGH)
+
+    (text,) = said()
+    assert text.startswith("Request after request has only 1 entry in X-Forwarded-For, fewer than")
 
 
 def test_requests_past_the_proxies_dont_hide_that_the_chain_is_longer(said: Any) -> None:
@@ -367,7 +415,7 @@ def test_each_text_names_the_header_that_is_read(
 
     text = _WORDS[found](_Row(proxies, 2, resolve_client(environ(), proxies)))
 
-    named = re.search(r"(?:without|only 2 in|or more in|comes with) ([\w-]+)", text)
+    named = re.search(r"(?:without|only 2 entries in|or more in|comes with) ([\w-]+)", text)
     assert named is not None
     assert named[1] == name
 
@@ -419,9 +467,18 @@ def test_a_chain_is_read_as_its_family_is_written() -> None:
     assert finding(quoted, resolve_client(quoted, FORWARDED), FORWARDED) == "proto"
 
 
-def test_https_in_the_first_of_many_entries_is_told(said: Any) -> None:
-    fed(0, {PROTO: "https" + ",http" * 40})
+@pytest.mark.parametrize(
+    ("key", "https", "more"), [(PROTO, "https", ",http"), (FWD, "proto=https", ",for=unknown")]
+)
+def test_https_in_any_entry_that_may_count_is_told(
+    said: Any, key: str, https: str, more: str
+) -> None:
+    fed(0, {key: https + more * MAX_HOPS})
+    before = said()
 
+    fed(0, {key: https + more * (MAX_HOPS - 1)})
+
+    assert before == []
     assert len(said()) == 1
 
 

@@ -436,7 +436,7 @@ class SessionMiddleware:
                 self._proxy_advice.look(environ, client)
         elif CLIENT_KEY not in environ:
             client = environ[CLIENT_KEY] = read_own(environ)
-            if "HTTP_X_FORWARDED_PROTO" in environ:
+            if "HTTP_X_FORWARDED_PROTO" in environ or "HTTP_FORWARDED" in environ:
                 self._proxy_advice.look(environ, client)
         if self._warn_processes and environ.get("wsgi.multiprocess"):
             self._explain_processes()

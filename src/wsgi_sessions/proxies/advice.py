@@ -15,7 +15,14 @@ from typing import Any, Literal, NamedTuple, cast
 from ..events import EventSink
 from .client import ORIGINAL_KEY, PROXY_FIX_KEY, Client
 from .families import X_FORWARDED
-from .parsing import element_before, entries_from_right, entry_before, parse_address, parse_scheme
+from .parsing import (
+    element_before,
+    entries_from_right,
+    entry_before,
+    parse_address,
+    parse_element,
+    parse_scheme,
+)
 from .settings import MAX_HOPS, TrustedProxies
 
 ENOUGH = 5
@@ -25,6 +32,7 @@ _OF_PROTO = frozenset({"proto_absent", "proto_short", "proto_long", "proto_malfo
 # Load balancers and orchestrators look at an app past its proxies, often before anybody else.
 _HEALTH_CHECK = r"(?i)health|probe|check|monitor|googlehc|uptime|pingdom"
 
+Family = Literal["x-forwarded", "forwarded"]
 Finding = Literal["absent", "other_family", "short", "long", "proto", "peer"]
 
 
@@ -35,7 +43,7 @@ class ProxyAdvice:
 
     settled: bool
     """Whether there is nothing left to look for in incoming requests, so that `look` needn't be
-    called. Without trusted proxies it stays False: then only X-Forwarded-Proto is of interest."""
+    called. Without trusted proxies it stays False: then only the scheme is of interest."""
 
     def __init__(self, events: EventSink, proxies: TrustedProxies) -> None:
         self._events = events
@@ -51,8 +59,9 @@ class ProxyAdvice:
         if self.settled:
             return
         if not _trusts_any(self._proxies):
-            if is_untrusted_https(environ, client):
-                self._explain(_UNTRUSTED)
+            family = untrusted_https(environ, client)
+            if family is not None:
+                self._explain(_UNTRUSTED[family])
             return
         if proxy_fix_around(environ):
             self._explain(_PROXY_FIX_AROUND)
@@ -92,13 +101,20 @@ class ProxyAdvice:
 # What a request shows
 
 
-def is_untrusted_https(environ: Mapping[str, Any], client: Client) -> bool:
-    """Whether a proxy seems to say https that nobody trusts, while the server itself says http."""
+def untrusted_https(environ: Mapping[str, Any], client: Client) -> Family | None:
+    """Whose headers seem to say https, with nobody trusted, while the server itself says http."""
     if client.scheme == "https":
         # Some servers, gunicorn among them, have listened to that proxy by themselves.
-        return False
-    entries = str(environ.get(X_FORWARDED["proto"])).split(",", MAX_HOPS)
-    return any(parse_scheme(entry.strip()) == "https" for entry in entries[:MAX_HOPS])
+        return None
+    entries = entries_from_right(environ.get(X_FORWARDED["proto"]), entry_before, MAX_HOPS)
+    if any(parse_scheme(entry) == "https" for entry in entries):
+        return "x-forwarded"
+    elements = entries_from_right(environ.get("HTTP_FORWARDED"), element_before, MAX_HOPS)
+    return "forwarded" if any(_says_https(parse_element(text)) for text in elements) else None
+
+
+def _says_https(parameters: dict[str, str] | str) -> bool:
+    return not isinstance(parameters, str) and parse_scheme(parameters.get("proto", "")) == "https"
 
 
 def finding(environ: Mapping[str, Any], client: Client, proxies: TrustedProxies) -> Finding | None:
@@ -162,11 +178,25 @@ def _came_past_the_proxies(environ: Mapping[str, Any], client: Client) -> bool:
 
 _PROBE = "ProxyProbe shows what arrives, and which number is right."
 
-_UNTRUSTED = (
-    "A request has X-Forwarded-Proto: https, but trusted_proxies is 0 (as is TrustedProxies(…)"
-    " without hops or networks), so it counts as plain http. If a proxy of yours set that header,"
-    f" set trusted_proxies to the number of proxies in front of the app. {_PROBE}"
-)
+
+def _untrusted(header: str, setting: str) -> str:
+    return (
+        f"A request has {header}, but trusted_proxies is 0 (as is TrustedProxies(…) without hops or"
+        " networks), so it counts as plain http. If a proxy of yours set that header, set"
+        f" trusted_proxies to {setting}. {_PROBE}"
+    )
+
+
+_UNTRUSTED: Mapping[Family, str] = {
+    "x-forwarded": _untrusted(
+        "X-Forwarded-Proto: https", "the number of proxies in front of the app"
+    ),
+    "forwarded": _untrusted(
+        "Forwarded: …;proto=https",
+        "TrustedProxies(hops=…, header='forwarded'), where hops is the number of proxies in front"
+        " of the app",
+    ),
+}
 _PROXY_FIX_AROUND = (
     "Werkzeug's ProxyFix around SessionMiddleware has already changed REMOTE_ADDR, and"
     " trusted_proxies reads the same headers once more. Keep one of the two: remove ProxyFix, or"
@@ -235,9 +265,10 @@ def _other_family(row: _Row) -> str:
 
 
 def _short(row: _Row) -> str:
+    entries = "1 entry" if row.entries == 1 else f"{row.entries} entries"
     return (
-        f"Request after request has only {row.entries} in {row.headers[0]}, fewer than hops, which"
-        f" is {row.proxies.hops}, so the client isn't known. If the number of proxies in front of"
+        f"Request after request has only {entries} in {row.headers[0]}, fewer than hops, which is"
+        f" {row.proxies.hops}, so the client isn't known. If the number of proxies in front of"
         f" the app is {row.entries}, set trusted_proxies to {row.entries}. {_PROBE}"
     )
 
