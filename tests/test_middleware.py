@@ -1087,7 +1087,8 @@ def test_secure_on_an_insecure_request_explains_itself(caplog: pytest.LogCapture
     assert response.set_cookie is None
     assert list(site.store.keys()) == []
     assert "insecure" in site.kinds
-    assert "trusted_proxies" in caplog.text
+    assert "Behind a proxy that speaks TLS, have it set X-Forwarded-Proto" in caplog.text
+    assert "set trusted_proxies to the number of proxies" in caplog.text
 
 
 def test_a_cookie_that_an_error_withholds_anyway_isnt_called_insecure() -> None:

@@ -18,6 +18,10 @@ def put(session: Session) -> None:
     session["a"] = 1
 
 
+def read(session: Session) -> str:
+    return repr(dict(session))
+
+
 class Recorder:
     """An app that keeps the environ it was called with."""
 
@@ -172,3 +176,60 @@ def test_label_and_events_name_the_client_behind_the_proxies() -> None:
 
     assert [label.get("ip") for label in labels] == [CLIENT, None]
     assert {event.client_ip for event in site.events} == {CLIENT, None}
+
+
+FORWARDED = TrustedProxies(1, header="forwarded")
+NO_HEADERS: dict[str, str] = {}
+PROTO_HTTP = {"HTTP_X_FORWARDED_FOR": "203.0.113.7", "HTTP_X_FORWARDED_PROTO": "http"}
+FORWARDED_HTTPS = {"HTTP_FORWARDED": "for=203.0.113.7;proto=https"}
+
+
+@pytest.mark.parametrize(
+    ("trusted", "headers", "says"),
+    [
+        (
+            1,
+            NO_HEADERS,
+            "the scheme is missing: no proxy set it (proto_absent). Have the outermost",
+        ),
+        (
+            1,
+            NO_HEADERS,
+            "waitress doesn't unless it is started with clear_untrusted_proxy_headers=",
+        ),
+        (1, {"HTTP_X_FORWARDED_PROTO": "on"}, "(proto_malformed)"),
+        (1, FORWARDED_HTTPS, "isn't configured came in, unread (other_family_ignored). Have"),
+        (TrustedProxies(1, proto=2), PROTO_HTTP, "(proto_short)"),
+        (TrustedProxies(1, peers=("10.0.0.0/8",)), FORWARDED_HTTPS, "(peer_untrusted)"),
+        (FORWARDED, PROTO_HTTP, "there is no Forwarded header (fwd_absent)"),
+        (
+            1,
+            PROTO_HTTP,
+            "say that the client used http, or aren't trusted with the scheme (proto=0)",
+        ),
+        (TrustedProxies(1, proto=0), NO_HEADERS, "or aren't trusted with the scheme (proto=0)"),
+    ],
+)
+def test_behind_trusted_proxies_it_explains_what_they_lack(
+    trusted: int | TrustedProxies,
+    headers: dict[str, str],
+    says: str,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    both = Site(cookie=Cookie(secure=True), trusted_proxies=trusted)
+    replayed = Site(trusted_proxies=trusted)
+    https = {"HTTP_X_FORWARDED_FOR": "203.0.113.7", "HTTP_X_FORWARDED_PROTO": "https, https"}
+    forwarded = {**https, **FORWARDED_HTTPS, "wsgi.url_scheme": "https", "REMOTE_ADDR": "10.0.0.9"}
+    browser = replayed.browser(**forwarded)
+    replayed.run(browser, put)
+    browser.extra = headers
+    caplog.clear()
+
+    both.run(both.browser(), put, **headers)
+    replayed.run(browser, read)
+
+    texts = [r.getMessage() for r in caplog.records if r.getMessage()[:2] in ("Th", "A ")]
+    assert [text[:20] for text in texts] == ["The cookie 'session'", "A session that was b"]
+    for text in texts:
+        assert says in text
+        assert "the number of proxies" not in text

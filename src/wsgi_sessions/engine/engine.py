@@ -17,7 +17,7 @@ from ..data.standing import UNBOUND
 from ..errors import StoreError, UnsupportedByStore
 from ..http.transport import CookieTransport, Environ, Header, Transport
 from ..lifetime import Lifetime
-from ..proxies import CLIENT_KEY, Client
+from ..proxies import CLIENT_KEY, ORIGINAL_KEY, Client
 from .committing import Committer, Response
 from .decisions import CookieStep
 from .loading import FORGED, NOTHING, Loader, Presented
@@ -85,7 +85,8 @@ class Engine:
         """Open the session of this request. A store that fails is noted in the state."""
         # Not the environ itself, which holds the Session: that would be a circle, and keep all of a
         # request's garbage until the collector runs.
-        client = environ.get(CLIENT_KEY)
+        found = environ.get(CLIENT_KEY)
+        client = found if isinstance(found, Client) else None
         scheme = environ.get("wsgi.url_scheme")
         sent = transport.candidates(environ)
         devices = self._devices
@@ -95,9 +96,10 @@ class Engine:
             sent.values,
             scheme in _SECURE,
             scheme,
-            client.ip if isinstance(client, Client) else None,
+            None if client is None else client.ip,
             environ.get("HTTP_USER_AGENT"),
             environ.get("HTTP_X_FORWARDED_PROTO"),
+            None if client is None or ORIGINAL_KEY not in environ else client.problems,
             self._is_passive is not None and self._is_passive(environ),
             set(),
             evidence,

@@ -102,25 +102,23 @@ class Reports:
         """A session that was begun over https came in over http."""
         detail = "a secure session's cookie came over http"
         self.emit("insecure", request, handle=handle, owner=owner, detail=detail)
+        cure = advice.not_secure(request.proxy_problems)
         self._events.explain(
-            "insecure-replay",
-            "A session that was begun over https came in over http, and was not used. Behind a"
-            " TLS proxy, let it set X-Forwarded-Proto and set trusted_proxies to the number"
-            " of proxies.",
+            f"insecure-replay: {cure}",
+            f"A session that was begun over https came in over http, and was not used. {cure}.",
         )
 
     def insecure_cookie(self, request: Request) -> None:
         """A Secure cookie would have been needed on a request that isn't secure."""
         self.emit("insecure", request, detail="a Secure cookie can't be set over http")
-        proto = request.forwarded_proto
+        cure, proto = advice.not_secure(request.proxy_problems), request.forwarded_proto
         seen = "absent" if proto is None else repr(printable(str(proto), 40))
         self._events.explain(
-            "insecure-cookie",
+            f"insecure-cookie: {cure}",
             f"The cookie {request.transport.name!r} has secure=True, but this request is not secure"
             f" (wsgi.url_scheme is {request.scheme!r}, X-Forwarded-Proto is {seen}), so it was"
-            " neither set nor expired, and no session is kept. Behind a proxy"
-            " that speaks TLS, set trusted_proxies to the number of proxies (see ProxyProbe);"
-            " for development over http, use Cookie(secure='auto').",
+            f" neither set nor expired, and no session is kept. {cure}; for development over http,"
+            " use Cookie(secure='auto').",
         )
 
     def after_comma(self) -> None:

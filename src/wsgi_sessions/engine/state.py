@@ -50,6 +50,8 @@ class Request:
     user_agent: object
     forwarded_proto: object
     """The headers User-Agent and X-Forwarded-Proto as they came, or None."""
+    proxy_problems: tuple[str, ...] | None
+    """What was wrong with what the trusted proxies say; None: none are trusted."""
     passive: bool
     """Whether the middleware's function says that this request doesn't count as use."""
     logged: set[str]
