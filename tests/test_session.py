@@ -266,15 +266,38 @@ class TestState:
 
         assert site.run(browser, lambda s: (s["a"], s.label)).text == "(1, {})"
 
-    @pytest.mark.parametrize("label", [{"a": 1}, {"a": "x" * 257}, {str(n): "" for n in range(17)}])
-    def test_a_label_is_a_few_short_strings(self, label: Any) -> None:
+    @pytest.mark.parametrize(
+        ("label", "says"),
+        [
+            ({"a": "b", "pin": 1234}, "label['pin'] is of type int; write a str"),
+            ({"a": None}, "label['a'] is None; write a str"),
+            ({5: "x"}, "label has a name of type int; write a str"),
+            ({"pin": "1234" * 65}, "label['pin'] has 260 characters; at most 256 are allowed"),
+            ({"D" * 257: "x"}, "label has a name of 257 characters; at most 256 are allowed"),
+            ({str(n): "" for n in range(17)}, "label has 17 entries; at most 16 are allowed"),
+        ],
+    )
+    def test_a_label_is_a_few_short_strings(self, label: Any, says: str) -> None:
         site, browser = started()
 
         def work(session: Session) -> None:
-            with pytest.raises(TypeError):
+            with pytest.raises(TypeError) as assigned:
                 session.label = label
+            session.label.update(label)
+            with pytest.raises(TypeError) as saved:
+                session.save()
+            session.reload()
+            assert [str(assigned.value), str(saved.value)] == [says] * 2
 
-        site.run(browser, work)
+        assert site.run(browser, work).code == 200
+
+    def test_a_label_takes_what_just_fits(self) -> None:
+        site, browser = started()
+        label = {f"{n:>256}": "x" * 256 for n in range(16)}
+
+        site.run(browser, lambda s: setattr(s, "label", label))
+
+        assert site.run(browser, lambda s: s.label == label).text == "True"
 
     def test_two_requests_noting_different_things_both_survive(self) -> None:
         site, browser = started()

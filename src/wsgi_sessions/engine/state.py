@@ -12,6 +12,7 @@ from dataclasses import field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+from .._options import kind_of
 from .._values import replaced, value
 from ..crypto.session_id import SessionID
 from ..data.codec import Codec
@@ -321,13 +322,27 @@ def checked_label(label: dict[str, str]) -> dict[str, str]:
         ValueError: one of them can't be encoded as UTF-8.
     """
     if not is_label(label):
-        raise TypeError(
-            f"label must be a dict of at most {MAX_LABEL_ENTRIES} strings of at most"
-            f" {MAX_LABEL_TEXT} characters"
-        )
+        raise TypeError(_why_no_label(label))
     for name, text in label.items():
         try:
             (name + text).encode("utf-8")
         except UnicodeEncodeError:
             raise ValueError(f"label[{name!a}] has text that can't be encoded as UTF-8") from None
     return dict(label)
+
+
+def _why_no_label(label: Mapping[Any, Any]) -> str:
+    for name, text in label.items():
+        if not isinstance(name, str):
+            return f"label has a name of type {type(name).__name__}; write a str"
+        if len(name) > MAX_LABEL_TEXT:
+            return (
+                f"label has a name of {len(name)} characters; at most {MAX_LABEL_TEXT} are allowed"
+            )
+        if not isinstance(text, str):
+            return f"label[{name!a}] is {kind_of(text)}; write a str"
+        if len(text) > MAX_LABEL_TEXT:
+            return (
+                f"label[{name!a}] has {len(text)} characters; at most {MAX_LABEL_TEXT} are allowed"
+            )
+    return f"label has {len(label)} entries; at most {MAX_LABEL_ENTRIES} are allowed"
