@@ -25,9 +25,12 @@ from wsgi_sessions import (
 from wsgi_sessions import client_side as client
 from wsgi_sessions.client_side import ClientSeal
 from wsgi_sessions.cookie import MAX_BYTES
+from wsgi_sessions.data.notes import dump_notes, first_notes
 from wsgi_sessions.record import Changes, Record
 from wsgi_sessions.stores import ClientSideStore
 from wsgi_sessions.testing import FakeClock
+
+NOTES = dump_notes(first_notes(1.8e9, persistent=False))
 
 
 def read(session: Session) -> str:
@@ -138,6 +141,19 @@ def test_too_large_names_the_biggest_fields(encrypt: bool) -> None:
 
     with pytest.raises(SessionTooLarge, match="'big' with 5002 bytes"):
         site.run(browser, lambda s: s.update(big="x" * 5000))
+
+    assert site.run(browser, read).text == "{'a': [1, 'plain-text']}"
+
+
+def test_too_large_names_the_label_if_it_is_big(encrypt: bool) -> None:
+    site, browser = started(encrypt)
+    label = {f"{n:>256}": "x" * 256 for n in range(16)}
+
+    with pytest.raises(
+        SessionTooLarge,
+        match=r"its biggest parts are session\.label with 8299 bytes, 'b' with 99 bytes, 'a' with",
+    ):
+        site.run(browser, lambda s: (s.label.update(label), s.update(b="x" * 97)))
 
     assert site.run(browser, read).text == "{'a': [1, 'plain-text']}"
 
@@ -285,7 +301,7 @@ def test_of_a_session_that_is_too_large_the_three_biggest_fields_are_named() -> 
     fields = {"a": b"x" * 10, "b": b"x" * 3000, "c": b"x" * 2000, "d": b"x" * 1000}
 
     with pytest.raises(SessionTooLarge) as caught:
-        seal.seal("I" * 43, Record(fields, b"", 1.0, 2.0), "cookie.session")
+        seal.seal("I" * 43, Record(fields, NOTES, 1.0, 2.0), "cookie.session")
 
     said = str(caught.value)
     assert "'b' with 3000 bytes, 'c' with 2000 bytes, 'd' with 1000 bytes" in said
@@ -317,7 +333,7 @@ def test_the_id_is_sealed_in() -> None:
 
 
 def test_name_and_value_have_4096_bytes_at_most() -> None:
-    record = Record({"a": b"x" * 1000}, b"", 1.0, 2.0)
+    record = Record({"a": b"x" * 1000}, NOTES, 1.0, 2.0)
     rest = MAX_BYTES - len(signed(record))
 
     assert len(signed(record, "cookie.a." + "b" * (rest - 2))) + rest == MAX_BYTES

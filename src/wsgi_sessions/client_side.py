@@ -24,6 +24,7 @@ from .cookie import MAX_BYTES
 from .crypto.encryption import Sealer
 from .crypto.session_id import is_id
 from .crypto.signing import derive_key
+from .data.notes import NO_LABEL, dump_notes, load_notes
 from .errors import SessionTooLarge, UnsupportedByStore
 from .record import Changes, Record, UpdateResult
 from .stores.base import Store
@@ -43,7 +44,7 @@ class ClientSideStore(Store):
         encrypt: True encrypts (AES-GCM; needs ``pip install 'wsgi-sessions[crypto]'``); False
             only signs, so that the client can read the data, but not change it.
 
-    The last response wins, at most 4096 bytes fit (`SessionTooLarge` names the biggest fields),
+    The last response wins, at most 4096 bytes fit (`SessionTooLarge` names what is biggest),
     and ``destroy`` only expires the cookie: a stolen copy lives until its deadline. Whatever needs
     the server to know its sessions raises UnsupportedByStore.
 
@@ -143,11 +144,11 @@ class ClientSeal:
             value = self._signer(self._secrets[0], purpose).sign(_SIGNED + _base64(packed)).decode()
         name = purpose.partition(".")[2]
         if len(name) + len(value) > MAX_BYTES:
-            biggest = sorted(record.fields, key=lambda n: len(record.fields[n]), reverse=True)[:3]
-            sizes = ", ".join(f"{name!r} with {len(record.fields[name])} bytes" for name in biggest)
+            parts = sorted(_parts(record).items(), key=lambda part: part[1], reverse=True)
+            sizes = ", ".join(f"{name} with {size} bytes" for name, size in parts[:3])
             raise SessionTooLarge(
                 f"the session takes {len(value)} bytes as a cookie and browsers keep {MAX_BYTES};"
-                f" its biggest fields are {sizes}; keep such data elsewhere, or use a store on"
+                f" its biggest parts are {sizes}; keep such data elsewhere, or use a store on"
                 " the server"
             )
         return value
@@ -193,6 +194,16 @@ class ClientSeal:
             key_derivation="hmac",
             digest_method=hashlib.sha256,
         )
+
+
+def _parts(record: Record) -> dict[str, int]:
+    """What of a session may be large, with its size."""
+    parts = {repr(name): len(raw) for name, raw in record.fields.items()}
+    notes = load_notes(record.notes)
+    if notes.label:
+        plain = dump_notes(notes._replace(label=NO_LABEL))
+        parts["session.label"] = len(record.notes) - len(plain)
+    return parts
 
 
 def _base64(raw: bytes) -> str:

@@ -35,7 +35,7 @@ class StoreError(SessionError):
 
 
 class SessionTooLarge(SessionError):
-    """The session's encoded size is over the limit. Names the biggest fields, not their values."""
+    """The session's encoded size is over the limit. Names what is biggest, not its value."""
 
 
 class SessionConflict(SessionError):
