@@ -119,6 +119,39 @@ class TestSettings:
         assert caught.value.__cause__ is None
 
     @LIBRARIES
+    @pytest.mark.parametrize(
+        ("end", "says"),
+        [
+            (":6379/0?socket_timeout=abc", "because of 'socket_timeout' in it (ValueError)"),
+            ("/0?db=0&nonsense=SENSITIVE", "because of 'nonsense' in it (TypeError)"),
+            (
+                "?health_check_interval=x&protocol=2&port=y",
+                "of 'health_check_interval', 'port' in it",
+            ),
+            (":99999/0", "the URL's port isn't a number from 0 to 65535; write redis://"),
+            (":SENSITIVE/0", "the URL's port isn't a number from 0 to 65535; write redis://"),
+            # Passwords that weren't percent-encoded, of which a part looks like something else.
+            (
+                ":12?abc=SENSITIVE@host/0",
+                "can't make a client of this URL (TypeError); write redis",
+            ),
+            ("[?abc=SENSITIVE", "can't make a client of this URL (ValueError); write redis"),
+        ],
+    )
+    def test_what_is_wrong_in_a_url_is_named(
+        self, library: Any, end: str, says: str, use: Callable[[Any], None]
+    ) -> None:
+        use(library)
+
+        with pytest.raises(ConfigurationError) as caught:
+            RedisStore.from_url(f"redis://localhost{end}")
+
+        assert says in str(caught.value)
+        assert "SENSITIVE" not in str(caught.value)
+        assert "abc" not in str(caught.value)
+        assert caught.value.__context__ is None
+
+    @LIBRARIES
     @pytest.mark.parametrize("path", ["abc", "0/1", "-1", "1x", "%31x", "\u0661"])
     def test_a_database_that_is_no_number_is_refused(
         self, library: Any, path: str, use: Callable[[Any], None]

@@ -9,8 +9,9 @@ import re
 import socket
 import ssl
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
 from ...errors import ConfigurationError
 from .connection import Cluster, Server
@@ -20,6 +21,7 @@ _SECONDS = 1.0
 _IDLE_SECONDS = 30
 """How long a connection may be idle before it is checked on the next use: firewalls cut idle ones
 silently, some after a minute."""
+_FORM = "redis://user:password@host:port/0 with special characters percent-encoded"
 _KEEPALIVE = {"TCP_KEEPIDLE": 60, "TCP_KEEPINTVL": 15, "TCP_KEEPCNT": 3}
 """TCP keepalive: seconds of silence until the first probe, seconds in between, and how many."""
 
@@ -68,19 +70,49 @@ def client_from_url(url: object, options: Mapping[str, Any]) -> Any:
     library = _library()
     try:
         if not url.startswith("unix://"):
-            _check_database(unquote(urlsplit(url).path))
+            parts = urlsplit(url)
+            _check_port(parts)
+            _check_database(unquote(parts.path))
         return _client(library, url, {**_defaults(library, url), **options})
     except ConfigurationError:
         raise
     except Exception as error:  # noqa: BLE001 # the library's own, and what its parsers let through
         kind = type(error).__name__
     # Not what the error says of the URL, which may hold a password; nor the error as a context.
-    names = ", ".join(sorted(options))
+    names, wrong = ", ".join(sorted(options)), ", ".join(_wrong_options(library, url))
     raise ConfigurationError(
         f"RedisStore: {library.__name__} can't make a client of this URL"
+        + (f" because of {wrong} in it" if wrong else "")
         + (f" with the options {names}" if names else "")
-        + f" ({kind}); write redis://user:password@host:port/0 with special"
-        " characters percent-encoded, and options that the library has"
+        + f" ({kind}); write {_FORM}, and options that the library has, with values that it takes"
+    )
+
+
+def _wrong_options(library: Any, url: str) -> list[str]:
+    """The options in the URL that fail by themselves."""
+    base, _, query = url.partition("?")
+    if "@" in query:
+        # Probably this is what follows a question mark in a password.
+        return []
+    wrong: list[str] = []
+    for option in ("", *query.split("&")):
+        try:
+            _client(library, f"{base}?{option}", _defaults(library, base))
+        except Exception:  # noqa: BLE001 # as above
+            if not option:
+                # So it isn't, or not only, an option.
+                return []
+            wrong.append(repr(option.partition("=")[0]))
+    return wrong
+
+
+def _check_port(url: SplitResult) -> None:
+    with suppress(ValueError):
+        url.port  # noqa: B018 # raises it
+        return
+    # Not with that error as a context: what was taken for a port may be part of a password.
+    raise ConfigurationError(
+        f"RedisStore: the URL's port isn't a number from 0 to 65535; write {_FORM}"
     )
 
 
