@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import sqlite3
 import stat
 from collections.abc import Callable
 from pathlib import Path
@@ -85,6 +87,29 @@ def test_one_that_was_moved_away_and_back_is_used_again(store: SQLStore, path: P
     away.rename(path)
 
     assert store.update(key, Changes(set={"a": b"2"})) is UpdateResult.UPDATED
+
+
+def test_what_is_restored_into_it_is_there_at_once(store: SQLStore, path: Path) -> None:
+    before, since = a_key(), a_key()
+    store.insert(before, a_record())
+    copy = path.with_name("copy.db")
+    copy_database(path, copy)
+    store.delete(before)
+    store.insert(since, a_record())
+    copy_database(copy, path)
+
+    assert store.load(before) is not None
+    assert store.load(since) is None
+    assert store.update(before, Changes(set={"a": b"2"})) is UpdateResult.UPDATED
+
+
+def copy_database(source: Path, target: Path) -> None:
+    """As the command line's ``.backup`` and ``.restore`` do."""
+    with (
+        contextlib.closing(sqlite3.connect(source)) as one,
+        contextlib.closing(sqlite3.connect(target)) as other,
+    ):
+        one.backup(other)
 
 
 def test_a_directory_that_comes_later_gets_a_private_one(tmp_path: Path, umask_zero: None) -> None:
