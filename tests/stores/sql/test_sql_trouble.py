@@ -128,6 +128,27 @@ class TestALostConnection:
         assert store.load(key) is not None
 
 
+class TestADatabaseThatHasBecomeReadOnly:
+    """One that was demoted still reads, and leaves its connections open."""
+
+    ONLY_READS = {
+        "sqlite": "PRAGMA query_only = ON",
+        "postgresql": "SET default_transaction_read_only = on",
+        "mysql": "SET SESSION TRANSACTION READ ONLY",
+    }
+
+    def test_its_connections_are_given_up_at_the_first_write(self, store: SQLStore) -> None:
+        key = a_key()
+        store.insert(key, a_record())
+        demote = self.ONLY_READS[store.engine.dialect.name.replace("mariadb", "mysql")]
+        store.database.run("ping", lambda cursor: cursor.execute(demote))
+
+        assert store.load(key) is not None
+        with pytest.raises(StoreError, match=r"(?i)\(update\): .*read[ -]?only"):
+            store.update(key, Changes(set={"a": b"2"}))
+        assert store.update(key, Changes(set={"a": b"2"})) is UPDATED
+
+
 class TestADatabaseThatIsDown:
     CALLS: tuple[tuple[str, Callable[[SQLStore, str], object]], ...] = (
         ("load", lambda store, key: store.load(key)),

@@ -22,7 +22,7 @@ class Kind(enum.Enum):
     AWAY = "away"
     """No connection was made: the database doesn't answer, or refuses."""
     LOST = "lost"
-    """The connection is gone. It isn't known whether the statement was carried out."""
+    """The connection is of no further use. It isn't known whether the statement was carried out."""
     BUSY = "busy"
     """The database undid all of it because of others' work; it can be retried."""
     DUPLICATE = "duplicate"
@@ -35,7 +35,8 @@ class Kind(enum.Enum):
 
 # https://www.postgresql.org/docs/current/errcodes-appendix.html: serialization_failure,
 # deadlock_detected, lock_not_available; undefined_table, invalid_schema_name; undefined_column,
-# datatype_mismatch, undefined_function; the server goes down or comes up.
+# datatype_mismatch, undefined_function; the server goes down or comes up;
+# read_only_sql_transaction: it may have been demoted, and another one have its address.
 _POSTGRESQL: Final = {
     "40001": Kind.BUSY,
     "40P01": Kind.BUSY,
@@ -48,6 +49,7 @@ _POSTGRESQL: Final = {
     "57P01": Kind.LOST,
     "57P02": Kind.LOST,
     "57P03": Kind.LOST,
+    "25006": Kind.LOST,
 }
 # Classes of errors whose primary message is about the server, its objects and its rights.
 _POSTGRESQL_SHOWN: Final = frozenset(
@@ -55,7 +57,8 @@ _POSTGRESQL_SHOWN: Final = frozenset(
 )
 _POSTGRESQL_SYNTAX_ERROR: Final = "42601"  # quotes what is near it
 # https://mariadb.com/kb/en/mariadb-error-codes/: deadlock, lock wait timeout, changed since it was
-# read (innodb_snapshot_isolation); no such table; unknown column.
+# read (innodb_snapshot_isolation); no such table; unknown column; the server, its engine or the
+# session is read-only, as above.
 _MYSQL: Final = {
     1213: Kind.BUSY,
     1205: Kind.BUSY,
@@ -63,6 +66,9 @@ _MYSQL: Final = {
     1062: Kind.DUPLICATE,
     1146: Kind.NO_TABLE,
     1054: Kind.OTHER_LAYOUT,
+    1290: Kind.LOST,
+    1836: Kind.LOST,
+    1792: Kind.LOST,
 }
 # Too many connections, access denied, no such database, shutting down, rights, read-only, disk
 # full, no such table or column, packet too large; and the client's own on reaching the server.
@@ -70,10 +76,12 @@ _MYSQL_SHOWN: Final = frozenset(
     {1020, 1021, 1040, 1044, 1045, 1049, 1053, 1054, 1114, 1130, 1142, 1143, 1146, 1153, 1203}
     | {1205, 1213, 1226, 1290, 1698, 1792, 1836, 2002, 2003, 2005, 2006, 2013, 2026, 2059}
 )
-# https://www.sqlite.org/rescode.html
+# https://www.sqlite.org/rescode.html; a connection that was made while the file could only be read
+# stays so.
 _SQLITE: Final = {
     sqlite3.SQLITE_BUSY: Kind.BUSY,
     sqlite3.SQLITE_LOCKED: Kind.BUSY,
+    sqlite3.SQLITE_READONLY: Kind.LOST,
 }
 
 
@@ -82,7 +90,7 @@ _SQLITE_FILE: Final = {sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY}
 
 
 def kind_of(error: Exception) -> Kind:
-    """What can be done about a driver's error; only the driver knows of a lost connection."""
+    """What can be done about a driver's error; of most lost connections only the driver knows."""
     code = _code(error)
     if isinstance(error, sqlite3.Error):
         text = str(error)
