@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import errno
 import io
 import json
 import os
@@ -381,6 +382,26 @@ def test_a_directory_that_is_not_there_is_an_error_and_is_not_made(
     streams = capsys.readouterr()
     assert "there is no directory" in streams.out + streams.err
     assert not missing.parent.exists()
+
+
+@pytest.mark.parametrize("command", ["list", "stats", "purge", "doctor"])
+def test_a_directory_that_cannot_be_looked_into_is_an_error(
+    command: str, shell: Shell, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: Any, **_: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", path)
+
+    monkeypatch.setattr(os, "lstat", refuse)
+    status, text = shell.run(command)
+
+    assert status == 1
+    expected = "can't be looked into: Permission denied; run this as the app's user"
+    assert expected in text + capsys.readouterr().err
+
+
+def test_what_cannot_be_a_path_is_a_wrong_setting(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--store", "file:///var/%00sessions", "list"]) == 2
+    assert "write the path of a directory" in capsys.readouterr().err
 
 
 def test_a_directory_that_others_can_write_to_is_an_error_that_the_doctor_finds(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import socket
 import time
 from collections.abc import Callable, Iterator
@@ -497,4 +499,21 @@ def test_s5_a_file_that_cannot_be_opened_says_who_tried(tmp_path: Path) -> None:
     with pytest.raises(
         StoreError, match=rf"{path} and its directory must be there \(.*\), and user \d+ "
     ):
+        store.ping()
+
+
+@pytest.mark.parametrize("create", [True, False])
+def test_a_directory_that_cannot_be_looked_into_says_who_tried(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, create: bool
+) -> None:
+    path = tmp_path / "closed" / "sessions.db"
+
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(os, "open", refuse)
+    monkeypatch.setattr(os, "stat", refuse)
+    store = SQLStore.from_url(f"sqlite:///{path}", create=create)
+
+    with pytest.raises(StoreError, match=rf"{path} and its directory .*, and user \d+ "):
         store.ping()

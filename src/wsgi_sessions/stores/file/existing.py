@@ -6,7 +6,8 @@ command that only looks must do neither.
 
 from __future__ import annotations
 
-from pathlib import Path
+import os
+import stat
 
 from ...errors import ConfigurationError, StoreError
 from ...record import Record
@@ -30,21 +31,19 @@ class ExistingFiles(FileStore):
         path: the directory.
 
     Raises:
-        StoreError: there is none, or no FileStore has ever been there.
+        StoreError: there is none, no FileStore has ever been there, or it can't be looked into.
         UnusableDirectory: where FileStore raises ConfigurationError.
     """
 
     def __init__(self, path: str) -> None:
-        directory = Path(path)
-        if not directory.is_symlink():  # FileStore explains that better
-            if not directory.is_dir():
-                raise StoreError(f"there is no directory {path}", operation="open")
-            if not (directory / MARKER).exists():
-                raise StoreError(
-                    f"{path} is not the directory of a FileStore: the file {MARKER}, which one"
-                    " makes at its start, isn't there",
-                    operation="open",
-                )
+        # A symlink, and what can't be a path, are explained by FileStore.
+        try:
+            if not stat.S_ISLNK(os.lstat(path).st_mode):
+                os.lstat(f"{path}/{MARKER}")
+        except ValueError:
+            pass
+        except OSError as error:
+            raise StoreError(_problem(path, error), operation="open") from error
         try:
             super().__init__(path)
         except ConfigurationError as error:
@@ -61,3 +60,14 @@ class ExistingFiles(FileStore):
                 detail = f"{error}; left as it is"
         self._notify("corrupt_record", key, detail)
         return None
+
+
+def _problem(path: str, error: OSError) -> str:
+    if not isinstance(error, (FileNotFoundError, NotADirectoryError)):
+        return f"{path} can't be looked into: {error.strerror}; run this as the app's user"
+    if error.filename == path:
+        return f"there is no directory {path}"
+    return (
+        f"{path} is not the directory of a FileStore: the file {MARKER}, which one makes at its"
+        " start, isn't there"
+    )

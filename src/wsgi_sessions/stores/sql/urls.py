@@ -180,13 +180,17 @@ def own_file(path: Path, table: sa.Table, *, create: bool) -> None:
         impossible = True
     if impossible:
         raise ConfigurationError(f"SQLStore: {str(path)!a} can't be the path of a file")
-    if not create and not path.exists():
-        # SQLite would make an empty one.
-        raise missing(table, what=f"no SQLite file {path} with the table {table.fullname}")
     try:
-        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+        if create:
+            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+        else:
+            path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        if not create:
+            what = f"no SQLite file {path} with the table {table.fullname}"
+            raise missing(table, what=what) from None
     except OSError:
-        return  # it is there already, or SQLite says at the first call why it can't be
+        pass  # it is there already, or SQLite says at the first call why it can't be
 
 
 def _parsed(url: object) -> sa.URL:
