@@ -64,6 +64,10 @@ def test_other_urls_are_refused_without_their_password(url: Any, says: str) -> N
         ("postgresql://h/db?conect_timeout=1", "psycopg has no option 'conect_timeout'"),
         ("mariadb://h/db?conect_timeout=1&b=2", "pymysql has no option 'b', 'conect_timeout'"),
         ("sqlite:////tmp/x.db?timeot=1", "pysqlite has no option 'timeot'"),
+        (
+            "sqlite:////tmp/x.db?isolation_level=DEFERRED",
+            "pysqlite has no option 'isolation_level'",
+        ),
         (f"mariadb://h/db?connect_timeout={SECRET}", r"options can't be used \(ValueError\)"),
         (f"sqlite:////tmp/x.db?timeout={SECRET}", r"options can't be used \(ValueError\)"),
     ],

@@ -13,7 +13,7 @@ import pytest
 from stores.sql.material import a_key, a_record, a_touch, fresh, opened
 from wsgi_sessions.record import UpdateResult
 from wsgi_sessions.stores import SQLStore
-from wsgi_sessions.stores.sql import connections, forks
+from wsgi_sessions.stores.sql import forks, urls
 from wsgi_sessions.testing.races import forked
 
 pytestmark = [
@@ -26,8 +26,7 @@ UPDATED = UpdateResult.UPDATED
 
 @pytest.fixture
 def store(lite_url: str, monkeypatch: pytest.MonkeyPatch) -> SQLStore:
-    monkeypatch.setattr(connections, "SQLITE_SECONDS", 0)
-    monkeypatch.setattr(connections, "PATIENCE", 0.1)
+    monkeypatch.setattr(urls, "SQLITE_SECONDS", 0)
     return opened(lite_url)
 
 

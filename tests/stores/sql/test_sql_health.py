@@ -11,7 +11,7 @@ import databases
 from stores.sql.material import a_key, a_record, fresh, opened, outside, overdue
 from wsgi_sessions.errors import StoreError
 from wsgi_sessions.stores import SQLStore
-from wsgi_sessions.stores.sql import connections, examine, health
+from wsgi_sessions.stores.sql import examine, health, urls
 from wsgi_sessions.stores.sql.urls import sqlite_path
 
 
@@ -114,7 +114,7 @@ class TestTheFile:
     def test_a_reader_that_hinders_wal_is_no_error(
         self, lite_url: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(connections, "SQLITE_SECONDS", 0)
+        monkeypatch.setattr(urls, "SQLITE_SECONDS", 0)
         store = opened(lite_url)
         with outside(store) as connection:
             connection.exec_driver_sql("PRAGMA journal_mode = DELETE")

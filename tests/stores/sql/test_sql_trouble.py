@@ -17,6 +17,7 @@ import databases
 import servers
 from ports import free_port
 from stores.sql.material import (
+    OPENED,
     SECRET,
     VALUE,
     a_key,
@@ -380,21 +381,30 @@ class TestABusyDatabase:
         with pytest.raises(StoreError, match=r"\(insert\): \w+ 40001: give way$"):
             store.insert(a_key(), a_record())
 
+    @pytest.mark.parametrize(
+        "make",
+        [
+            lambda url: SQLStore.from_url(f"{url}?timeout=0.1"),
+            lambda url: SQLStore(sa.create_engine(url, connect_args={"timeout": 0.1})),
+        ],
+        ids=["a URL's", "an engine's"],
+    )
     def test_a_sqlite_file_that_another_holds_is_waited_for_and_then_an_error(
-        self, lite_url: str, monkeypatch: pytest.MonkeyPatch
+        self, lite_url: str, make: Callable[[str], SQLStore]
     ) -> None:
-        monkeypatch.setattr(connections, "SQLITE_SECONDS", 0)
-        monkeypatch.setattr(connections, "PATIENCE", 0.05)
-        store = opened(lite_url)
+        OPENED.append(store := make(lite_url))
         key = a_key()
         store.insert(key, a_record())
         with outside(store) as other:
             other.exec_driver_sql("BEGIN IMMEDIATE")
+            before = time.monotonic()
             with pytest.raises(StoreError, match=r"\(update\): OperationalError: database is lock"):
                 store.update(key, Changes(set={"a": b"2"}))
+            waited = time.monotonic() - before
 
             assert store.load(key) is not None
         assert store.update(key, Changes(set={"a": b"2"})) is UPDATED
+        assert 0.1 <= waited < 5
 
 
 def give_way(store: SQLStore, times: int) -> None:

@@ -36,8 +36,6 @@ ANSWER_SECONDS: Final = 5
 """How long a server may take to answer."""
 LOCK_SECONDS: Final = 3
 """How long MySQL waits for a lock before it says so."""
-SQLITE_SECONDS: Final = 15
-"""How long SQLite waits for another writer: its default of 5 is short when a disk is slow."""
 IDLE_SECONDS: Final = 30.0
 """How long a connection may be unused before it is checked on the next use."""
 _CREATE_PAUSES = 0.05, 0.1, 0.2, 0.4, 0.8
@@ -337,7 +335,6 @@ def _is_readable(descriptor: int) -> bool:
 
 def _set_up_sqlite(connection: sqlite3.Connection) -> None:
     connection.isolation_level = None
-    connection.execute(f"PRAGMA busy_timeout = {SQLITE_SECONDS * 1000}")
     add_merge(connection)
 
 

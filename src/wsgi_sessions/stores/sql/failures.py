@@ -76,15 +76,7 @@ _MYSQL_SHOWN: Final = frozenset(
     {1020, 1021, 1040, 1044, 1045, 1049, 1053, 1054, 1114, 1130, 1142, 1143, 1146, 1153, 1203}
     | {1205, 1213, 1226, 1290, 1698, 1792, 1836, 2002, 2003, 2005, 2006, 2013, 2026, 2059}
 )
-# https://www.sqlite.org/rescode.html; a connection that was made while the file could only be read
-# stays so.
-_SQLITE: Final = {
-    sqlite3.SQLITE_BUSY: Kind.BUSY,
-    sqlite3.SQLITE_LOCKED: Kind.BUSY,
-    sqlite3.SQLITE_READONLY: Kind.LOST,
-}
-
-
+# https://www.sqlite.org/rescode.html
 _SQLITE_FILE: Final = {sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY}
 """The file, or one of those that SQLite makes beside it, can't be opened or written."""
 
@@ -100,7 +92,9 @@ def kind_of(error: Exception) -> Kind:
             return Kind.OTHER_LAYOUT
         if code == sqlite3.SQLITE_CONSTRAINT_NOTNULL:
             return Kind.DAMAGED  # see fields.py: NULL stands for what can't be merged
-        return _SQLITE.get(code & 0xFF, Kind.OTHER)
+        # SQLite itself waits for others. A connection that was made while the file could only be
+        # read stays so.
+        return Kind.LOST if code & 0xFF == sqlite3.SQLITE_READONLY else Kind.OTHER
     if isinstance(code, str):
         return _POSTGRESQL.get(code, Kind.OTHER)
     return _MYSQL.get(code, Kind.OTHER)

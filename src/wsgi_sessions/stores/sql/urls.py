@@ -18,10 +18,12 @@ from sqlalchemy import event
 from sqlalchemy.exc import SQLAlchemyError
 
 from ...errors import ConfigurationError
-from .connections import ANSWER_SECONDS, PATIENCE, SQLITE_SECONDS
+from .connections import ANSWER_SECONDS, PATIENCE
 from .schema import DEFAULT_TABLE, check_name, ddl, missing, sessions_table
 
 CONNECT_SECONDS: Final = 3
+SQLITE_SECONDS: Final = 15
+"""How long SQLite waits for another writer: its default of 5 is short when a disk is slow."""
 
 _DRIVERS: Final = {
     "postgresql": "postgresql+psycopg",
@@ -34,7 +36,7 @@ _EXTRAS: Final = {"psycopg": "postgresql", "pymysql": "mysql"}
 _DATABASES: Final = "postgresql", "mysql", "mariadb", "sqlite"
 _CHECKED: Final = "pysqlite", "pymysql", "psycopg"
 _SQLITE_OPTIONS: Final = frozenset(
-    {"cached_statements", "check_same_thread", "detect_types", "isolation_level", "timeout"}
+    {"cached_statements", "check_same_thread", "detect_types", "timeout"}
 )
 _ALLOWED: Final = (
     "write postgresql://user@host/db, mysql://user@host/db, mariadb://user@host/db or"
