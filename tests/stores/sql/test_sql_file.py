@@ -16,6 +16,7 @@ from stores.sql.material import OPENED, a_key, a_record, fresh, opened
 from wsgi_sessions.errors import StoreError
 from wsgi_sessions.record import Changes, UpdateResult
 from wsgi_sessions.stores import SQLStore
+from wsgi_sessions.stores.sql import examine
 from wsgi_sessions.stores.sql.urls import sqlite_path
 
 MAKERS: dict[str, Callable[[str], SQLStore]] = {
@@ -121,6 +122,24 @@ def test_a_directory_that_comes_later_gets_a_private_one(tmp_path: Path, umask_z
 
     assert store.load(a_key()) is None
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_a_relative_path_stays_where_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here, elsewhere = tmp_path / "here", tmp_path / "elsewhere"
+    here.mkdir()
+    (elsewhere / "var").mkdir(parents=True)
+    monkeypatch.chdir(here)
+    store = opened("sqlite:///var/sessions.db")
+    monkeypatch.chdir(elsewhere)
+    with pytest.raises(StoreError):
+        store.load(a_key())
+    (here / "var").mkdir()
+
+    assert store.load(a_key()) is None
+    assert {level for _, level, _ in examine(store)} == {"ok"}
+    assert list(elsewhere.rglob("*.db")) == []
 
 
 @pytest.mark.parametrize("name", ["a ?b#c%20d.db", "ä.db", os.fsdecode(b"\xff.db")])

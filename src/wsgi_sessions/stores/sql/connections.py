@@ -60,7 +60,7 @@ class Database:
     Args:
         engine: its connections are set up here.
         table: of the sessions.
-        path: the file of a SQLite database.
+        path: the file of a SQLite database, as an absolute path.
         only_looks: nothing at all may change until something is written.
     """
 
@@ -75,7 +75,7 @@ class Database:
         self.engine = engine
         self.only_looks: bool = only_looks
         self._table = table
-        self._path = None if path is None else path.absolute()
+        self.path = path
         self.name: str = engine.dialect.name
         self._process = os.getpid()
         self._inherited: list[sa.Pool] = []
@@ -248,10 +248,10 @@ class Database:
 
         A connection to one that was removed or replaced would go on with it, apart from others.
         """
-        if self._path is None:
+        if self.path is None:
             return None
         try:
-            found = self._path.stat()
+            found = self.path.stat()
         except OSError:
             return None  # then no connection can be made, and SQLite says why
         return found.st_dev, found.st_ino

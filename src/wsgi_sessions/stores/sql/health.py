@@ -21,7 +21,6 @@ import sqlalchemy as sa
 from ...errors import StoreError
 from .schema import has_index, has_table, index_name, missing
 from .store import SQLStore
-from .urls import sqlite_path
 
 Found = tuple[str, str, str]
 
@@ -59,8 +58,8 @@ def examine(store: SQLStore, now: float | None = None) -> Iterator[Found]:
     yield "table", "ok", f"the table {store.table.fullname} is as it should be"
     yield _index(store)
     yield _overdue(store.count_expired(now))
-    if database.name == "sqlite":
-        yield from _file(store)
+    if database.path is not None:
+        yield from _file(store, database.path)
     else:
         yield _clock(*database.look("doctor", _server_clock), time.time())
 
@@ -142,10 +141,10 @@ def _permissions(path: Path) -> Found:
     return "permissions", "ok", "nobody else can read or write the file"
 
 
-def _file(store: SQLStore) -> Iterator[Found]:
+def _file(store: SQLStore, path: Path) -> Iterator[Found]:
     # On Windows the mode says nothing; a directory's access list holds for what is in it.
     if sys.platform != "win32":
-        yield _permissions(sqlite_path(store.engine.url))
+        yield _permissions(path)
 
     def journal_mode(connection: sa.Connection) -> Any:
         return connection.scalar(sa.text("PRAGMA journal_mode"))

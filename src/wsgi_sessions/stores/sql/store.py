@@ -84,13 +84,11 @@ class SQLStore(Store):
         """The table."""
         self._create = create
         self._is_prepared = False
-        self._path = None
+        path = None
         if self.engine.dialect.name == "sqlite":
-            self._path = sqlite_path(self.engine.url)
+            path = sqlite_path(self.engine.url)
             open_existing(self.engine)
-        self.database: Database = Database(
-            self.engine, self.table, self._path, only_looks=not create
-        )
+        self.database: Database = Database(self.engine, self.table, path, only_looks=not create)
         """The connections."""
         self._format = _FORMATS[self.engine.dialect.name]()
         self._statements = Statements(self.table, self.engine.dialect, self._format)
@@ -103,7 +101,7 @@ class SQLStore(Store):
         except StoreError:
             self.close()
             raise
-        if self._path is not None:
+        if path is not None:
             self.close()  # uWSGI forks without a word to Python: see the module `forks`
 
     def __repr__(self) -> str:
@@ -276,8 +274,8 @@ class SQLStore(Store):
         self._is_prepared = True
 
     def _make_file(self) -> None:
-        if self._path is not None:
-            own_file(self._path, self.table, create=self._create)
+        if self.database.path is not None:
+            own_file(self.database.path, self.table, create=self._create)
 
     # Records and rows
 

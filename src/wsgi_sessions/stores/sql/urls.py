@@ -139,7 +139,7 @@ def check_engine(engine: object) -> sa.Engine:
 
 
 def sqlite_path(url: sa.URL) -> Path:
-    """The file of a SQLite database.
+    """The file of a SQLite database, from wherever the process is now.
 
     Raises:
         ConfigurationError: it is one in memory, which each connection would have its own of.
@@ -152,7 +152,7 @@ def sqlite_path(url: sa.URL) -> Path:
             " sqlite:////var/lib/app/sessions.db, with an absolute path after the third slash, or"
             " use MemoryStore()"
         )
-    return Path(path)
+    return Path(path).absolute()
 
 
 def open_existing(engine: sa.Engine) -> None:
