@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from records import NOW, a_key, a_record
+from wsgi_sessions.errors import StoreError
 from wsgi_sessions.record import Changes, UpdateResult
 from wsgi_sessions.stores import FileStore
 from wsgi_sessions.stores.file import cleaning
@@ -159,6 +160,33 @@ def test_a_write_that_is_done_is_not_failed_by_the_cleaning(
 
     assert results == {UpdateResult.UPDATED}
     assert len(list(store.keys())) == 2
+
+
+def test_a_file_that_cannot_be_opened_keeps_no_other(
+    store: FileStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such as one that root has left there."""
+    names = [in_shard("01", number) for number in range(10)]
+    for name in names:
+        store.insert(name, expired())
+    theirs = store.path / "01" / names[5]
+    open_file = os.open
+
+    def refuse(path: str, *args: Any, **options: Any) -> int:
+        if path == str(theirs):
+            raise PermissionError(13, "Permission denied", path)
+        return open_file(path, *args, **options)
+
+    monkeypatch.setattr(os, "open", refuse)
+    write(store, ROUND)
+    in_passing = set(store.keys()) & set(names)
+    for name in names[:5]:
+        store.insert(name, expired())
+    with pytest.raises(StoreError, match=rf"Permission denied: '{theirs}'"):
+        store.purge_expired(NOW)
+
+    assert in_passing == {theirs.name}
+    assert set(store.keys()) & set(names) == {theirs.name}
 
 
 class Looks:

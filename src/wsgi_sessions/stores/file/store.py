@@ -163,13 +163,24 @@ class FileStore(Store):
         """Remove what expired at or before ``now`` (UNIX seconds), and leftovers.
 
         Returns how many records went. Opens only what is about to go.
+
+        Raises:
+            StoreError: a file can't be looked at or removed, and all others went; or the directory
+                can't be.
         """
         until = nanoseconds(now)
         removed = 0
+        failed: OSError | None = None
         for shard in self._sessions.shards():
             for names in _slices(self._sessions.due(shard, until)):
                 with self._sessions.locked(shard):
-                    removed += sum(self._expire(name, now) for name in names)
+                    for name in names:
+                        try:
+                            removed += self._expire(name, now)
+                        except OSError as error:
+                            failed = error
+        if failed is not None:
+            raise failed
         return removed
 
     def keys(self) -> Iterator[str]:
@@ -234,7 +245,8 @@ class FileStore(Store):
         ):
             if held:
                 for name in due:
-                    self._expire(name, now)
+                    with contextlib.suppress(OSError):
+                        self._expire(name, now)
 
     # What follows is called with the lock held.
 
