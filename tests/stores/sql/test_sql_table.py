@@ -62,9 +62,10 @@ def test_a_missing_table_is_named_with_what_to_run(url: str, table: str) -> None
 
 def test_a_table_that_is_dropped_meanwhile_is_not_an_empty_one(store: SQLStore) -> None:
     drop(store)
+    told = f"no table {store.table.name} in the database; run .*, or start the app anew with create=True"
 
     for call in (store.load, store.delete, lambda key: store.insert(key, a_record())):
-        with pytest.raises(StoreError, match=f"no table {store.table.name} in the database"):
+        with pytest.raises(StoreError, match=told):
             call(a_key())
     store.schema()
     fresh(store).ping()

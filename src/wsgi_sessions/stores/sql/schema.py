@@ -122,7 +122,7 @@ def missing(table: sa.Table, operation: str = "prepare", what: str = "") -> Stor
     """The error for a table that isn't there, or for ``what`` it would be in."""
     what = what or f"no table {table.fullname} in the database"
     return StoreError(
-        f"there is {what}; run {_ddl_of(table)}, or make the store with create=True",
+        f"there is {what}; run {_ddl_of(table)}, or start the app anew with create=True",
         operation=operation,
     )
 
