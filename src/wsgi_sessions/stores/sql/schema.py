@@ -94,7 +94,7 @@ def has_table(connection: sa.Connection, table: sa.Table) -> bool:
     Raises:
         StoreError: there is, and it isn't ours; says what is wrong and what to run.
     """
-    inspector = sa.inspect(connection)
+    inspector, dialect = sa.inspect(connection), connection.dialect
     place = table.name, table.schema
     if not inspector.has_table(*place):
         return False
@@ -103,7 +103,7 @@ def has_table(connection: sa.Connection, table: sa.Table) -> bool:
     wrong += [
         name
         for name, column in table.columns.items()
-        if name in found and _kind(found[name]) != _kind(_in_dialect(column, connection.dialect))
+        if name in found and _kind(found[name], dialect) != _kind(_in(dialect, column), dialect)
     ]
     if inspector.get_pk_constraint(*place)["constrained_columns"] != ["key"]:
         wrong.append("the primary key")
@@ -143,11 +143,11 @@ def _ddl_of(table: sa.Table) -> str:
     return f"what SQLStore.from_url(…, table={table.fullname!r}, create=False).schema() gives"
 
 
-def _in_dialect(column: sa.Column[Any], dialect: sa.Dialect) -> sa.types.TypeEngine[Any]:
+def _in(dialect: sa.Dialect, column: sa.Column[Any]) -> sa.types.TypeEngine[Any]:
     return column.type.dialect_impl(dialect)
 
 
-def _kind(kept_as: sa.types.TypeEngine[Any]) -> str:
+def _kind(kept_as: sa.types.TypeEngine[Any], dialect: sa.Dialect) -> str:
     # MariaDB's JSON is a LONGTEXT with a constraint; a BINARY, BYTEA or BLOB holds the same.
     match kept_as:
         case sa.ARRAY():
@@ -158,6 +158,8 @@ def _kind(kept_as: sa.types.TypeEngine[Any]) -> str:
             return "text"
         case sa.Integer():
             return "integer"
+        case sa.REAL() | sa.FLOAT() if dialect.name != "sqlite":
+            return "single"  # good to a minute, for times; all of SQLite's are double
         case sa.Float():
             return "float"
         case _:
