@@ -1,8 +1,8 @@
 """Bottle: a plugin that puts our sessions into ``request.session``.
 
 The plugin wraps the app's ``wsgi`` in a SessionMiddleware, so that hooks, error pages and streams
-have the session as well, and notes a StoreError that Bottle is about to turn into a page. Nothing
-else in this package imports Bottle.
+have the session as well, and its ``_cast``, through which passes every StoreError that Bottle turns
+into a page. Nothing else in this package imports Bottle.
 """
 
 from __future__ import annotations
@@ -67,13 +67,13 @@ class SessionPlugin:
                 "SessionPlugin: the app already has its sessions; install one plugin, once"
             )
         self._app, self._wrapped = app, app.wsgi
-        # Hooks and error pages run outside of what a plugin is applied to.
-        app.wsgi = self.middleware
+        # Hooks, error pages, streams and mounted routes run outside of what a plugin is applied to.
+        app.wsgi, app._cast = self.middleware, _noting(app._cast)  # noqa: SLF001 # no other place sees them all
 
     def close(self) -> None:
         """Called by Bottle when the plugin is uninstalled."""
         if self._app is not None:
-            del self._app.wsgi
+            del self._app.wsgi, self._app._cast  # noqa: SLF001 # see setup
             self._app, self._wrapped = None, _not_installed
 
     def apply(self, callback: Callable[..., Any], route: object) -> Callable[..., Any]:
@@ -88,11 +88,7 @@ class SessionPlugin:
                     "there is no session: the route was mounted or merged into an app that has no"
                     " SessionPlugin; install it on the app that is served"
                 )
-            try:
-                return callback(*args, **options)
-            except StoreError as error:
-                environ[_ERROR_KEY] = error
-                raise
+            return callback(*args, **options)
 
         return call
 
@@ -108,12 +104,30 @@ class SessionPlugin:
             failed = status[:3] == "500"
             return start_response(status, headers, exc_info)
 
-        body = cast("WSGIApplication", self._wrapped)(environ, start)
-        error = environ.pop(_ERROR_KEY, None)
+        try:
+            body = cast("WSGIApplication", self._wrapped)(environ, start)
+        finally:
+            error = environ.pop(_ERROR_KEY, None)
         if failed and error is not None:
             close(body)
             raise cast("StoreError", error)
         return body
+
+
+def _noting(make_body: Callable[..., Any]) -> Callable[..., Any]:
+    """Bottle's ``_cast``, noting a StoreError that it is given, or meets in an error page."""
+
+    def noting(out: Any, *more: Any) -> Any:
+        try:
+            failure = getattr(out, "exception", None)  # only an HTTPError has one
+            if isinstance(failure, StoreError):
+                request.environ[_ERROR_KEY] = failure
+            return make_body(out, *more)
+        except StoreError as error:
+            request.environ[_ERROR_KEY] = error
+            raise
+
+    return noting
 
 
 def _not_installed(*args: object) -> Any:

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from bottle import Bottle, request
+from bottle import Bottle, HTTPResponse, request
 
-from wsgi import SECRET, Browser
+from wsgi import SECRET, Browser, call, environ
 from wsgi_sessions import ConfigurationError
 from wsgi_sessions.bottle import SessionPlugin
 from wsgi_sessions.errors import StoreError
@@ -102,6 +102,86 @@ def test_w1_a_failed_store_is_a_503(operation: str, path: str) -> None:
 
     assert response.code == 503 and response.get("Retry-After") == "5"
     assert browser.cookies
+
+
+class Places:
+    """Every place in which an app that has a mounted one may use the session."""
+
+    def __init__(self) -> None:
+        self.shop = Shop()
+        app, child = self.shop.app, Bottle()
+        for each in (app, child):
+            each.get("/count", callback=self.count)
+            each.get("/stream", callback=self.stream)
+            each.get("/listed", callback=lambda: [str(self.shop.plugin.registry.count("ada"))])
+        app.mount("/child/", child)
+        app.mount("/wsgi/", child.wsgi)
+        app.add_hook("before_request", lambda: self.hook("before"))
+        app.add_hook("after_request", lambda: self.hook("after"))
+        app.error(404)(lambda error: self.count())
+
+    def count(self) -> str:
+        return str(request.session.increment("n"))
+
+    def stream(self) -> Iterator[str]:
+        yield self.count()
+
+    def hook(self, when: str) -> None:
+        if request.query_string == when:
+            self.count()
+
+
+@pytest.mark.parametrize(
+    ("path", "query"),
+    [
+        ("/count", ""),
+        ("/child/count", ""),
+        ("/wsgi/count", ""),
+        ("/nothing", "before"),
+        ("/nothing", "after"),
+        ("/stream", ""),
+        ("/child/stream", ""),
+        ("/no-such-page", ""),
+        ("/listed", ""),
+        ("/child/listed", ""),
+    ],
+)
+def test_w1_a_failed_store_is_a_503_wherever_it_is_met(path: str, query: str) -> None:
+    places = Places()
+    browser = Browser(places.shop.app)
+    browser.get("/put")
+    places.shop.store.fail("load" if "listed" in path else "update")
+
+    response = browser.get(path, QUERY_STRING=query, **ERRORS)
+
+    assert response.code == 503 and response.get("Retry-After") == "5"
+    assert browser.cookies
+
+
+def test_an_error_page_that_answers_otherwise_comes_first() -> None:
+    shop = Shop()
+    shop.app.error(500)(lambda error: HTTPResponse(f"later: {error.exception}", 200))
+    browser = Browser(shop.app)
+    browser.get("/put")
+    shop.store.fail("load")
+
+    assert browser.get("/all", **ERRORS).text == "later: this test store was set to fail"
+
+
+def test_a_failure_that_leaves_bottle_is_not_that_of_the_next_request() -> None:
+    shop = Shop()
+    shop.app.catchall = False
+    shop.app.error(404)(lambda error: request.session.increment("n"))
+    browser = Browser(shop.app)
+    browser.get("/put")
+    shop.store.fail("update")
+    made = environ("/no-such-page", cookie=f"session={browser.cookies['session']}", **ERRORS)
+    assert call(shop.app, made).code == 503
+
+    shop.app.catchall = True
+    made["PATH_INFO"] = "/boom"
+
+    assert call(shop.app, made).code == 500
 
 
 def test_an_app_that_handles_the_failure_answers_itself() -> None:
