@@ -2,15 +2,19 @@
 
 It goes into ``falcon.App(middleware=[…])`` and takes the steps of an Integration: open when the
 request comes, commit when the response is made, finish when its stream ends. Errors are left to
-Falcon, except those of a store. An exception that leaves Falcon passes a component by, so what a
-session raises when the app can't help it is one that Falcon turns into a response wherever it is
-raised. Nothing else in this package imports Falcon.
+Falcon, except those of a store: of these, it learns from the session, or when Falcon logs them. An
+exception that leaves Falcon passes a component by, so what a session raises when the app can't help
+it is one that Falcon turns into a response wherever it is raised. Nothing else in this package
+imports Falcon.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, MutableMapping
+import sys
+from collections.abc import Callable, Generator, Iterable, Iterator, MutableMapping
 from contextlib import contextmanager
+from functools import cache
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Any, TypeVar, Unpack, cast
 
 import falcon
@@ -146,6 +150,26 @@ class FalconSession(Session):
             return super().transaction(fn)
 
 
+@cache
+def _noting(base: type[falcon.Request]) -> type[falcon.Request]:
+    """The class of requests whose ``log_error`` notes which StoreError is being logged.
+
+    Falcon calls it with each exception that it makes a 500 of, apart from its own.
+    """
+
+    class Request(base):  # type: ignore[valid-type, misc] # whichever the app has
+        __slots__ = ()
+
+        def log_error(self, message: str) -> None:
+            error = sys.exc_info()[1]
+            if isinstance(error, StoreError):
+                # Not a slot: the layout must remain that of the base.
+                self.__dict__["store_error"] = error
+            super().log_error(message)
+
+    return Request
+
+
 @takes_options
 class SessionMiddleware:
     """Gives a Falcon app sessions: ``falcon.App(middleware=[SessionMiddleware(secret_key=…)])``.
@@ -183,6 +207,7 @@ class SessionMiddleware:
             return
         if not self.steps.is_open(environ):
             environ[self._steps_key] = self
+            req.__class__ = _noting(type(req))  # type: ignore[arg-type] # a class can be hashed
         req.context.session = self.steps.open_session(environ)
 
     def process_response(
@@ -193,33 +218,29 @@ class SessionMiddleware:
         environ: WSGIEnvironment = req.env
         if environ.get(self._steps_key) is not self or not self.steps.is_open(environ):
             return
-        stream = resp.stream
-        # What has read() may be sent by the server itself, which must see the file.
-        streaming = stream is not None and not hasattr(stream, "read")
-        status = falcon.code_to_http_status(resp.status)
         failure = getattr(environ.get(self._key), "failure", None)
-        if failure is not None and status[:3] == "500":
+        failure = failure or getattr(req, "store_error", None)
+        if failure is not None and _status(resp)[:3] == "500":
             self._answer_failure(environ, resp, failure)
             return
         try:
             try:
-                if stream is None:
-                    # Falcon keeps what this makes of ``media``.
-                    resp.render_body()
+                chunks = _first_of(req, resp)
             except StoreError:
                 raise
             except Exception:
                 # Falcon answers 500 then, with the headers that are there.
+                _let_go(resp)
                 self._commit(environ, resp, "500 Internal Server Error", streaming=False)
                 raise
-            self._commit(environ, resp, status, streaming=streaming)
+            self._commit(environ, resp, _status(resp), streaming=chunks is not None)
         except StoreError as error:
             self._answer_failure(environ, resp, error)
             return
-        if streaming:
+        if chunks is not None:
+            stream = resp.stream
             resp.stream = SessionStream(
-                cast("Iterable[bytes]", stream),
-                lambda failed: self.steps.finish_session(environ, failed=failed),
+                chunks, lambda failed: self._finish(environ, stream, failed=failed)
             )
 
     def _commit(
@@ -243,11 +264,38 @@ class SessionMiddleware:
         if finished != given:
             _put(resp, finished)
 
+    def _finish(self, environ: WSGIEnvironment, stream: object, *, failed: bool) -> None:
+        try:
+            close(stream)
+        finally:
+            self.steps.finish_session(environ, failed=failed)
+
     def _answer_failure(
         self, environ: WSGIEnvironment, resp: falcon.Response, error: StoreError
     ) -> None:
         _let_go(resp)
         _send(resp, self.steps.answer_failure(environ, error))
+
+
+def _status(resp: falcon.Response) -> str:
+    status: str = falcon.code_to_http_status(resp.status)
+    return status
+
+
+def _first_of(req: falcon.Request, resp: falcon.Response) -> Iterable[bytes] | None:
+    """Make what will be sent first, as a session may be begun until then.
+
+    Returns:
+        The chunks of the app's stream; None if no such stream will be sent.
+    """
+    # Falcon keeps what this makes of ``media``.
+    whole = resp.render_body() is not None
+    stream = resp.stream
+    # What has read() may be sent by the server itself, which must see the file.
+    if whole or stream is None or hasattr(stream, "read") or req.method == "HEAD":
+        return None
+    chunks: Iterator[bytes] = iter(cast("Any", stream))
+    return chain(list(islice(filter(None, chunks), 1)), chunks)
 
 
 def _let_go(resp: falcon.Response) -> None:

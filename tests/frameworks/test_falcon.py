@@ -133,14 +133,85 @@ def test_a_stream_goes_on_with_the_session(shop: Shop, browser: Browser) -> None
     assert shop.kept(browser) == {"before": 1, "within": 2}
 
 
+def begins(req: Any, resp: Any) -> None:
+    session = req.context.session
+
+    def body() -> Iterator[bytes]:
+        session["within"] = 1
+        yield b""
+        session.login("ada")
+        yield b"a"
+        session["within"] += 1
+        yield b"b"
+
+    resp.stream = body()
+
+
+def test_a_stream_may_begin_a_session_before_its_first_chunk(shop: Shop, browser: Browser) -> None:
+    response = shop.run(browser, begins)
+
+    assert response.body == b"ab" and response.set_cookie is not None
+    assert shop.kept(browser) == {"within": 2}
+    assert shop.sessions.registry.count("ada") == 1
+
+
+def test_a_stream_without_chunks_may_begin_a_session(shop: Shop, browser: Browser) -> None:
+    def view(req: Any, resp: Any) -> None:
+        session = req.context.session
+        resp.stream = (b"" for _ in range(2) if session.increment("n"))
+
+    assert shop.run(browser, view).body == b""
+    assert shop.kept(browser) == {"n": 2}
+
+
+def test_a_stream_that_fails_before_its_first_chunk_is_falcons_500(
+    shop: Shop, browser: Browser
+) -> None:
+    shop.run(browser, put)
+    closed: list[str] = []
+
+    def view(req: Any, resp: Any) -> None:
+        session = req.context.session
+
+        def body() -> Iterator[bytes]:
+            session["n"] = 9
+            if session:
+                raise ZeroDivisionError
+            yield b"a"
+
+        class Closing:
+            def __iter__(self) -> Iterator[bytes]:
+                return body()
+
+            def close(self) -> None:
+                closed.append("closed")
+
+        resp.stream = Closing()
+
+    assert shop.run(browser, view).code == 500
+    assert closed == ["closed"] and shop.kept(browser) == {"n": 1}
+
+
+@pytest.mark.parametrize("why", ["HEAD", "text"])
+def test_a_stream_that_is_not_sent_is_not_begun(shop: Shop, browser: Browser, why: str) -> None:
+    def view(req: Any, resp: Any) -> None:
+        begins(req, resp)
+        if why == "text":
+            resp.text = "instead"
+
+    shop.run(browser, view, **({"REQUEST_METHOD": "HEAD"} if why == "HEAD" else {}))
+
+    assert browser.cookies == {}
+
+
 def test_a_stream_that_breaks_off_keeps_what_came_before(shop: Shop, browser: Browser) -> None:
     def view(req: Any, resp: Any) -> None:
         session = req.context.session
         session["before"] = 1
 
         def body() -> Iterator[bytes]:
-            session["within"] = 2
             yield b"a"
+            session["within"] = 2
             raise ZeroDivisionError
 
         resp.stream = body()
@@ -295,6 +366,70 @@ def test_an_error_handler_that_meets_the_failure_itself_leads_to_a_503(
     response = shop.run(browser, view)
 
     assert response.code == 503 and response.get("Retry-After") == "5"
+
+
+def lists_devices(shop: Shop) -> View:
+    return lambda req, resp: shop.sessions.registry.sessions("ada")
+
+
+def raises_its_own(shop: Shop) -> View:
+    def view(req: Any, resp: Any) -> None:
+        raise StoreError("another store of the app's")
+
+    return view
+
+
+def streams_a_list(shop: Shop) -> View:
+    def view(req: Any, resp: Any) -> None:
+        resp.stream = (info.handle.encode() for info in shop.sessions.registry.sessions("ada"))
+
+    return view
+
+
+@pytest.mark.parametrize("act", [lists_devices, raises_its_own, streams_a_list])
+def test_a_store_error_that_is_not_the_sessions_is_a_503(
+    shop: Shop, browser: Browser, act: Callable[[Shop], View]
+) -> None:
+    shop.run(browser, put)
+    shop.store.fail("load")
+
+    response = shop.run(browser, act(shop))
+
+    assert response.code == 503 and response.get("Retry-After") == "5"
+    assert "temporarily" in response.text and browser.cookies
+
+
+def test_an_app_that_handles_any_store_error_answers_itself(
+    shop: Shop, browser: Browser, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def later(req: Any, resp: Any, error: Any, params: Any) -> None:
+        req.log_error("an outage")
+        resp.status, resp.text = 200, "later"
+
+    shop.app.add_error_handler(StoreError, later)
+
+    assert shop.run(browser, raises_its_own(shop)).text == "later"
+    assert "an outage" in capsys.readouterr().err
+
+
+def test_a_failure_in_another_middleware_is_a_503() -> None:
+    class Another:
+        def process_response(self, req: Any, resp: Any, resource: Any, succeeded: bool) -> None:
+            raise StoreError("another store of the app's")
+
+    shop = Shop(Another())
+
+    assert shop.run(Browser(shop.app), put).code == 503
+
+
+def test_what_else_goes_wrong_is_logged_and_stays_a_500(
+    shop: Shop, browser: Browser, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def view(req: Any, resp: Any) -> None:
+        raise ZeroDivisionError
+
+    assert shop.run(browser, view).code == 500
+    assert "ZeroDivisionError" in capsys.readouterr().err
 
 
 def test_what_a_session_raises_says_the_same_as_any_other(shop: Shop, browser: Browser) -> None:
