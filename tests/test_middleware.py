@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import logging
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from typing import Any
 from wsgiref.util import FileWrapper
@@ -41,6 +41,15 @@ def read(session: Session) -> str:
 
 def nothing(session: Session) -> None:
     pass
+
+
+def nest(session: Session) -> None:
+    session["b"] = []
+    session["b"].append(object())
+
+
+def break_label(session: Session) -> None:
+    session.label["b"] = "\ud800"
 
 
 class TestTheTable:
@@ -894,6 +903,23 @@ class TestStreaming:
         assert response.status == "500 Oops"
         assert response.get("X-First") is None
         assert response.set_cookie is None
+
+    @pytest.mark.parametrize("break_", [nest, break_label], ids=["value", "label"])
+    def test_what_cannot_be_kept_does_not_hide_why_a_stream_broke_off(
+        self, break_: Callable[[Session], None]
+    ) -> None:
+        def app(made: Any, start: Any) -> Iterator[bytes]:
+            session = get_session(made)
+            session["a"] = 1
+            start("200 OK", [("Content-Type", "text/plain")])
+            yield b"a"
+            break_(session)
+            raise ZeroDivisionError
+
+        browser = Browser(SessionMiddleware(app, secret_key=SECRET, save_on_error=True))
+
+        with pytest.raises(ZeroDivisionError):
+            browser.get("/")
 
     def test_a_stream_of_an_app_that_never_called_start_response_is_refused(self) -> None:
         def app(made: Any, start_response: Any) -> Iterator[bytes]:

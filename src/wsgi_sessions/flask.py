@@ -29,7 +29,6 @@ from .data.flask_values import MarkupCodec
 from .engine import Response as Facts
 from .errors import (
     ConfigurationError,
-    SessionTooLarge,
     StoreError,
     TooManySessions,
 )
@@ -442,7 +441,7 @@ class _Interface(SessionInterface):
         """Raise in the app's request, as Flask does, what would be raised out of the middleware."""
         try:
             self._middleware.check(session)
-        except (TypeError, SessionTooLarge):
+        except Exception:
             if not session.refused:
                 session.refused = True
                 raise
@@ -477,8 +476,11 @@ def _reporting(wsgi_app: WSGIApplication) -> WSGIApplication:
     """Have a StoreError that Flask turned into a 500 reach the middleware, which answers 503."""
 
     def call(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        body = wsgi_app(environ, start_response)
-        error = environ.pop(_ERROR_KEY, None)
+        try:
+            body = wsgi_app(environ, start_response)
+        finally:
+            # Where Flask raises it (PROPAGATE_EXCEPTIONS), it isn't that of the environ's next use.
+            error = environ.pop(_ERROR_KEY, None)
         if error is not None:
             close(body)
             raise cast("StoreError", error)

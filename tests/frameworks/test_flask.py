@@ -27,6 +27,7 @@ from markupsafe import Markup
 from werkzeug.middleware.dispatcher import DispatcherMiddleware
 from werkzeug.test import create_environ
 
+from wsgi import call
 from wsgi_sessions import ConfigurationError, Cookie, Lifetime, Session, SessionMiddleware
 from wsgi_sessions.data.codec import CorruptField, JSONCodec
 from wsgi_sessions.errors import StoreError
@@ -512,6 +513,26 @@ def test_an_outage_is_a_503_and_keeps_the_cookie(config: dict[str, Any], path: s
     assert cookies(response) == []
     store.recover()
     assert client.get("/all").json == {"a": "1"}
+
+
+@pytest.mark.parametrize("config", [{}, {"TESTING": True}], ids=["production", "testing"])
+def test_an_outage_is_over_for_an_environ_that_is_used_again(config: dict[str, Any]) -> None:
+    app, store = failing_app(**config)
+    made = create_environ("/all", headers={"Cookie": cookie_of(app)})
+    store.fail("load")
+    assert call(app, made).code == 503
+
+    store.recover()
+
+    assert call(app, made).code == 200
+
+
+def cookie_of(app: Flask) -> str:
+    client = app.test_client()
+    client.get("/put/a/1")
+    cookie = client.get_cookie("session")
+    assert cookie is not None
+    return f"session={cookie.value}"
 
 
 def test_an_outage_after_the_view_is_a_503_too() -> None:

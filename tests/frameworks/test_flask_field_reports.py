@@ -722,8 +722,19 @@ def bad_label() -> None:
     session.label["device"] = "D" * 300
 
 
+def broken_label() -> None:
+    session["a"] = 1
+    session.label["device"] = "\ud800"
+
+
 @pytest.mark.parametrize(
-    ("view", "kind"), [(nest, TypeError), (outgrow, SessionTooLarge), (bad_label, TypeError)]
+    ("view", "kind"),
+    [
+        (nest, TypeError),
+        (outgrow, SessionTooLarge),
+        (bad_label, TypeError),
+        (broken_label, ValueError),
+    ],
 )
 def test_f11_what_cannot_be_stored_is_raised_in_the_apps_request(
     app: Flask, client: FlaskClient, view: Callable[[], None], kind: type[Exception]

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 from .._values import value
 from ..engine import Engine, Response, SessionState
 from ..engine.decisions import CookieStep
-from ..errors import SessionError, StoreError
+from ..errors import StoreError
 from ..events import EventSink
 from ..session import Phase, Session, enter_phase, state_of
 from .response_headers import app_expires_cookie, finish, is_public, names_of, without_token
@@ -292,11 +292,10 @@ class Exchange:
         response = Response(failed and not self._settings.save_on_error, headers_sent=True)
         try:
             engine.commit(state, response)
-        except (SessionError, TypeError):
+        except Exception:
             # What can't be kept gives back what it holds, such as a place in an owner's list.
             engine.commit(state, Response(failed=True, headers_sent=True))
-            # The app's own exception is on its way to the server, which must see that one; this
-            # one was reported as an event.
+            # The app's own exception is on its way to the server, which must see that one.
             if not raised:
                 raise
 
