@@ -26,10 +26,10 @@ from ._values import replaced
 from .engine import Engine
 from .engine.state import NO_SCHEME
 from .errors import StoreError
-from .http.exchange import Exchange, ExcInfo, close
+from .http.exchange import Exchange, close, commit_for, noting
 from .http.transport import Environ, Header, Transport
 from .middleware import SessionMiddleware, get_session
-from .session import Phase, Session, is_over, is_streaming, state_of, transport_of
+from .session import Session, is_over, is_streaming, state_of, transport_of
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
@@ -222,12 +222,8 @@ class Integration(SessionMiddleware, Generic[S_co, Opened_co]):
             StoreError: it could not be loaded.
         """
         session = get_session(environ, self._environ_key)
-        told: list[tuple[str, list[Header]]] = []
         answers = replaced(self._answers, save_on_error=False)
-        exchange = Exchange(answers, environ, _noting(told, []), session, transport_of(session))
-        exchange.start_response("500 Internal Server Error", headers)
-        exchange.begin(Phase.OVER)
-        return told[-1][1]
+        return commit_for(answers, environ, session, "500 Internal Server Error", headers)
 
     def answer_failure(self, environ: WSGIEnvironment, error: StoreError) -> Answer:
         """The answer to a request whose session's store failed, as ``on_store_error`` makes it.
@@ -237,7 +233,7 @@ class Integration(SessionMiddleware, Generic[S_co, Opened_co]):
         session: Session = environ[self._environ_key]
         told: list[tuple[str, list[Header]]] = []
         written: list[bytes] = []
-        start = _noting(told, written)
+        start = noting(told, written)
         exchange = Exchange(self._answers, environ, start, session, transport_of(session))
         body = exchange.unavailable(error)
         try:
@@ -289,19 +285,6 @@ class SessionStream:
             close(self._body)
         finally:
             self._finish(self._failed)
-
-
-def _noting(told: list[tuple[str, list[Header]]], written: list[bytes]) -> StartResponse:
-    """A ``start_response`` that notes status and headers, and what is written."""
-
-    def start_response(
-        status: str, headers: list[Header], exc_info: ExcInfo | None = None, /
-    ) -> Callable[[bytes], object]:
-        del exc_info
-        told.append((status, headers))
-        return written.append
-
-    return start_response
 
 
 def _no_app(environ: WSGIEnvironment, start_response: StartResponse) -> NoReturn:

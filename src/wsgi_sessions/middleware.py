@@ -43,11 +43,11 @@ from .engine.owners import Limits
 from .engine.settings import CarryOver
 from .errors import ConfigurationError, StoreError
 from .events import EventSink, SessionEvent, as_listeners
-from .http.exchange import AnswerSettings, Exchange, ExcInfo, OnStoreError, answer_503
+from .http.exchange import AnswerSettings, Exchange, OnStoreError, answer_503, commit_for
 from .http.transport import CookieTransport, Header, HeaderTransport, Transport, check_header_name
 from .lifetime import Lifetime, as_text
 from .proxies import CLIENT_KEY, PROXY_FIX_KEY, Client, read_own
-from .session import Phase, Session, enter_phase, is_over, state_of, transport_of
+from .session import Phase, Session, enter_phase, is_over, state_of
 from .stores import MemoryStore, Store
 from .stores.guarded import guarded
 
@@ -373,19 +373,8 @@ class SessionMiddleware:
             StoreError: the store can't keep it.
         """
         session = get_session(environ, self._environ_key)
-        finished: list[Header] = []
-
-        def start_response(
-            status: str, headers: list[Header], exc_info: ExcInfo | None = None, /
-        ) -> Callable[[bytes], object]:
-            del status, exc_info
-            finished.extend(headers)
-            return bytes  # there is no body to write
-
-        exchange = Exchange(self._answers, environ, start_response, session, transport_of(session))
-        exchange.start_response(status, list(headers))
-        exchange.begin(Phase.STREAMING if streaming else Phase.OVER)
-        return finished
+        phase = Phase.STREAMING if streaming else Phase.OVER
+        return commit_for(self._answers, environ, session, status, headers, phase)
 
     def finish_session(self, environ: WSGIEnvironment, *, failed: bool = False) -> None:
         """Commit what a stream changed after `commit_session` with ``streaming=True``.

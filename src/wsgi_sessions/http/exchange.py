@@ -16,7 +16,7 @@ from ..engine import Engine, Response, SessionState
 from ..engine.decisions import CookieStep
 from ..errors import StoreError
 from ..events import EventSink
-from ..session import Phase, Session, enter_phase, state_of
+from ..session import Phase, Session, enter_phase, state_of, transport_of
 from .response_headers import app_expires_cookie, finish, is_public, names_of, without_token
 from .transport import Header, Transport
 
@@ -322,6 +322,35 @@ class Exchange:
             )
 
         return self._settings.on_store_error(self._environ, start, error)
+
+
+def commit_for(
+    settings: AnswerSettings,
+    environ: WSGIEnvironment,
+    session: Session,
+    status: str,
+    headers: Sequence[Header],
+    phase: Phase = Phase.OVER,
+) -> list[Header]:
+    """Commit the session for a response that is sent elsewhere; returns the headers it then has."""
+    told: list[tuple[str, list[Header]]] = []
+    exchange = Exchange(settings, environ, noting(told, []), session, transport_of(session))
+    exchange.start_response(status, headers)
+    exchange.begin(phase)
+    return told[-1][1]
+
+
+def noting(told: list[tuple[str, list[Header]]], written: list[bytes]) -> StartResponse:
+    """A ``start_response`` that notes status and headers, and what is written."""
+
+    def start_response(
+        status: str, headers: list[Header], exc_info: ExcInfo | None = None, /
+    ) -> Callable[[bytes], object]:
+        del exc_info
+        told.append((status, headers))
+        return written.append
+
+    return start_response
 
 
 class Stream:
