@@ -70,7 +70,7 @@ _LEFT_OVER = {
     "SESSION_TYPE": "SESSION_STORE names the store, for example 'redis://localhost'",
     "SESSION_PERMANENT": "set session.permanent, or give cookie=Cookie(persistent=True)",
     "SESSION_USE_SIGNER": "leave it out, the cookie is always signed",
-    "SESSION_KEY_PREFIX": "give SESSION_STORE a RedisStore(client, prefix=…)",
+    "SESSION_KEY_PREFIX": "write it into SESSION_STORE, as in 'redis://localhost?prefix=…'",
     "SESSION_ID_LENGTH": "leave it out, IDs always have 256 bits",
     "SESSION_KEY_BITS": "leave it out, IDs always have 256 bits",
     "SESSION_RANDOM_SOURCE": "leave it out, IDs come from the operating system",

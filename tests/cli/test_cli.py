@@ -171,11 +171,14 @@ def test_revoke_all(site: Site, shell: Shell) -> None:
     assert shell.json("revoke-all", "ada") == {"revoked": 0}
 
 
-def test_on_redis(redis_server: servers.Server) -> None:
+@pytest.mark.parametrize(
+    ("prefix", "query"), [("session:", ""), ("shop[*]:", "?prefix=shop%5B*%5D:")]
+)
+def test_on_redis(prefix: str, query: str, redis_server: servers.Server) -> None:
     """The same commands, on a store that other machines use."""
-    store = RedisStore.from_url(redis_server.url)
-    store.clear()  # the command line knows no prefix but the default, which no other test uses
-    site, shell = Site(store=store, clock=None), Shell(redis_server.url)
+    store = RedisStore.from_url(redis_server.url, prefix=prefix)
+    store.clear()  # no other test uses these prefixes
+    site, shell = Site(store=store, clock=None), Shell(redis_server.url + query)
     browser, ada = signed_in(site, "ada")
     for _ in range(3):
         signed_in(site, "bob")

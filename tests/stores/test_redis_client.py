@@ -170,6 +170,59 @@ class TestSettings:
         assert (store.client.connection_pool.connection_kwargs.get("db") or 0) in (0, 7)
         assert ("7" in end) == (store.client.connection_pool.connection_kwargs.get("db") == 7)
 
+    @pytest.mark.parametrize(
+        ("query", "options", "prefix"),
+        [
+            ("?prefix=shop:session:", {}, "shop:session:"),
+            ("?prefix=shop%3Asession%3A&db=7", {}, "shop:session:"),
+            ("?db=7&prefix=%5Bshop%5D%20%3F%26:", {}, "[shop] ?&:"),
+            ("?prefix=a@b:#c", {}, "a@b:#c"),
+            ("?prefix=shop:", {"prefix": "shop:"}, "shop:"),
+            ("?prefix=shop:&prefix=shop:", {}, "shop:"),
+            ("?db=7", {"prefix": "shop:"}, "shop:"),
+            ("?db=7", {}, "session:"),
+            ("", {}, "session:"),
+        ],
+    )
+    @pytest.mark.parametrize(
+        "place", ["redis://localhost:6379", "rediss://u:p@localhost", "unix:///s"]
+    )
+    @LIBRARIES
+    def test_the_url_may_name_the_prefix(
+        self,
+        library: Any,
+        place: str,
+        query: str,
+        options: dict[str, Any],
+        prefix: str,
+        use: Callable[[Any], None],
+    ) -> None:
+        use(library)
+        store = RedisStore.from_url(place + query, **options)
+
+        assert store.prefix == prefix
+        settings = store.client.connection_pool.connection_kwargs
+        assert "prefix" not in settings
+        assert (settings.get("db") == 7) == ("db=7" in query)
+
+    @pytest.mark.parametrize(
+        ("query", "options", "says"),
+        [
+            ("?prefix=SENSITIVE", {"prefix": "session:"}, "prefix is given twice, differently"),
+            ("?prefix=a:&prefix=SENSITIVE", {}, "prefix is given twice, differently"),
+            ("?prefix=", {}, "prefix is ''; write a str"),
+            ("?prefix", {}, "prefix is ''; write a str"),
+            ("?prefix=", {"prefix": "shop:"}, "prefix is given twice, differently"),
+        ],
+    )
+    def test_a_prefix_of_the_url_is_checked_as_the_keyword_is(
+        self, query: str, options: dict[str, Any], says: str
+    ) -> None:
+        with pytest.raises(ConfigurationError, match=says) as caught:
+            RedisStore.from_url(f"redis://localhost{query}", **options)
+
+        assert "SENSITIVE" not in str(caught.value)
+
     # redis-py 5.0 leaves the socket of a refused connection to the garbage collector.
     @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
     def test_a_store_made_from_a_url_has_not_connected(self) -> None:

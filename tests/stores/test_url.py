@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from wsgi_sessions import stores
+from wsgi_sessions import SessionMiddleware, stores
 from wsgi_sessions.errors import ConfigurationError
 from wsgi_sessions.stores import FileStore, MemoryStore, RedisStore, store_from_url
 
@@ -74,6 +74,9 @@ def test_what_names_no_store_is_refused_with_a_hint(url: Any, hint: str) -> None
         f"memory://user:{PASSWORD}@host/",
         f"redis://user:{PASSWORD}@host:notaport/0",
         f"redis://user:{PASSWORD}@host:6379/0?no_such_option=1",
+        f"redis://user:{PASSWORD}@host:6379/0?prefix=",
+        f"postgresql://user:{PASSWORD}@host/db?table=1",
+        f"postgresql://user:?table={PASSWORD}@host/db?table=a&table=b",
         f"user:{PASSWORD}@host://x",
         f"redis:user:{PASSWORD}@host",
     ],
@@ -134,6 +137,17 @@ def test_redis_is_connected_to_when_it_is_used(url: str) -> None:
 
     assert isinstance(store, RedisStore)
     store.close()
+
+
+def test_a_store_url_may_name_the_prefix_and_the_table(tmp_path: Path) -> None:
+    redis = SessionMiddleware(
+        lambda *_: [], secret_key="k" * 32, store="redis://h?prefix=shop:"
+    ).store
+    database = store_from_url(f"sqlite:///{tmp_path}/sessions.db?table=shop")
+
+    assert repr(redis) == "RedisStore(prefix='shop:')"
+    assert repr(database) == "SQLStore(sqlite, table='shop')"
+    database.close()
 
 
 @pytest.mark.parametrize("url", ["memory://X", "memory:///X/", "memory://x://"])

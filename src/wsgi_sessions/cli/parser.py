@@ -123,7 +123,8 @@ def _common_options() -> argparse.ArgumentParser:
         metavar="URL",
         default=argparse.SUPPRESS,
         help="file:///path, redis://host:port/0, rediss://…, unix:///path, postgresql://…,"
-        " mysql://…, mariadb://… or sqlite:////path.db;"
+        " mysql://…, mariadb://… or sqlite:////path.db; with ?prefix=… or ?table=… where the app"
+        " has its own;"
         f" by default the value of the environment variable {STORE_VARIABLE}",
     )
     common.add_argument(

@@ -23,7 +23,8 @@ def store_from_url(url: str, *, create: bool = True) -> Store:
     """The store that a URL names: ``memory://``, ``file:///absolute/path``, ``redis://…``,
     ``rediss://…`` or ``unix://…`` (see `RedisStore.from_url` for what these can say),
     ``postgresql://…``, ``mysql://…``, ``mariadb://…`` or ``sqlite:////absolute/path.db`` (see
-    `SQLStore.from_url`).
+    `SQLStore.from_url`). Redis keys of another prefix, and another table, are named in the query:
+    ``?prefix=shop:session:``, ``?table=shop_sessions``.
 
     Args:
         url: as above.

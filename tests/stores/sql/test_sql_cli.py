@@ -31,6 +31,15 @@ def test_the_schema_is_printed_without_a_database() -> None:
     assert (status, json.loads(text)) == (DONE, {"schema": schema_for(url)})
 
 
+def test_the_schema_of_another_table_is_printed_too() -> None:
+    url = f"postgresql://127.0.0.1:{free_port()}/db"
+
+    status, text = run("--store", f"{url}?table=shop.sessions", "schema")
+
+    assert (status, text) == (DONE, schema_for(url, "shop.sessions"))
+    assert "CREATE TABLE shop.sessions (" in text
+
+
 def test_only_a_database_has_a_schema(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -116,6 +125,19 @@ def test_a_store_is_looked_after(url: str) -> None:
     assert run("--store", url, "purge")[0] == DONE
     assert store.count_expired(now) == 0
     store.clear()
+
+
+def test_a_table_of_another_name_is_looked_after(url: str, table: str) -> None:
+    opened(url)  # so that the usual one is there, too
+    store = opened(url, table=table)
+    store.insert(key := a_key(), a_record())
+    named = f"{url}{'&' if '?' in url else '?'}table={table}"
+
+    assert "live: 1\n" in run("--store", named, "stats")[1]
+    assert run("--store", named, "doctor")[0] == DONE
+    assert run("--store", named, "revoke", key) == (DONE, "ended 1 session\n")
+    assert store.load(key) is None
+    assert run("--store", f"{named}_2", "list")[0] == FAILED
 
 
 def test_a_database_that_is_down_is_an_error_without_its_password(

@@ -12,7 +12,7 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from stores.sql.material import SECRET, a_key, everything_shown, opened
+from stores.sql.material import SECRET, a_key, a_record, everything_shown, opened
 from wsgi_sessions.errors import ConfigurationError, StoreError
 from wsgi_sessions.stores import SQLStore, store_from_url
 from wsgi_sessions.stores.sql import schema_for
@@ -136,6 +136,68 @@ def test_it_is_shown_by_database_and_table_without_its_url(tmp_path: Path) -> No
 
     assert repr(store) == "SQLStore(sqlite, table='shop_sessions')"
     store.close()
+
+
+@pytest.mark.parametrize(
+    ("query", "options", "table"),
+    [
+        ("?table=shop_sessions", {}, "shop_sessions"),
+        ("?timeout=1&table=shop%5Fsessions", {}, "shop_sessions"),
+        ("?table=main.shop_sessions", {}, "main.shop_sessions"),
+        ("?table=shop&table=shop", {"table": "shop"}, "shop"),
+        ("?timeout=1", {"table": "shop"}, "shop"),
+        ("?timeout=1", {}, "wsgi_sessions"),
+        ("", {}, "wsgi_sessions"),
+    ],
+)
+def test_the_url_may_name_the_table(
+    query: str, options: dict[str, Any], table: str, tmp_path: Path
+) -> None:
+    url = f"sqlite:///{tmp_path}/sessions.db"
+    store = SQLStore.from_url(url + query, **options)
+
+    store.insert(key := a_key(), a_record())
+    assert store.table.fullname == table
+    assert store.schema() == schema_for(url + query, **options) == schema_for(url, table)
+    assert set(store.engine.url.query) == set(sa.make_url(url + query).query) - {"table"}
+    store.close()
+    found = SQLStore.from_url(url, table=table, create=False)
+    assert found.load(key) is not None
+    found.close()
+
+
+@pytest.mark.parametrize(
+    ("url", "options", "says"),
+    [
+        (
+            "sqlite:////x.db?table=a",
+            {"table": "wsgi_sessions"},
+            "table is given twice, differently",
+        ),
+        ("sqlite:////x.db?table=a&table=b", {}, "table is given twice, differently"),
+        ("sqlite:////x.db?table=", {}, "table is ''; write letters"),
+        ("sqlite:////x.db?timeout=1&table", {}, "table is ''; write letters"),
+        ("sqlite:////x.db?table=drop+it", {}, "table is 'drop it'; write letters"),
+        (f"mysql://u:{SECRET}@h/db?table=1st", {}, "table is '1st'; write letters"),
+    ],
+)
+def test_a_table_of_the_url_is_checked_as_the_keyword_is(
+    url: str, options: dict[str, Any], says: str
+) -> None:
+    for make in (SQLStore.from_url, schema_for):
+        with pytest.raises(ConfigurationError, match=says) as caught:
+            make(url, **options)
+        assert SECRET not in everything_shown(caught.value)
+
+
+@pytest.mark.parametrize("query", ["", "?connect_timeout=3", "?table=shop&connect_timeout=3"])
+def test_what_stands_in_a_password_is_not_an_option(query: str) -> None:
+    """SQLAlchemy takes more characters in a password than URLs have."""
+    store = SQLStore.from_url(f"postgresql://u:/?table=x&@h/db{query}", create=False)
+
+    assert store.table.name == ("shop" if "shop" in query else "wsgi_sessions")
+    assert store.engine.url.password == "/?table=x&"
+    assert store.engine.url.query == ({"connect_timeout": "3"} if query else {})
 
 
 @pytest.mark.parametrize("engine", [None, "sqlite:////x.db", object(), sa.MetaData()])

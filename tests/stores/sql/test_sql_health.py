@@ -58,6 +58,7 @@ def test_a_missing_index_is_an_error(store: SQLStore) -> None:
 
     assert found(store)["index"][0] == "error"
     assert f"{store.table.name}_expires_at" in found(store)["index"][1]
+    assert f"--store 'URL?table={store.table.name}' schema` prints" in found(store)["index"][1]
 
 
 def test_many_overdue_rows_are_a_warning(store: SQLStore, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ...errors import ConfigurationError
 
+DEFAULT_PREFIX = "session:"
 WAIT_MS = 500
 """Less than the time after which `RedisStore.from_url` gives up reading."""
 

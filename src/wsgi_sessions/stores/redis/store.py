@@ -16,12 +16,13 @@ from ...errors import StoreError
 from ...record import Changes, Record, UpdateResult, is_key
 from ..base import Store
 from ..packing import check_new_key
+from ..query import take_option
 from . import layout, scripts
 from .client import client_from_url, way_to
 from .connection import Command, Server
 from .failures import has_name, is_wrong_type, store_error
 from .scripts import Script
-from .settings import checked_prefix, checked_wait
+from .settings import DEFAULT_PREFIX, checked_prefix, checked_wait
 
 _PAGE = 500
 """How many keys one step of a scan asks for: each step holds up the server for a moment."""
@@ -52,7 +53,7 @@ class RedisStore(Store):
     def __init__(
         self,
         client: Any,
-        prefix: str = "session:",
+        prefix: str = DEFAULT_PREFIX,
         wait_replicas: int | tuple[int, int] | None = None,
     ) -> None:
         self._prefix = checked_prefix(prefix)
@@ -70,7 +71,7 @@ class RedisStore(Store):
         cls,
         url: str,
         *,
-        prefix: str = "session:",
+        prefix: str | None = None,
         wait_replicas: int | tuple[int, int] | None = None,
         **options: Any,
     ) -> Self:
@@ -83,16 +84,19 @@ class RedisStore(Store):
         Args:
             url: ``redis://[[user]:password@]host[:port][/db]``, ``rediss://…`` for TLS, or
                 ``unix://[user:password@]/path[?db=0]``.
-            prefix: see the class.
+            prefix: see the class; None: what the URL's query says (``?prefix=shop:session:``), or
+                ``session:``.
             wait_replicas: see the class.
             options: for the client of redis-py or valkey-py, such as ``ssl_ca_certs`` and
                 ``max_connections``.
 
         Raises:
-            ConfigurationError: the URL or an option is wrong, or neither library is installed. The
-                message never shows the URL, which may hold a password.
+            ConfigurationError: the URL or an option is wrong, the prefix is another in the URL, or
+                neither library is installed. The message never shows the URL, which may hold a
+                password.
         """
-        return cls(client_from_url(url, options), prefix, wait_replicas)
+        url, chosen = take_option("RedisStore", url, "prefix", prefix, DEFAULT_PREFIX)
+        return cls(client_from_url(url, options), chosen, wait_replicas)
 
     def load(self, key: str) -> Record | None:
         """The record, or None: one round trip."""

@@ -19,7 +19,7 @@ from typing import Any, Final, cast
 import sqlalchemy as sa
 
 from ...errors import StoreError
-from .schema import has_index, has_table, index_name, missing
+from .schema import has_index, has_table, index_name, missing, where_its_ddl_is
 from .store import SQLStore
 
 Found = tuple[str, str, str]
@@ -90,7 +90,7 @@ def _index(store: SQLStore) -> Found:
         "error",
         (
             f"there is no index {index_name(store.table)}, so that looking for expired rows reads"
-            " the whole table; run what `wsgi-sessions --store URL schema` prints for it"
+            f" the whole table; run {where_its_ddl_is(store.table)} for it"
         ),
     )
 

@@ -122,7 +122,7 @@ def missing(table: sa.Table, operation: str = "prepare", what: str = "") -> Stor
     """The error for a table that isn't there, or for ``what`` it would be in."""
     what = what or f"no table {table.fullname} in the database"
     return StoreError(
-        f"there is {what}; run {_ddl_of(table)}, or start the app anew with create=True",
+        f"there is {what}; run {where_its_ddl_is(table)}, or start the app anew with create=True",
         operation=operation,
     )
 
@@ -131,16 +131,15 @@ def other_layout(table: sa.Table, what: str, operation: str = "prepare") -> Stor
     """The error for a table that has our name and isn't ours."""
     return StoreError(
         f"the table {table.fullname} has another layout than SQLStore's ({what}); give another"
-        f" name with table=, or change it into {_ddl_of(table)}",
+        f" name with table=, or change it into {where_its_ddl_is(table)}",
         operation=operation,
     )
 
 
-def _ddl_of(table: sa.Table) -> str:
-    # The command line knows only the table of the usual name.
-    if table.fullname == DEFAULT_TABLE:
-        return "what `wsgi-sessions --store URL schema` prints"
-    return f"what SQLStore.from_url(…, table={table.fullname!r}, create=False).schema() gives"
+def where_its_ddl_is(table: sa.Table) -> str:
+    """For messages: what gives the statements that make the table and its index."""
+    url = "URL" if table.fullname == DEFAULT_TABLE else f"'URL?table={table.fullname}'"
+    return f"what `wsgi-sessions --store {url} schema` prints"
 
 
 def _in(dialect: sa.Dialect, column: sa.Column[Any]) -> sa.types.TypeEngine[Any]:

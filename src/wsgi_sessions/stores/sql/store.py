@@ -33,7 +33,14 @@ from .failures import Kind
 from .fields import ENCODING, ByteArrays, FieldsFormat, JSONObject, PackedBytes
 from .schema import DEFAULT_TABLE, check_name, ddl, has_table, missing, sessions_table
 from .statements import Shape, Statements
-from .urls import check_engine, engine_from_url, open_existing, own_file, sqlite_path
+from .urls import (
+    check_engine,
+    engine_from_url,
+    open_existing,
+    own_file,
+    sqlite_path,
+    take_table,
+)
 
 logger: logging.Logger = logging.getLogger("wsgi_sessions")
 
@@ -108,20 +115,23 @@ class SQLStore(Store):
         return f"SQLStore({self.engine.dialect.name}, table={self.table.fullname!r})"
 
     @classmethod
-    def from_url(cls, url: str, *, table: str = DEFAULT_TABLE, create: bool = True) -> Self:
+    def from_url(cls, url: str, *, table: str | None = None, create: bool = True) -> Self:
         """A store with an engine of its own, which never waits longer than seconds.
 
         Args:
             url: ``postgresql://user:password@host/db``, ``mysql://…``, ``mariadb://…`` or
                 ``sqlite:////absolute/path``. Without a driver: psycopg 3, PyMySQL, sqlite3.
-            table: as for the class.
+            table: as for the class; None: what the URL's query says (``?table=shop_sessions``), or
+                ``wsgi_sessions``.
             create: as for the class.
 
         Raises:
-            ConfigurationError: the URL doesn't name such a database, or its driver isn't installed.
+            ConfigurationError: the URL doesn't name such a database, the table is another in the
+                URL, or the driver isn't installed.
             StoreError: as for the class.
         """
-        return cls(engine_from_url(url), table=table, create=create)
+        url, name = take_table(url, table)
+        return cls(engine_from_url(url), table=name, create=create)
 
     def schema(self) -> str:
         """The DDL of table and index, as a script. Doesn't connect to the database."""

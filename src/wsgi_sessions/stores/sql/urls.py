@@ -18,6 +18,7 @@ from sqlalchemy import event
 from sqlalchemy.exc import SQLAlchemyError
 
 from ...errors import ConfigurationError
+from ..query import take_option
 from .connections import ANSWER_SECONDS, PATIENCE
 from .schema import DEFAULT_TABLE, check_name, ddl, missing, sessions_table
 
@@ -38,10 +39,21 @@ _CHECKED: Final = "pysqlite", "pymysql", "psycopg"
 _SQLITE_OPTIONS: Final = frozenset(
     {"cached_statements", "check_same_thread", "detect_types", "timeout"}
 )
+_BEFORE_QUERY: Final = r"[^:]*://(?:[^:/]*(?::[^@]*)?@)?[^?]*"
+"""As SQLAlchemy sees it: a password may hold question marks."""
 _ALLOWED: Final = (
     "write postgresql://user@host/db, mysql://user@host/db, mariadb://user@host/db or"
     " sqlite:////var/lib/app/sessions.db"
 )
+
+
+def take_table(url: object, table: str | None) -> tuple[Any, str]:
+    """The URL for SQLAlchemy, and the table's name, which the query may hold.
+
+    Raises:
+        ConfigurationError: it is given twice, differently.
+    """
+    return take_option("SQLStore", url, "table", table, DEFAULT_TABLE, place=_BEFORE_QUERY)
 
 
 def engine_from_url(url: object) -> sa.Engine:
@@ -101,14 +113,15 @@ def _limits() -> dict[str, dict[str, int]]:
     }
 
 
-def schema_for(url: str, table: str = DEFAULT_TABLE) -> str:
+def schema_for(url: str, table: str | None = None) -> str:
     """The DDL of the table for the database that the URL names. Connects to nothing.
 
     Raises:
-        ConfigurationError: as `engine_from_url` does.
+        ConfigurationError: as `SQLStore.from_url` does.
     """
+    url, name = take_table(url, table)
     dialect = _dialect_class(_parsed(url))()
-    return ddl(sessions_table(check_name(table), sa.MetaData()), dialect)
+    return ddl(sessions_table(check_name(name), sa.MetaData()), dialect)
 
 
 def check_engine(engine: object) -> sa.Engine:
