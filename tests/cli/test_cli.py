@@ -681,13 +681,82 @@ def test_an_owner_is_text(capsys: pytest.CaptureFixture[str]) -> None:
     assert "an owner is text in UTF-8" in capsys.readouterr().err
 
 
-def test_who_has_seen_enough_ends_it_quietly(site: Site, shell: Shell) -> None:
+# Buffered, as it is for most, output goes out at the end; unbuffered, when it is printed.
+PRINTING = pytest.mark.parametrize(
+    ("arguments", "unbuffered"),
+    [(["list"], ""), (["list"], "1"), (["stats", "--json"], ""), (["--help"], "")],
+)
+
+
+def process(
+    redirection: str, url: str, *arguments: str, **environ: str
+) -> subprocess.CompletedProcess[bytes]:
+    command = [sys.executable, "-m", "wsgi_sessions", "--store", url, *arguments]
+    shell = ["sh", "-c", f'exec "$0" "$@" {redirection}']
+    return subprocess.run(
+        shell + command, capture_output=True, env={**os.environ, **environ}, check=False
+    )
+
+
+@PRINTING
+def test_who_has_seen_enough_ends_it_quietly(
+    arguments: list[str], unbuffered: str, site: Site, shell: Shell
+) -> None:
     signed_in(site, "ada")
     reads, writes = os.pipe()
     os.close(reads)
-    command = [sys.executable, "-m", "wsgi_sessions", "--store", shell.url, "list"]
+    command = [sys.executable, "-m", "wsgi_sessions", "--store", shell.url, *arguments]
+    environ = {**os.environ, "PYTHONUNBUFFERED": unbuffered}
 
-    ended = subprocess.run(command, stdout=writes, stderr=subprocess.PIPE, check=False)
+    ended = subprocess.run(command, stdout=writes, stderr=subprocess.PIPE, env=environ, check=False)
 
     os.close(writes)
     assert (ended.returncode, ended.stderr) == (1, b"")
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="there is no /dev/full")
+@PRINTING
+def test_output_that_cannot_be_written_is_an_error(
+    arguments: list[str], unbuffered: str, shell: Shell, site: Site
+) -> None:
+    signed_in(site, "ada")
+
+    done = process(">/dev/full", shell.url, *arguments, PYTHONUNBUFFERED=unbuffered)
+
+    says = b"wsgi-sessions: the output can't be written: No space left on device\n"
+    assert (done.returncode, done.stdout, done.stderr) == (1, b"", says)
+
+
+def test_a_closed_stdout_is_an_error(shell: Shell, site: Site) -> None:
+    signed_in(site, "ada")
+
+    done = process(">&-", shell.url, "stats")
+
+    says = b"wsgi-sessions: the output can't be written: stdout is closed\n"
+    assert (done.returncode, done.stderr) == (1, says)
+    assert process(">&-", shell.url, "--nonsense").returncode == 2
+
+
+def test_a_closed_stderr_is_no_matter(shell: Shell, site: Site) -> None:
+    signed_in(site, "ada")
+
+    done = process("2>&-", shell.url, "purge")
+
+    assert (done.returncode, done.stdout) == (0, b"removed 0 sessions\n")
+    assert process("2>&-", shell.url, "show", "f" * 64).returncode == 1
+    assert process("2>&-", "nonsense", "list").returncode == 2
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "cp1252", "ascii", "utf-8"])
+def test_what_the_terminal_cannot_show_is_escaped(encoding: str, shell: Shell, site: Site) -> None:
+    _, handle = signed_in(site, "東京")
+
+    told = process("", shell.url, "--help", PYTHONIOENCODING=encoding)
+    listed = process("", shell.url, "list", PYTHONIOENCODING=encoding)
+    shown = process("", shell.url, "show", handle, PYTHONIOENCODING=encoding)
+
+    assert [told.returncode, listed.returncode, shown.returncode] == [0, 0, 0]
+    assert "rediss://…".encode(encoding, "backslashreplace") in told.stdout
+    owner = "東京".encode(encoding, "backslashreplace")
+    assert owner in listed.stdout
+    assert b"owner: " + owner + b"\n" in shown.stdout

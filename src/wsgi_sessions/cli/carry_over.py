@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import sys
 import time
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
+from typing import TextIO
 
 from ..carry_over.source import Source
 from ..carry_over.survey import Survey, source_from_text, survey
@@ -44,7 +44,7 @@ def carry_over(arguments: argparse.Namespace, printer: Printer) -> bool:
         prefix=arguments.prefix,
         owner=arguments.owner,
     )
-    seen = _watched(source) if sys.stderr.isatty() and not printer.as_json else _unwatched(source)
+    seen = _surveyed(source, printer.terminal())
     facts = asdict(seen) | {
         "left_behind": [
             {"reason": reason, "sessions": count} for reason, count in seen.left_behind.items()
@@ -54,12 +54,10 @@ def carry_over(arguments: argparse.Namespace, printer: Printer) -> bool:
     return True
 
 
-def _unwatched(source: Source) -> Survey:
-    return survey(source, time.time())
-
-
-def _watched(source: Source) -> Survey:
-    bar = Bar(sys.stderr, source.count())
+def _surveyed(source: Source, terminal: TextIO | None) -> Survey:
+    if terminal is None:
+        return survey(source, time.time())
+    bar = Bar(terminal, source.count())
     try:
         return survey(source, time.time(), bar.show)
     finally:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import secrets
-import sys
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
@@ -139,8 +138,7 @@ def revoke_all(arguments: argparse.Namespace, printer: Printer) -> bool:
 def purge(arguments: argparse.Namespace, printer: Printer) -> bool:
     """``purge``: remove what has expired. Needs no encryption key."""
     place = opened(arguments)
-    terminal = sys.stderr if sys.stderr.isatty() and not printer.as_json else None
-    count = purge_store(place, terminal)
+    count = purge_store(place, printer.terminal())
     printer.print({"purged": count}, f"removed {count_of_sessions(count)}")
     return True
 

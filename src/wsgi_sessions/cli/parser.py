@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import io
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -12,7 +14,7 @@ from .. import __version__
 from ..errors import ConfigurationError, StoreError
 from ..events import printable
 from . import carry_over, commands
-from .printing import LONGEST, Failure, Printer
+from .printing import LONGEST, Failure, Printer, emit
 
 DONE, FAILED, USAGE = 0, 1, 2
 STORE_VARIABLE = "WSGI_SESSIONS_STORE"
@@ -27,12 +29,9 @@ def main(argv: Sequence[str] | None = None, out: TextIO | None = None) -> int:
     given = argparse.Namespace(
         store=os.environ.get(STORE_VARIABLE), json=False, encryption_key_file=None, opened=None
     )
+    _escape_the_unknown(sys.stdout)
     try:
-        arguments = _parser().parse_args(argv, given)
-    except SystemExit as error:
-        return DONE if not error.code else USAGE
-    try:
-        well = arguments.run(arguments, Printer(sys.stdout if out is None else out, arguments.json))
+        return _run(argv, given, sys.stdout if out is None else out)
     except ConfigurationError as error:
         _complain(str(error))
         return USAGE
@@ -43,18 +42,35 @@ def main(argv: Sequence[str] | None = None, out: TextIO | None = None) -> int:
         _complain(str(error))
         return FAILED
     except BrokenPipeError:
-        # Who reads has seen enough, as `head` does; nothing more may be written, at exit either.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
     finally:
-        if arguments.opened is not None:
-            arguments.opened.close()
+        if given.opened is not None:
+            given.opened.close()
+
+
+def _escape_the_unknown(out: TextIO | None) -> None:
+    """Have it print escapes of what its encoding lacks, which may be an owner's name."""
+    if isinstance(out, io.TextIOWrapper):
+        out.reconfigure(errors="backslashreplace")
+
+
+def _run(argv: Sequence[str] | None, given: argparse.Namespace, out: TextIO | None) -> int:
+    try:
+        _parser().parse_args(argv, given)
+    except SystemExit as error:
+        if error.code:
+            return USAGE
+        emit(out, "")  # what argparse wrote for --help
+        return DONE
+    well = given.run(given, Printer(out, given.json))
     return DONE if well else FAILED
 
 
 def _complain(text: str) -> None:
-    # Errors quote what a server answered or what a file is called.
-    sys.stderr.write(f"wsgi-sessions: {printable(text, LONGEST)}\n")
+    # Without a stderr, nobody is told; the exit status still says it.
+    with contextlib.suppress(AttributeError, OSError):
+        # Errors quote what a server answered or what a file is called.
+        sys.stderr.write(f"wsgi-sessions: {printable(text, LONGEST)}\n")
 
 
 def _owner(text: str) -> str:

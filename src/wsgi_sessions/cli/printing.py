@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from datetime import datetime
@@ -22,19 +24,49 @@ class Printer:
     """Prints what came out of a command.
 
     Args:
-        out: where to.
+        out: where to; None: nowhere, as for a stdout that is closed.
         as_json: whether programs will read it.
     """
 
-    def __init__(self, out: TextIO, as_json: bool) -> None:
+    def __init__(self, out: TextIO | None, as_json: bool) -> None:
         self._out = out
         self.as_json = as_json
 
     def print(self, facts: object, text: str) -> None:
-        """The facts for a program, or the text for a person."""
+        """The facts for a program, or the text for a person.
+
+        Raises:
+            BrokenPipeError: as `emit`.
+            Failure: as `emit`.
+        """
         if self.as_json:
             text = json.dumps(facts, ensure_ascii=True)
-        self._out.write(text + "\n")
+        emit(self._out, text + "\n")
+
+    def terminal(self) -> TextIO | None:
+        """Where progress can be shown, if anywhere."""
+        shows = sys.stderr is not None and sys.stderr.isatty() and not self.as_json
+        return sys.stderr if shows else None
+
+
+def emit(out: TextIO | None, text: str) -> None:
+    """Write the text, and what was written before it, now: at exit, an error would be too late.
+
+    Raises:
+        BrokenPipeError: whoever reads has seen enough, as ``head`` does.
+        Failure: it can't be written.
+    """
+    if out is None:
+        raise Failure("the output can't be written: stdout is closed")
+    try:
+        out.write(text)
+        out.flush()
+    except OSError as error:
+        # What couldn't be written is still there, and would be tried once more at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), out.fileno())
+        if isinstance(error, BrokenPipeError):
+            raise
+        raise Failure(f"the output can't be written: {error.strerror}") from None
 
 
 def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
