@@ -151,6 +151,8 @@ def test_each_system_can_be_looked_at(
     assert status == 0, complaint
     seen = json.loads(text)
     assert (seen["records"], seen["could_come"], seen["left_behind"]) == (1, 1, [])
+    told = run(capsys, "--from", store.format(place=place), *arguments)[1]
+    assert told.startswith("1 record, 1 session live\n")
 
 
 def test_a_bar_on_a_terminal(store: str) -> None:

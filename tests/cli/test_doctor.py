@@ -159,8 +159,8 @@ def test_a_directory_with_little_space(tmp_path: Path, monkeypatch: pytest.Monke
     ("mode", "severity", "says"),
     [
         (0o600, OK, "nobody else"),
-        (0o640, WARNING, "1 files or directories are open to their group; if FileStore's mode"),
-        (0o604, ERROR, "1 files or directories are open to others; run chmod -R go="),
+        (0o640, WARNING, "1 file or directory is open to its group; if FileStore's mode"),
+        (0o604, ERROR, "1 file or directory is open to others; run chmod -R go="),
         (0o700, ERROR, "open to others"),
     ],
 )
@@ -178,6 +178,23 @@ def test_files_that_others_can_read(
     assert says in finding.text
 
 
+@pytest.mark.parametrize(
+    ("mode", "says"),
+    [
+        (0o640, "2 files or directories are open to their group; if FileStore's mode"),
+        (0o604, "2 files or directories are open to others; run chmod -R go="),
+    ],
+)
+def test_several_files_that_others_can_read(tmp_path: Path, mode: int, says: str) -> None:
+    store = FileStore(tmp_path / "sessions")
+    now = time.time()
+    for key in ("a" * 64, "b" * 64):
+        store.insert(key, Record({}, b"", now, now + 1000))
+        next(store.path.rglob(key)).chmod(mode)
+
+    assert says in found(store)["permissions"].text
+
+
 def test_expired_sessions_that_nobody_purges(tmp_path: Path) -> None:
     store = FileStore(tmp_path / "sessions")
     now = time.time()
@@ -188,7 +205,7 @@ def test_expired_sessions_that_nobody_purges(tmp_path: Path) -> None:
 
     finding = found(store)["overdue"]
     assert finding.severity is WARNING
-    assert "1 of 2 records have expired" in finding.text
+    assert "nobody has purged: 1 of 2; expired for more than an hour: 1; run" in finding.text
     assert "purge" in finding.text
 
 

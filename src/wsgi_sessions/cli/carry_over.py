@@ -13,7 +13,7 @@ from ..carry_over.source import Source
 from ..carry_over.survey import Survey, source_from_text, survey
 from ..errors import ConfigurationError
 from ..events import printable
-from .printing import LONGEST, Printer, count_of_sessions
+from .printing import LONGEST, Printer, count_of_sessions, counted
 from .progress import Bar
 
 
@@ -65,7 +65,8 @@ def _surveyed(source: Source, terminal: TextIO | None) -> Survey:
 
 
 def _lines(seen: Survey) -> Iterator[str]:
-    yield f"{seen.records} records, {count_of_sessions(seen.live)} live"
+    records = counted(seen.records, "record", "records")
+    yield f"{records}, {count_of_sessions(seen.live)} live"
     yield f"{seen.could_come} can be carried over, {seen.with_owner} of them with an owner"
     for reason, count in seen.left_behind.items():
         yield f"{count} would stay behind: {printable(reason, LONGEST)}"

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 from ..errors import StoreError
 from ..record import is_key
 from ..stores import FileStore, RedisStore, Store
+from .printing import counted
 
 if TYPE_CHECKING:
     from ..carry_over.source import Source
@@ -125,14 +126,17 @@ def _examine_directory(path: Path) -> Iterator[Finding]:
         yield Finding(
             "permissions",
             Severity.ERROR,
-            f"{wrong} files or directories are open to others; run chmod -R go= on the directory",
+            counted(wrong, "file or directory is", "files or directories are")
+            + " open to others; run chmod -R go= on the directory",
         )
     elif shared:
         yield Finding(
             "permissions",
             Severity.WARNING,
-            f"{shared} files or directories are open to their group; if FileStore's mode doesn't"
-            " say so, run chmod -R go= on the directory",
+            counted(
+                shared, "file or directory is open to its", "files or directories are open to their"
+            )
+            + " group; if FileStore's mode doesn't say so, run chmod -R go= on the directory",
         )
     else:
         yield Finding("permissions", Severity.OK, "nobody else can read or write the files")
@@ -163,9 +167,9 @@ def overdue(deadlines: Collection[float], now: float) -> Finding:
     return Finding(
         "overdue",
         Severity.WARNING,
-        f"{expired} of {len(deadlines)} records have expired and nobody has purged them,"
-        f" {long_ago} of them for more than an hour; run `wsgi-sessions --store URL purge` now and"
-        " once a day, from cron or a systemd timer",
+        f"expired records that nobody has purged: {expired} of {len(deadlines)}; expired for more"
+        f" than an hour: {long_ago}; run `wsgi-sessions --store URL purge` now and once a day, from"
+        " cron or a systemd timer",
     )
 
 

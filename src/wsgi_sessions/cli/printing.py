@@ -87,14 +87,19 @@ def plain(info: SessionInfo) -> dict[str, Any]:
     }
 
 
+def counted(count: int, one: str, several: str) -> str:
+    """The number and the right one of two words."""
+    return f"{count} {one if count == 1 else several}"
+
+
 def count_of_sessions(count: int) -> str:
     """Such as "3 sessions"."""
-    return "1 session" if count == 1 else f"{count} sessions"
+    return counted(count, "session", "sessions")
 
 
 def size(count: int) -> str:
     """Such as "12 bytes"."""
-    return "1 byte" if count == 1 else f"{count} bytes"
+    return counted(count, "byte", "bytes")
 
 
 def relative(at: datetime, now: datetime) -> str:
