@@ -279,11 +279,14 @@ class _Told:
 def _outer_environs(request: Request) -> list[Environ]:
     """Those of the requests that this one is a subrequest of, the browser's first."""
     requests = [frame["request"] for frame in manager.stack]
-    # An app of its own within this one has sessions of its own.
+    # An app of its own within this one has sessions of its own. What `pyramid.scripting.prepare`
+    # puts there has no response that could reach a browser, and can't invoke subrequests.
     return [
         cast("Environ", outer.environ)
         for outer in requests
-        if outer is not request and getattr(outer, "registry", None) is request.registry
+        if outer is not request
+        and getattr(outer, "registry", None) is request.registry
+        and hasattr(outer, "invoke_subrequest")
     ]
 
 

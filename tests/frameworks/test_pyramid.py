@@ -23,6 +23,7 @@ with warnings.catch_warnings():
     from pyramid.interfaces import ISession
     from pyramid.request import Request
     from pyramid.response import FileResponse, Response
+    from pyramid.scripting import prepare
     from zope.interface.verify import verifyObject
 
 from wsgi import SECRET, Browser, call, environ
@@ -470,6 +471,18 @@ def test_a_subrequest_comes_from_the_client_and_by_the_scheme_of_the_browsers_re
     made = shop.run(browser, handing_on(shop, handing_on(shop, part), use_tweens=use_tweens))
 
     assert made.text == f"1 {'203.0.113.9' if proxies else '192.0.2.1'} http"
+    assert shop.run(browser, lambda request: request.session.owner).text == "ada"
+
+
+def test_a_request_that_a_script_or_a_test_has_prepared_is_not_the_browsers() -> None:
+    shop = Shop(cookie=Cookie("__Host-session", secure=True))
+    browser = Browser(shop.app, **{"wsgi.url_scheme": "https"})
+
+    with prepare(registry=shop.app.registry) as prepared:
+        put(prepared["request"])
+        made = shop.run(browser, lambda r: [r.session.login("ada"), r.session.label["ip"]])
+
+    assert made.text == "[None, '192.0.2.1']"
     assert shop.run(browser, lambda request: request.session.owner).text == "ada"
 
 
