@@ -31,6 +31,7 @@ from django.contrib.auth.signals import user_logged_in
 from django.contrib.sessions.backends.base import CreateError, UpdateError
 from django.contrib.sessions.backends.file import SessionStore as FileSessionStore
 from django.core.management import call_command
+from django.core.signals import request_finished
 from django.db import models
 from django.http import FileResponse, HttpRequest, HttpResponse, StreamingHttpResponse
 from django.test import (
@@ -465,6 +466,64 @@ def test_a_sign_out_that_fails_expires_the_cookie_on_the_apps_own_answer_too() -
 
     assert response.status_code == 503 and response.content == b"sorry"
     assert response.cookies["sessionid"]["max-age"] == 0
+
+
+def test_an_outage_is_a_503_where_a_middleware_makes_responses_anew() -> None:
+    def minify(request: Any, get_response: Any) -> Any:
+        response = get_response(request)
+        return HttpResponse(response.content.strip(), status=response.status_code)
+
+    BETWEEN.append(minify)
+    with site(BETWEEN_US) as shop:
+        client = shop.client()
+        shop.store.fail("insert")
+        response = shop.run(client, lambda r: [put(r, a=1), r.session.save()])
+
+    assert response.status_code == 503 and response["Retry-After"] == "5"
+    assert b"unavailable" in response.content
+
+
+@pytest.mark.parametrize("case", ["view", "error page", "commit", "large"])
+def test_a_response_that_is_not_sent_is_closed_and_does_not_finish_the_request(case: str) -> None:
+    finished: list[object] = []
+    closed: list[str] = []
+
+    class Body:
+        def __iter__(self) -> Iterator[bytes]:
+            return iter([b"x"])
+
+        def close(self) -> None:
+            closed.append("closed")
+
+    def page(request: Any) -> Any:
+        return StreamingHttpResponse(Body(), status=500)
+
+    def fail(request: Any, get_response: Any) -> Any:
+        if case == "error page":
+            put(request, a=1)
+            request.session.save()
+        return get_response(request)
+
+    def view(request: Any) -> Any:
+        put(request, a="x" * 70_000 if case == "large" else 1)
+        if case == "view":
+            request.session.save()
+        return StreamingHttpResponse(Body())
+
+    def note(**options: Any) -> None:
+        finished.append(options)
+
+    BETWEEN.append(fail)
+    with site({**BETWEEN_US, **(error_page(page) if case == "error page" else {})}) as shop:
+        shop.store.fail("insert")
+        request_finished.connect(note)
+        try:
+            response = shop.run(shop.client(), view)
+        finally:
+            request_finished.disconnect(note)
+
+    assert response.status_code == (500 if case == "large" else 503)
+    assert len(finished) == 1 and closed == ([] if case == "view" else ["closed"])
 
 
 def test_a_failure_with_a_message_waiting_is_a_503_with_the_first_error() -> None:
@@ -1225,23 +1284,3 @@ def test_an_app_that_clears_all_but_its_user_keeps_the_owner(shop: Site, ada: Us
     assert client.get("/who").content == f"ada {ada.pk}".encode()
     assert sessions().registry.revoke_all(str(ada.pk)) == 1
     assert client.get("/who").content == b"AnonymousUser None"
-
-
-def test_a_stream_is_closed_where_the_session_cannot_be_kept(shop: Site) -> None:
-    closed: list[str] = []
-
-    class Body:
-        def __iter__(self) -> Iterator[bytes]:
-            return iter([b"x"])
-
-        def close(self) -> None:
-            closed.append("closed")
-
-    def view(request: Any) -> Any:
-        request.session["a"] = "x" * 70_000
-        return StreamingHttpResponse(Body())
-
-    VIEWS["stream"] = view
-
-    assert Client(raise_request_exception=False).get("/stream").status_code == 500
-    assert closed == ["closed"]

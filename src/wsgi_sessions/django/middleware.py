@@ -15,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from http.cookies import Morsel
 from typing import Any
 
@@ -83,7 +84,8 @@ class SessionMiddleware(DjangosMiddleware):
 
     def process_exception(self, request: Any, exception: Exception) -> HttpResponse | None:
         """Called by Django when a view raises."""
-        return _Unanswered(status=503) if _note(request, exception) else None
+        # All middleware inside this one may use the session, which the answer ends.
+        return HttpResponse(status=500) if _note(request, exception) else None
 
     def process_response(self, request: Any, response: HttpResponse) -> HttpResponse:
         """Called by Django with the response, whoever made it."""
@@ -92,10 +94,8 @@ class SessionMiddleware(DjangosMiddleware):
         steps: Integration = request.wsgi_sessions
         environ, session = request.META, request.session
         failure: StoreError | None = request.wsgi_sessions_failure
-        if failure is not None and (
-            response.status_code == 500 or isinstance(response, _Unanswered)
-        ):
-            response.close()
+        if failure is not None and response.status_code == 500:
+            _let_go(response)
             return _failure(steps, request, failure)
         streaming = response.streaming and not isinstance(response, FileResponse)
         given = _headers(response)
@@ -106,12 +106,10 @@ class SessionMiddleware(DjangosMiddleware):
                 headers=given,
                 streaming=streaming,
             )
-        except StoreError as error:
-            response.close()
-            return _failure(steps, request, error)
-        except BaseException:
-            response.close()
-            steps.discard_session(environ)
+        except BaseException as error:
+            _let_go(response)
+            if isinstance(error, StoreError):
+                return _failure(steps, request, error)
             raise
         if finished != given:
             _put(response, finished, vary=session.accessed)
@@ -124,13 +122,6 @@ def _is_ours(request: Any) -> bool:
     """Whether the request's session is one that we opened, and not committed yet."""
     steps: Integration | None = getattr(request, "wsgi_sessions", None)
     return steps is not None and steps.is_open(request.META)
-
-
-class _Unanswered(HttpResponse):
-    """Stands for the answer to a failure until all middleware inside ours has seen it.
-
-    They may use the session, which the answer ends.
-    """
 
 
 def _note(request: Any, error: BaseException | None) -> bool:
@@ -196,6 +187,16 @@ def _response(answer: Answer) -> HttpResponse:
     response = HttpResponse(answer.body, status=int(code), reason=reason)
     _put(response, answer.headers, vary=True)
     return response
+
+
+def _let_go(response: Any) -> None:
+    """Close what a response that isn't sent holds.
+
+    Its own ``close()`` would tell all of Django that the request is finished.
+    """
+    for close in response._resource_closers:  # noqa: SLF001 # there is no other way
+        with suppress(Exception):  # as Django does it
+            close()
 
 
 def _headers(response: HttpResponse) -> list[Header]:
