@@ -228,9 +228,12 @@ class Integration(SessionMiddleware, Generic[S_co, Opened_co]):
     def answer_failure(self, environ: WSGIEnvironment, error: StoreError) -> Answer:
         """The answer to a request whose session's store failed, as ``on_store_error`` makes it.
 
-        The session is discarded: only what was already saved is kept.
+        The session ends: only what was already saved is kept, and with ``save_on_error`` what else
+        can be.
         """
         session: Session = environ[self._environ_key]
+        if self._answers.save_on_error:
+            self.finish_session(environ, failed=True)
         told: list[tuple[str, list[Header]]] = []
         written: list[bytes] = []
         start = noting(told, written)

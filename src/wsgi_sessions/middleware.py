@@ -41,7 +41,7 @@ from .engine import Engine, EngineSettings, Response
 from .engine.engine import IsPassive
 from .engine.owners import Limits
 from .engine.settings import CarryOver
-from .errors import ConfigurationError, StoreError
+from .errors import ConfigurationError, SessionError, StoreError
 from .events import EventSink, SessionEvent, as_listeners
 from .http.exchange import AnswerSettings, Exchange, OnStoreError, answer_503, commit_for
 from .http.transport import CookieTransport, Header, HeaderTransport, Transport, check_header_name
@@ -379,20 +379,30 @@ class SessionMiddleware:
     def finish_session(self, environ: WSGIEnvironment, *, failed: bool = False) -> None:
         """Commit what a stream changed after `commit_session` with ``streaming=True``.
 
+        Also for a request that an exception has ended before its response was committed.
+
         Args:
             environ: the one that was given to `open_session`.
-            failed: whether the stream broke off with an exception; then nothing of it is kept.
+            failed: whether it ended with an exception; then nothing is kept, but with
+                ``save_on_error`` what can be.
 
         Raises:
             LookupError: no session was opened.
-            StoreError: the store can't keep it.
+            StoreError: the store can't keep it, and it hasn't failed.
         """
         session = get_session(environ, self._environ_key)
         state = state_of(session)
         enter_phase(session, Phase.OVER)
-        if state is not None:
-            kept = self._answers.save_on_error or not failed
+        if state is None:
+            return
+        kept = self._answers.save_on_error or not failed
+        try:
             self._engine.commit(state, Response(failed=not kept, headers_sent=True))
+        except (SessionError, TypeError, ValueError):
+            self._engine.commit(state, Response(failed=True, headers_sent=True))
+            # The exception that ended it is on its way already.
+            if not failed:
+                raise
 
     def discard_session(self, environ: WSGIEnvironment) -> list[Header]:
         """Discard what `open_session` opened: only what was already saved is kept.

@@ -430,6 +430,7 @@ def _discard(request: Request) -> None:
     steps, environ = _steps_of(request), request.environ
     if steps.is_open(environ) and not steps.is_streaming(environ):
         transport = _transport_of(steps, request)
+        steps.finish_session(environ, failed=True)
         _note_told(request, transport, steps.discard_session(environ))
     # An environ that is used again has other subrequests.
     environ.pop(_TOLD_KEY, None)

@@ -10,6 +10,7 @@ import io
 import time
 import unittest
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -636,6 +637,25 @@ def test_a_login_gives_its_place_back_where_the_client_goes_away() -> None:
         response = shop.run(shop.client(), lambda r: r.session.login("ada"))
 
     assert response.status_code == 200
+
+
+@pytest.mark.parametrize("error", [StoreError("another store"), ZeroDivisionError()])
+def test_with_save_on_error_what_a_failed_request_changed_is_kept(error: Exception) -> None:
+    def page(request: Any) -> Any:
+        raise KeyError("a bug in the error page")
+
+    def fail(request: Any) -> None:
+        put(request, a=2)
+        raise error
+
+    with site(error_page(page), save_on_error=True) as shop:
+        client = shop.client()
+        shop.run(client, lambda r: put(r, a=1))
+        with suppress(KeyError):
+            shop.run(client, fail)
+        kept = client.session["a"]
+
+    assert kept == 2
 
 
 def test_an_error_before_there_is_a_session_is_djangos() -> None:

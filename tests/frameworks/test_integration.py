@@ -206,6 +206,46 @@ def test_a_failure_is_answered_as_on_store_error_says() -> None:
 
 
 @pytest.mark.parametrize("save_on_error", [False, True])
+def test_a_request_that_a_failure_ends_keeps_what_save_on_error_says(save_on_error: bool) -> None:
+    steps = make(save_on_error=save_on_error)
+    token = _stored(steps)
+    made = environ(cookie=f"session={token}")
+    session = steps.open_session(made)
+    assert session is not None
+    session["a"] = 2
+
+    answer = steps.answer_failure(made, StoreError("another store"))
+
+    assert answer.status.startswith("503") and not steps.is_open(made)
+    assert dict(steps.open_token(token)) == {"a": 2 if save_on_error else 1}
+
+
+def test_what_a_failed_request_cannot_keep_is_dropped_without_another_error() -> None:
+    steps = make(save_on_error=True)
+    token = _stored(steps)
+    made = environ(cookie=f"session={token}")
+    session = steps.open_session(made)
+    assert session is not None
+    session["a"] = "x" * 70_000
+
+    steps.finish_session(made, failed=True)
+
+    assert not steps.is_open(made) and dict(steps.open_token(token)) == {"a": 1}
+
+
+def test_what_a_whole_stream_cannot_keep_is_an_error() -> None:
+    steps, made = make(), environ()
+    session = steps.open_session(made)
+    assert session is not None
+    session["a"] = 1
+    steps.commit_session(made, streaming=True)
+    session["a"] = "x" * 70_000
+
+    with pytest.raises(SessionTooLarge):
+        steps.finish_session(made)
+
+
+@pytest.mark.parametrize("save_on_error", [False, True])
 def test_a_framework_that_answers_500_sends_the_cookie_of_what_was_saved(
     save_on_error: bool,
 ) -> None:

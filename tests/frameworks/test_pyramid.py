@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -123,6 +124,21 @@ def test_an_exception_keeps_nothing(shop: Shop, browser: Browser) -> None:
         shop.run(browser, lambda request: [put(request), 1 / 0])
 
     assert shop.kept(browser) == {"n": 1}
+
+
+@pytest.mark.parametrize("error", [StoreError("another store"), ZeroDivisionError()])
+def test_with_save_on_error_what_a_failed_request_changed_is_kept(error: Exception) -> None:
+    def fail(request: Any) -> None:
+        put(request)
+        raise error
+
+    shop = Shop(save_on_error=True)
+    browser = Browser(shop.app)
+    shop.run(browser, put)
+    with suppress(ZeroDivisionError):
+        shop.run(browser, fail)
+
+    assert shop.kept(browser) == {"n": 2}
 
 
 def test_what_callbacks_of_the_app_change_is_kept(shop: Shop, browser: Browser) -> None:

@@ -156,7 +156,7 @@ def _end(request: Any, error: BaseException) -> HttpResponse | None:
     failure = request.wsgi_sessions_failure or (None if state is None else state.error)
     if failure is not None and isinstance(error, Exception):
         return _failure(steps, request, failure)
-    steps.discard_session(request.META)
+    steps.finish_session(request.META, failed=True)
     return None
 
 
