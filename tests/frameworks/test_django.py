@@ -60,8 +60,8 @@ from wsgi_sessions.django import SessionStore, sessions
 from wsgi_sessions.django.management.commands.clearsessions import Command
 from wsgi_sessions.django.middleware import _morsel
 from wsgi_sessions.django.owners import connect, file_under_user
-from wsgi_sessions.errors import ConfigurationError, StoreError
-from wsgi_sessions.stores import ClientSideStore, MemoryStore
+from wsgi_sessions.errors import ConfigurationError, SessionTooLarge, StoreError
+from wsgi_sessions.stores import ClientSideStore, MemoryStore, Record
 from wsgi_sessions.testing import FakeClock
 
 
@@ -656,6 +656,51 @@ def test_with_save_on_error_what_a_failed_request_changed_is_kept(error: Excepti
         kept = client.session["a"]
 
     assert kept == 2
+
+
+@pytest.mark.parametrize("save_on_error", [False, True])
+def test_a_session_that_was_saved_and_then_grew_too_large_has_its_cookie(
+    save_on_error: bool,
+) -> None:
+    def view(request: Any) -> Any:
+        put(request, a=1)
+        request.session.save()
+        put(request, b="x" * 70_000)
+
+    page = error_page(lambda request: HttpResponse("sorry", status=500))
+    with site(page, save_on_error=save_on_error) as shop:
+        client = shop.client()
+        response = shop.run(client, view)
+        kept = dict(client.session)
+        with pytest.raises(SessionTooLarge):
+            shop.run(Client(), view)
+
+    assert response.status_code == 500 and response.content == b"sorry"
+    assert kept == {"a": 1} and response["Cache-Control"] == "no-store"
+
+
+def test_a_stream_is_closed_where_the_commit_is_interrupted() -> None:
+    class Interrupted(MemoryStore):
+        def insert(self, key: str, record: Record) -> bool:
+            raise KeyboardInterrupt
+
+    closed: list[str] = []
+
+    class Body:
+        def __iter__(self) -> Iterator[bytes]:
+            return iter([b"x"])
+
+        def close(self) -> None:
+            closed.append("closed")
+
+    def view(request: Any) -> Any:
+        put(request, a=1)
+        return StreamingHttpResponse(Body())
+
+    with site(store=Interrupted()) as shop, pytest.raises(KeyboardInterrupt):
+        shop.run(shop.client(), view)
+
+    assert closed == ["closed"]
 
 
 def test_an_error_before_there_is_a_session_is_djangos() -> None:

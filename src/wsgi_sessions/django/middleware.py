@@ -21,6 +21,7 @@ from typing import Any
 
 from asgiref.sync import sync_to_async
 from django.contrib.sessions.middleware import SessionMiddleware as DjangosMiddleware
+from django.core.handlers.exception import response_for_exception
 from django.core.signals import got_request_exception
 from django.http import FileResponse, HttpResponse
 from django.utils.deprecation import MiddlewareMixin
@@ -110,6 +111,8 @@ class SessionMiddleware(DjangosMiddleware):
             _let_go(response)
             if isinstance(error, StoreError):
                 return _failure(steps, request, error)
+            if isinstance(error, Exception):
+                return _error_page(steps, request, error)
             raise
         if finished != given:
             _put(response, finished, vary=session.accessed)
@@ -180,6 +183,14 @@ def _complete(request: Any) -> None:
 
 def _failure(steps: Integration, request: Any, error: StoreError) -> HttpResponse:
     return _response(steps.answer_failure(request.META, error))
+
+
+def _error_page(steps: Integration, request: Any, error: Exception) -> HttpResponse:
+    """Django's own answer where the session can't be kept, with the cookie that a save() owes."""
+    page = response_for_exception(request, error)
+    finished = steps.fail_session(request.META, headers=_headers(page))
+    _put(page, finished, vary=request.session.accessed)
+    return page
 
 
 def _response(answer: Answer) -> HttpResponse:
