@@ -17,6 +17,7 @@ import secrets
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import fields
+from types import NoneType
 from typing import TYPE_CHECKING, Any, cast
 
 from pyramid.interfaces import ISession
@@ -33,6 +34,7 @@ from .engine.decisions import CookieStep
 from .errors import ConfigurationError, StoreError
 from .http.exchange import close
 from .http.response_headers import finish, names_of, without_token
+from .http.transport import environ_key
 from .integration import Answer, Integration, SessionStream
 from .lifetime import Lifetime
 from .middleware import SessionMiddleware
@@ -44,6 +46,7 @@ if TYPE_CHECKING:
     from pyramid.registry import Registry
     from pyramid.request import Request
 
+    from .engine import SessionState
     from .http.transport import Environ, Header, Transport
 
 PREFIX = "wsgi_sessions."
@@ -59,6 +62,9 @@ _CSRF_KEY = "_csrft_"
 @implementer(ISession)  # pyright: ignore[reportUntypedClassDecorator] # zope.interface has no types
 class PyramidSession(Session):
     """A Session that also has what Pyramid expects of one."""
+
+    _scheme: object = None
+    """By which its cookie travels, if that isn't the scheme of its environ."""
 
     @property
     def created(self) -> int:
@@ -107,9 +113,17 @@ class PyramidSession(Session):
         token = self.get(_CSRF_KEY)
         return self.new_csrf_token() if token is None else cast("str", token)
 
-    def _go_out_by(self, scheme: object) -> None:
-        """Have its cookie travel by this scheme, before it is opened."""
-        self._environ = {**self._environ, _SCHEME: scheme}
+    def _begin(self) -> SessionState:
+        if self._scheme is not None and self._environ:
+            self._environ = {**self._environ, _SCHEME: self._scheme}
+        return super()._begin()
+
+    def _look_again(self, environ: Environ) -> None:
+        """Look in this environ for a session in place of one that was ended, and not begun anew."""
+        state = self._state
+        if state is None or state.cookie is not CookieStep.EXPIRE or self.modified:
+            return
+        self._state, self._begun, self._environ = None, [], environ
 
 
 def _of_outer(name: str) -> Any:
@@ -272,8 +286,8 @@ class _Told:
 
     header: Header
     transport: Transport
-    presented: tuple[str, ...]
-    """The tokens by which that session was looked for."""
+    is_own: bool
+    """Whether that session was looked for by the very tokens that the outer request came with."""
 
 
 def _outer_environs(request: Request) -> list[Environ]:
@@ -302,13 +316,38 @@ def _tokens(transport: Transport, headers: list[Header]) -> list[Header]:
     return [header for header in headers if header not in others]
 
 
-def _note_told(request: Request, transport: Transport, headers: list[Header]) -> None:
+def _note_told(
+    steps: Integration, request: Request, transport: Transport, headers: list[Header]
+) -> None:
     """Let the requests that this one is a subrequest of know what its response tells."""
-    environ = request.environ
+    presented = transport.candidates(request.environ).values
     for header in _tokens(transport, headers):
-        told = _Told(header, transport, transport.candidates(environ).values)
         for outer in _outer_environs(request):
-            cast("list[_Told]", outer.setdefault(_TOLD_KEY, [])).append(told)
+            is_own = bool(presented) and transport.candidates(outer).values == presented
+            told = cast("list[_Told]", outer.setdefault(_TOLD_KEY, []))
+            told.append(_Told(header, transport, is_own))
+            if is_own:
+                _hand_on(steps, outer, transport, header)
+
+
+def _hand_on(steps: Integration, environ: Environ, transport: Transport, header: Header) -> None:
+    """Put the token that a subrequest's response sets in place of the one that it has replaced.
+
+    So that it isn't by a dead one that a session is looked for later in the outer request.
+    """
+    name = transport.name
+    token = header[1].partition(";")[0].removeprefix(f"{name}=")
+    session = steps.open_session(environ) if steps.is_open(environ) else None
+    if not token or not isinstance(session, (PyramidSession, NoneType)):
+        return
+    if transport.carrier == "set-cookie":
+        pairs = str(environ["HTTP_COOKIE"]).split(";")
+        others = [pair for pair in pairs if pair.partition("=")[0].strip() != name]
+        environ["HTTP_COOKIE"] = ";".join([f"{name}={token}", *others])
+    else:
+        environ[environ_key(name)] = token
+    if session is not None:
+        session._look_again(environ)  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] # ours
 
 
 def _told(
@@ -324,10 +363,9 @@ def _told(
     noted = [each for each in noted if (each.transport.carrier, each.transport.name) == name]
     if not noted:
         return None, headers
-    presented = transport.candidates(environ).values
     news: Header | None = None
     for each in noted:
-        if each.header in headers or (presented and each.presented == presented):
+        if each.header in headers or each.is_own:
             news = each.header
     known = [each.header for each in noted]
     return news, [header for header in headers if header not in known]
@@ -395,7 +433,7 @@ def _open(steps: Integration, request: Request) -> None:
     browsers = _browsers_environ(request)
     if browsers is not None:
         # Its own scheme is that of the URLs that it makes, http if nobody has said otherwise.
-        session._go_out_by(browsers[_SCHEME])  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] # ours
+        session._scheme = browsers[_SCHEME]  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] # ours
     # The first of the callbacks sees what the others do, whenever they are added.
     _callbacks(request).appendleft(_commit)
     # Where an exception ends the request, nothing commits it.
@@ -431,7 +469,7 @@ def _discard(request: Request) -> None:
     if steps.is_open(environ) and not steps.is_streaming(environ):
         transport = _transport_of(steps, request)
         steps.finish_session(environ, failed=True)
-        _note_told(request, transport, steps.discard_session(environ))
+        _note_told(steps, request, transport, steps.discard_session(environ))
     # An environ that is used again has other subrequests.
     environ.pop(_TOLD_KEY, None)
 
@@ -453,7 +491,7 @@ def _failed(request: Request, error: StoreError, headers: list[Header]) -> Answe
     answer = steps.answer_failure(environ, error)
     if news is not None and not _tokens(transport, answer.headers):
         answer = answer._replace(headers=_tell(steps, transport, answer.headers, news))
-    _note_told(request, transport, answer.headers)
+    _note_told(steps, request, transport, answer.headers)
     return answer
 
 
@@ -510,5 +548,5 @@ def _committed(
     # It is the last to have changed the browser's session whose token is the right one.
     if news is not None and not (changed and _tokens(transport, finished)):
         finished = _tell(steps, transport, finished, news)
-    _note_told(request, transport, finished)
+    _note_told(steps, request, transport, finished)
     return finished

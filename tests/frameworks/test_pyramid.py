@@ -409,6 +409,123 @@ def test_a_sign_out_in_a_subrequest_reaches_the_browser(
     assert not browser.cookies and list(shop.store.keys()) == []
 
 
+def sign_in(request: Any) -> None:
+    request.session.login("ada")
+
+
+def seen(request: Any) -> str:
+    return f"{request.session.owner} {dict(request.session)}"
+
+
+@TWEENS
+@pytest.mark.parametrize("part", [sign_in, lambda request: request.session.regenerate()])
+@pytest.mark.parametrize("options", [{}, {"store": ClientSideStore()}])
+def test_a_session_that_is_first_used_after_a_subrequest_is_the_one_that_it_left(
+    options: dict[str, Any], part: View, use_tweens: bool
+) -> None:
+    shop = Shop(**options)
+    browser = Browser(shop.app)
+    owner = "ada" if part is sign_in else None
+
+    def outer(request: Any) -> Any:
+        response = handing_on(shop, part, use_tweens=use_tweens)(request)
+        put(request)
+        return response
+
+    def twice(request: Any) -> Any:
+        """By way of a subrequest that uses its session only after its own."""
+        return handing_on(shop, outer, use_tweens=use_tweens)(request)
+
+    for view, n in ((outer, 2), (twice, 3)):
+        if n == 2:
+            shop.run(browser, put)
+        browser.cookies["language"] = "de"
+        shop.run(browser, view)
+        assert shop.run(browser, seen).text == f"{owner} {{'n': {n}}}"
+
+
+def test_a_token_in_a_header_is_handed_on_as_well() -> None:
+    shop = Shop(token_header="X-Token")
+    shop.view = put
+    first = call(shop.app, environ("/run", HTTP_X_TOKEN=""))
+
+    def outer(request: Any) -> Any:
+        token = request.environ["HTTP_X_TOKEN"]
+        response = handing_on(shop, sign_in, HTTP_X_TOKEN=token)(request)
+        put(request)
+        return response
+
+    shop.view = outer
+    second = call(shop.app, environ("/run", HTTP_X_TOKEN=first.get("X-Token")))
+
+    session = shop.steps.open_token(second.get("X-Token"))
+    assert session.owner == "ada" and dict(session) == {"n": 2}
+
+
+@pytest.mark.parametrize("ends_before", [False, True])
+def test_a_further_subrequest_goes_on_with_what_the_first_one_left(
+    shop: Shop, browser: Browser, ends_before: bool
+) -> None:
+    shop.run(browser, put)
+
+    def outer(request: Any) -> Any:
+        if ends_before:
+            request.session.invalidate()
+        handing_on(shop, sign_in)(request)
+        handing_on(shop, put)(request)
+        return "-"
+
+    shop.run(browser, outer)
+
+    n = 1 if ends_before else 2
+    assert shop.run(browser, seen).text == f"ada {{'n': {n}}}"
+
+
+@pytest.mark.parametrize("then", [lambda request: None, put, seen])
+def test_who_signs_out_before_a_subrequest_signs_in_is_signed_in(
+    shop: Shop, browser: Browser, then: View
+) -> None:
+    shop.run(browser, put)
+
+    def outer(request: Any) -> Any:
+        request.session.invalidate()
+        response = handing_on(shop, sign_in)(request)
+        then(request)
+        return response
+
+    shop.run(browser, outer)
+
+    assert shop.run(browser, lambda request: request.session.owner).text == "ada"
+
+
+def test_a_new_session_of_the_view_is_not_given_up_for_a_subrequests(
+    shop: Shop, browser: Browser
+) -> None:
+    shop.run(browser, put)
+
+    def outer(request: Any) -> Any:
+        request.session.invalidate()
+        request.session["new"] = True
+        return handing_on(shop, sign_in)(request)
+
+    shop.run(browser, outer)
+
+    assert shop.run(browser, seen).text == "None {'new': True}"
+
+
+def test_a_middleware_around_the_app_goes_on_with_its_own_token(shop: Shop) -> None:
+    browser = Browser(SessionMiddleware(shop.app, secret_key=SECRET, store=MemoryStore()))
+    shop.run(browser, put)
+
+    def outer(request: Any) -> Any:
+        handing_on(shop, sign_in)(request)
+        return put(request)
+
+    shop.run(browser, outer)
+
+    assert shop.run(browser, seen).text == "None {'n': 2}"
+
+
 def test_who_signs_in_after_a_subrequest_has_signed_out_is_signed_in(
     shop: Shop, browser: Browser
 ) -> None:
