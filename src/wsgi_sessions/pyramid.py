@@ -404,13 +404,22 @@ def session_tween_factory(
 
     def session_tween(request: Request) -> Response:
         environ = request.environ
-        if steps.is_open(environ):
-            return handler(request)  # a middleware further out is responsible for it
-        _enter(request)
-        device = steps.answer_device(environ)
-        if device is not None:
-            return Response(device.body, device.status, device.headers)
-        _open(steps, request)
+        if not steps.is_open(environ):
+            _enter(request)
+            device = steps.answer_device(environ)
+            if device is not None:
+                return Response(device.body, device.status, device.headers)
+            _open(steps, request)
+        elif _commit not in _callbacks(request):
+            response = handler(request)
+            if not isinstance(steps.open_session(environ), PyramidSession):
+                # A middleware further out is responsible for it, and sees no more than this.
+                try:
+                    _raise_failure(request, response)
+                except StoreError:
+                    close(response.app_iter)
+                    raise
+            return response
         try:
             return handler(request)
         except StoreError as error:

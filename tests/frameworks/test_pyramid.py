@@ -844,6 +844,58 @@ def test_a_stream_whose_callback_meets_an_outage_is_closed(shop: Shop, browser: 
     assert called == []  # as after any exception
 
 
+def test_a_session_that_an_execution_policy_opens_is_answered_for_as_well() -> None:
+    def policy(environ: Any, router: Any) -> Any:
+        with router.request_context(environ) as request:
+            assert request.session.owner is None
+            return router.invoke_request(request)
+
+    shop = Shop(lambda config: config.set_execution_policy(policy))
+    browser = Browser(shop.app)
+    shop.store.fail("insert")
+
+    response = shop.run(browser, lambda request: [put(request), request.session.save()])
+
+    assert response.code == 503 and response.get("Retry-After") == "5"
+
+
+@ERROR_PAGE
+def test_an_outage_within_a_middleware_around_the_app_is_its_503(error_page: bool) -> None:
+    body, store = Body(), FaultyStore(MemoryStore())
+
+    def page(error: Any, request: Any) -> Response:
+        return Response(app_iter=body, status=500)
+
+    def setup(config: Any) -> None:
+        if error_page:
+            config.add_exception_view(page, context=Exception)
+
+    shop = Shop(setup)
+    browser = Browser(SessionMiddleware(shop.app, secret_key=SECRET, store=store))
+    store.fail("insert")
+
+    response = shop.run(browser, lambda request: [put(request), request.session.save()])
+
+    assert response.code == 503 and response.get("Retry-After") == "5"
+    assert body.closed == error_page
+
+
+def test_an_outage_in_a_subrequest_that_shares_the_session_is_left_to_the_view() -> None:
+    shop = Shop(with_error_page)
+    browser = Browser(shop.app)
+
+    def outer(request: Any) -> Any:
+        shop.view = lambda request: [put(request), request.session.save()]
+        shop.store.fail("insert")
+        part = Request.blank("/run", environ={"wsgi_sessions.session": request.session})
+        answer = request.invoke_subrequest(part, use_tweens=True)
+        shop.store.recover()
+        return answer.status
+
+    assert shop.run(browser, outer).text == "500 Internal Server Error"
+    assert shop.kept(browser) == {"n": 1}
+
+
 def test_another_exception_views_500_stays(shop: Shop) -> None:
     def setup(config: Any) -> None:
         config.add_exception_view(
