@@ -258,13 +258,24 @@ class SessionStream:
     def __init__(self, body: Iterable[Any], finish: Callable[[bool], object]) -> None:
         self._body = body
         self._iterator: Iterator[Any] | None = None
+        self._first: Any = None
         self._finish = finish
         self._failed = self._closed = False
 
     def __iter__(self) -> Iterator[Any]:
         return self
 
+    def begin(self) -> None:
+        """Go to the first chunk that isn't empty, so that a session can be begun until then.
+
+        Before the session is committed. What the app's iterable raises comes out of it.
+        """
+        self._first = next(filter(None, self), None)
+
     def __next__(self) -> Any:
+        first, self._first = self._first, None
+        if first is not None:
+            return first
         try:
             if self._iterator is None:
                 self._iterator = iter(self._body)

@@ -525,6 +525,9 @@ def _commit(request: Request, response: Response) -> None:
         _raise_failure(request, response)
         body = response.app_iter
         streaming = not isinstance(body, (list, tuple)) and not isinstance(response, FileResponse)
+        stream = SessionStream(body, lambda failed: steps.finish_session(environ, failed=failed))
+        if streaming and request.method != "HEAD":
+            stream.begin()
         finished = _committed(steps, request, response, streaming=streaming)
     except StoreError as error:
         close(response.app_iter)
@@ -537,9 +540,7 @@ def _commit(request: Request, response: Response) -> None:
         raise
     response.headerlist = finished
     if streaming:
-        response.app_iter = SessionStream(
-            body, lambda failed: steps.finish_session(environ, failed=failed)
-        )
+        response.app_iter = stream
 
 
 def _committed(

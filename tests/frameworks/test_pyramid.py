@@ -166,6 +166,81 @@ def test_a_stream_goes_on_with_the_session(shop: Shop, browser: Browser) -> None
     assert shop.kept(browser) == {"before": 1, "within": 2}
 
 
+def streaming(*, first: View = lambda request: None, empty: int = 0, closed: list[str]) -> View:
+    """A view whose stream does this before its first chunk."""
+
+    class Body:
+        def __init__(self, request: Any) -> None:
+            self.chunks = self.made(request)
+
+        def made(self, request: Any) -> Iterator[bytes]:
+            yield from [b""] * empty
+            first(request)
+            yield from (b"a", b"b")
+            request.session["late"] = 2
+
+        def __iter__(self) -> Iterator[bytes]:
+            return self.chunks
+
+        def close(self) -> None:
+            closed.append("closed")
+
+    return lambda request: Response(app_iter=Body(request))
+
+
+@pytest.mark.parametrize("empty", [0, 2])
+def test_a_stream_may_begin_a_session_before_its_first_chunk(
+    shop: Shop, browser: Browser, empty: int
+) -> None:
+    closed: list[str] = []
+
+    response = shop.run(browser, streaming(first=put, empty=empty, closed=closed))
+
+    assert response.body == b"ab" and closed == ["closed"]
+    assert shop.kept(browser) == {"n": 1, "late": 2}
+
+
+def test_a_stream_that_meets_an_outage_before_its_first_chunk_is_a_503(
+    shop: Shop, browser: Browser
+) -> None:
+    closed: list[str] = []
+    shop.run(browser, put)
+    shop.store.fail("load")
+
+    response = shop.run(browser, streaming(first=put, closed=closed))
+
+    assert response.code == 503 and closed == ["closed"]
+
+
+def test_a_stream_that_breaks_off_before_its_first_chunk_keeps_nothing(
+    shop: Shop, browser: Browser
+) -> None:
+    closed: list[str] = []
+
+    with pytest.raises(ZeroDivisionError):
+        shop.run(browser, streaming(first=lambda r: [put(r), 1 / 0], closed=closed))
+
+    assert list(shop.store.keys()) == [] and closed == ["closed"]
+
+
+def test_an_empty_stream_is_whole(shop: Shop, browser: Browser) -> None:
+    def view(request: Any) -> Any:
+        put(request)
+        return Response(app_iter=iter(()))
+
+    assert shop.run(browser, view).body == b"" and shop.kept(browser) == {"n": 1}
+
+
+def test_nothing_of_a_stream_is_made_for_a_head(shop: Shop, browser: Browser) -> None:
+    closed: list[str] = []
+    shop.view = streaming(first=put, closed=closed)
+
+    response = browser.get("/run", REQUEST_METHOD="HEAD")
+
+    assert response.body == b"" and closed == ["closed"]
+    assert list(shop.store.keys()) == []
+
+
 def test_a_file_is_left_to_the_server(shop: Shop, browser: Browser, tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_bytes(b"file")
