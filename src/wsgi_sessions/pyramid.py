@@ -466,7 +466,8 @@ def _is_changed(session: Session) -> bool:
     state = state_of(session)
     if state is None:
         return False
-    return session.modified or state.cookie in (CookieStep.SET, CookieStep.EXPIRE)
+    ends = state.emptied or state.cookie is CookieStep.EXPIRE
+    return ends or session.modified or state.cookie is CookieStep.SET
 
 
 def _transport_of(steps: Integration, request: Request) -> Transport:

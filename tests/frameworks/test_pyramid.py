@@ -573,6 +573,22 @@ def test_who_signs_out_before_a_subrequest_signs_in_is_signed_in(
     assert shop.run(browser, lambda request: request.session.owner).text == "ada"
 
 
+@pytest.mark.parametrize("rolling", [True, False])
+def test_who_empties_the_session_after_a_subrequest_leaves_no_cookie(rolling: bool) -> None:
+    shop = Shop(rolling=rolling)
+    browser = Browser(shop.app)
+    shop.run(browser, put)
+
+    def outer(request: Any) -> Any:
+        response = handing_on(shop, lambda request: request.session.regenerate())(request)
+        request.session.take("n")
+        return response
+
+    shop.run(browser, outer)
+
+    assert not browser.cookies and list(shop.store.keys()) == []
+
+
 def test_a_new_session_of_the_view_is_not_given_up_for_a_subrequests(
     shop: Shop, browser: Browser
 ) -> None:
