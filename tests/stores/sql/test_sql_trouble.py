@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import socket
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -251,6 +252,30 @@ class TestADatabaseThatIsDown:
             for scheme in ("postgresql", "mysql"):
                 with pytest.raises(StoreError, match=r"time(d )?out"):
                     opened(f"{scheme}://user@127.0.0.1:{port}/db").load(a_key())
+
+    def test_more_threads_than_the_pool_has_connections_wait_no_longer(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(urls, "CONNECT_SECONDS", 1)
+        monkeypatch.setattr(urls, "ANSWER_SECONDS", 1)
+        waited: list[float] = []
+        with socket.create_server(("127.0.0.1", 0), backlog=100) as silent:
+            store = opened(f"mysql://user@127.0.0.1:{silent.getsockname()[1]}/db")
+
+            def ask() -> None:
+                before = time.monotonic()
+                with pytest.raises(StoreError, match=r"timed out"):
+                    store.load(a_key())
+                waited.append(time.monotonic() - before)
+
+            threads = [threading.Thread(target=ask) for _ in range(25)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+
+        assert len(waited) == 25
+        assert max(waited) < 6
 
 
 class TestAWrongPassword:

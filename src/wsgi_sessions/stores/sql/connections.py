@@ -31,7 +31,7 @@ Work = Callable[[Any], T]
 """What is done with a driver's cursor, in autocommit; again, if the database undid it."""
 
 PATIENCE: Final = 10.0
-"""Seconds in which a call that the database undid is retried; and to wait for the pool."""
+"""Seconds in which a call that the database undid is retried."""
 ANSWER_SECONDS: Final = 5
 """How long a server may take to answer."""
 LOCK_SECONDS: Final = 3

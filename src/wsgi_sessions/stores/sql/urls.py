@@ -19,10 +19,11 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from ...errors import ConfigurationError
 from ..query import take_option
-from .connections import ANSWER_SECONDS, PATIENCE
+from .connections import ANSWER_SECONDS
 from .schema import DEFAULT_TABLE, check_name, ddl, missing, sessions_table
 
 CONNECT_SECONDS: Final = 3
+"""How long to wait for a new connection, or for one of the pool's."""
 SQLITE_SECONDS: Final = 15
 """How long SQLite waits for another writer: its default of 5 is short when a disk is slow."""
 
@@ -68,7 +69,8 @@ def engine_from_url(url: object) -> sa.Engine:
     driver = _dialect_class(parsed)
     # Nothing is open when a connection is given back, so there is nothing to roll back.
     options: dict[str, Any] = {"pool_reset_on_return": None, "pool_use_lifo": True}
-    options |= {"pool_size": 5, "max_overflow": 15, "pool_timeout": PATIENCE}
+    wait = SQLITE_SECONDS if driver.name == "sqlite" else CONNECT_SECONDS
+    options |= {"pool_size": 5, "max_overflow": 15, "pool_timeout": wait}
     limits = _limits().get(driver.driver, {})
     chosen = {name: value for name, value in limits.items() if name not in parsed.query}
     try:
