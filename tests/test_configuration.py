@@ -69,9 +69,9 @@ def app(environ: Any, start_response: Any) -> list[bytes]:
         ({"save_on_error": None}, "True or False"),
         ({"touch_interval": -1}, "touch_interval is -1; it must be finite and 0 seconds or more"),
         ({"touch_interval": True}, "touch_interval"),
-        ({"rotate_after": 0}, "rotate_after"),
+        ({"rotate_after": 0}, "it must be finite and more than 0 seconds, or None for no rotation"),
         ({"rotate_after": math.nan}, "rotate_after"),
-        ({"rotate_after": "1h"}, "rotate_after"),
+        ({"rotate_after": "1h"}, "a number of seconds, or None for no rotation"),
         ({"max_bytes": 0}, "max_bytes"),
         ({"max_bytes": True}, "max_bytes"),
         ({"max_bytes": 1.5}, "max_bytes"),
@@ -336,7 +336,7 @@ def test_good_cookies(options: dict[str, Any]) -> None:
     [0, -1, 0.0, math.nan, math.inf, True, False, "1h", timedelta(0), timedelta(-1), 1e12, 10**400],
 )
 def test_wrong_lifetimes(name: str, value: Any) -> None:
-    with pytest.raises(ConfigurationError, match=name):
+    with pytest.raises(ConfigurationError, match=rf"{name} is .*, or None for no such limit$"):
         Lifetime(**{name: value})
 
 

@@ -63,26 +63,35 @@ def check_flag(owner: str, name: str, value: object) -> None:
         raise ConfigurationError(f"{owner}: {name} is {value!r}; write True or False")
 
 
-def seconds(owner: str, name: str, value: object, *, zero: bool = False) -> float:
+def seconds(owner: str, name: str, value: object, *, zero: bool = False, hint: str = "") -> float:
     """A length of time as seconds, from a timedelta or a number.
 
     Raises:
         ConfigurationError: for bool, NaN, infinity, a negative number, zero unless allowed, or more
-            than a hundred years.
+            than a hundred years. The message ends with the ``hint``.
     """
-    number = finite_seconds(owner, name, value)
+    number = finite_seconds(owner, name, value, hint=hint)
     if number < 0 or (number == 0 and not zero):
         least = "0 seconds or more" if zero else "more than 0 seconds"
-        raise ConfigurationError(f"{owner}: {name} is {value!r}; it must be finite and {least}")
+        raise ConfigurationError(
+            f"{owner}: {name} is {value!r}; it must be finite and {least}{hint}"
+        )
     if number > MAX_SECONDS:
         raise ConfigurationError(
             f"{owner}: {name} is {value!r}; at most a hundred years are allowed"
-            f" ({MAX_SECONDS:.0f} seconds)"
+            f" ({MAX_SECONDS:.0f} seconds){hint}"
         )
     return number
 
 
-def finite_seconds(owner: str, name: str, value: object) -> float:
+def seconds_or_none(owner: str, name: str, value: object, none: str) -> float | None:
+    """The same where None is allowed, too; ``none`` says what it is for."""
+    if value is None:
+        return None
+    return seconds(owner, name, value, hint=f", or None for {none}")
+
+
+def finite_seconds(owner: str, name: str, value: object, *, hint: str = "") -> float:
     """A length of time as seconds, from a timedelta or a number, whatever its sign and size.
 
     Raises:
@@ -92,13 +101,13 @@ def finite_seconds(owner: str, name: str, value: object) -> float:
         return value.total_seconds()
     if not isinstance(value, (int, float)) or isinstance(value, bool):
         raise ConfigurationError(
-            f"{owner}: {name} is {value!r}; write a timedelta or a number of seconds"
+            f"{owner}: {name} is {value!r}; write a timedelta or a number of seconds{hint}"
         )
     if isinstance(value, int):
         # Beyond this, a float can't hold it.
         return float(max(-_HUGE, min(value, _HUGE)))
     if not math.isfinite(value):
-        raise ConfigurationError(f"{owner}: {name} is {value!r}; it must be finite")
+        raise ConfigurationError(f"{owner}: {name} is {value!r}; it must be finite{hint}")
     return value
 
 

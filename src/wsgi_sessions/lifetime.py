@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from datetime import timedelta
 
-from ._options import checked_options, seconds
+from ._options import checked_options, seconds_or_none
 from .errors import ConfigurationError
 
 Duration = timedelta | int | float
@@ -38,9 +38,7 @@ class Lifetime:
                 " give at least one of them"
             )
         for name in ("idle", "absolute"):
-            value = getattr(self, name)
-            if value is not None:
-                seconds("Lifetime", name, value)
+            _seconds(name, getattr(self, name))
 
     def __eq__(self, other: object) -> bool:
         # A minute is a minute, however it was written.
@@ -55,12 +53,17 @@ class Lifetime:
     @property
     def idle_seconds(self) -> float:
         """The idle limit in seconds; ``inf`` where there is none."""
-        return math.inf if self.idle is None else seconds("Lifetime", "idle", self.idle)
+        return _seconds("idle", self.idle)
 
     @property
     def absolute_seconds(self) -> float:
         """The absolute limit in seconds; ``inf`` where there is none."""
-        return math.inf if self.absolute is None else seconds("Lifetime", "absolute", self.absolute)
+        return _seconds("absolute", self.absolute)
+
+
+def _seconds(name: str, limit: object) -> float:
+    number = seconds_or_none("Lifetime", name, limit, "no such limit")
+    return math.inf if number is None else number
 
 
 def as_text(lifetime: Lifetime) -> str:

@@ -13,7 +13,7 @@ from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Literal
 
 from . import advice
-from ._options import check_flag, checked_options, seconds
+from ._options import check_flag, checked_options, seconds, seconds_or_none
 from .checks import (
     DEFAULT_KEY,
     LABEL_PARTS,
@@ -194,10 +194,8 @@ class SessionMiddleware:
         self._events = EventSink(self._listeners, own_clock)
         limits = self._limits = Limits(lifetime.idle_seconds, lifetime.absolute_seconds)
         seal = client_seal(self.store, secrets)
-        rotation_seconds = (
-            None
-            if rotate_after is None
-            else seconds("SessionMiddleware", "rotate_after", rotate_after)
+        rotation_seconds = seconds_or_none(
+            "SessionMiddleware", "rotate_after", rotate_after, "no rotation"
         )
         if seal is not None:
             check_client_side(rotate_after, max_per_owner, encryption_keys, carry_over)

@@ -11,7 +11,7 @@ import re
 from datetime import datetime, timedelta
 from typing import Any, cast
 
-from .._options import checked_options, seconds
+from .._options import checked_options, seconds_or_none
 from ..errors import ConfigurationError
 from . import records, signatures, values
 from .pickles import read_pickle
@@ -64,7 +64,7 @@ class Beaker(Source):
         self._secrets = (
             None if secret is None else signatures.check_secrets("Beaker", "secret", secret)
         )
-        self._timeout = None if timeout is None else seconds("Beaker", "timeout", timeout)
+        self._timeout = seconds_or_none("Beaker", "timeout", timeout, "no such limit")
 
     def _verified(self, value: str) -> str | None:
         old_id = value
