@@ -89,6 +89,23 @@ def app(environ: Any, start_response: Any) -> list[bytes]:
         ({"token_header": "x y"}, "token_header"),
         ({"token_header": "Set-Cookie"}, "token_header"),
         ({"token_header": "User-Agent"}, "a header name of your own"),
+        ({"token_header": "X-Forwarded-For"}, "a hyphen, which neither HTTP nor proxies use, such"),
+        *(
+            ({"token_header": name}, f"token_header is {name!r}; write a header name of your own")
+            for name in (
+                *(
+                    "Cookie",
+                    "Authorization",
+                    "Host",
+                    "Forwarded",
+                    "Proxy-Authorization",
+                    "If-Match",
+                ),
+                *("x-forwarded-proto", "X-Forwarded-Whatever", "X-Real-IP", "CF-Connecting-IP"),
+                *("X-Request-ID", "Sec-Fetch-Site", "Access-Control-Request-Method"),
+                *("X-Requested-With", "Upgrade-Insecure-Requests"),
+            )
+        ),
         ({"store": b"redis://u:hidden@h/0"}, "store is of type bytes; give a Store"),
         ({"store": ["redis://u:hidden@h/0"]}, "store is a list of str; give a Store"),
         ({"carry_over": "redis://u:hidden@h/0"}, "carry_over is of type str; write a list"),

@@ -22,14 +22,18 @@ Header = tuple[str, str]
 _HEADER_NAME = r"[A-Za-z0-9]+(?:-[A-Za-z0-9]+)+"
 _RESERVED = frozenset(
     """
-    accept-charset accept-encoding accept-language accept-ranges cache-control content-disposition
-    content-encoding content-language content-length content-location content-range content-type
-    if-match if-modified-since if-none-match if-range if-unmodified-since keep-alive last-modified
-    max-forwards proxy-authenticate proxy-authorization proxy-connection retry-after set-cookie
-    transfer-encoding user-agent www-authenticate
+    accept-charset accept-encoding accept-language accept-ranges cache-control cf-connecting-ip
+    content-disposition content-encoding content-language content-length content-location
+    content-range content-type fastly-client-ip fly-client-ip if-match if-modified-since
+    if-none-match if-range if-unmodified-since keep-alive last-event-id last-modified max-forwards
+    retry-after set-cookie transfer-encoding true-client-ip upgrade-insecure-requests user-agent
+    www-authenticate x-client-ip x-cluster-client-ip x-http-method-override x-original-url
+    x-real-ip x-request-id x-requested-with x-rewrite-url
     """.split()  # noqa: SIM905 # easier to read
 )
-"""Headers with a hyphen that mean something else (RFC 9110, 9111, 9112)."""
+_RESERVED_FAMILIES = ("access-control-", "proxy-", "sec-", "x-forwarded-")
+"""Headers with a hyphen that mean something else (RFC 9110, 9111, 9112; Fetch), or that proxies and
+browsers write by themselves."""
 
 
 class Transport(Protocol):
@@ -182,10 +186,11 @@ def check_header_name(name: object) -> str | None:
         not isinstance(name, str)
         or not re.fullmatch(_HEADER_NAME, name)
         or name.lower() in _RESERVED
+        or name.lower().startswith(_RESERVED_FAMILIES)
         or len(name) > 64
     ):
         raise ConfigurationError(
-            f"token_header is {name!r}; write a header name of your own with a hyphen, such as"
-            " 'X-Session-Token', or None"
+            f"token_header is {name!r}; write a header name of your own with a hyphen, which"
+            " neither HTTP nor proxies use, such as 'X-Session-Token', or None"
         )
     return name
