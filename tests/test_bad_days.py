@@ -44,8 +44,12 @@ class TestSettingWrongly:
     @pytest.mark.parametrize(
         ("name", "value", "says"),
         [
-            ("label", {"ip": 1}, "label must be a dict"),
-            ("label", {str(n): "" for n in range(17)}, "at most 16 strings"),
+            ("label", {"ip": 1}, r"label\['ip'\] is of type int; write a str"),
+            (
+                "label",
+                {str(n): "" for n in range(17)},
+                "label has 17 entries; at most 16 are allowed",
+            ),
             ("persistent", 1, "persistent is 1; write True or False"),
             ("lifetime", 3600, "lifetime is of type int; write a Lifetime"),
         ],

@@ -191,7 +191,7 @@ class TestSettings:
             ("persistent", 1, "^persistent is 1; write True or False"),
             ("lifetime", 5, "^lifetime is of type int; write a Lifetime"),
             ("owner", 5, "^owner is of type int; write a str, such as"),
-            ("label", {"a": 5}, "^label must be a dict of at most .* strings of at most"),
+            ("label", {"a": 5}, r"^label\['a'\] is of type int; write a str$"),
         ],
     )
     def test_what_is_wrong_with_a_setting_is_said(
