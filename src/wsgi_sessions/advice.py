@@ -10,8 +10,6 @@ import re
 from collections.abc import Sequence
 from typing import Literal
 
-from .proxies import PROBLEMS
-
 NO_STORE = (
     "No store was given, so each of the server's processes keeps sessions of its own, and users"
     " will lose theirs from one request to the next. Give a store that the processes share, such as"
@@ -26,10 +24,6 @@ MEMORY_STORE = (
 
 Look = Literal["another secret", "cut short", "not ours"]
 
-# Problems with what proxies say that leave the scheme unknown, or tell why it is.
-_OF_SCHEME = {"peer_untrusted", "other_family_ignored"}.union(
-    code for code in PROBLEMS if code.startswith(("proto_", "fwd_"))
-)
 _OURS = r"[A-Za-z0-9_-]{43}\.[A-Za-z0-9_-]{43}|[es]1\.[A-Za-z0-9_.-]+"
 _CUT = r"[A-Za-z0-9_-]{43}\.[A-Za-z0-9_-]{0,42}"
 
@@ -85,30 +79,6 @@ _BAD_HEADER: dict[Look, str] = {
         " header to ask for a first one."
     ),
 }
-
-
-def not_secure(problems: Sequence[str] | None) -> str:
-    """What to do where a request that should be secure isn't, as far as the app can see.
-
-    Args:
-        problems: codes of what was wrong with what the trusted proxies say; None: none are trusted.
-    """
-    if problems is None:
-        return (
-            "Behind a proxy that speaks TLS, have it set X-Forwarded-Proto, and set trusted_proxies"
-            " to the number of proxies (see ProxyProbe)"
-        )
-    why = "; ".join(f"{PROBLEMS[code]} ({code})" for code in problems if code in _OF_SCHEME)
-    if not why:
-        return (
-            "The trusted proxies say that the client used http, or aren't trusted with the scheme"
-            " (proto=0). Have the outermost proxy redirect http to https, or set proto=1"
-        )
-    return (
-        f"From the trusted proxies no https could be learned: {why}. Have the outermost proxy set"
-        " X-Forwarded-Proto (or proto in Forwarded), and the server pass it on, which waitress"
-        " doesn't unless it is started with clear_untrusted_proxy_headers=False (see ProxyProbe)"
-    )
 
 
 def old_cookie_unverified(cookie: str, source: str) -> str:

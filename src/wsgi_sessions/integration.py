@@ -270,7 +270,7 @@ class SessionStream:
 
         Before the session is committed. What the app's iterable raises comes out of it.
         """
-        self._first = next(filter(None, self), None)
+        self._first = next((chunk for chunk in self if chunk), None)
 
     def __next__(self) -> Any:
         first, self._first = self._first, None

@@ -41,7 +41,7 @@ from .engine import Engine, EngineSettings, Response
 from .engine.engine import IsPassive
 from .engine.owners import Limits
 from .engine.settings import CarryOver
-from .errors import ConfigurationError, SessionError, StoreError
+from .errors import ConfigurationError, StoreError
 from .events import EventSink, SessionEvent, as_listeners
 from .http.exchange import AnswerSettings, Exchange, OnStoreError, answer_503, commit_for
 from .http.transport import CookieTransport, Header, HeaderTransport, Transport, check_header_name
@@ -396,7 +396,7 @@ class SessionMiddleware:
         kept = self._answers.save_on_error or not failed
         try:
             self._engine.commit(state, Response(failed=not kept, headers_sent=True))
-        except (SessionError, TypeError, ValueError):
+        except Exception:
             self._engine.commit(state, Response(failed=True, headers_sent=True))
             # The exception that ended it is on its way already.
             if not failed:

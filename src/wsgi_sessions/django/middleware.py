@@ -17,7 +17,7 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from http.cookies import Morsel
-from typing import Any
+from typing import Any, cast
 
 from asgiref.sync import sync_to_async
 from django.contrib.sessions.middleware import SessionMiddleware as DjangosMiddleware
@@ -187,7 +187,7 @@ def _failure(steps: Integration, request: Any, error: StoreError) -> HttpRespons
 
 def _error_page(steps: Integration, request: Any, error: Exception) -> HttpResponse:
     """Django's own answer where the session can't be kept, with the cookie that a save() owes."""
-    page = response_for_exception(request, error)
+    page = cast("HttpResponse", response_for_exception(request, error))
     finished = steps.fail_session(request.META, headers=_headers(page))
     _put(page, finished, vary=request.session.accessed)
     return page

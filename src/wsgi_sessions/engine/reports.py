@@ -5,10 +5,13 @@ Nothing is decided here.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from .. import advice
 from ..errors import StoreError
 from ..events import EventSink, printable
 from ..http.transport import CookieTransport
+from ..proxies import PROBLEMS
 from .state import Request, Stored
 
 _LOOKS: dict[advice.Look, str] = {
@@ -16,6 +19,11 @@ _LOOKS: dict[advice.Look, str] = {
     "cut short": "cut short",
     "not ours": "not a token of ours",
 }
+
+# Problems with what proxies say that leave the scheme unknown, or tell why it is.
+_OF_SCHEME = {"peer_untrusted", "other_family_ignored"}.union(
+    code for code in PROBLEMS if code.startswith(("proto_", "fwd_"))
+)
 
 
 class Reports:
@@ -102,7 +110,7 @@ class Reports:
         """A session that was begun over https came in over http."""
         detail = "a secure session's cookie came over http"
         self.emit("insecure", request, handle=handle, owner=owner, detail=detail)
-        cure = advice.not_secure(request.proxy_problems)
+        cure = _cure_of_insecure(request.proxy_problems)
         self._events.explain(
             f"insecure-replay: {cure}",
             f"A session that was begun over https came in over http, and was not used. {cure}.",
@@ -111,7 +119,7 @@ class Reports:
     def insecure_cookie(self, request: Request) -> None:
         """A Secure cookie would have been needed on a request that isn't secure."""
         self.emit("insecure", request, detail="a Secure cookie can't be set over http")
-        cure, proto = advice.not_secure(request.proxy_problems), request.forwarded_proto
+        cure, proto = _cure_of_insecure(request.proxy_problems), request.forwarded_proto
         seen = "absent" if proto is None else repr(printable(str(proto), 40))
         self._events.explain(
             f"insecure-cookie: {cure}",
@@ -164,3 +172,27 @@ class Reports:
             f"Nothing is carried over from {', '.join(systems)} any more, as until has passed; take"
             " it out of carry_over, and delete what is left of the old sessions.",
         )
+
+
+def _cure_of_insecure(problems: Sequence[str] | None) -> str:
+    """What to do where a request that should be secure isn't, as far as the app can see.
+
+    Args:
+        problems: codes of what was wrong with what the trusted proxies say; None: none are trusted.
+    """
+    if problems is None:
+        return (
+            "Behind a proxy that speaks TLS, have it set X-Forwarded-Proto, and set trusted_proxies"
+            " to the number of proxies (see ProxyProbe)"
+        )
+    why = "; ".join(f"{PROBLEMS[code]} ({code})" for code in problems if code in _OF_SCHEME)
+    if not why:
+        return (
+            "The trusted proxies say that the client used http, or aren't trusted with the scheme"
+            " (proto=0). Have the outermost proxy redirect http to https, or set proto=1"
+        )
+    return (
+        f"From the trusted proxies no https could be learned: {why}. Have the outermost proxy set"
+        " X-Forwarded-Proto (or proto in Forwarded), and the server pass it on, which waitress"
+        " doesn't unless it is started with clear_untrusted_proxy_headers=False (see ProxyProbe)"
+    )
