@@ -324,17 +324,13 @@ class StoreWriter:
             StoreError: the list is damaged, or encrypted under another key.
         """
         request, owner = work.request, after.record.owner
-        stands = owner is None or self._stands(request, owner, before, after)
         former = None if before is None else before.record.owner
-        # Only now: a login that is taken back leaves the session with the former owner.
         if before is not None and former is not None and former != owner:
             # One of a later epoch is that of a login back to the former owner.
             epoch = before.record.epoch
             self._unlist(request, former, after.id.key, unless=lambda _, e: e.epoch > epoch)
-        return stands
-
-    def _stands(self, request: Request, owner: str, before: Stored | None, after: Stored) -> bool:
-        """Whether a login that was written stands."""
+        if owner is None:
+            return True
         try:
             return self._confirm(request, owner, after)
         except UnreadableList:
@@ -346,11 +342,15 @@ class StoreWriter:
             return True
 
     def _take_back(self, before: Stored | None, after: Stored, owner: str) -> None:
-        """Undo a login that nobody could end again: its list was known, so it wasn't read first."""
+        """Undo a login that nobody could end again: its list was known, so it wasn't read first.
+
+        One in a session of another owner's ends that: by now, it is in no list.
+        """
         key = after.id.key
         version = after.record.version
         if (
             before is None
+            or before.record.owner not in (None, owner)
             or self._store.update(key, _as_whole(before.record), if_version=version)
             is not UpdateResult.UPDATED
         ):
