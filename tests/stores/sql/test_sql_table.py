@@ -11,7 +11,16 @@ import pytest
 import sqlalchemy as sa
 
 import databases
-from stores.sql.material import a_key, a_record, engine_of, fresh, opened, outside, run_ddl
+from stores.sql.material import (
+    OPENED,
+    a_key,
+    a_record,
+    engine_of,
+    fresh,
+    opened,
+    outside,
+    run_ddl,
+)
 from wsgi_sessions.errors import ConfigurationError, StoreError
 from wsgi_sessions.record import Changes, UpdateResult
 from wsgi_sessions.stores import SQLStore
@@ -123,6 +132,20 @@ def test_sqlite_takes_any_name_for_floating_point_numbers(lite_url: str, table: 
     store.insert(key, record := a_record())
 
     assert store.load(key) == record
+
+
+def test_a_drivers_own_class_for_numbers_makes_no_other_layout(lite_url: str) -> None:
+    """As SQLAlchemy 2.0 has one for PostgreSQL."""
+
+    class OfTheDriver(sa.Numeric[float]):
+        pass
+
+    opened(lite_url)
+    engine = sa.create_engine(lite_url)
+    engine.dialect.colspecs = {**engine.dialect.colspecs, sa.Double: OfTheDriver}
+    OPENED.append(store := SQLStore(engine))
+
+    assert store.load(a_key()) is None
 
 
 def test_a_column_that_goes_meanwhile_is_another_layout(store: SQLStore) -> None:

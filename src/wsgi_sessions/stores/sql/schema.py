@@ -143,6 +143,8 @@ def where_its_ddl_is(table: sa.Table) -> str:
 
 
 def _in(dialect: sa.Dialect, column: sa.Column[Any]) -> sa.types.TypeEngine[Any]:
+    if column.type is _SECONDS:
+        return _SECONDS  # a driver's own class for it may be one for decimals
     return column.type.dialect_impl(dialect)
 
 
