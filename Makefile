@@ -128,6 +128,7 @@ minimum: $(MINIMUM)/.installed
 
 test-minimum: $(MINIMUM)/.installed ## Run quick tests with the lowest versions that pyproject.toml allows
 	$(MINIMUM)/bin/python -m $(PYTEST) $(QUICK) -k "not of_proxyfix" $(MINIMUM_WARNINGS) $(MINIMUM_TESTS)
+	$(MINIMUM)/bin/python -m $(PYTEST) -m programs tests/stores/sql/test_sql_table.py
 
 # Runs quick tests with these Pythons, each in an environment of its own.
 define with_pythons
