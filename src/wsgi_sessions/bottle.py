@@ -108,6 +108,8 @@ class SessionPlugin:
             body = cast("WSGIApplication", self._wrapped)(environ, start)
         finally:
             error = environ.pop(_ERROR_KEY, None)
+            # The route may have called another Bottle app, whose request it is from then on.
+            error = error or request.environ.pop(_ERROR_KEY, None)
         if failed and error is not None:
             close(body)
             raise cast("StoreError", error)

@@ -2,18 +2,15 @@
 
 It goes into ``falcon.App(middleware=[…])`` and takes the steps of an Integration: open when the
 request comes, commit when the response is made, finish when its stream ends. Errors are left to
-Falcon, except those of a store: of these, it learns from the session, or when Falcon logs them. An
-exception that leaves Falcon passes a component by, so what a session raises when the app can't help
-it is one that Falcon turns into a response wherever it is raised. Nothing else in this package
-imports Falcon.
+Falcon, except those of a store. An exception that leaves Falcon passes a component by, so what a
+session raises when the app can't help it is one that Falcon turns into a response wherever it is
+raised. Nothing else in this package imports Falcon.
 """
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Generator, Iterable, Iterator, MutableMapping
 from contextlib import contextmanager
-from functools import cache
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Any, TypeVar, Unpack, cast
 
@@ -34,6 +31,7 @@ if TYPE_CHECKING:
     from .flask_settings import Options
 
 T = TypeVar("T")
+_BODILESS = frozenset({"100", "101", "204", "304"})
 _STEPS_KEY = "wsgi_sessions.falcon."
 """Before an ``environ_key``: which component opened that session, and so is responsible for it."""
 
@@ -150,26 +148,6 @@ class FalconSession(Session):
             return super().transaction(fn)
 
 
-@cache
-def _noting(base: type[falcon.Request]) -> type[falcon.Request]:
-    """The class of requests whose ``log_error`` notes which StoreError is being logged.
-
-    Falcon calls it with each exception that it makes a 500 of, apart from its own.
-    """
-
-    class Request(base):  # type: ignore[valid-type, misc] # whichever the app has
-        __slots__ = ()
-
-        def log_error(self, message: str) -> None:
-            error = sys.exc_info()[1]
-            if isinstance(error, StoreError):
-                # Not a slot: the layout must remain that of the base.
-                self.__dict__["store_error"] = error
-            super().log_error(message)
-
-    return Request
-
-
 @takes_options
 class SessionMiddleware:
     """Gives a Falcon app sessions: ``falcon.App(middleware=[SessionMiddleware(secret_key=…)])``.
@@ -207,7 +185,6 @@ class SessionMiddleware:
             return
         if not self.steps.is_open(environ):
             environ[self._steps_key] = self
-            req.__class__ = _noting(type(req))  # type: ignore[arg-type] # a class can be hashed
         req.context.session = self.steps.open_session(environ)
 
     def process_response(
@@ -219,7 +196,6 @@ class SessionMiddleware:
         if environ.get(self._steps_key) is not self or not self.steps.is_open(environ):
             return
         failure = getattr(environ.get(self._key), "failure", None)
-        failure = failure or getattr(req, "store_error", None)
         if failure is not None and _status(resp)[:3] == "500":
             self._answer_failure(environ, resp, failure)
             return
@@ -292,7 +268,9 @@ def _first_of(req: falcon.Request, resp: falcon.Response) -> Iterable[bytes] | N
     whole = resp.render_body() is not None
     stream = resp.stream
     # What has read() may be sent by the server itself, which must see the file.
-    if whole or stream is None or hasattr(stream, "read") or req.method == "HEAD":
+    if whole or stream is None or hasattr(stream, "read"):
+        return None
+    if req.method == "HEAD" or _status(resp)[:3] in _BODILESS:
         return None
     chunks: Iterator[bytes] = iter(cast("Any", stream))
     return chain(list(islice(filter(None, chunks), 1)), chunks)

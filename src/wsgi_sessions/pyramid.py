@@ -121,7 +121,9 @@ class PyramidSession(Session):
     def _look_again(self, environ: Environ) -> None:
         """Look in this environ for a session in place of one that was ended, and not begun anew."""
         state = self._state
-        if state is None or state.cookie is not CookieStep.EXPIRE or self.modified:
+        # A token that is the session itself outlives its end.
+        ended = state is not None and state.cookie is CookieStep.EXPIRE
+        if not ended or self.modified or self._engine.in_token:
             return
         self._state, self._begun, self._environ = None, [], environ
 

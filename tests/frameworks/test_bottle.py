@@ -158,6 +158,19 @@ def test_w1_a_failed_store_is_a_503_wherever_it_is_met(path: str, query: str) ->
     assert browser.cookies
 
 
+def test_w1_a_failed_store_is_a_503_after_another_bottle_app_was_called() -> None:
+    shop, other = Shop(), Bottle()
+
+    def asks() -> str:
+        call(other, environ("/nothing"))
+        return str(shop.plugin.registry.count("ada"))
+
+    shop.app.get("/asks", callback=asks)
+    shop.store.fail("load")
+
+    assert Browser(shop.app).get("/asks", **ERRORS).code == 503
+
+
 def test_an_error_page_that_answers_otherwise_comes_first() -> None:
     shop = Shop()
     shop.app.error(500)(lambda error: HTTPResponse(f"later: {error.exception}", 200))

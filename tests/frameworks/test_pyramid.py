@@ -589,6 +589,21 @@ def test_who_empties_the_session_after_a_subrequest_leaves_no_cookie(rolling: bo
     assert not browser.cookies and list(shop.store.keys()) == []
 
 
+def test_a_sign_out_is_not_undone_by_a_subrequest_whose_token_is_the_session_itself() -> None:
+    shop = Shop(store=ClientSideStore())
+    browser = Browser(shop.app)
+    shop.run(browser, sign_in)
+
+    def outer(request: Any) -> str:
+        request.session.invalidate()
+        handing_on(shop, put)(request)
+        return "a page made of parts"
+
+    shop.run(browser, outer)
+
+    assert shop.run(browser, lambda request: request.session.owner).text == "None"
+
+
 def test_a_new_session_of_the_view_is_not_given_up_for_a_subrequests(
     shop: Shop, browser: Browser
 ) -> None:

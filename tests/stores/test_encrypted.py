@@ -14,7 +14,7 @@ from records import NOW, a_key, a_record
 from wsgi_sessions.data.codec import CorruptField
 from wsgi_sessions.errors import ConfigurationError, StoreError
 from wsgi_sessions.record import LIST_OWNER, Changes, Record, UpdateResult
-from wsgi_sessions.stores import MemoryStore, Store
+from wsgi_sessions.stores import MemoryStore, Store, encrypted
 from wsgi_sessions.stores.encrypted import EncryptedStore, check_keys
 from wsgi_sessions.testing import FaultyStore, StoreContract
 
@@ -228,18 +228,39 @@ class TestInsertingOverWhatIsThere:
         key = a_key()
         (EncryptedStore(inner, (NEWER,)) if sealed else inner).insert(key, a_record())
 
+        assert store.insert(key, self.NEW) is False
+        assert store.load(key) is None
         assert store.insert(key, self.NEW) is True
         assert there(store, key).fields["a"] == b"new"
-        assert told == [f"corrupt_record: {detail}; has expired, removed"]
+        assert told[1:] == [f"corrupt_record: {detail}; has expired, removed"]
+
+    def test_what_was_not_found_so_costs_no_look(self) -> None:
+        inner = FaultyStore(MemoryStore())
+        store, key = EncryptedStore(inner, (KEY,)), a_key()
+        store.insert(key, a_record())
+
+        assert store.insert(key, self.NEW) is False
+        assert inner.calls == {"insert": 2}
+
+    def test_few_are_remembered(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(encrypted, "_REMEMBERED", 2)
+        store, inner, _ = both()
+        keys = [a_key() for _ in range(3)]
+        for key in keys:
+            inner.insert(key, a_record())
+            assert store.load(key) is None
+
+        assert [store.insert(key, self.NEW) for key in keys] == [False, False, True]
 
     def test_what_has_not_expired_stays(self) -> None:
         store, inner, told = both()
         key = a_key()
         EncryptedStore(inner, (NEWER,)).insert(key, a_record(expires_at=NOW + 1001))
         before = there(inner, key)
+        assert store.load(key) is None
 
         assert store.insert(key, self.NEW) is False
-        assert (there(inner, key), told) == (before, [])
+        assert (there(inner, key), len(told)) == (before, 1)
 
     def test_what_can_be_opened_stays(self) -> None:
         store, inner, told = both()

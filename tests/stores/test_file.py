@@ -18,6 +18,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, NoReturn
 from zlib import crc32
@@ -25,7 +26,7 @@ from zlib import crc32
 import pytest
 
 from effort import ROUNDS, tries
-from wsgi import Site
+from wsgi import Browser, Site
 from wsgi_sessions.errors import ConfigurationError, StoreError
 from wsgi_sessions.record import LIST_OWNER, Changes, Record, UpdateResult, list_key
 from wsgi_sessions.stores import FileStore, Store
@@ -690,10 +691,23 @@ class TestDamage:
         assert store.delete(key(1), if_version=1) is True
         assert files(root) == set()
 
-    def test_a_damaged_list_of_an_owner_is_not_an_empty_one(
+    def test_a_damaged_list_of_an_owner_is_none_once_it_would_have_expired(
         self, store: FileStore, root: Path
     ) -> None:
         site = Site(store=store)
+        self.signed_in(site, root)
+        registry = site.middleware.registry
+        with pytest.raises(StoreError, match="list can't be read"):
+            registry.sessions("ada")
+
+        site.clock.advance(timedelta(days=31))
+
+        assert (registry.sessions("ada"), registry.revoke_all("ada")) == ([], 0)
+        assert site.run(site.browser(), lambda session: session.login("ada")).code == 200
+
+    @staticmethod
+    def signed_in(site: Site, root: Path) -> list[Browser]:
+        """Browsers of a user whose list is damaged."""
         browsers = [site.browser() for _ in range(2)]
         for browser in browsers:
             site.run(browser, lambda session: session.login("ada"))
@@ -701,6 +715,14 @@ class TestDamage:
         ends = path.stat().st_mtime_ns
         path.write_bytes(path.read_bytes()[:-1])
         os.utime(path, ns=(ends, ends))
+        return browsers
+
+    def test_a_damaged_list_of_an_owner_is_not_an_empty_one(
+        self, store: FileStore, root: Path
+    ) -> None:
+        site = Site(store=store)
+        browsers = self.signed_in(site, root)
+        path = path_of(root, list_key("ada"))
         registry = site.middleware.registry
 
         for _ in range(2):

@@ -46,6 +46,7 @@ _OWNER = "\0owner"
 _OURS = frozenset({_TIE, _OWNER})
 _NO_OWNER = b"\0"
 _ATTEMPTS = 16
+_REMEMBERED = 1000
 _ENCODING = "utf-8", "surrogatepass"
 
 
@@ -88,6 +89,8 @@ class EncryptedStore(StoreWrapper):
         super().__init__(store)
         self._sealer = Sealer(keys)
         self._migrate = migrate
+        self._unopened = set[str]()
+        """Keys of records that couldn't be opened, as far as they are remembered."""
 
     def load(self, key: str) -> Record | None:
         """The record, opened; its fields are opened when they are read.
@@ -98,13 +101,16 @@ class EncryptedStore(StoreWrapper):
         record = self.store.load(key)
         opened = None if record is None else self._opened(key, record)
         if record is not None and opened is None:
+            if len(self._unopened) >= _REMEMBERED:
+                self._unopened.clear()
+            self._unopened.add(key)
             self._notify("corrupt_record", key, _why(record))
         return opened
 
     def insert(self, key: str, record: Record) -> bool:
         """Seal and keep a new record.
 
-        One that has expired and can't be opened goes: nothing but a purge could remove it.
+        One that has expired and was found beyond opening goes: nothing but a purge could remove it.
         """
         whole = Changes(set=record.fields, notes=record.notes, owner=record.owner)
         sealed = self._sealed(key, whole)
@@ -116,10 +122,14 @@ class EncryptedStore(StoreWrapper):
         )
         if self.store.insert(key, new):
             return True
-        return self._remove_unreadable(key, record.used_at) and self.store.insert(key, new)
+        # Others that are in the way aren't looked at, which would cost a round trip.
+        if key not in self._unopened or not self._remove_unreadable(key, record.used_at):
+            return False
+        return self.store.insert(key, new)
 
     def _remove_unreadable(self, key: str, now: float) -> bool:
         """Remove a record that has expired and can't be opened, if it is there."""
+        self._unopened.discard(key)
         there = self.store.load(key)
         if there is None or now < there.expires_at or self._opened(key, there) is not None:
             return False

@@ -122,7 +122,11 @@ class FileStore(Store):
             # Whether it can be read isn't asked.
             return UpdateResult.UPDATED if self._is_there(key) else UpdateResult.GONE
         if not self._sessions.exists(key):
-            return UpdateResult.GONE
+            if if_version is None or changes.used_at is None:
+                return UpdateResult.GONE
+            # It has no version that could be asked for.
+            aside = self._is_aside(key, changes.used_at)
+            return UpdateResult.CONFLICT if aside else UpdateResult.GONE
         if changes.used_at is not None:
             as_use(changes.used_at)
         apply = self._touch if changes.is_touch else self._rewrite
