@@ -183,7 +183,7 @@ def test_an_error_page_that_answers_otherwise_comes_first() -> None:
 
 def test_a_failure_that_leaves_bottle_is_not_that_of_the_next_request() -> None:
     shop = Shop()
-    shop.app.catchall = False
+    shop.app.config["catchall"] = False
     shop.app.error(404)(lambda error: request.session.increment("n"))
     browser = Browser(shop.app)
     browser.get("/put")
@@ -191,7 +191,7 @@ def test_a_failure_that_leaves_bottle_is_not_that_of_the_next_request() -> None:
     made = environ("/no-such-page", cookie=f"session={browser.cookies['session']}", **ERRORS)
     assert call(shop.app, made).code == 503
 
-    shop.app.catchall = True
+    shop.app.config["catchall"] = True
     made["PATH_INFO"] = "/boom"
 
     assert call(shop.app, made).code == 500
