@@ -9,9 +9,8 @@ raised. Nothing else in this package imports Falcon.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Iterator, MutableMapping
+from collections.abc import Callable, Generator, Iterable, MutableMapping
 from contextlib import contextmanager
-from itertools import chain, islice
 from typing import TYPE_CHECKING, Any, TypeVar, Unpack, cast
 
 import falcon
@@ -201,7 +200,9 @@ class SessionMiddleware:
             return
         try:
             try:
-                chunks = _first_of(req, resp)
+                stream = self._stream(req, resp)
+                if stream is not None:
+                    stream.begin()
             except StoreError:
                 raise
             except Exception:
@@ -209,15 +210,27 @@ class SessionMiddleware:
                 _let_go(resp)
                 self._commit(environ, resp, "500 Internal Server Error", streaming=False)
                 raise
-            self._commit(environ, resp, _status(resp), streaming=chunks is not None)
+            self._commit(environ, resp, _status(resp), streaming=stream is not None)
         except StoreError as error:
             self._answer_failure(environ, resp, error)
             return
-        if chunks is not None:
-            stream = resp.stream
-            resp.stream = SessionStream(
-                chunks, lambda failed: self._finish(environ, stream, failed=failed)
-            )
+        if stream is not None:
+            resp.stream = stream
+
+    def _stream(self, req: falcon.Request, resp: falcon.Response) -> SessionStream | None:
+        """The app's stream with its session; None if no such stream will be sent."""
+        # Falcon keeps what this makes of ``media``.
+        whole = resp.render_body() is not None
+        stream = resp.stream
+        # What has read() may be sent by the server itself, which must see the file.
+        if whole or stream is None or hasattr(stream, "read"):
+            return None
+        if req.method == "HEAD" or _status(resp)[:3] in _BODILESS:
+            return None
+        return SessionStream(
+            cast("Any", stream),
+            lambda failed: self.steps.finish_session(req.env, failed=failed),
+        )
 
     def _commit(
         self, environ: WSGIEnvironment, resp: falcon.Response, status: str, *, streaming: bool
@@ -240,12 +253,6 @@ class SessionMiddleware:
         if finished != given:
             _put(resp, finished)
 
-    def _finish(self, environ: WSGIEnvironment, stream: object, *, failed: bool) -> None:
-        try:
-            close(stream)
-        finally:
-            self.steps.finish_session(environ, failed=failed)
-
     def _answer_failure(
         self, environ: WSGIEnvironment, resp: falcon.Response, error: StoreError
     ) -> None:
@@ -256,24 +263,6 @@ class SessionMiddleware:
 def _status(resp: falcon.Response) -> str:
     status: str = falcon.code_to_http_status(resp.status)
     return status
-
-
-def _first_of(req: falcon.Request, resp: falcon.Response) -> Iterable[bytes] | None:
-    """Make what will be sent first, as a session may be begun until then.
-
-    Returns:
-        The chunks of the app's stream; None if no such stream will be sent.
-    """
-    # Falcon keeps what this makes of ``media``.
-    whole = resp.render_body() is not None
-    stream = resp.stream
-    # What has read() may be sent by the server itself, which must see the file.
-    if whole or stream is None or hasattr(stream, "read"):
-        return None
-    if req.method == "HEAD" or _status(resp)[:3] in _BODILESS:
-        return None
-    chunks: Iterator[bytes] = iter(cast("Any", stream))
-    return chain(list(islice(filter(None, chunks), 1)), chunks)
 
 
 def _let_go(resp: falcon.Response) -> None:
