@@ -77,6 +77,14 @@ def _cpu_of(pid: int) -> float:
         return 0.0  # it has just ended, as those do that PostgreSQL tidies up with
 
 
+def _is_still(pid: int) -> bool:
+    threads = Path(f"/proc/{pid}/task").iterdir()
+    # One that has ended waits for a parent that is halted itself: a zombie, which works no more.
+    return all(
+        (thread / "stat").read_text().rpartition(")")[2].split()[0] in "TZ" for thread in threads
+    )
+
+
 class DatabaseServer:
     """One server process, which can be stopped, killed, frozen and started again."""
 
@@ -164,30 +172,25 @@ class DatabaseServer:
 
     def freeze(self) -> None:
         """From now on it accepts connections and never answers."""
-        self._signal_all(signal.SIGSTOP)
-        servers.until(self._is_frozen, what="end of all work", patience=_PATIENCE)
-
-    def _is_frozen(self) -> bool:
         assert self._process is not None
+        # Its parent first, so that none of its children is born or taken away meanwhile.
+        self._halt([self._process.pid])
+        self._halt(self._children())
+
+    def _halt(self, pids: list[int]) -> None:
+        for pid in pids:
+            os.kill(pid, signal.SIGSTOP)
         # On a busy machine, a thread may go on until each has been told to stop.
-        states = [
-            (thread / "stat").read_text().rpartition(")")[2].split()[0]
-            for pid in [self._process.pid, *self._children()]
-            for thread in Path(f"/proc/{pid}/task").iterdir()
-        ]
-        return set(states) == {"T"}
+        servers.until(lambda: all(map(_is_still, pids)), what="end of all work", patience=_PATIENCE)
 
     def thaw(self) -> None:
-        self._signal_all(signal.SIGCONT)
+        assert self._process is not None
+        for pid in [*self._children(), self._process.pid]:
+            os.kill(pid, signal.SIGCONT)
 
     def remove(self) -> None:
         self.kill()
         shutil.rmtree(self.directory, ignore_errors=True)
-
-    def _signal_all(self, what: signal.Signals) -> None:
-        assert self._process is not None
-        for pid in [self._process.pid, *self._children()]:
-            os.kill(pid, what)
 
     def _children(self) -> list[int]:
         assert self._process is not None
@@ -197,9 +200,10 @@ class DatabaseServer:
 
     def _end(self, how: signal.Signals) -> None:
         if self._process is not None:
-            if how is signal.SIGKILL:
-                with contextlib.suppress(ProcessLookupError, FileNotFoundError):
-                    self._signal_all(how)
+            if how is signal.SIGKILL and self._process.poll() is None:
+                self.freeze()
+                for pid in self._children():
+                    os.kill(pid, how)
             self._process.send_signal(how)
             self._process.wait(timeout=_PATIENCE)
             self._process = None

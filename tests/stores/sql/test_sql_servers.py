@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -32,3 +33,14 @@ def nothing_prepared() -> None:
 @pytest.mark.usefixtures("nothing_prepared", "temporary_table", "own_server")
 def test_a_server_that_is_made_and_starts_leaves_what_others_have(temporary_table: Path) -> None:
     assert temporary_table.exists()
+
+
+def test_a_server_freezes_also_when_one_of_its_processes_has_just_ended(
+    own_server: databases.DatabaseServer,
+) -> None:
+    own_server.freeze()
+    for child in own_server._children():
+        os.kill(child, signal.SIGKILL)
+
+    own_server.freeze()
+    own_server.thaw()
