@@ -241,6 +241,14 @@ class _Row(NamedTuple):
             return f"hops={self.proxies.hops}"
         return f"networks={self.proxies.networks!r}"
 
+    @property
+    def cure(self) -> str:
+        """How to set as many hops as there are entries."""
+        if self.proxies == TrustedProxies(self.proxies.hops):
+            return f"set trusted_proxies to {self.entries}"
+        # The rest of it is to stay.
+        return f"set hops of your TrustedProxies(…) to {self.entries}"
+
 
 def _absent(row: _Row) -> str:
     return (
@@ -269,7 +277,7 @@ def _short(row: _Row) -> str:
     return (
         f"Request after request has only {entries} in {row.headers[0]}, fewer than hops, which is"
         f" {row.proxies.hops}, so the client isn't known. If the number of proxies in front of"
-        f" the app is {row.entries}, set trusted_proxies to {row.entries}. {_PROBE}"
+        f" the app is {row.entries}, {row.cure}. {_PROBE}"
     )
 
 
@@ -282,10 +290,7 @@ def _long(row: _Row) -> str:
     well = "leave exact out" if row.proxies.exact else "all is well"
     more = "If "
     if row.entries <= MAX_HOPS:
-        more = (
-            f"If the number of your proxies is {row.entries}, set trusted_proxies to {row.entries};"
-            " if "
-        )
+        more = f"If the number of your proxies is {row.entries}, {row.cure}; if "
     return (
         f"Request after request has {row.entries} entries or more in {row.headers[0]}, although"
         f" hops is {row.proxies.hops}. {taken}. {more}clients come through proxies of their own,"
