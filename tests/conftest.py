@@ -10,7 +10,9 @@ import pytest
 import servers
 from effort import LEVEL, tries
 from programs import missing
+from waiting import LONG
 from wsgi_sessions import events
+from wsgi_sessions.stores.redis import client
 
 # The contract of stores lives in the package, where pytest doesn't rewrite asserts by itself.
 pytest.register_assert_rewrite("wsgi_sessions.testing")
@@ -48,6 +50,26 @@ def pytest_collection() -> Iterator[None]:
 def _nothing_was_explained_yet() -> None:
     """What is explained once per process is explained in each test."""
     events._explained_in_process.clear()
+
+
+_AS_SHIPPED = client._SECONDS
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _patience() -> Iterator[None]:
+    """A server that has to answer may take its time, as on a machine that stands still for seconds.
+
+    Where it mustn't answer, the test says how long to wait for that.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(client, "_SECONDS", LONG)
+        yield
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Clients from a URL wait no longer than they do for users."""
+    monkeypatch.setattr(client, "_SECONDS", _AS_SHIPPED)
 
 
 _NO_SERVER = (

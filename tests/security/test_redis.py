@@ -53,6 +53,7 @@ def test_RD_1_every_record_expires_and_a_write_makes_none(store: RedisStore) -> 
     assert store.load(key_of(id_of(browser))) is None
 
 
+@pytest.mark.usefixtures("impatient")
 def test_RD_2_a_server_that_never_answers_is_an_outage_within_seconds() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         store = RedisStore.from_url(f"redis://127.0.0.1:{silent.getsockname()[1]}/0")

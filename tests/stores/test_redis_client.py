@@ -31,6 +31,7 @@ from ports import free_port
 from records import NOW, a_key, a_record
 from resp import ScriptedServer, SilentProxy
 from stand_in import Client, ClusterClient, Pool
+from waiting import BRIEFLY, LONG, wait, wait_on_open_connections
 from wsgi_sessions import StoreError
 from wsgi_sessions.errors import ConfigurationError
 from wsgi_sessions.record import Changes, UpdateResult
@@ -652,9 +653,10 @@ class TestIdleConnections:
     ) -> None:
         use(library)
         with contextlib.closing(ScriptedServer(lambda _: NOTHING_THERE)) as server:
-            store = RedisStore.from_url(server.url, socket_timeout=0.1)
+            store = RedisStore.from_url(server.url)
             store.load("a" * 64)
             server.cut_idle_connections()
+            wait_on_open_connections(BRIEFLY, store.client)
 
             assert store.load("a" * 64) is None
             store.close()
@@ -665,9 +667,10 @@ class TestIdleConnections:
     ) -> None:
         use(library)
         with contextlib.closing(ScriptedServer(lambda _: DONE)) as server:
-            store = RedisStore.from_url(server.url, socket_timeout=0.1)
+            store = RedisStore.from_url(server.url)
             store.delete("a" * 64)
             server.cut_idle_connections()
+            wait_on_open_connections(BRIEFLY, store.client)
             has_been_idle(store)
 
             assert store.delete("a" * 64) is True
@@ -689,6 +692,7 @@ class TestIdleConnections:
             site, browser = started(store=store)
             before = proxy.connections
             proxy.fall_silent()
+            wait_on_open_connections(BRIEFLY, store.client)
 
             response = site.run(browser, read)
 
@@ -699,9 +703,10 @@ class TestIdleConnections:
 
     def test_r3_a_write_that_was_sent_is_never_sent_again(self) -> None:
         with contextlib.closing(ScriptedServer(lambda _: DONE)) as server:
-            store = RedisStore.from_url(server.url, socket_timeout=0.1)
+            store = RedisStore.from_url(server.url)
             store.delete("a" * 64)
             server.cut_idle_connections()
+            wait(BRIEFLY, store.client)
 
             with pytest.raises(StoreError, match="TimeoutError"):
                 store.delete("a" * 64)
@@ -768,13 +773,14 @@ class TestAServerThatDoesNotAnswer:
         self, end: str, server: ScriptedServer, library: Any, use: Callable[[Any], None]
     ) -> Iterator[RedisStore]:
         use(library)
-        with contextlib.closing(RedisStore.from_url(server.url + end, socket_timeout=0.1)) as store:
+        with contextlib.closing(RedisStore.from_url(server.url + end)) as store:
             yield store
 
     def test_connecting_is_tried_twice_at_most(
         self, server: ScriptedServer, store: RedisStore
     ) -> None:
         server.freeze()
+        wait(BRIEFLY, store.client)
         for ask, most in ((store.load, 2), (store.delete, 4)):
             with pytest.raises(StoreError, match="doesn't answer.*TimeoutError"):
                 ask("a" * 64)
@@ -785,8 +791,10 @@ class TestAServerThatDoesNotAnswer:
     ) -> None:
         for ask, most in ((store.delete, 2), (store.load, 5)):
             server.thaw()
+            wait(LONG, store.client)
             store.delete("a" * 64)
             server.freeze()
+            wait(BRIEFLY, store.client)
             has_been_idle(store)
             with pytest.raises(StoreError, match="doesn't answer.*TimeoutError"):
                 ask("a" * 64)
@@ -836,6 +844,7 @@ def settings_of(store: RedisStore) -> dict[str, Any]:
 
 
 class TestLimits:
+    @pytest.mark.usefixtures("impatient")
     @LIBRARIES
     def test_timeouts_are_tight_unless_told_otherwise(
         self, library: Any, use: Callable[[Any], None]

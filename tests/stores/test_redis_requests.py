@@ -10,6 +10,7 @@ import pytest
 
 import servers
 from resp import HANG_UP, Forwarder, ScriptedServer
+from waiting import BRIEFLY, LONG, wait
 from wsgi import Browser, Response, Site
 from wsgi_sessions import Session
 from wsgi_sessions.stores import RedisStore
@@ -163,7 +164,7 @@ class TestOnRealServers:
     @pytest.fixture
     def site(self, server: servers.Server) -> Site:
         url = f"redis://127.0.0.1:{server.port}"
-        return Site(store=RedisStore.from_url(url, socket_timeout=0.2, socket_connect_timeout=0.2))
+        return Site(store=RedisStore.from_url(url))
 
     @pytest.fixture
     def browser(self, site: Site) -> Browser:
@@ -215,13 +216,15 @@ class TestOnRealServers:
     ) -> None:
         cookies = dict(browser.cookies)
         server.freeze()
+        wait(BRIEFLY, site.store.client)
         untouched = site.run(browser, lambda session: "fine")
         read = site.run(browser, lambda session: session["n"])
         new = site.run(site.browser(), lambda session: session.update(n=1))
         server.thaw()
+        wait(LONG, site.store.client)
 
         assert untouched.code == 200
         assert_unavailable(read)
         assert_unavailable(new)
         assert browser.cookies == cookies
-        assert servers.until(lambda: site.run(browser, lambda s: s["n"]).text == "1", what="answer")
+        assert site.run(browser, lambda session: session["n"]).text == "1"
