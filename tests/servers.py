@@ -27,6 +27,8 @@ from ports import free_port
 
 _PATIENCE = 30.0
 """Seconds after which a server that isn't ready is a failure."""
+_CALM, _NERVOUS = 60_000, 1_000
+"""Milliseconds after which a node of a Cluster that doesn't answer is taken for dead."""
 
 
 def binaries() -> dict[str, str]:
@@ -108,7 +110,12 @@ class Server:
         return redis.Redis(
             host="127.0.0.1",
             port=self.port,
-            **{"socket_timeout": 5, "retry": Retry(NoBackoff(), 0), "protocol": 2, **options},
+            **{
+                "socket_timeout": _PATIENCE,
+                "retry": Retry(NoBackoff(), 0),
+                "protocol": 2,
+                **options,
+            },
         )
 
     def kill(self) -> None:
@@ -222,7 +229,10 @@ def _text(value: object) -> str:
 
 @contextlib.contextmanager
 def cluster(binary: str, primaries: int = 3, replicas: int = 1) -> Iterator[list[Server]]:
-    """A Cluster, all slots covered; the primaries first, then a replica of each."""
+    """A Cluster, all slots covered; the primaries first, then a replica of each.
+
+    It takes no node for dead because the machine stood still for some seconds, but in `nervous`.
+    """
     count = primaries * (1 + replicas)
     buses = [free_port() for _ in range(count)]
     with contextlib.ExitStack() as stack:
@@ -231,7 +241,9 @@ def cluster(binary: str, primaries: int = 3, replicas: int = 1) -> Iterator[list
             [
                 Server(
                     binary,
-                    *("--cluster-enabled", "yes", "--cluster-node-timeout", "1000"),
+                    # Nervous until they know each other, because so they meet sooner.
+                    *("--cluster-enabled", "yes", "--cluster-node-timeout", str(_NERVOUS)),
+                    *("--cluster-replica-no-failover", "yes"),
                     *("--cluster-port", str(bus), "--cluster-require-full-coverage", "no"),
                     *("--repl-diskless-sync-delay", "0", "--repl-ping-replica-period", "1"),
                 )
@@ -252,12 +264,30 @@ def cluster(binary: str, primaries: int = 3, replicas: int = 1) -> Iterator[list
             of = _text(clients[number % primaries].execute_command("CLUSTER", "MYID"))
             replicate = partial(client.execute_command, "CLUSTER", "REPLICATE", of)
             until(replicate, what="replica in the Cluster")
+        _set_node_timeout(nodes, _CALM)
         for client in clients:
             covered = partial(_covers, client, count - primaries)
             until(covered, what="Cluster that covers all slots")
         for client in clients[primaries:]:
             until(partial(_has_caught_up, client), what="replica that has caught up")
         yield nodes
+
+
+@contextlib.contextmanager
+def nervous(nodes: Sequence[Server]) -> Iterator[None]:
+    """Meanwhile the others soon notice that the first of these nodes has died."""
+    for node in nodes:
+        with node.client() as client:
+            client.config_set("cluster-replica-no-failover", "no")
+    _set_node_timeout(nodes, _NERVOUS)
+    yield
+    _set_node_timeout(nodes[1:], _CALM)
+
+
+def _set_node_timeout(nodes: Sequence[Server], milliseconds: int) -> None:
+    for node in nodes:
+        with node.client() as client:
+            client.config_set("cluster-node-timeout", milliseconds)
 
 
 def _sees(client: Any, count: int) -> bool:
@@ -270,7 +300,7 @@ def _covers(client: Any, replicas: int) -> bool:
 
 
 def _has_caught_up(client: Any) -> bool:
-    return bool(client.info("replication")["master_link_status"] == "up")
+    return bool(client.info("replication").get("master_link_status") == "up")
 
 
 def _known_nodes(client: Any) -> list[str]:

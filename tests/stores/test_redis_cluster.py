@@ -16,13 +16,17 @@ import valkey.sentinel
 import servers
 from effort import ROUNDS
 from records import NOW, a_key, a_record
+from waiting import LONG
 from wsgi_sessions import StoreError
 from wsgi_sessions.record import Changes, Record, UpdateResult
 from wsgi_sessions.stores import RedisStore
 from wsgi_sessions.testing import StoreClientContract, StoreContract
 
 UPDATED = UpdateResult.UPDATED
-TIMEOUTS: dict[str, Any] = {"socket_timeout": 0.5, "socket_connect_timeout": 0.5}
+PATIENT: dict[str, Any] = {"socket_timeout": LONG, "socket_connect_timeout": LONG}
+HASTY: dict[str, Any] = {"socket_timeout": 0.5, "socket_connect_timeout": 0.5}
+A_REPLICA = 1, 30_000
+"""To wait for: one, for so many milliseconds."""
 Nodes = list[servers.Server]
 
 pytestmark = pytest.mark.programs
@@ -47,11 +51,11 @@ def own_nodes(redis_binary: str) -> Iterator[Nodes]:
 
 
 def redis_cluster(node: servers.Server, **options: Any) -> Any:
-    return redis.RedisCluster(host="127.0.0.1", port=node.port, **TIMEOUTS, **options)
+    return redis.RedisCluster(host="127.0.0.1", port=node.port, **{**PATIENT, **options})
 
 
 def valkey_cluster(node: servers.Server, **options: Any) -> Any:
-    return valkey.ValkeyCluster(host="127.0.0.1", port=node.port, **TIMEOUTS, **options)
+    return valkey.ValkeyCluster(host="127.0.0.1", port=node.port, **{**PATIENT, **options})
 
 
 class OnACluster:
@@ -110,13 +114,13 @@ class TestOnACluster(OnACluster):
 
     def test_an_end_waits_for_the_replicas(self) -> None:
         client = redis_cluster(self.nodes[0])
-        store = RedisStore(client, prefix=self.prefix, wait_replicas=(1, 400))
+        store = RedisStore(client, prefix=self.prefix, wait_replicas=A_REPLICA)
         unsatisfied = RedisStore(client, prefix=self.prefix, wait_replicas=(2, 20))
         key = a_key()
         store.insert(key, a_record())
 
         assert store.update(key, Changes(epoch=1)) is UPDATED
-        with pytest.raises(StoreError, match="1 of 2 replicas"):
+        with pytest.raises(StoreError, match="[01] of 2 replicas"):
             unsatisfied.delete(key)
         assert store.load(key) is None
 
@@ -133,25 +137,29 @@ class TestTroubleOnACluster:
         return RedisStore(make_client(own_nodes[0]), prefix="test:")
 
     def test_a_script_whose_answer_is_late_runs_once(
-        self, store: RedisStore, own_nodes: Nodes
+        self, store: RedisStore, own_nodes: Nodes, make_client: Callable[..., Any]
     ) -> None:
         key = a_key()
         store.insert(key, a_record())
         store.update(key, Changes(set={"a": b"2"}))
+        hasty = servers.until(
+            lambda: RedisStore(make_client(own_nodes[0], **HASTY), prefix="test:"), what="client"
+        )
+        servers.until(lambda: load(hasty, key), what="connection")
         home = home_of(store, key, own_nodes)
         home.freeze()
 
         with pytest.raises(StoreError):
-            store.update(key, Changes(set={"a": b"3"}), if_version=2)
+            hasty.update(key, Changes(set={"a": b"3"}), if_version=2)
 
         home.thaw()
-        loaded = servers.until(lambda: load(store, key), what="record")
+        loaded = servers.until(lambda: changed_since(store, key, 2), what="change")
         assert (loaded.version, loaded.fields["a"]) == (3, b"3")
 
     def test_a_primary_that_hands_over_is_followed(
         self, store: RedisStore, own_nodes: Nodes
     ) -> None:
-        waiting = RedisStore(store.client, prefix="test:", wait_replicas=(1, 400))
+        waiting = RedisStore(store.client, prefix="test:", wait_replicas=A_REPLICA)
         keys = [a_key() for _ in range(30)]
         for key in keys:
             store.insert(key, a_record())
@@ -221,10 +229,11 @@ class TestTroubleOnACluster:
         )  # fmt: skip
 
         def kill_and_recover() -> None:
-            own_nodes[0].kill()
-            servers.until(
-                lambda: tried(lambda: [store.insert(on_the_dead, a_record())]), what="failover"
-            )
+            with servers.nervous(own_nodes):
+                own_nodes[0].kill()
+                servers.until(
+                    lambda: tried(lambda: [store.insert(on_the_dead, a_record())]), what="failover"
+                )
 
         assert_survives(store, kill_and_recover)
 
@@ -240,7 +249,7 @@ class TestSentinel:
     def watched(self, redis_binary: str, library: Any) -> Iterator[tuple[RedisStore, Nodes]]:
         with servers.sentinel(redis_binary, "main") as (nodes, sentinels):
             addresses = [each.address for each in sentinels]
-            asking = library.Sentinel(addresses, sentinel_kwargs=TIMEOUTS, **TIMEOUTS)
+            asking = library.Sentinel(addresses, sentinel_kwargs=PATIENT, **PATIENT)
             yield RedisStore(asking.master_for("main"), prefix="test:"), nodes
 
     def test_what_is_acknowledged_after_a_failover_is_there(
@@ -310,6 +319,12 @@ def tried(work: Callable[[], Any]) -> Any:
         return work()
     except StoreError:
         return None
+
+
+def changed_since(store: RedisStore, key: str, version: int) -> Record | None:
+    record = store.load(key)
+    assert record is not None
+    return record if record.version > version else None
 
 
 def load(store: RedisStore, key: str) -> Record | None:
