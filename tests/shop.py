@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import http.cookiejar
+import importlib
 import os
 import re
 import subprocess
@@ -13,9 +14,10 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Protocol
+from unittest import mock
 
 from ports import free_port
 
@@ -114,6 +116,14 @@ def walk(visitor: Visitor) -> None:
     visitor.post("/sign-out")
     assert visitor.owner is None
     assert "your first visit" in visitor.page
+
+
+def app_by(clock: Callable[[], float], **environ: str) -> Any:
+    """The shop in this process, by this clock; its directory must be on ``sys.path``."""
+    module = importlib.import_module("flask_app.app")
+    options = module.options
+    with mock.patch.object(module, "options", lambda given: options(given) | {"clock": clock}):
+        return module.make_app(environ)
 
 
 @contextlib.contextmanager

@@ -9,13 +9,14 @@ import stat
 import sys
 import time
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pytest
 from werkzeug.test import Client, TestResponse
 
 import shop
 from device import Agent, read_offer
+from wsgi_sessions.testing import FakeClock
 
 sys.path.insert(0, str(shop.EXAMPLES))
 flask_app: Any = importlib.import_module("flask_app")
@@ -430,15 +431,11 @@ def json_of(answer: TestResponse) -> Any:
     return json.loads(answer.text)
 
 
-@pytest.mark.parametrize(
-    "mode",  # each waits for a second to pass
-    [pytest.param(mode, marks=() if mode == "server" else pytest.mark.slow) for mode in MODES],
-)
+@pytest.mark.parametrize("mode", MODES)
 def test_asking_for_the_time_left_does_not_count_as_use(mode: str, tmp_path: Path) -> None:
-    client = Client(Shop(tmp_path, SHOP_MODE=mode, SHOP_IDLE="100").app)
-
-    def left() -> dict[str, Any]:
-        return cast("dict[str, Any]", client.get("/session/left").json)
+    clock = FakeClock(time.time())
+    settings = {"SHOP_VAR": str(tmp_path), "SHOP_MODE": mode, "SHOP_IDLE": "100"}
+    client = Client(shop.app_by(clock, **settings))
 
     page = client.get("/sign-in").text
     token = re.search(r'name="csrf" value="([^"]+)"', page)
@@ -446,18 +443,20 @@ def test_asking_for_the_time_left_does_not_count_as_use(mode: str, tmp_path: Pat
     assert json_of(client.get("/session/left"))["signed_in"] is False
     client.post("/sign-in", data={"csrf": token[1], "name": "ada"})
 
-    first, second = client.get("/session/left"), client.get("/session/left")
+    first = client.get("/session/left")
+    clock.advance(10)
+    second = client.get("/session/left")
 
     assert "Set-Cookie" not in second.headers
-    assert json_of(first)["signed_in"] is True
-    assert json_of(second)["seconds"] < json_of(first)["seconds"] <= 100
+    assert json_of(first) == {"signed_in": True, "seconds": 100}
+    assert json_of(second) == {"signed_in": True, "seconds": 90}
     assert 'data-left="/session/left"' in client.get("/").text
     token = re.search(r'name="csrf" value="([^"]+)"', client.get("/").text)
     assert token is not None
-    while (before := left()["seconds"]) > 99:
-        time.sleep(0.1)
+    clock.advance(10)
+    assert json_of(client.get("/session/left"))["seconds"] < 100
     assert client.post("/session/stay", data={"csrf": token[1]}).status_code == 204
-    assert left()["seconds"] > before
+    assert json_of(client.get("/session/left"))["seconds"] == 100
 
 
 def test_nobody_is_warned_who_is_not_signed_in(server_side: Shop) -> None:

@@ -75,9 +75,13 @@ def test_asking_for_the_time_left_renews_nothing_and_staying_does(port: int) -> 
     while second["seconds"] > 179:
         time.sleep(0.1)
         second = left(port, cookie)
-    with asked(port, "POST", "/stay", cookie) as answer:
-        assert answer.status == 204
-    third = left(port, cookie)
+    # The second that was gained is lost again where the machine halts for longer.
+    for _ in range(60):
+        with asked(port, "POST", "/stay", cookie) as answer:
+            assert answer.status == 204
+        third = left(port, cookie)
+        if third["seconds"] > second["seconds"]:
+            break
 
     assert second["signed_in"] is True
     assert second["seconds"] < first["seconds"] <= 180
