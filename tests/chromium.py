@@ -14,6 +14,8 @@ from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
 
+from ports import free_port
+
 _FLAGS = (
     "--headless=new",
     "--no-sandbox",
@@ -30,7 +32,8 @@ _FLAGS = (
     "--hide-scrollbars",
     "--force-color-profile=srgb",
 )
-PATIENCE = 20
+PATIENCE = 100
+"""Seconds after which a page, or what it does by itself, is a failure."""
 
 
 def programs() -> tuple[str, str] | None:
@@ -82,7 +85,7 @@ class Window:
 
     def cookies(self) -> dict[str, dict[str, Any]]:
         """What the browser keeps for this page and its frames, by name."""
-        found = self.driver.execute_cdp_cmd("Storage.getCookies", {})["cookies"]
+        found = self.driver.execute_cdp_cmd("Network.getCookies", {})["cookies"]
         return {cookie["name"]: cookie for cookie in found}
 
     def forget(self) -> None:
@@ -111,8 +114,11 @@ def browser(profile: Path | None = None, *more: str, size: str = "1200,900") -> 
         directory = profile or fresh
         for flag in (*_FLAGS, f"--user-data-dir={directory}", f"--window-size={size}", *more):
             options.add_argument(flag)
-        driver = webdriver.Chrome(options=options, service=Service(paths[1]))
+        # Selenium's own choice is a port that another process may take before the driver does.
+        service = Service(paths[1], port=free_port())
+        driver = webdriver.Chrome(options=options, service=service)
         driver.set_page_load_timeout(PATIENCE)
+        driver.set_script_timeout(PATIENCE)
         try:
             yield Window(driver)
         finally:

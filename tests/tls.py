@@ -26,6 +26,10 @@ class _Server(ThreadingMixIn, WSGIServer):
 
 
 class _Handler(WSGIRequestHandler):
+    # An answer is sent in one piece: what a browser does with its headers and with its body are one
+    # step for whoever looks.
+    wbufsize = -1
+
     def get_environ(self) -> dict[str, Any]:
         # By this wsgiref tells wsgi.url_scheme.
         return {**super().get_environ(), "HTTPS": "on"}

@@ -16,6 +16,7 @@ from programs import missing
 from wsgi_sessions import DeviceBinding, Session
 from wsgi_sessions.crypto.session_id import SessionID, new_id
 from wsgi_sessions.device_binding import Binder
+from wsgi_sessions.testing import FakeClock
 
 pytestmark = pytest.mark.programs
 
@@ -24,7 +25,6 @@ FEATURES = "--enable-features=DeviceBoundSessions,EnableBoundSessionCredentialsS
 # Real names, as localhost has no registrable domain; all of them are this machine.
 NAMES = "--host-resolver-rules=MAP *.test 127.0.0.1"
 SECOND = "__Host-s-bound"
-PATIENCE = 10
 # Of two bindings that want one cookie Chromium refreshes the one with the smaller identifier; if
 # that brings the cookie, it leaves the other alone.
 FORMER_FIRST = sorted((new_id() for _ in range(2)), key=lambda made: SessionID(made).key)
@@ -76,17 +76,17 @@ def window(sites: tuple[Sites, tls.Served]) -> Iterator[chromium.Window]:
 
 
 @pytest.fixture
-def clock() -> list[float]:
-    """What is added to the server's clock."""
-    return [0.0]
+def clock() -> FakeClock:
+    """The server's clock."""
+    return FakeClock(time.time())
 
 
 @pytest.fixture
-def setting(sites: tuple[Sites, tls.Served], clock: list[float]) -> Setting:
+def setting(sites: tuple[Sites, tls.Served], clock: FakeClock) -> Setting:
     all_sites, served = sites
     site = BoundApp(
         DeviceBinding(exclude=["/static/", "/favicon.ico"], grace=0),
-        clock=lambda: time.time() + clock[0],
+        clock=clock,
         rotate_after=60,
     )
     site.routes["/favicon.ico"] = site.routes["/none"]
@@ -103,7 +103,7 @@ def setting(sites: tuple[Sites, tls.Served], clock: list[float]) -> Setting:
 
 def until(happened: Callable[[], Any]) -> Any:
     """What this gives, once it gives something."""
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + chromium.PATIENCE
     while True:
         found = happened()
         if found or time.monotonic() > deadline:
@@ -196,7 +196,7 @@ def test_a_refresh_is_one_read_and_no_write(setting: Setting, window: chromium.W
 
 
 def test_signing_in_again_and_rotation_keep_the_binding(
-    setting: Setting, window: chromium.Window, clock: list[float]
+    setting: Setting, window: chromium.Window, clock: FakeClock
 ) -> None:
     sign_in(setting, window)
     tokens = {window.cookies()["__Host-s"]["value"]}
@@ -205,7 +205,7 @@ def test_signing_in_again_and_rotation_keep_the_binding(
     lose(setting, window)
     window.open(f"{setting.app}/page")
     after_login = str(window.text("body"))
-    clock[0] += 100
+    clock.advance(100)
     window.open(f"{setting.app}/page")
     tokens.add(window.cookies()["__Host-s"]["value"])
     lose(setting, window)
@@ -257,7 +257,7 @@ def test_what_is_excluded_does_not_wait(setting: Setting, window: chromium.Windo
 
 
 def test_cookies_in_another_browser_are_worth_minutes(
-    setting: Setting, window: chromium.Window, clock: list[float]
+    setting: Setting, window: chromium.Window, clock: FakeClock
 ) -> None:
     sign_in(setting, window)
     copied = [
@@ -272,7 +272,7 @@ def test_cookies_in_another_browser_are_worth_minutes(
         )
         thief.open(f"{setting.app}/page")
         at_once = str(thief.text("body"))
-        clock[0] = 700
+        clock.advance(700)
         thief.open(f"{setting.app}/page")
         later = str(thief.text("body"))
 
@@ -411,12 +411,14 @@ def test_a_former_sessions_second_cookie_is_taken_back_so_that_the_next_request_
     assert '"proven": true' in str(window.text("body"))
 
 
-def test_an_offer_too_many_does_no_harm(setting: Setting, window: chromium.Window) -> None:
+def test_an_offer_too_many_does_no_harm(
+    setting: Setting, window: chromium.Window, clock: FakeClock
+) -> None:
     sign_in(setting, window)
     binder = Binder(DeviceBinding(), COOKIE, (SECRET.encode(),))
 
     def offer(session: Session) -> None:
-        made = binder.offer(session.handle, now=time.time(), script_name="")
+        made = binder.offer(session.handle, now=clock(), script_name="")
         assert made is not None
         setting.site.headers = [made]
 

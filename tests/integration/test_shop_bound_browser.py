@@ -27,7 +27,6 @@ FEATURES = "--enable-features=DeviceBoundSessions,EnableBoundSessionCredentialsS
 # A real name, as localhost has no registrable domain.
 NAMES = "--host-resolver-rules=MAP *.test 127.0.0.1"
 SECOND = "__Host-shop-bound"
-PATIENCE = 10
 
 
 class Opened(NamedTuple):
@@ -41,9 +40,9 @@ class Opened(NamedTuple):
         self.window.open(f"{self.base}/session")
         return self.window.text("#bound") or ""
 
-    def wait_for(self, post: str) -> None:
-        deadline = time.monotonic() + PATIENCE
-        while post not in self.posts:
+    def wait_for(self, cookie: str) -> None:
+        deadline = time.monotonic() + chromium.PATIENCE
+        while cookie not in self.window.cookies():
             assert time.monotonic() < deadline, self.posts
             time.sleep(0.02)
 
@@ -85,8 +84,9 @@ def test_one_variable_binds_the_shops_sessions(opened: Opened) -> None:
     window = opened.window
 
     window.sign_in(opened.base, "Ada")
-    opened.wait_for("register 200")
+    opened.wait_for(SECOND)
 
+    assert opened.posts == ["register 200"]
     assert re.fullmatch(r"since \d\d \w+ \d{4}, \d\d:\d\d UTC, and proven", opened.bound())
     window.open(f"{opened.base}/devices")
     assert window.find(".here mark") == ["this device", "bound"]
