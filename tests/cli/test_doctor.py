@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -16,6 +17,7 @@ from wsgi_sessions.cli import doctor
 from wsgi_sessions.cli.doctor import Finding, Severity
 from wsgi_sessions.record import Record
 from wsgi_sessions.stores import FileStore, MemoryStore, RedisStore, Store
+from wsgi_sessions.testing import FakeClock
 
 OK, WARNING, ERROR = Severity.OK, Severity.WARNING, Severity.ERROR
 
@@ -133,6 +135,27 @@ def test_a_clock_that_is_off() -> None:
 
     assert finding.severity is WARNING
     assert "run NTP" in finding.text
+
+
+@pytest.mark.parametrize("ahead", [-10, 0, 10])
+def test_a_clock_is_not_off_by_what_an_answer_takes(
+    ahead: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = FakeClock(1_800_000_000.0)
+    monkeypatch.setattr(doctor, "time", SimpleNamespace(time=clock))
+
+    def reply(command: list[bytes]) -> bytes:
+        if command[0] == b"INFO":
+            return bulk("a:1")
+        clock.advance(30)  # on its way
+        told = bulk(f"{clock() + ahead:.0f}")
+        clock.advance(30)  # and back
+        return b"*2\r\n" + told + bulk("0")
+
+    with contextlib.closing(ScriptedServer(reply)) as server:
+        finding = found(RedisStore.from_url(server.url))["clock"]
+
+    assert finding.severity is OK
 
 
 def test_a_store_that_does_not_answer() -> None:
