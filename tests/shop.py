@@ -22,7 +22,7 @@ from unittest import mock
 from ports import free_port
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
-_PATIENCE = 60.0
+_PATIENCE = 100.0
 
 
 class Fetch(Protocol):
@@ -84,7 +84,7 @@ def over_http(base: str) -> Visitor:
     def fetch(path: str, form: dict[str, str] | None) -> tuple[int, Any, str]:
         data = None if form is None else urllib.parse.urlencode(form).encode()
         try:
-            with opener.open(base + path, data, timeout=20) as answer:
+            with opener.open(base + path, data, timeout=_PATIENCE) as answer:
                 return answer.status, answer.headers, answer.read().decode()
         except urllib.error.HTTPError as error:
             with error:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from integration.test_servers import KINDS, Browser, Server, started
+from integration.test_servers import KINDS, PATIENCE, Browser, Server, started
 from ports import free_port
 
 pytestmark = pytest.mark.slow
@@ -35,7 +35,7 @@ def post(browser: Browser, path: str, fields: dict[str, str] | bytes) -> str:
     request = urllib.request.Request(
         browser._server.url(path), data=body, headers={"Content-Type": kind}
     )
-    with browser._opener.open(request, timeout=20) as response:
+    with browser._opener.open(request, timeout=PATIENCE) as response:
         return str(response.read().decode())
 
 

@@ -38,6 +38,8 @@ HERE = Path(__file__).parent
 DOCS = (HERE.parent.parent / "docs" / "behind-a-proxy.md").read_text("utf-8")
 CLIENT, HAPROXY, NGINX = "127.0.0.77", "127.0.0.5", "127.0.0.6"
 SITE = "shop.example"
+PATIENCE = 100
+"""Seconds after which what doesn't come is a failure."""
 Headers = Sequence[tuple[str, str]]
 
 
@@ -59,7 +61,7 @@ def running(
     with log.open("wb") as output:
         process = subprocess.Popen(command, stdout=output, stderr=output, **options)
     try:
-        for _ in range(400):
+        for _ in range(PATIENCE * 20):
             try:
                 ready().close()
                 break
@@ -75,11 +77,11 @@ def running(
         yield
     finally:
         process.terminate()
-        process.wait(timeout=30)
+        process.wait(timeout=PATIENCE)
 
 
 def connecting(port: int) -> Callable[[], socket.socket]:
-    return lambda: socket.create_connection(("127.0.0.1", port), timeout=10)
+    return lambda: socket.create_connection(("127.0.0.1", port), timeout=PATIENCE)
 
 
 def connecting_unix(path: Path) -> Callable[[], socket.socket]:
@@ -171,7 +173,8 @@ def nginx_config(files: Path, server: str) -> str:
 def haproxy_config(text: str) -> str:
     return (
         "global\n    maxconn 100\n"
-        f"defaults\n    timeout connect 10s\n    timeout client 10s\n    timeout server 10s\n"
+        f"defaults\n    timeout connect {PATIENCE}s\n"
+        f"    timeout client {PATIENCE}s\n    timeout server {PATIENCE}s\n"
         f"    source {HAPROXY}\n{text}"
     )
 
@@ -425,13 +428,13 @@ def get(
     connection: http.client.HTTPConnection
     if certificate is None:
         connection = http.client.HTTPConnection(
-            "127.0.0.1", port, timeout=30, source_address=(source, 0)
+            "127.0.0.1", port, timeout=PATIENCE, source_address=(source, 0)
         )
     else:
         connection = http.client.HTTPSConnection(
             "127.0.0.1",
             port,
-            timeout=30,
+            timeout=PATIENCE,
             source_address=(source, 0),
             context=ssl.create_default_context(cafile=certificate.pem),
         )

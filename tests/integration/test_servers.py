@@ -16,6 +16,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -35,8 +36,8 @@ HERE = Path(__file__).parent
 APP = "served:application"
 BIND = "127.0.0.1:{port}"
 _OWN_PATH = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path]
-PATIENCE = 1200
-"""How many turns of 50 ms a server has to come up, and how many requests to see a late change."""
+PATIENCE = 100
+"""Seconds after which what doesn't come is a failure."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,8 @@ def _gunicorn(worker: str, *more: str) -> tuple[str, ...]:
         "gunicorn",
         "-w",
         "2",
+        "-t",
+        str(PATIENCE),
         "-k",
         worker,
         "-b",
@@ -82,6 +85,7 @@ KINDS = {
         (
             *("-m", "pyuwsgi", "--http-socket", BIND, "--module", APP, "--master"),
             *("--processes", "2", "--need-app", "--die-on-term", "--disable-logging"),
+            *("--socket-timeout", str(PATIENCE)),
         ),
         True,
         True,
@@ -99,7 +103,13 @@ KINDS = {
         "a=1;b=2",
         write=False,
     ),
-    "cheroot": Kind(("-m", "cheroot", "--bind", BIND, APP), False, False, None, "b=2"),
+    "cheroot": Kind(
+        ("-m", "cheroot", "--bind", BIND, "--timeout", str(PATIENCE), APP),
+        False,
+        False,
+        None,
+        "b=2",
+    ),
     "wsgiref": Kind(
         ("-c", "import served; served.serve_with_wsgiref({port})"), False, False, "type", "a=1,b=2"
     ),
@@ -129,7 +139,7 @@ class Browser:
         )
 
     def get(self, path: str) -> bytes:
-        with self._opener.open(self._server.url(path), timeout=20) as response:
+        with self._opener.open(self._server.url(path), timeout=PATIENCE) as response:
             body: bytes = response.read()
         return body
 
@@ -148,11 +158,10 @@ class Browser:
 
     def until(self, path: str, condition: Callable[[Any], bool]) -> Any:
         """Ask again until it holds: what happens at close() may come after the last byte."""
-        for _ in range(PATIENCE):
-            seen = self.json(path)
-            if condition(seen):
-                return seen
-        raise AssertionError(f"never came: {seen}")
+        deadline = time.monotonic() + PATIENCE
+        while not condition(seen := self.json(path)):
+            assert time.monotonic() < deadline, f"never came: {seen}"
+        return seen
 
 
 def _accepts(port: int) -> bool:
@@ -161,15 +170,13 @@ def _accepts(port: int) -> bool:
 
 
 def _wait_for(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
-    for _ in range(PATIENCE):
-        if _accepts(port):
-            return
-        try:
+    deadline = time.monotonic() + PATIENCE
+    while not _accepts(port):
+        with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(0.05)
-        except subprocess.TimeoutExpired:
-            continue
-        break
-    raise AssertionError(f"the server didn't come up: {log.read_text('utf-8', 'replace')}")
+        assert process.returncode is None and time.monotonic() < deadline, (
+            f"the server didn't come up: {log.read_text('utf-8', 'replace')}"
+        )
 
 
 def need(*modules: str) -> None:
@@ -309,7 +316,7 @@ class Raw:
 
 
 def _raw(server: Server, method: str, path: str, cookies: list[str]) -> Raw:
-    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=20)
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=PATIENCE)
     with contextlib.closing(connection):
         connection.putrequest(method, path)
         for cookie in cookies:

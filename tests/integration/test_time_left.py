@@ -40,7 +40,7 @@ def port(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[int]:
 def asked(
     port: int, method: str, path: str, cookie: str = ""
 ) -> Iterator[http.client.HTTPResponse]:
-    with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=30)) as connection:
+    with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=100)) as connection:
         connection.request(method, path, headers={"Cookie": cookie} if cookie else {})
         with connection.getresponse() as answer:
             yield answer
