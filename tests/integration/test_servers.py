@@ -240,7 +240,7 @@ def store_url(
     elif found:
         # One of them will do: how they differ is the store's tests to find out.
         with servers.running(found[min(found)]) as redis:
-            yield redis.url
+            yield f"{redis.url}?socket_timeout={PATIENCE}&socket_connect_timeout={PATIENCE}"
     else:
         missing("redis", "there is no Redis-compatible server")
 
