@@ -170,7 +170,14 @@ def test_a_bar_on_a_terminal(store: str) -> None:
     controller, terminal = pty.openpty()
 
     done = subprocess.run(
-        [sys.executable, "-m", "wsgi_sessions", "carry-over", "--from", store],
+        [
+            sys.executable,
+            "-m",
+            "wsgi_sessions",
+            "carry-over",
+            "--from",
+            f"{store}?socket_timeout=60",
+        ],
         stdout=subprocess.PIPE,
         stderr=terminal,
         check=True,
