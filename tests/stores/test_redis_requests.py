@@ -162,9 +162,12 @@ class TestOnRealServers:
             yield server
 
     @pytest.fixture
-    def site(self, server: servers.Server) -> Site:
-        url = f"redis://127.0.0.1:{server.port}"
-        return Site(store=RedisStore.from_url(url))
+    def store(self, server: servers.Server) -> RedisStore:
+        return RedisStore.from_url(f"redis://127.0.0.1:{server.port}")
+
+    @pytest.fixture
+    def site(self, store: RedisStore) -> Site:
+        return Site(store=store)
 
     @pytest.fixture
     def browser(self, site: Site) -> Browser:
@@ -212,16 +215,16 @@ class TestOnRealServers:
         assert patient.run(tab, count).text == "2"
 
     def test_a_server_that_accepts_and_never_answers_is_given_up(
-        self, server: servers.Server, site: Site, browser: Browser
+        self, server: servers.Server, store: RedisStore, site: Site, browser: Browser
     ) -> None:
         cookies = dict(browser.cookies)
         server.freeze()
-        wait(BRIEFLY, site.store.client)
+        wait(BRIEFLY, store.client)
         untouched = site.run(browser, lambda session: "fine")
         read = site.run(browser, lambda session: session["n"])
         new = site.run(site.browser(), lambda session: session.update(n=1))
         server.thaw()
-        wait(LONG, site.store.client)
+        wait(LONG, store.client)
 
         assert untouched.code == 200
         assert_unavailable(read)
