@@ -626,8 +626,8 @@ def _signed_out(sender: Flask, **_: object) -> None:
     session = _current_session()
     if session is None:
         return
-    if "_user_id" not in session and session.owner is not None:
-        if session.websocket:
+    if "_user_id" not in session:
+        if session.websocket and session.owner is not None:
             _leave_as_it_was(session)
         session.owner = None
     session.named, session.sign_in = None, _noted(session, "")

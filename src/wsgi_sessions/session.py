@@ -317,7 +317,8 @@ class Session(MutableMapping[str, Any]):
         """The user whom the session belongs to, or None.
 
         Setting or removing it is a change of privilege: the session gets a new ID (see
-        `regenerate`) and is filed under that owner. Setting the same owner again does nothing.
+        `regenerate`) and is filed under that owner. Setting the same owner again does nothing; but
+        None, as `destroy`, ends live sessions that the client presented and that can't be used.
 
         Raises:
             TooManySessions: see ``max_per_owner``; only with ``when_full="refuse"``.
@@ -328,7 +329,9 @@ class Session(MutableMapping[str, Any]):
     def owner(self, owner: str | None) -> None:
         if owner is not None:
             owner = _checked_owner(owner)
-        if owner != self._open().owner:
+        state = self._open()
+        # Without an owner, the user may yet be signed in in another session that was presented.
+        if owner != state.owner or (owner is None and state.passed_over):
             self._engine.set_owner(self._new_cookie(), owner, None, login=False)
 
     @owner.deleter

@@ -30,7 +30,7 @@ from wsgi_sessions import (
 )
 from wsgi_sessions.data.codec import JSONCodec
 from wsgi_sessions.record import Changes, list_key
-from wsgi_sessions.stores import MemoryStore
+from wsgi_sessions.stores import ClientSideStore, MemoryStore, Store
 from wsgi_sessions.testing import FaultyStore
 
 LIST = list_key("bob")
@@ -677,6 +677,35 @@ def delete(session: Session) -> None:
         del session["a"]
 
 
+class Newer(JSONCodec):
+    """It also knows complex numbers."""
+
+    def encode(self, value: Any) -> bytes:
+        return b"\xff%r" % value if isinstance(value, complex) else super().encode(value)
+
+    def decode(self, data: bytes) -> Any:
+        return complex(data[1:].decode()) if data[:1] == b"\xff" else super().decode(data)
+
+
+def newer_session(session: Session) -> None:
+    session.login("bob")
+    session.update(a=1j, b=2)
+
+
+MEETS = {
+    "unread": lambda session: None,
+    "read": lambda session: session.get("a"),
+    "written": lambda session: session.update(a=2),
+    "asked": lambda session: session.update(b=3, a=2) or session.modified,
+}
+LEAVES = {
+    "login": login,
+    "destroy": lambda session: session.destroy(),
+    "no owner": lambda session: setattr(session, "owner", None),
+    "another owner": lambda session: setattr(session, "owner", "eve"),
+}
+
+
 class TestDamage:
     @pytest.mark.parametrize(
         ("work", "left"),
@@ -699,6 +728,32 @@ class TestDamage:
         assert site.kinds == ["corrupt_record", "created"]
         assert site.run(browser, read).text == str(left)
         assert old in list(site.middleware.registry)
+
+    @pytest.mark.parametrize("meet", MEETS.values(), ids=MEETS.keys())
+    @pytest.mark.parametrize("leave", LEAVES.values(), ids=LEAVES.keys())
+    @pytest.mark.parametrize("store", [MemoryStore, ClientSideStore])
+    def test_a_session_that_is_left_ends_whether_its_damage_was_met_or_not(
+        self, store: Callable[[], Store], meet: Handler, leave: Handler
+    ) -> None:
+        """A newer codec's field, say: an older process can't decode it, and a newer one can."""
+        site = Site(store=store(), codec=Newer())
+        older = Site(store=site.store, clock=site.clock)
+        browser, thief, through_older = site.browser(), site.browser(), older.browser()
+        through_older.cookies = browser.cookies
+        site.run(browser, newer_session)
+        thief.cookies.update(browser.cookies)
+
+        def work(session: Session) -> None:
+            meet(session)
+            leave(session)
+
+        older.run(through_older, work)
+
+        owner = {LEAVES["login"]: "bob", LEAVES["another owner"]: "eve"}.get(leave)
+        assert site.run(browser, whose).text == str(owner)
+        if store is MemoryStore:
+            assert site.run(thief, whose).text == "None"
+            assert site.middleware.registry.count("bob") == (owner == "bob")
 
     def test_deleting_alone_begins_none(self) -> None:
         site, browser = damaged()

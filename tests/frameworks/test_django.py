@@ -61,7 +61,7 @@ from wsgi_sessions.django.management.commands.clearsessions import Command
 from wsgi_sessions.django.middleware import _morsel
 from wsgi_sessions.django.owners import connect, file_under_user
 from wsgi_sessions.errors import ConfigurationError, SessionTooLarge, StoreError
-from wsgi_sessions.stores import ClientSideStore, MemoryStore, Record
+from wsgi_sessions.stores import Changes, ClientSideStore, MemoryStore, Record
 from wsgi_sessions.testing import FakeClock
 
 
@@ -1287,6 +1287,17 @@ def test_clear_takes_the_session_off_its_users_list(shop: Site, ada: User) -> No
     client.get("/clear")
     assert client.get("/who").content == b"None False"
     assert sessions().registry.count(str(ada.pk)) == 0
+
+
+def test_clear_ends_also_a_session_that_is_damaged(shop: Site) -> None:
+    client = shop.client()
+    shop.run(client, lambda request: put(request, a=1, _=request.session.login("ada")))
+    (handle,) = sessions().registry
+    sessions().store.update(handle, Changes(set={"a": b"damaged"}))
+
+    shop.run(client, lambda request: str((request.session.get("a"), request.session.clear())))
+
+    assert sessions().registry.count("ada") == 0
 
 
 def test_clear_signs_out_whom_the_app_itself_signed_in(shop: Site) -> None:

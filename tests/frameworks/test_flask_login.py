@@ -21,7 +21,7 @@ from flask_login import (
 import flask_events
 from wsgi_sessions.errors import SessionCommitted, TooManySessions
 from wsgi_sessions.flask import FlaskSessions
-from wsgi_sessions.stores import MemoryStore
+from wsgi_sessions.stores import Changes, MemoryStore
 from wsgi_sessions.testing import FakeClock
 
 SECRET = "a secret of at least thirty-two bytes, for tests"
@@ -145,6 +145,20 @@ def test_signing_out_takes_it_off_the_users_list(made: Any, leave: str) -> None:
     assert sessions.registry.count("ada") == 0
     assert token(client) != before
     assert client.get("/who").text == "None"
+
+
+@pytest.mark.parametrize("leave", ["logout", "clear"])
+def test_signing_out_ends_also_a_session_that_is_damaged(made: Any, leave: str) -> None:
+    app, sessions, _ = made
+    client = app.test_client()
+    client.get("/login")
+    (handle,) = sessions.registry
+    sessions.middleware.store.update(handle, Changes(set={"_user_id": b"damaged"}))
+
+    client.get(f"/{leave}")
+
+    assert sessions.registry.count("ada") == 0
+    assert client.get_cookie("session") is None
 
 
 def test_signing_out_without_having_signed_in_is_fine(made: Any) -> None:

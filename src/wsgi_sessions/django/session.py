@@ -172,8 +172,9 @@ class DjangoSession(Session, SessionBase):  # pyright: ignore[reportIncompatible
         own_expiry, user, owner = EXPIRY_KEY in self, self.get(_USER_KEY), self.owner
         super().clear()
         self._marked = True
-        if owner is not None and self._phase is Phase.OPEN:
-            self._let_go = (user, owner)
+        if self._phase is Phase.OPEN:
+            if owner is not None:
+                self._let_go = (user, owner)
             self.owner = None
         if own_expiry:
             self._apply_expiry(None)

@@ -520,24 +520,23 @@ class Committer:
     def corrupted(self, state: SessionState) -> None:
         """A field can't be decoded: from here on, the request has no session, but for an owner.
 
-        A login goes into a fresh one, as where another request ended the session. So does another
-        owner; and as nobody is to be signed in still who was signed out, the commit ends the
-        damaged one then.
+        The damaged one is passed over, so that a login, another owner or a sign-out ends it.
         """
         asked, stored, owner = state.intent, state.stored, state.owner
         login = owner is not None and state.logged_in
-        leaves = stored is not None and not login and asked.owner is not UNCHANGED
+        leaves = login or (stored is not None and asked.owner is not UNCHANGED)
         notes = asked.notes
         if stored is not None and not asked.login:
             began, proved = stored.notes.started_at, stored.notes.authenticated_at
             notes = {"started_at": began, "authenticated_at": proved, **notes}
         self._reports.emit("corrupt_record", state.request, stored, detail="field")
         self.give_back_place(state)
-        passed_over = (stored,) if stored is not None and leaves else ()
+        passed_over = state.passed_over if stored is None else (stored, *state.passed_over)
         state.begin(self._settings.clock(), self._settings.codec, passed_over)
-        if login or leaves:
-            state.ask(login=login, owner=owner, notes=notes if owner is not None else NO_NOTES)
-        if owner is not None and (login or leaves):
+        if not leaves:
+            return
+        state.ask(login=login, owner=owner, notes=notes if owner is not None else NO_NOTES)
+        if owner is not None:
             add_to_label(state.label, state.request, self._settings.label)
 
     def begin_anew(self, state: SessionState) -> bool:
