@@ -80,9 +80,12 @@ def _cpu_of(pid: int) -> float:
 def _is_still(pid: int) -> bool:
     threads = Path(f"/proc/{pid}/task").iterdir()
     # One that has ended waits for a parent that is halted itself: a zombie, which works no more.
-    return all(
-        (thread / "stat").read_text().rpartition(")")[2].split()[0] in "TZ" for thread in threads
-    )
+    return all(_state_of(thread) in "TZ" for thread in threads)
+
+
+def _state_of(process: Path) -> str:
+    """A letter, as in proc(5), of a process or a thread."""
+    return (process / "stat").read_text().rpartition(")")[2].split()[0]
 
 
 class DatabaseServer:
@@ -202,8 +205,16 @@ class DatabaseServer:
         if self._process is not None:
             if how is signal.SIGKILL and self._process.poll() is None:
                 self.freeze()
-                for pid in self._children():
+                children = self._children()
+                for pid in children:
                     os.kill(pid, how)
+                # While one still has its memory, PostgreSQL doesn't start anew. None is taken away
+                # before its parent ends.
+                servers.until(
+                    lambda: all(_state_of(Path(f"/proc/{pid}")) == "Z" for pid in children),
+                    what="end of all processes",
+                    patience=_PATIENCE,
+                )
             self._process.send_signal(how)
             self._process.wait(timeout=_PATIENCE)
             self._process = None
