@@ -114,8 +114,14 @@ def test_postgresql_reads_no_whole_table_once_statements_are_prepared(
     store = opened(shared("postgresql").default_url, table=table)
     fill(store, ROWS)
     query = f"SELECT seq_scan FROM pg_stat_user_tables WHERE relname = '{table}'"
+    process = process_of(store)
     store.close()
     with outside(store) as connection:
+        # It tells what it has read, for the index, when it ends.
+        left = f"SELECT count(*) FROM pg_stat_activity WHERE pid = {process}"
+        servers.until(
+            lambda: connection.exec_driver_sql(left).scalar() == 0, what="end of the connection"
+        )
         before = connection.exec_driver_sql(query).scalar()
     key = next(store.keys())
     for _ in range(40):
@@ -134,6 +140,18 @@ def test_postgresql_reads_no_whole_table_once_statements_are_prepared(
 
         servers.until(told, what="statistics of PostgreSQL's")
         assert connection.exec_driver_sql(query).scalar() == before
+
+
+def process_of(store: SQLStore) -> int:
+    """The server's process for the connection that is used next."""
+
+    def work(cursor: Any) -> int:
+        cursor.execute("SELECT pg_backend_pid()")
+        return int(cursor.fetchone()[0])
+
+    process = store.database.run("ping", work)
+    assert isinstance(process, int)
+    return process
 
 
 def test_mysql_deletes_by_the_primary_key(store: SQLStore) -> None:
