@@ -215,36 +215,49 @@ GEVENT = """
 from gevent import monkey; monkey.patch_all()
 import sys
 import gevent
+import gevent.event
 from wsgi_sessions.stores import SQLStore
-store = SQLStore.from_url(sys.argv[1])
-ticks = waiting = most = 0
-def tick():
-    global ticks
-    while True:
-        ticks += 1
-        gevent.sleep(0.01)
-def wait(sql):
-    global waiting, most
+from wsgi_sessions.stores.sql import urls
+urls.ANSWER_SECONDS = urls.CONNECT_SECONDS = 30
+url, lock, unlock = sys.argv[1:]
+store = SQLStore.from_url(url)
+held, enough = gevent.event.Event(), gevent.event.Event()
+waiting = 0
+def hold(cursor):
+    cursor.execute(lock)
+    held.set()
+    assert enough.wait(20), "nothing goes on while one waits for the database"
+    cursor.execute(unlock)
+def wait(cursor):
+    global waiting
     waiting += 1
-    most = max(most, waiting)
-    store.database.run("ping", lambda cursor: cursor.execute(sql))
-    waiting -= 1
-gevent.spawn(tick)
-gevent.joinall([gevent.spawn(wait, sys.argv[2]) for _ in range(5)], raise_error=True)
-assert most == 5, most
-assert ticks > 10, ticks
+    cursor.execute(lock)
+    cursor.execute(unlock)
+def tick():
+    ticks = 0
+    while ticks < 10:
+        ticks += waiting == 5
+        gevent.sleep(0.01)
+    enough.set()
+holder = gevent.spawn(store.database.run, "ping", hold)
+held.wait()
+waiters = [gevent.spawn(store.database.run, "ping", wait) for _ in range(5)]
+gevent.joinall([holder, gevent.spawn(tick), *waiters], raise_error=True)
 store.close()
 """
 
 
 def test_with_gevent_others_go_on_while_one_waits(server: databases.DatabaseServer) -> None:
-    sleep = "SELECT pg_sleep(0.5)" if server.maintenance == "postgres" else "SELECT SLEEP(0.5)"
+    if server.maintenance == "postgres":
+        lock = "SELECT pg_advisory_lock(1)", "SELECT pg_advisory_unlock(1)"
+    else:
+        lock = "SELECT GET_LOCK('one', 30)", "SELECT RELEASE_LOCK('one')"
     done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", GEVENT, server.default_url, sleep],
+        [sys.executable, "-W", "ignore", "-c", GEVENT, server.default_url, *lock],
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=120,
     )
 
     assert done.returncode == 0, done.stderr
