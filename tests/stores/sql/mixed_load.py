@@ -34,6 +34,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import servers
 from stores.sql.material import engine_at, outside
 from wsgi import SECRET, call, environ
 from wsgi_sessions import Cookie, Lifetime, Session, SessionEnded, SessionMiddleware
@@ -174,7 +175,8 @@ class Worker:
             self.visit_again: 6,
             self.list_sessions: 1,
         }
-        while time.monotonic() < until:
+        # Somebody to purge there must be, also where a busy machine left no time for anything.
+        while time.monotonic() < until or not self.done["visit"]:
             (act,) = self.chance.choices(list(acts), list(acts.values()))
             self.done[act.__name__] += 1
             try:
@@ -451,6 +453,8 @@ def run(store: SQLStore, directory: Path, seconds: float, levels: list[str]) -> 
     counted: dict[str, Any] = {"operations": done.total(), "done": dict(done), "rows, bytes": sizes}
     for what in ("purged", *EFFECTS, "examples"):
         counted[what] = functools.reduce(operator.add, (each[what] for each in said))
+    if not counted["purged"]:  # nor may there have been time for anybody to expire
+        counted["purged"] = servers.until(lambda: store.purge_expired(time.time()), what="purge")
     counted["lost updates"] += lost_in_the_end(store, Places(directory), said)
     return counted
 
