@@ -13,7 +13,9 @@ import pytest
 import databases
 from programs import missing
 from stores.sql import material
+from waiting import LONG
 from wsgi_sessions.stores import SQLStore
+from wsgi_sessions.stores.sql import connections, forks, urls
 
 NAMES = ["postgresql", "mariadb", *(["mysql"] if databases.MYSQL_URL else [])]
 _TABLES = itertools.count()
@@ -38,6 +40,17 @@ def _needs_server(item: pytest.Item) -> bool:
     if "url" in params:
         return params["url"] != "sqlite"
     return bool({"shared", "server", "own_server"} & set(item.fixturenames))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _patience_with_databases() -> Iterator[None]:
+    """What has to answer may take its time; a test says where something mustn't."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("CONNECT_SECONDS", "ANSWER_SECONDS", "SQLITE_SECONDS"):
+            patch.setattr(urls, name, int(LONG))
+        patch.setattr(connections, "PATIENCE", LONG)
+        patch.setattr(forks, "PATIENCE", LONG)
+        yield
 
 
 @pytest.fixture(scope="session")
