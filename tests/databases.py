@@ -241,10 +241,19 @@ class PostgreSQL(DatabaseServer):
     def command(self) -> list[str]:
         options = ["listen_addresses=127.0.0.1", f"port={self.port}", "max_connections=200"]
         options += [f"unix_socket_directories={self.directory}", "fsync=off"]
+        # Else one that is killed leaves what it has shared in /dev/shm, which is small at times.
+        options += ["dynamic_shared_memory_type=mmap"]
         return [
             *(str(self._programs / "postgres"), "-D", str(self._data)),
             *(part for option in options for part in ("-c", option)),
         ]
+
+    def remove(self) -> None:
+        # Nor is there any number of System V's segments, which only one that ends takes away.
+        if self._process is not None and self._process.poll() is None:
+            self.thaw()
+            self._end(signal.SIGQUIT)
+        super().remove()
 
     @staticmethod
     def programs() -> Path | None:
