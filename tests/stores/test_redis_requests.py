@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import secrets
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
@@ -218,6 +219,7 @@ class TestOnRealServers:
         self, server: servers.Server, store: RedisStore, site: Site, browser: Browser
     ) -> None:
         cookies = dict(browser.cookies)
+        store: Any = site.store
         server.freeze()
         wait(BRIEFLY, store.client)
         untouched = site.run(browser, lambda session: "fine")
