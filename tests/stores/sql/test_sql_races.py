@@ -79,7 +79,11 @@ def test_no_deadlock_and_no_lock_reaches_the_app(store: SQLStore) -> None:
     keys = [a_key() for _ in range(12)]
     child = os.fork()
     if child == 0:
-        os._exit(1 if load_of(fresh(store), keys, 100) else 0)
+        failed_there = True  # also by what would go on with pytest's work in the child
+        try:
+            failed_there = bool(load_of(fresh(store), keys, 100))
+        finally:
+            os._exit(failed_there)
     failed = load_of(store, keys, 0)
     _, status = os.waitpid(child, 0)
 
