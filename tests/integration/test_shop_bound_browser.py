@@ -86,7 +86,7 @@ def test_one_variable_binds_the_shops_sessions(opened: Opened) -> None:
     window.sign_in(opened.base, "Ada")
     opened.wait_for(SECOND)
 
-    assert opened.posts == ["register 200"]
+    assert "register 200" in opened.posts
     assert re.fullmatch(r"since \d\d \w+ \d{4}, \d\d:\d\d UTC, and proven", opened.bound())
     window.open(f"{opened.base}/devices")
     assert window.find(".here mark") == ["this device", "bound"]
