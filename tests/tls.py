@@ -34,6 +34,12 @@ class _Handler(WSGIRequestHandler):
         # By this wsgiref tells wsgi.url_scheme.
         return {**super().get_environ(), "HTTPS": "on"}
 
+    def finish(self) -> None:
+        with contextlib.suppress(OSError):  # the browser has gone
+            super().finish()
+        # Left open, it would be so until the garbage collector finds the app's environ, which has it.
+        self.rfile.close()
+
     def log_message(self, format: str, *args: Any) -> None:
         pass
 
