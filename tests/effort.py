@@ -7,6 +7,7 @@ run draws others.
 
 from __future__ import annotations
 
+import contextlib
 import os
 
 from hypothesis import HealthCheck, settings
@@ -49,6 +50,15 @@ def effort(max_examples: int = 100, *, steps: int = 50) -> settings:
         stateful_step_count=steps,
     )
 
+
+if LEVEL != "everything":
+    # Hypothesis also draws what it reads in the modules that are imported by then: others in each
+    # worker, as tests come there in another order each time.
+    with contextlib.suppress(ImportError, AttributeError):  # older versions don't
+        from hypothesis.internal.conjecture import providers
+        from hypothesis.internal.constants_ast import Constants
+
+        providers._get_local_constants = Constants
 
 settings.register_profile("wsgi-sessions", effort())
 settings.load_profile("wsgi-sessions")
