@@ -109,7 +109,7 @@ carry-over-worlds: venv ## Install the session systems that sessions are carried
 MINIMUM := .venv-minimum
 # What is made of plain Python alone is the same with any version of what it doesn't use.
 MINIMUM_TESTS := $(filter-out $(patsubst %,tests/test_%.py,bad_days benchmarks contributing decisions \
-	docs effort faulty_store interleavings lint_wall machine minimum mutation_survivors notes probe \
+	docs effort faulty_store interleavings lint_wall machine measured minimum mutation_survivors notes probe \
 	proxied_sessions proxy_advice proxy_parsing rotation troubleshooting),$(wildcard tests/test_*.py)) tests/cli tests/device_binding \
 	$(patsubst %,tests/frameworks/test_%.py,bottle django django_settings falcon flask integration pyramid) \
 	$(addprefix tests/stores/,sql test_memory.py test_redis.py test_redis_client.py \

@@ -16,7 +16,12 @@ from wsgi_sessions.stores.redis import client
 
 # The contract of stores lives in the package, where pytest doesn't rewrite asserts by itself.
 pytest.register_assert_rewrite("wsgi_sessions.testing")
-pytest_plugins = ["plugins.secrets_in_logs", "plugins.progress", "plugins.untraced"]
+pytest_plugins = [
+    "plugins.secrets_in_logs",
+    "plugins.progress",
+    "plugins.untraced",
+    "plugins.measured",
+]
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
