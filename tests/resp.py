@@ -60,9 +60,7 @@ class ScriptedServer:
         self._cut += self._open
 
     def close(self) -> None:
-        self._listener.close()
-        for connection in self._open:
-            connection.close()
+        _shut(self._listener, *self._open)
 
     def _accept(self) -> None:
         with contextlib.suppress(OSError):  # closed
@@ -78,7 +76,9 @@ class ScriptedServer:
                 threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
 
     def _serve(self, connection: socket.socket) -> None:
-        with connection, connection.makefile("rb") as stream, contextlib.suppress(OSError):
+        # A client may leave in the middle of a command.
+        left = contextlib.suppress(OSError, ValueError)
+        with connection, connection.makefile("rb") as stream, left:
             while (command := self._read(stream)) is not None:
                 if self._frozen or connection in self._cut:
                     continue
@@ -104,6 +104,15 @@ class ScriptedServer:
         if parts[0] not in _GREETINGS:
             self.received += size
         return parts
+
+
+def _shut(*sockets: socket.socket) -> None:
+    for each in sockets:
+        # A thread that waits for something from it would otherwise go on waiting, and then, its
+        # number having been given anew, take what is another's.
+        with contextlib.suppress(OSError):  # it was closed by the other side
+            each.shutdown(socket.SHUT_RDWR)
+        each.close()
 
 
 class Forwarder:
@@ -154,11 +163,7 @@ class SilentProxy:
         self._silent.update(self._open)
 
     def close(self) -> None:
-        self._listener.close()
-        for each in self._open:
-            with contextlib.suppress(OSError):  # it was closed by the other side
-                each.shutdown(socket.SHUT_RDWR)
-            each.close()
+        _shut(self._listener, *self._open)
 
     def _accept(self) -> None:
         with contextlib.suppress(OSError):  # closed
