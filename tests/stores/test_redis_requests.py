@@ -163,8 +163,10 @@ class TestOnRealServers:
             yield server
 
     @pytest.fixture
-    def store(self, server: servers.Server) -> RedisStore:
-        return RedisStore.from_url(f"redis://127.0.0.1:{server.port}")
+    def store(self, server: servers.Server) -> Iterator[RedisStore]:
+        url = f"redis://127.0.0.1:{server.port}"
+        with contextlib.closing(RedisStore.from_url(url)) as store:
+            yield store
 
     @pytest.fixture
     def site(self, store: RedisStore) -> Site:
@@ -219,7 +221,6 @@ class TestOnRealServers:
         self, server: servers.Server, store: RedisStore, site: Site, browser: Browser
     ) -> None:
         cookies = dict(browser.cookies)
-        store: Any = site.store
         server.freeze()
         wait(BRIEFLY, store.client)
         untouched = site.run(browser, lambda session: "fine")
