@@ -234,6 +234,21 @@ class TestInsertingOverWhatIsThere:
         assert there(store, key).fields["a"] == b"new"
         assert told[1:] == [f"corrupt_record: {detail}; has expired, removed"]
 
+    def test_another_record_that_has_taken_its_place_stays(self) -> None:
+        inner = FaultyStore(MemoryStore())
+        store, key = EncryptedStore(inner, (KEY,)), a_key()
+        inner.insert(key, a_record(version=2))
+        assert store.load(key) is None
+
+        def another(*_: object, **__: object) -> None:
+            inner.store.delete(key)
+            inner.store.insert(key, PLAIN)
+
+        inner.before("delete", another)
+
+        assert store.insert(key, self.NEW) is False
+        assert there(inner, key) == PLAIN
+
     def test_what_was_not_found_so_costs_no_look(self) -> None:
         inner = FaultyStore(MemoryStore())
         store, key = EncryptedStore(inner, (KEY,)), a_key()
