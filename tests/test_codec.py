@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import enum
+import io
 import json
 import math
 from collections.abc import Iterator
@@ -68,7 +69,8 @@ def shape(value: Any) -> Any:
     if kind in (datetime, time):
         zone = value.tzinfo
         key = zone.key if type(zone) is ZoneInfo else str(zone)
-        return kind, value.replace(tzinfo=None, fold=0).isoformat(), value.fold, type(zone), key
+        text = value.replace(tzinfo=None, fold=0).isoformat()
+        return kind, text, value.fold, type(zone), key, value.utcoffset()
     if kind is Decimal:
         return kind, value.as_tuple()
     return kind, value
@@ -131,10 +133,38 @@ GOLDEN: list[tuple[Any, str]] = [
         '{"~datetime":["2026-10-25T02:30:00","Europe/Berlin",1]}',
     ),
     (datetime(2026, 5, 1, tzinfo=BERLIN), '{"~datetime":["2026-05-01T00:00:00","Europe/Berlin"]}'),
+    (
+        datetime(2026, 3, 1, tzinfo=timezone(timedelta(hours=1), "CET")),
+        '{"~datetime":["2026-03-01T00:00:00+01:00",null,0,[[0,3600,0],"CET"]]}',
+    ),
+    (
+        datetime(2026, 3, 1, tzinfo=timezone(timedelta(hours=-3), 'a "b"'), fold=1),
+        '{"~datetime":["2026-03-01T00:00:00-03:00",null,1,[[-1,75600,0],"a \\"b\\""]]}',
+    ),
+    (
+        datetime(2026, 3, 1, tzinfo=timezone(timedelta(microseconds=1), "a")),
+        '{"~datetime":["2026-03-01T00:00:00+00:00:00.000001",null,0,[[0,0,1],"a"]]}',
+    ),
+    (
+        datetime(2026, 3, 1, tzinfo=timezone(timedelta(hours=1, microseconds=1))),
+        '{"~datetime":["2026-03-01T00:00:00+01:00:00.000001"]}',
+    ),
     (date(2026, 2, 28), '{"~date":"2026-02-28"}'),
     (time(23, 59, 59, 5), '{"~time":["23:59:59.000005",0]}'),
     (time(2, 30, fold=1), '{"~time":["02:30:00",1]}'),
     (time(2, tzinfo=timezone(timedelta(hours=2))), '{"~time":["02:00:00+02:00",0]}'),
+    (
+        time(2, tzinfo=timezone(timedelta(hours=2), "CEST"), fold=1),
+        '{"~time":["02:00:00+02:00",1,[[0,7200,0],"CEST"]]}',
+    ),
+    (
+        time(2, tzinfo=timezone(timedelta(microseconds=5))),
+        '{"~time":["02:00:00+00:00:00.000005",0,[[0,0,5],"UTC+00:00:00.000005"]]}',
+    ),
+    (
+        time(2, tzinfo=timezone(timedelta(microseconds=-5), "UTC")),
+        '{"~time":["02:00:00-00:00:00.000005",0,[[-1,86399,999995],"UTC"]]}',
+    ),
     (timedelta(-1, 5, 7), '{"~timedelta":[-1,5,7]}'),
     (timedelta.max, '{"~timedelta":[999999999,86399,999999]}'),
     (Decimal("-0.00"), '{"~decimal":"-0.00"}'),
@@ -173,7 +203,14 @@ def test_a_dicts_order_is_kept_and_a_sets_doesnt_matter() -> None:
     assert list(CODEC.decode(both(dict.fromkeys(backward)))) == backward
 
 
-OFFSETS = st.integers(-86399, 86399).map(lambda seconds: timezone(timedelta(seconds=seconds)))
+DAY = 86_400_000_000
+OFFSETS = st.builds(
+    lambda microseconds, name: timezone(timedelta(microseconds=microseconds), *name),
+    st.integers(-86399, 86399).map(lambda seconds: seconds * 1_000_000)
+    | st.integers(-2_000_000, 2_000_000)
+    | st.integers(1 - DAY, DAY - 1),
+    st.just(()) | st.sampled_from([("",), ("CET",), ("UTC",), ("UTC+01:00",)]),
+)
 ZONES: st.SearchStrategy[tzinfo | None] = st.one_of(
     st.none(), OFFSETS, st.just(UTC), st.sampled_from(["Europe/Berlin", "UTC"]).map(ZoneInfo)
 )
@@ -278,6 +315,12 @@ class OwnZone(tzinfo):
         return "here"
 
 
+def zone_of_file(key: str | None) -> ZoneInfo:
+    """UTC, as read from a file."""
+    counts = bytes([0, 0, 0, 1, 0, 0, 0, 4])
+    return ZoneInfo.from_file(io.BytesIO(b"TZif" + bytes(32) + counts + bytes(6) + b"UTC\0"), key)
+
+
 def nested(levels: int, kind: str = "list") -> Any:
     value: Any = 0
     for _ in range(levels):
@@ -322,7 +365,18 @@ REFUSED: list[tuple[Any, str, str]] = [
         "[0]",
         "a datetime with a time zone of type OwnZone",
     ),
-    (time(1, tzinfo=BERLIN), "", "a time with a zone"),
+    (
+        datetime(2026, 1, 1, tzinfo=zone_of_file(None)),
+        "",
+        "a ZoneInfo that can't be found again by its key, as one of ZoneInfo.from_file; use one such as",
+    ),
+    (datetime(2026, 1, 1, tzinfo=zone_of_file("No/Such")), "", "a ZoneInfo that can't be found"),
+    (
+        time(1, tzinfo=BERLIN),
+        "",
+        "a time with a time zone of type ZoneInfo; use datetime.timezone, or a time without",
+    ),
+    (datetime(2026, 1, 1, tzinfo=timezone(timedelta(1 / 2), "\ud800")), "", "encoded as UTF-8"),
     (nested(MAX_DEPTH + 1), "[0]", "nested more than 100 levels"),
     (nested(MAX_DEPTH + 1, "dict"), "['a']", "nested more than 100 levels"),
     (nested(MAX_DEPTH + 1, "tuple"), "[0]", "nested more than 100 levels"),
@@ -413,7 +467,13 @@ CORRUPT = [
     b'{"~datetime":[5]}',
     b'{"~datetime":["2026-01-01T00:00:00","../../etc/passwd"]}',
     b'{"~datetime":["2026-01-01T00:00:00","No/Such"]}',
+    b'{"~datetime":["2026-01-01T00:00:00+01:00",null,0,[3600,"CET"]]}',
+    b'{"~datetime":["2026-01-01T00:00:00+01:00",null,0,[[0,3600,0],5]]}',
+    b'{"~datetime":["2026-01-01T00:00:00+01:00",null,0,[[1,0,0],"CET"]]}',
+    b'{"~datetime":["2026-01-01T00:00:00+01:00",null,0,[[0,3600.0,0.5],"CET"]]}',
     b'{"~time":["25:00",0]}',
+    b'{"~time":["02:00",0,[[0,3600,0],"CET"],1]}',
+    b'{"~time":["02:00",0,[[0,3600,0]]]}',
     b'{"~time":["02:00",7]}',
     b'{"~time":["02:00:00"]}',
     b'{"~timedelta":[1]}',

@@ -43,6 +43,7 @@ what someone else wrote into the store may be nested deeper, until the reader fa
 TOO_DEEP = f"nested more than {MAX_DEPTH} levels deep, or within itself"
 _MAX_INT = 2**63 - 1
 _SMALL = 1e-4
+_SECOND = timedelta(seconds=1)
 _PROVEN = 8192
 """The size in bytes up to which a value that orjson read is written again, to see that nothing was
 lost: it keeps only one of two equal names, and makes an int beyond 64 bits a float."""
@@ -340,19 +341,43 @@ def _write_set(tag: str) -> Callable[[Any, int], str]:
 
 def _write_datetime(value: datetime, depth: int) -> str:
     del depth
-    zone = value.tzinfo
-    if zone is None or _is_plain_offset(zone):
-        extra = ""
-    elif type(zone) is _zone_info() and zone.key:
-        extra = f",{encode_basestring(zone.key)}"
+    zone, key, rest = value.tzinfo, "null", ""
+    if zone is None or type(zone) is timezone:
+        text, rest = value.isoformat(), _beyond_iso(zone)
     else:
+        text = value.replace(tzinfo=None).isoformat()
+        key = encode_basestring(_zone_key(zone))
+    parts = [f'"{text}"', key, str(value.fold), rest]
+    while parts[-1] in ("", "0", "null"):
+        parts.pop()
+    return f'{{"~datetime":[{",".join(parts)}]}}'
+
+
+def _zone_key(zone: object) -> str:
+    if type(zone) is not _zone_info():
         raise UnstorableValue(
             f"a datetime with a time zone of type {type(zone).__name__}; use datetime.timezone"
             " or zoneinfo.ZoneInfo"
         )
-    text = value.replace(tzinfo=None).isoformat() if extra else value.isoformat()
-    fold = ",1" if value.fold else ""
-    return f'{{"~datetime":["{text}"{extra or (fold and ",null")}{fold}]}}'
+    try:
+        return _zone_info()(zone.key).key
+    except _DAMAGE:
+        raise UnstorableValue(
+            "a datetime with a ZoneInfo that can't be found again by its key, as one of"
+            " ZoneInfo.from_file; use one such as ZoneInfo('Europe/Berlin')"
+        ) from None
+
+
+def _beyond_iso(zone: timezone | None) -> str:
+    """What would be lost of a fixed offset in ISO text: the name that it was given, such as that of
+    the machine's own zone, and an offset of less than a second, which CPython reads as none.
+    """
+    if zone is None:
+        return ""
+    offset, name = zone.utcoffset(None), zone.tzname(None)
+    if name == timezone(offset).tzname(None) and not timedelta() < abs(offset) < _SECOND:
+        return ""
+    return f"[{_parts_of(offset)},{encode_basestring(name)}]"
 
 
 def _zone_info() -> type[ZoneInfo]:
@@ -381,17 +406,20 @@ def _write_uuid(value: UUID, depth: int) -> str:
     return f'{{"~uuid":"{value}"}}'
 
 
-def _is_plain_offset(zone: object) -> bool:
-    return type(zone) is timezone and zone.tzname(None) == timezone(zone.utcoffset(None)).tzname(
-        None
-    )
-
-
 def _write_time(value: time, depth: int) -> str:
     del depth
-    if value.tzinfo is not None and not _is_plain_offset(value.tzinfo):
-        raise UnstorableValue("a time with a zone; store it with a fixed offset, or without")
-    return f'{{"~time":["{value.isoformat()}",{value.fold}]}}'
+    zone = value.tzinfo
+    if zone is not None and type(zone) is not timezone:
+        raise UnstorableValue(
+            f"a time with a time zone of type {type(zone).__name__}; use datetime.timezone, or a"
+            " time without a zone"
+        )
+    rest = _beyond_iso(zone)
+    return f'{{"~time":["{value.isoformat()}",{value.fold}{rest and "," + rest}]}}'
+
+
+def _parts_of(value: timedelta) -> str:
+    return f"[{value.days},{value.seconds},{value.microseconds}]"
 
 
 def _write_decimal(value: Decimal, depth: int) -> str:
@@ -414,9 +442,7 @@ _WRITERS: dict[type, Callable[[Any, int], str]] = {
     datetime: _write_datetime,
     date: lambda value, depth: f'{{"~date":"{value.isoformat()}"}}',
     time: _write_time,
-    timedelta: lambda value, depth: (
-        f'{{"~timedelta":[{value.days},{value.seconds},{value.microseconds}]}}'
-    ),
+    timedelta: lambda value, depth: f'{{"~timedelta":{_parts_of(value)}}}',
 }
 
 
@@ -490,16 +516,24 @@ def _read_int(data: str) -> int:
 
 
 def _read_datetime(data: Any) -> datetime:
-    text, zone, fold = (*_list(data), None, None)[:3]
+    text, key, fold, rest = (*_list(data), None, None, None)[:4]
     value = datetime.fromisoformat(str(text))
-    if zone is not None:
-        value = value.replace(tzinfo=_zone_info()(zone))
+    if key is not None:
+        value = value.replace(tzinfo=_zone_info()(key))
+    elif rest is not None:
+        value = value.replace(tzinfo=_read_offset(rest))
     return value.replace(fold=1) if fold else value
 
 
 def _read_time(data: Any) -> time:
-    text, fold = _list(data)
-    return time.fromisoformat(text).replace(fold=fold)
+    text, fold, *rest = _list(data)
+    value = time.fromisoformat(text).replace(fold=fold)
+    return value.replace(tzinfo=_read_offset(*rest)) if rest else value
+
+
+def _read_offset(data: Any) -> timezone:
+    offset, name = _list(data)
+    return timezone(_read_timedelta(offset), name)
 
 
 def _read_timedelta(data: Any) -> timedelta:
