@@ -344,6 +344,40 @@ class TestRegenerate:
             "(None, {}, True)"
         )
 
+    @pytest.mark.parametrize(
+        "keeps",
+        [[[]], [["a"], ["b"]], [["nope"]]],
+        ids=["no key", "two without a common key", "no key that is there"],
+    )
+    def test_keep_no_field_leaves_owner_and_label(self, keeps: list[list[str]]) -> None:
+        site, browser = started()
+        site.run(browser, lambda s: (s.login("bob"), s.label.update(device="phone"), s.update(b=2)))
+
+        def work(session: Session) -> Any:
+            for keep in keeps:
+                session.regenerate(keep=keep)
+            return dict(session), session.owner, session.label["device"]
+
+        left = "({}, 'bob', 'phone')"
+        assert site.run(browser, work).text == left
+        assert site.run(browser, lambda s: (dict(s), s.owner, s.label["device"])).text == left
+
+    @pytest.mark.parametrize("keeps", [[False, ["a"]], [["a"], False]])
+    def test_keep_nothing_holds_whatever_else_is_kept(self, keeps: list[Any]) -> None:
+        site, browser = started()
+        site.run(browser, lambda s: (s.login("bob"), s.label.update(device="phone")))
+
+        def work(session: Session) -> None:
+            for keep in keeps:
+                session.regenerate(keep=keep)
+            session["b"] = 2
+
+        site.run(browser, work)
+
+        assert site.run(browser, lambda s: (dict(s), s.owner, s.label)).text == (
+            "({'b': 2}, None, {})"
+        )
+
     def test_keep_nothing_ends_the_session_if_nothing_is_put_in(self) -> None:
         site, browser = started()
 

@@ -25,7 +25,7 @@ from ._options import finite_seconds
 from .data.codec import CorruptField
 from .data.fields import checked_key
 from .engine import Engine, SessionState
-from .engine.state import checked_label
+from .engine.state import Keep, checked_label
 from .errors import SessionCommitted, SessionEnded
 from .http.transport import Environ, Transport
 from .lifetime import Lifetime, from_seconds
@@ -649,11 +649,9 @@ def enter_phase(session: Session, phase: Phase) -> None:
     session._phase = phase  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] # a side door
 
 
-def _kept(keep: bool | Iterable[str]) -> frozenset[str] | None:
-    if keep is True:
-        return None
-    if keep is False:
-        return frozenset()
+def _kept(keep: bool | Iterable[str]) -> Keep:
+    if isinstance(keep, bool):
+        return None if keep else False
     if isinstance(keep, (str, bytes)) or not isinstance(keep, Iterable):  # pyright: ignore[reportUnnecessaryIsInstance] # what was given may be anything
         raise TypeError(
             f"keep is of type {type(keep).__name__}; write True, False or a list of keys"

@@ -148,7 +148,10 @@ def test_a_new_id_that_a_lost_answer_left_in_the_store_does_not_end_the_session(
     assert len(list(store.keys())) == 1
 
 
-def test_a_login_that_keeps_some_fields_leaves_what_another_request_wrote_into_the_label() -> None:
+@pytest.mark.parametrize("keep", [["a"], [], ["other"]])
+def test_a_login_that_keeps_the_label_leaves_what_another_request_wrote_into_it(
+    keep: list[str],
+) -> None:
     store = FaultyStore(MemoryStore())
     site = Site(store=store)
     browser = site.browser()
@@ -159,7 +162,7 @@ def test_a_login_that_keeps_some_fields_leaves_what_another_request_wrote_into_t
         session.label["device"] = "kitchen"
 
     meanwhile(store, "update", 1, lambda: site.run(tab, relabel))
-    site.run(browser, lambda session: session.login("bob", keep=["a"]))
+    site.run(browser, lambda session: session.login("bob", keep=keep))
 
     assert site.run(browser, lambda session: session.label["device"]).text == "kitchen"
 

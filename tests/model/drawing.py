@@ -24,7 +24,7 @@ OPTIONS: dict[str, tuple[Any, ...]] = {
 }
 TICKS = (1, 20, 40, 61, 101, 101, 101, 400, 400, 950, 950, 1100, 2900)
 BACK = (-20, -500)
-KEEP = (True, False, ["a"], ["a", "n"])
+KEEP: tuple[bool | list[str], ...] = (True, False, [], ["a"], ["a", "n"])
 
 
 class Drawing:

@@ -141,7 +141,7 @@ class View:
         label: dict[str, Any] | None
         label = state.label if self.label == self.base.label else dict(self.label)
         # With nothing kept, the label goes as well, whatever another request put into it.
-        written = self.owner != self.base.owner or self.labelled or self.keep == frozenset()
+        written = self.owner != self.base.owner or self.labelled
         if written and state.label != self.base.label:
             label = None  # it is written as a whole, and another request changed it, too
         return State(fields | set_, owner, label)
@@ -247,7 +247,7 @@ class View:
         self.fields = {name: value for name, value in self.fields.items() if name in names}
         self.keep = names if self.keep is None else self.keep & names
         if keep is False:
-            self.owner, self.label = None, {}
+            self.owner, self.label, self.labelled = None, {}, True
 
 
 def transacted(op: Op, state: State | None) -> tuple[State | None, Any]:

@@ -17,7 +17,7 @@ from ..record import UNCHANGED, Changes, Record, apply_changes
 from .decisions import GRACE, Result, StoreStep, in_grace, is_due
 from .loading import is_present
 from .settings import EngineSettings
-from .state import NO_SCHEME, Intent, Request, Stored
+from .state import NO_SCHEME, Intent, Request, Stored, kept_fields
 
 
 @value
@@ -91,7 +91,7 @@ def changes_on(
     changes = Changes(
         work.set,
         work.delete,
-        work.intent.keep if regenerates else None,
+        kept_fields(work.intent.keep) if regenerates else None,
         None if notes is base.notes else dump_notes(notes),
         work.now if times else None,
         deadline if times else None,
@@ -143,7 +143,7 @@ def can_rotate(base: Stored, now: float, settings: EngineSettings) -> bool:
 
 def _label_on(present: Mapping[str, str], work: Work) -> Mapping[str, str]:
     """The label as it is by now, with what this request changed in it."""
-    if work.intent.keep is not None and not work.intent.keep:
+    if work.intent.keep is False:
         return work.label
     former, wanted = work.former_label, work.label
     others = {name: text for name, text in present.items() if name in wanted or name not in former}

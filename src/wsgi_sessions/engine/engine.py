@@ -24,7 +24,7 @@ from .loading import FORGED, NOTHING, Loader, Presented
 from .owners import OwnerLists, Place
 from .reports import Reports
 from .settings import EngineSettings
-from .state import NO_SCHEME, Request, SessionState, add_to_label
+from .state import NO_SCHEME, Keep, Request, SessionState, add_to_label, kept_fields
 from .transaction import Transactions
 from .writing import StoreWriter, Writer
 
@@ -266,29 +266,28 @@ class Engine:
 
     # What the app asks for
 
-    def regenerate(self, state: SessionState, keep: frozenset[str] | None) -> None:
-        """Give the session a new ID, and let go of the fields that aren't kept."""
+    def regenerate(self, state: SessionState, keep: Keep) -> None:
+        """Give the session a new ID, and let go of what isn't kept."""
         self._ask_new_id(state, keep)
-        if keep is not None and not keep and state.owner is not None:
+        if keep is False and state.owner is not None:
             self._committer.give_back_place(state)
             state.ask(owner=None)
             state.ask_notes(authenticated_at=None)
 
-    def _ask_new_id(self, state: SessionState, keep: frozenset[str] | None, **changes: Any) -> None:
+    def _ask_new_id(self, state: SessionState, keep: Keep, **changes: Any) -> None:
         known = state.known_id
         ids = self._settings.ids
         changes["id"] = ids.new() if known is None else ids.renew(known)
-        if keep is not None:
-            before = state.intent.keep
-            state.fields.retain(keep)
-            changes["keep"] = keep if before is None else before & keep
-            if not keep:
-                state.label.clear()
+        before, kept = kept_fields(state.intent.keep), kept_fields(keep)
+        if kept is not None:
+            state.fields.retain(kept)
+            both = kept if before is None else before & kept
+            changes["keep"] = False if keep is False or state.intent.keep is False else both
+        if keep is False:
+            state.label.clear()
         state.ask(**changes)
 
-    def set_owner(
-        self, state: SessionState, owner: str | None, keep: frozenset[str] | None, *, login: bool
-    ) -> None:
+    def set_owner(self, state: SessionState, owner: str | None, keep: Keep, *, login: bool) -> None:
         """File the session under an owner, or none, with a new ID.
 
         Raises:
@@ -297,7 +296,7 @@ class Engine:
         """
         now = self._settings.clock()
         # Otherwise the next page that reads the damaged field would sign the user out again.
-        begins_anew = login and state.fields.is_damaged(keep)
+        begins_anew = login and state.fields.is_damaged(kept_fields(keep))
         place, limit = None, self._settings.places
         if owner is not None and limit is not None:
             place = self._reserve(state, owner, now if login else state.notes.started_at, limit)

@@ -10,13 +10,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import field
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from .._options import kind_of
 from .._values import replaced, value
 from ..crypto.session_id import SessionID
 from ..data.codec import Codec
-from ..data.fields import Fields
+from ..data.fields import NO_NAMES, Fields
 from ..data.notes import MAX_LABEL_ENTRIES, MAX_LABEL_TEXT, Notes, first_notes, is_label
 from ..data.standing import UNBOUND, Standing
 from ..errors import StoreError
@@ -34,6 +34,10 @@ NO_SCHEME = "none"
 """The scheme where there is no request: a session is opened by its token alone. It may be one that
 was begun on a secure connection, and what begins so may go on over any."""
 NO_NOTES: Mapping[str, Any] = MappingProxyType({})
+
+Keep = frozenset[str] | Literal[False] | None
+"""What outlives a new ID: these fields and the label; None: all; False: nothing, the label neither.
+"""
 
 
 @value
@@ -97,8 +101,7 @@ class Intent:
     revoked: bool = False
     """Whether the change of owner was revoked while a commit wrote it."""
     owner: str | Unchanged | None = UNCHANGED
-    keep: frozenset[str] | None = None
-    """Which fields survive the new ID; None: all."""
+    keep: Keep = None
     touch: bool = False
     notes: Mapping[str, Any] = field(default_factory=lambda: NO_NOTES)
     """Notes to change, to be put on whatever the store has by then."""
@@ -295,6 +298,11 @@ class SessionState:
 
         notes = load_device_notes(self.stored.notes.binding)
         return None if notes is None or notes.binding is None else notes.binding.bound_at
+
+
+def kept_fields(keep: Keep) -> frozenset[str] | None:
+    """Which fields are kept; None: all."""
+    return NO_NAMES if keep is False else keep
 
 
 def add_to_label(label: dict[str, str], request: Request, parts: frozenset[str]) -> None:
