@@ -150,6 +150,16 @@ class TestLateOutages:
         assert response.status.startswith("503")
         assert response.get("Vary") is None
 
+    def test_the_event_of_a_failed_destroy_says_whose_session_it_was(self) -> None:
+        site, browser, store = started()
+        handle = site.run(browser, lambda s: (s.login("bob"), s.handle)[1]).text
+        store.fail("delete")
+
+        site.run(browser, lambda s: s.destroy())
+
+        assert site.kinds[-1] == "store_error"
+        assert (site.events[-1].handle, site.events[-1].owner) == (handle, "bob")
+
     def test_a_list_that_cant_be_written_is_an_event_and_no_failure(self) -> None:
         site, browser, store = started()
         site.run(browser, lambda s: s.login("bob"))

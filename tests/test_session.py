@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from wsgi import Browser, Response, Site
+from wsgi import Browser, Handler, Response, Site
 from wsgi_sessions import (
     Cookie,
     Lifetime,
@@ -25,9 +25,10 @@ from wsgi_sessions import (
     SessionTooLarge,
     StoreError,
     TooManySessions,
+    UnsupportedByStore,
 )
 from wsgi_sessions.record import Changes, list_key
-from wsgi_sessions.stores import FileStore, MemoryStore
+from wsgi_sessions.stores import ClientSideStore, FileStore, MemoryStore
 from wsgi_sessions.testing import FaultyStore
 
 START = datetime.fromtimestamp(1_800_000_000, UTC)
@@ -159,6 +160,29 @@ class TestData:
         assert "secret" not in str(caught.value)
         assert "too_large" in site.kinds
         assert site.run(browser, read).text == "{'a': 1}"
+
+    @pytest.mark.parametrize(
+        "work",
+        [
+            put(big="x" * 2000),
+            lambda s: (s.update(big="x" * 2000), s.label.update(device="phone")),
+            lambda s: s.transaction(lambda fields: fields.update(big="x" * 2000)),
+        ],
+        ids=["fields", "fields and label", "transaction"],
+    )
+    @pytest.mark.parametrize("in_cookie", [False, True])
+    def test_the_event_of_what_is_too_large_says_whose_session_it_is(
+        self, work: Handler, in_cookie: bool
+    ) -> None:
+        site = Site(max_bytes=1000, store=ClientSideStore() if in_cookie else MemoryStore())
+        browser = site.browser()
+        handle = site.run(browser, lambda s: (s.login("bob"), s.handle)[1]).text
+
+        with pytest.raises((SessionTooLarge, UnsupportedByStore)) as caught:
+            site.run(browser, work)
+
+        told = [(e.handle, e.owner) for e in site.events if e.kind == "too_large"]
+        assert told == ([(handle, "bob")] if caught.type is SessionTooLarge else [])
 
     def test_a_big_value_may_take_the_place_of_another(self) -> None:
         site, browser = started(max_bytes=100)

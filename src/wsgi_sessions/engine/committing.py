@@ -602,7 +602,9 @@ class Committer:
         try:
             ended = self._settings.store.delete(key)
         except StoreError as error:
-            self._reports.emit("store_error", state.request, handle=key, detail=f"destroy: {error}")
+            self._reports.emit(
+                "store_error", state.request, handle=key, owner=owner, detail=f"destroy: {error}"
+            )
             raise
         if owner is not None:
             self._take_out(state, owner, key)

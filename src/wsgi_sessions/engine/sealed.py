@@ -6,10 +6,9 @@ here it is sealed once to check that it fits.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from ..client_side import ClientSeal
 from ..errors import SessionTooLarge
+from ..record import NO_FIELDS
 from .changes import (
     GONE,
     Outcome,
@@ -55,7 +54,7 @@ class SealedWriter:
                 self._reports.emit("write_after_end", work.request, stored)
             return GONE
         _, after = changes_on(stored, work, self._settings, float("-inf"))
-        self._check(work, stored.record.fields, after)
+        self._check(work, stored, after)
         if work.intent.id is None:
             return Outcome(Result.WRITTEN, after)
         self._reports.emit("regenerated", work.request, after)
@@ -64,14 +63,16 @@ class SealedWriter:
     def _begin(self, work: Work) -> Outcome:
         session_id = work.intent.id or self._settings.ids.new()
         stored = first_stored(work, session_id, first_notes(work, session_id), self._settings)
-        self._check(work, {}, stored)
+        self._check(work, None, stored)
         self._reports.emit("created", work.request, stored)
         return Outcome(Result.NEW_ID, stored)
 
-    def _check(self, work: Work, before: Mapping[str, bytes], after: Stored) -> None:
+    def _check(self, work: Work, stored: Stored | None, after: Stored) -> None:
+        before = NO_FIELDS if stored is None else stored.record.fields
         try:
             check_size(before, after.record.fields, self._settings.max_bytes)
             self._seal.seal(after.id.id, after.record, work.request.transport.purpose)
         except SessionTooLarge as error:
-            self._reports.emit("too_large", work.request, detail=str(error).partition(";")[0])
+            detail = str(error).partition(";")[0]
+            self._reports.emit("too_large", work.request, stored, detail=detail)
             raise

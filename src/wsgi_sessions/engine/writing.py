@@ -26,7 +26,7 @@ from ..crypto.session_id import SessionID
 from ..data.fields import FieldChanges
 from ..data.notes import Notes, dump_notes
 from ..errors import SessionConflict, SessionTooLarge, StoreError
-from ..record import UNCHANGED, Changes, Record, UpdateResult
+from ..record import NO_FIELDS, UNCHANGED, Changes, Record, UpdateResult
 from .backoff import ATTEMPTS, back_off
 from .changes import (
     GONE,
@@ -108,7 +108,7 @@ class StoreWriter:
             SessionTooLarge: it can't be written; nothing was stored.
         """
         fields, settings = pending.set, self._settings
-        self._check_size(request, {}, fields)
+        self._check_size(request, None, fields)
         for _ in range(ATTEMPTS):
             session_id = settings.ids.new()
             notes = issued(begun, session_id, request, now)
@@ -133,7 +133,7 @@ class StoreWriter:
         changes = Changes(pending.set, pending.delete, None, None, now, deadline)
         after = applied(before, changes)
         if pending.set:
-            self._check_size(request, before.fields, after.fields)
+            self._check_size(request, stored, after.fields)
         updated = self._store.update(stored.id.key, changes, if_epoch=before.epoch)
         if updated is UpdateResult.UPDATED:
             return Outcome(Result.WRITTEN, Stored(stored.id, after, stored.notes, deadline))
@@ -177,7 +177,7 @@ class StoreWriter:
     ) -> tuple[UpdateResult, Stored]:
         changes, after = changes_on(base, work, self._settings, listed_until)
         if work.set:
-            self._check_size(work.request, base.record.fields, after.record.fields)
+            self._check_size(work.request, base, after.record.fields)
         conditional = conditional or changes.notes is not None
         record = base.record
         result = self._store.update(
@@ -215,7 +215,7 @@ class StoreWriter:
 
     def _insert(self, work: Work) -> Outcome:
         """Store a new session, under the ID that it is to have if that is free."""
-        self._check_size(work.request, {}, work.set)
+        self._check_size(work.request, None, work.set)
         session_id, tried = work.intent.id, work.intent.tried
         for _ in range(ATTEMPTS):
             session_id = session_id or self._settings.ids.new()
@@ -404,12 +404,13 @@ class StoreWriter:
             )
 
     def _check_size(
-        self, request: Request, before: Mapping[str, bytes], after: Mapping[str, bytes]
+        self, request: Request, stored: Stored | None, after: Mapping[str, bytes]
     ) -> None:
+        before = NO_FIELDS if stored is None else stored.record.fields
         try:
             check_size(before, after, self._settings.max_bytes)
         except SessionTooLarge as error:
-            self._reports.emit("too_large", request, detail=str(error).partition(";")[0])
+            self._reports.emit("too_large", request, stored, detail=str(error).partition(";")[0])
             raise
 
 
