@@ -41,8 +41,8 @@ ROWS: list[tuple[str, str, Result]] = [
     ("the same, but another request rotated it", "stored rotation_due", Result.MOVED),
     ("token of the former ID, or under an older secret", "stored cookie_due", Result.WRITTEN),
     ("passive: read, whatever is due",
-     "stored !may_renew rotation_due cookie_due persistent", Result.NOTHING),
-    ("passive: changed", "stored !may_renew changed persistent rotation_due", Result.WRITTEN),
+     "passive stored rotation_due cookie_due persistent", Result.NOTHING),
+    ("passive: changed", "passive stored changed persistent rotation_due", Result.WRITTEN),
     ("response marked public: read, anything due except a new deadline",
      "stored rotation_due cookie_due persistent !may_renew", Result.NOTHING),
     ("response marked public: read, later than `touch_interval`",
@@ -64,6 +64,8 @@ STORE = {
     " fields go",
     StoreStep.END: "delete",
 }
+PASSIVE = {StoreStep.UPDATE: "update with the changed fields; the deadline stays"}
+"""What differs in a request that doesn't count as use (`Work.renews`)."""
 UNPLANNED = {
     Result.GONE: "nothing is written",
     Result.MOVED: "the deadline and the changed fields are written; the ID is the one from there",
@@ -79,6 +81,7 @@ COOKIE = {
 
 def facts(text: str) -> Facts:
     """Facts by the names of those that hold; with "!", of those that don't."""
+    text = text.replace("passive", "!may_renew")
     return Facts(**{word.lstrip("!"): not word.startswith("!") for word in text.split()})
 
 
@@ -90,6 +93,8 @@ def table() -> str:
         step = store_step(known)
         cookie = cookie_step(known, step, result)
         done = UNPLANNED.get(result, STORE[step])
+        if names.startswith("passive"):
+            done = PASSIVE.get(step, done)
         lines.append(f"| {happened} | {done} | {COOKIE[cookie]} |")
     return "\n".join([BEGIN, "", *lines, "", END])
 
