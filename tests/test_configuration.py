@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import math
 import os
 import secrets
@@ -23,6 +24,7 @@ from wsgi_sessions import (
     TrustedProxies,
     get_session,
 )
+from wsgi_sessions.crypto.session_id import new_id
 from wsgi_sessions.data.codec import JSONCodec
 from wsgi_sessions.stores import ClientSideStore, MemoryStore
 
@@ -440,6 +442,8 @@ def test_describe_names_the_functions_that_were_given() -> None:
         on_event=[Audit(), print],
         on_store_error=answer_outage,
         token_header="X-Session-Token",
+        id_factory=new_id,
+        clock=time.time,
     ).describe()
     bare = SessionMiddleware(app, secret_key=SECRET).describe()
 
@@ -451,6 +455,39 @@ def test_describe_names_the_functions_that_were_given() -> None:
     assert "passive: none\n" in bare
     assert "on_event: none\n" in bare
     assert "on_store_error: 503\n" in bare
+    assert f"id_factory: {new_id.__module__}.new_id\n" in given
+    assert "clock: time.time\n" in given
+    assert "id_factory: random\n" in bare
+    assert "clock: the system's\n" in bare
+
+
+def test_describe_shows_every_option() -> None:
+    # Where a line has another name than the option, or one for two.
+    named = {
+        "secret_key": "secret keys",
+        "encryption_keys": "encryption at rest",
+        "when_full": "max_per_owner",
+    }
+    text = SessionMiddleware(app, secret_key=SECRET).describe()
+    shown = {line.partition(":")[0] for line in text.splitlines()}
+
+    options = set(inspect.signature(SessionMiddleware).parameters) - {"app"}
+
+    assert {named.get(option, option) for option in options} == shown
+
+
+@pytest.mark.parametrize(
+    ("lifetime", "shown"),
+    [
+        (Lifetime(90, None), "9 s, a tenth of the idle limit"),
+        (Lifetime(600, None), "60 s"),
+        (Lifetime(None, 90), "60 s"),
+    ],
+)
+def test_describe_shows_the_interval_in_force(lifetime: Lifetime, shown: str) -> None:
+    text = SessionMiddleware(app, secret_key=SECRET, lifetime=lifetime).describe()
+
+    assert f"touch_interval: {shown}\n" in text
 
 
 @pytest.mark.parametrize(

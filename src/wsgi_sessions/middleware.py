@@ -202,10 +202,8 @@ class SessionMiddleware:
         sources = self.carry_over = check_carry_over(carry_over)
         working_store = sealed(guarded(self.store), encryption_keys, migrate=encryption_migrate)
         working_store.subscribe(self._on_store_notice)
-        self._encrypts = bool(encryption_keys)
-        self._touch_interval = seconds(
-            "SessionMiddleware", "touch_interval", touch_interval, zero=True
-        )
+        self._encrypts, self._migrates = bool(encryption_keys), encryption_migrate
+        self._id_factory = id_factory
         self._settings = EngineSettings(
             store=working_store,
             seal=seal,
@@ -214,7 +212,9 @@ class SessionMiddleware:
             clock=own_clock,
             ids=IDFactory(id_factory or new_id),
             events=self._events,
-            touch_interval=self._touch_interval,
+            touch_interval=seconds(
+                "SessionMiddleware", "touch_interval", touch_interval, zero=True
+            ),
             rotate_after=rotation_seconds,
             rotation=Rotation(secrets),
             max_bytes=check_count("max_bytes", max_bytes),
@@ -483,7 +483,7 @@ class SessionMiddleware:
             "store": repr(self.store),
             "cookie": repr(cookie) if isinstance(cookie, Cookie) else "chosen per request",
             "lifetime": as_text(self._lifetime),
-            "touch_interval": f"{self._touch_interval:g} s",
+            "touch_interval": self._described_interval(),
             "rotate_after": (
                 "never" if settings.rotate_after is None else f"{settings.rotate_after:g} s"
             ),
@@ -492,6 +492,7 @@ class SessionMiddleware:
             "token_header": self._token_header or "none",
             "secret keys": f"{self._secret_count}",
             "encryption at rest": "yes" if self._encrypts else "no",
+            "encryption_migrate": str(self._migrates),
             "max_bytes": str(settings.max_bytes),
             "max_per_owner": (
                 "any number"
@@ -512,9 +513,15 @@ class SessionMiddleware:
                 else _name_of(self._answers.on_store_error)
             ),
             "codec": type(settings.codec).__name__,
+            "id_factory": "random" if self._id_factory is None else _name_of(self._id_factory),
+            "clock": "the system's" if settings.clock is _now else _name_of(settings.clock),
             "environ_key": repr(self._environ_key),
         }
         return "\n".join(f"{name}: {value}" for name, value in lines.items())
+
+    def _described_interval(self) -> str:
+        asked, tenth = self._settings.touch_interval, self._limits.idle / 10
+        return f"{asked:g} s" if asked <= tenth else f"{tenth:g} s, a tenth of the idle limit"
 
 
 def get_session(environ: WSGIEnvironment, environ_key: str = DEFAULT_KEY) -> Session:
