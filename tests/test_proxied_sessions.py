@@ -9,6 +9,7 @@ import pytest
 
 from wsgi import SECRET, Site, call, environ
 from wsgi_sessions import Client, Cookie, Session, SessionMiddleware, TrustedProxies
+from wsgi_sessions.proxies import read_own
 
 CLIENT = "203.0.113.7"
 HTTPS = {"HTTP_X_FORWARDED_FOR": CLIENT, "HTTP_X_FORWARDED_PROTO": "https"}
@@ -50,6 +51,22 @@ def test_the_app_sees_the_client_and_the_originals() -> None:
         "REMOTE_ADDR": "192.0.2.1",
         "wsgi.url_scheme": "http",
     }
+
+
+@pytest.mark.parametrize(("scheme", "secure"), [("wss", True), ("HTTPS", True), ("ws", False)])
+def test_whether_a_request_is_secure_has_one_answer(scheme: str, secure: bool) -> None:
+    extra: dict[str, Any] = {"wsgi.url_scheme": scheme, "check": False}
+    auto, always = Site(), Site(cookie=Cookie(secure=True))
+    browser = auto.browser()
+    auto.run(browser, put, **{"wsgi.url_scheme": "https"})
+
+    kept = auto.run(browser, read, **extra).text
+    first = auto.run(auto.browser(), put, **extra).set_cookie
+
+    assert read_own(environ(**extra)).scheme == ("https" if secure else "http")
+    assert kept == ("{'a': 1}" if secure else "{}")
+    assert ("; Secure" in str(first)) is secure
+    assert (always.run(always.browser(), put, **extra).set_cookie is not None) is secure
 
 
 def test_without_proxies_nothing_is_rewritten() -> None:

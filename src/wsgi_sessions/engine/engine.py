@@ -18,6 +18,7 @@ from ..errors import StoreError, UnsupportedByStore
 from ..http.transport import CookieTransport, Environ, Header, Transport
 from ..lifetime import Lifetime
 from ..proxies import CLIENT_KEY, ORIGINAL_KEY, Client
+from ..proxies.parsing import parse_scheme
 from .committing import Committer, Response
 from .decisions import CookieStep
 from .loading import FORGED, NOTHING, Loader, Presented
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
     from .carrying import Carrier
 
 T = TypeVar("T")
-_SECURE = ("https", NO_SCHEME)
 _DEFAULT = Lifetime()
 IsPassive = Callable[["WSGIEnvironment"], bool]
 
@@ -87,14 +87,15 @@ class Engine:
         # request's garbage until the collector runs.
         found = environ.get(CLIENT_KEY)
         client = found if isinstance(found, Client) else None
-        scheme = environ.get("wsgi.url_scheme")
+        scheme = str(environ.get("wsgi.url_scheme", "http"))
         sent = transport.candidates(environ)
         devices = self._devices
         evidence = None if devices is None else devices.evidence(environ, transport)
         request = Request(
             transport,
             sent.values,
-            scheme in _SECURE,
+            # As in `Client.scheme`.
+            scheme == NO_SCHEME or parse_scheme(scheme) == "https",
             scheme,
             None if client is None else client.ip,
             environ.get("HTTP_USER_AGENT"),

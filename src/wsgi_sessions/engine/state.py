@@ -49,7 +49,7 @@ class Request:
     """What the client sent under our name, unchecked."""
     secure: bool
     """Whether the request is secure, as far as the trusted proxies say."""
-    scheme: object
+    scheme: str
     client_ip: str | None
     """The client's address, as the trusted proxies report it."""
     user_agent: object
