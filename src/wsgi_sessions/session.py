@@ -176,7 +176,9 @@ class Session(MutableMapping[str, Any]):
     # not get half of it.
 
     def keys(self) -> KeysView[str]:
-        """The names of the fields."""
+        """The names of the fields. Decodes all values, as ``dict(session)`` begins like this;
+        ``list(session)`` decodes none.
+        """
         self._decode_all()
         return super().keys()
 
@@ -251,7 +253,9 @@ class Session(MutableMapping[str, Any]):
 
     @property
     def last_used_at(self) -> datetime:
-        """When the session was last used before this request, as far as was noted. Aware, UTC."""
+        """When a use of the session was last noted: before this request, or in it by a commit, such
+        as `save`. Aware, UTC.
+        """
         state = self._open()
         stored = state.stored
         at = state.notes.created_at if stored is None else stored.record.used_at
@@ -505,7 +509,8 @@ class Session(MutableMapping[str, Any]):
 
     @property
     def time_left(self) -> timedelta:
-        """How long the session will live if it isn't used again; zero once it has ended.
+        """How long the session will live if it isn't used again; zero once this request has found
+        that it ended.
 
         In a passive request, the time that is really left; in any other, the time from this use on.
         """

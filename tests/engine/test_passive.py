@@ -10,9 +10,9 @@ from typing import Any
 import flask
 import pytest
 
-from acts import destroy, id_of, login, put, read
+from acts import destroy, id_of, login, put, read, started
 from wsgi import SECRET, Browser, Response, Site
-from wsgi_sessions import Cookie, Lifetime, Session, StoreError
+from wsgi_sessions import Cookie, Lifetime, Session, SessionEnded, StoreError
 from wsgi_sessions.flask import FlaskSessions
 from wsgi_sessions.stores import ClientSideStore, MemoryStore
 from wsgi_sessions.testing import FakeClock, FaultyStore
@@ -232,6 +232,60 @@ def test_is_alive_notices_an_end_that_comes_from_elsewhere(what: Any, lives: boo
     answer = begun.site.run(begun.browser, alive_after(what))
 
     assert answer.text == str((True, lives))
+
+
+def find_by_save(session: Session) -> None:
+    session["b"] = 2
+    with pytest.raises(SessionEnded):
+        session.save()
+
+
+def find_by_asking(session: Session) -> None:
+    assert not session.is_alive()
+
+
+def find_by_taking(session: Session) -> None:
+    assert session.take("a") is None
+
+
+@pytest.mark.parametrize("found", [find_by_save, find_by_asking, find_by_taking])
+def test_no_time_is_left_once_the_request_has_found_that_the_session_ended(
+    found: Callable[[Session], None],
+) -> None:
+    site, browser = started()
+    registry = site.middleware.registry
+
+    def work(session: Session) -> Any:
+        registry.revoke(session.handle)
+        found(session)
+        ended = session.time_left, session.expires_at.timestamp() == site.clock()
+        session.login("bob")
+        signed_in = session.time_left
+        session.save()
+        return (*ended, signed_in, session.time_left, session.is_alive())
+
+    day = timedelta(days=1)
+    assert site.run(browser, work).text == str((timedelta(0), True, day, day, True))
+
+
+def test_a_write_that_save_could_not_do_is_reported_once() -> None:
+    site, browser = started()
+    registry = site.middleware.registry
+
+    def work(session: Session) -> None:
+        registry.revoke(session.handle)
+        find_by_save(session)
+
+    site.run(browser, work)
+
+    assert site.kinds.count("write_after_end") == 1
+
+
+@pytest.mark.parametrize("said", [1, 0, None, "yes"])
+def test_passive_is_a_bool_whatever_the_function_gave(said: Any) -> None:
+    site = Site(passive=lambda environ: said)
+
+    assert site.run(site.browser(), lambda s: s.passive).text == str(bool(said))
 
 
 def test_is_alive_costs_one_call_of_the_store_and_is_no_use() -> None:

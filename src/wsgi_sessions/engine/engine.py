@@ -101,7 +101,7 @@ class Engine:
             environ.get("HTTP_USER_AGENT"),
             environ.get("HTTP_X_FORWARDED_PROTO"),
             None if client is None or ORIGINAL_KEY not in environ else client.problems,
-            self._is_passive is not None and self._is_passive(environ),
+            self._is_passive is not None and bool(self._is_passive(environ)),
             set(),
             evidence,
             "" if self._carrier is None else self._old_cookies(environ, transport),
@@ -153,6 +153,7 @@ class Engine:
         else:
             stale = presented.stale_token or stored.notes.cookie_behind
             state.adopt(stored, codec, stale_token=stale)
+            state.gone = False
         state.passed_over, state.standing = presented.passed_over, presented.standing
         if presented.carried_from is not None:
             state.carried_from = presented.carried_from
@@ -242,6 +243,8 @@ class Engine:
         stored, now = state.stored, self._settings.clock()
         if stored is None:
             return self._settings.next_deadline(state.notes, now)
+        if state.gone and not state.intent.login:
+            return min(stored.deadline, now)
         if now < stored.deadline and self._committer.will_renew(
             state, now, headers_sent=headers_sent
         ):
@@ -263,7 +266,9 @@ class Engine:
             return False
         if self.in_token:
             return now < stored.deadline
-        return self._loader.reload(stored, now, own=state.intent.own_ids) is not None
+        alive = self._loader.reload(stored, now, own=state.intent.own_ids) is not None
+        state.gone = state.gone or not alive
+        return alive
 
     # What the app asks for
 

@@ -66,6 +66,13 @@ class Reports:
             quiet=quiet,
         )
 
+    def write_after_end(self, request: Request, stored: Stored) -> None:
+        """A write was dropped, as the session has ended. Once a request: what `save()` couldn't
+        write, its end tries again.
+        """
+        if "write_after_end" not in request.logged:
+            self.emit("write_after_end", request, stored)
+
     def outage(self, request: Request | None, error: StoreError) -> None:
         """A StoreError that nobody handled, unless this request has already reported one."""
         detail = f"{error.operation or 'store'}: {error}"

@@ -51,7 +51,7 @@ class SealedWriter:
             return Outcome(Result.DELETED)
         if work.now >= stored.deadline:
             if work.step is not StoreStep.TOUCH:
-                self._reports.emit("write_after_end", work.request, stored)
+                self._reports.write_after_end(work.request, stored)
             return GONE
         _, after = changes_on(stored, work, self._settings, float("-inf"))
         self._check(work, stored, after)

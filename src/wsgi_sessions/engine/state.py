@@ -237,7 +237,7 @@ class SessionState:
         """Go on from what the store has now: everything that was asked for is done."""
         if self.stored is None or self.stored.id.key != stored.id.key:
             self.standing = self.standing._replace(bound=False, proven=False)
-        self.stored = stored
+        self.stored, self.gone = stored, False
         self.base_notes = stored.notes
         label = self.label
         if label != stored.notes.label:

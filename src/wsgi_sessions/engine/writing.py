@@ -93,7 +93,7 @@ class StoreWriter:
             return self._deleted(work, stored, "emptied")
         outcome = self._update(work, stored)
         if outcome.result is Result.GONE and work.step is not StoreStep.TOUCH:
-            self._reports.emit("write_after_end", work.request, stored)
+            self._reports.write_after_end(work.request, stored)
         return outcome
 
     # What most requests write, without what only the others need
@@ -137,7 +137,7 @@ class StoreWriter:
         updated = self._store.update(stored.id.key, changes, if_epoch=before.epoch)
         if updated is UpdateResult.UPDATED:
             return Outcome(Result.WRITTEN, Stored(stored.id, after, stored.notes, deadline))
-        self._reports.emit("write_after_end", request, stored)
+        self._reports.write_after_end(request, stored)
         return GONE
 
     # Updating
