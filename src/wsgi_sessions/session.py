@@ -397,8 +397,9 @@ class Session(MutableMapping[str, Any]):
             >>> session.regenerate(keep=["cart"])
 
         Args:
-            keep: True keeps everything; False keeps no data, owner or label; an iterable keeps
-                those keys. Lifetime and persistence stay.
+            keep: True keeps everything; False keeps no data, owner or label; of an iterable, those
+                keys are kept, and with them, even if there are none, owner and label. Lifetime and
+                persistence stay.
 
         Raises:
             SessionCommitted: after the headers went out.
