@@ -85,6 +85,37 @@ def test_keys_rotate() -> None:
     no_session(newer, browser)
 
 
+def test_a_login_seals_anew_what_it_keeps() -> None:
+    store = MemoryStore()
+    _, browser = started(store)
+    both = Site(store=store, encryption_keys=[NEWER, KEY])
+    browser.app = both.middleware
+    # Under the newer key are the notes alone by now, and nothing has read the fields since.
+    both.run(browser, lambda s: s.regenerate())
+    both.run(browser, lambda s: (s.pop("b"), s.login("ada"), s.update(c=1)))
+
+    newer = Site(store=store, encryption_keys=[NEWER])
+    browser.app = newer.middleware
+    kept = {"a": SECRETS[0], "c": 1}
+    assert newer.run(browser, lambda s: (s.owner, dict(s))).text == repr(("ada", kept))
+    assert "corrupt_record" not in newer.kinds
+
+
+def test_a_login_under_the_newest_key_sends_nothing_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    written: list[Changes] = []
+    store = MemoryStore()
+    update = store.update
+
+    def noting(key: str, changes: Changes, **conditions: Any) -> UpdateResult:
+        written.append(changes)
+        return update(key, changes, **conditions)
+
+    monkeypatch.setattr(store, "update", noting)
+    site, browser = started(store)
+    site.run(browser, lambda s: (s.login("ada"), s.update(c=1)))
+    assert not any({"a", "b"} & changes.set.keys() for changes in written)
+
+
 def no_session(site: Site, browser: Browser) -> None:
     before = len(list(site.store.keys()))
 

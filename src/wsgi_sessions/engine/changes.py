@@ -6,6 +6,7 @@ The same for sessions in a store and for those that travel in their token.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from .._values import value
@@ -13,7 +14,7 @@ from ..crypto.session_id import SessionID
 from ..data.notes import Former, Notes, dump_notes, is_label
 from ..data.standing import with_offer
 from ..errors import SessionTooLarge
-from ..record import UNCHANGED, Changes, Record, apply_changes
+from ..record import UNCHANGED, Changes, Record, apply_changes, is_outdated
 from .decisions import GRACE, Result, StoreStep, in_grace, is_due
 from .loading import is_present
 from .settings import EngineSettings
@@ -98,7 +99,11 @@ def changes_on(
         work.intent.owner if regenerates else UNCHANGED,
         base.record.epoch + 1 if regenerates else None,
     )
-    return changes, Stored(session_id, applied(base.record, changes), notes, deadline)
+    after = applied(base.record, changes)
+    if work.intent.login and is_outdated(base.record):
+        # The absolute limit begins anew, and no key is to be kept for longer than that.
+        changes = replace(changes, set=after.fields)
+    return changes, Stored(session_id, after, notes, deadline)
 
 
 def _notes_on(
