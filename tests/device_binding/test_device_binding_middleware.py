@@ -554,6 +554,30 @@ class TestTheLifeOfABinding:
         assert agent.request(agent.instructions["refresh_url"], "POST").status == 200
         assert site.events == []
 
+    def test_two_in_one_app_are_refused_under_one_path(self, site: BoundApp) -> None:
+        options: dict[str, Any] = {
+            "secret_key": SECRET,
+            "cookie": Cookie("__Host-o", secure=True),
+            "environ_key": "outer",
+        }
+        # Else the outer one would refuse what browsers send to bind the inner one's sessions.
+        outer = SessionMiddleware(site.middleware, device_binding=DeviceBinding(), **options)
+        with pytest.raises(ConfigurationError, match=r"give one of them another DeviceBinding"):
+            Agent(outer).request("/page")
+
+    def test_two_in_one_app_work_under_two_paths(self, site: BoundApp) -> None:
+        outer = SessionMiddleware(
+            site.middleware,
+            secret_key=SECRET,
+            cookie=Cookie("__Host-o", secure=True),
+            environ_key="outer",
+            device_binding=DeviceBinding(path="/outer"),
+        )
+        agent = Agent(outer)
+        agent.request("/login")
+        assert agent.register().status == 200
+        assert agent.request("/page").json["proven"]
+
 
 class TestRefusing:
     def test_without_the_proof_there_is_no_session_and_nothing_is_deleted(

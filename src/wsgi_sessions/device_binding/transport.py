@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from ..cookie import Cookie
+from ..errors import ConfigurationError
 from ..http.transport import CookieTransport, Environ
 from .binder import Binder
 
@@ -42,8 +43,21 @@ class BoundTransport(CookieTransport):
         self._script_key = script_key
 
     def enter(self, environ: Environ) -> None:
-        """Note what the evidence will need."""
-        environ[self._script_key] = environ.get("SCRIPT_NAME", "")
+        """Note what the evidence will need.
+
+        Raises:
+            ConfigurationError: a middleware outside of this one answers under the same path, so
+                that what browsers send there would never come here.
+        """
+        script_name = environ[self._script_key] = environ.get("SCRIPT_NAME", "")
+        path = f"{script_name}{self.binder.settings.path}"
+        taken_by = environ.setdefault(f"wsgi_sessions.device_binding:{path}", self._script_key)
+        if taken_by != self._script_key:
+            raise ConfigurationError(
+                f"SessionMiddleware: two middlewares, one inside the other, have device_binding"
+                f" under {path!r}, and the outer one answers what browsers send there; give one of"
+                " them another DeviceBinding(path=…)"
+            )
 
     def evidence(self, environ: Environ) -> Evidence:
         """The evidence to judge a session by; never holds the environ itself."""
