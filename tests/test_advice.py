@@ -71,24 +71,51 @@ def test_a_single_process_or_a_store_that_is_shared_needs_no_warning(
 # Signatures
 
 
+@pytest.mark.parametrize("carrier", ["cookie", "header"])
+def test_a_token_of_another_kind_of_store_isnt_said_to_be_of_another_secret(
+    caplog: pytest.LogCaptureFixture, carrier: str
+) -> None:
+    options: dict[str, Any] = {} if carrier == "cookie" else {"token_header": "X-Session-Token"}
+    before, after = Site(store=ClientSideStore(), **options), Site(**options)
+    extra = {"HTTP_X_SESSION_TOKEN": ""} if options else {}
+    answer = before.run(before.browser(), put(a=1), **extra)
+    if options:
+        sent = {"HTTP_X_SESSION_TOKEN": answer.get("X-Session-Token")}
+    else:
+        sent = {"HTTP_COOKIE": (answer.set_cookie or "").partition(";")[0]}
+    after.run(after.browser(), read, **sent)
+
+    (line,) = lines(caplog, "bad_signature")
+    assert "made for another kind of store" in line
+    (warning,) = warnings(caplog)
+    assert "encrypt was changed" in warning and "secret key" not in warning
+
+
 @pytest.mark.parametrize(
-    ("sent", "look"),
+    ("sent", "mark", "look"),
     [
-        ([f"{ID}.{SIGNATURE}"], "another secret"),
-        (["e1.abc"], "another secret"),
-        (["s1.abc." + SIGNATURE], "another secret"),
-        ([f"{ID}.{SIGNATURE[:-1]}"], "cut short"),
-        ([f"{ID}."], "cut short"),
-        ([ID], "not ours"),
-        (["eyJhIjoxfQ.ZwABCD.sig"], "not ours"),
-        (["s%3Aabc.def"], "not ours"),
-        (["", "x" * 5000], "not ours"),
-        (["other", f"{ID}.", f"{ID}.{SIGNATURE}"], "another secret"),
-        (["other", f"{ID}."], "cut short"),
+        ([f"{ID}.{SIGNATURE}"], "", "another secret"),
+        (["e1.abc"], "e1.", "another secret"),
+        (["s1.abc." + SIGNATURE], "s1.", "another secret"),
+        ([f"{ID}.{SIGNATURE}"], "e1.", "another store"),
+        (["e1.abc"], "", "another store"),
+        (["e1.abc"], "s1.", "another store"),
+        (["s1.abc." + SIGNATURE], "e1.", "another store"),
+        (["e1.abc", f"{ID}.{SIGNATURE}"], "", "another secret"),
+        ([f"{ID}.{SIGNATURE[:-1]}"], "", "cut short"),
+        ([f"{ID}."], "", "cut short"),
+        ([ID], "", "not ours"),
+        (["eyJhIjoxfQ.ZwABCD.sig"], "", "not ours"),
+        (["s%3Aabc.def"], "", "not ours"),
+        (["", "x" * 5000], "", "not ours"),
+        (["other", f"{ID}.", f"{ID}.{SIGNATURE}"], "", "another secret"),
+        (["other", f"{ID}."], "", "cut short"),
     ],
 )
-def test_a_token_that_cannot_be_verified_looks_like_its_cause(sent: list[str], look: str) -> None:
-    assert advice.look_of(sent) == look
+def test_a_token_that_cannot_be_verified_looks_like_its_cause(
+    sent: list[str], mark: str, look: str
+) -> None:
+    assert advice.look_of(sent, mark) == look
 
 
 @pytest.mark.parametrize(

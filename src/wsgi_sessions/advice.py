@@ -22,16 +22,22 @@ MEMORY_STORE = (
     " store='redis://localhost', or run one process."
 )
 
-Look = Literal["another secret", "cut short", "not ours"]
+Look = Literal["another secret", "another store", "cut short", "not ours"]
 
-_OURS = r"[A-Za-z0-9_-]{43}\.[A-Za-z0-9_-]{43}|[es]1\.[A-Za-z0-9_.-]+"
+_OURS = r"[A-Za-z0-9_-]{43}\.[A-Za-z0-9_-]{43}|([es]1\.)[A-Za-z0-9_.-]+"
 _CUT = r"[A-Za-z0-9_-]{43}\.[A-Za-z0-9_-]{0,42}"
 
 
-def look_of(tokens: Sequence[str]) -> Look:
-    """What tokens that couldn't be verified look like. A guess: anybody can send anything."""
-    if any(re.fullmatch(_OURS, token) for token in tokens):
-        return "another secret"
+def look_of(tokens: Sequence[str], mark: str) -> Look:
+    """What tokens that couldn't be verified look like. A guess: anybody can send anything.
+
+    Args:
+        tokens: what was sent.
+        mark: how tokens of this store begin (`ClientSeal.mark`); empty: it is one on the server.
+    """
+    marks = {match[1] or "" for token in tokens if (match := re.fullmatch(_OURS, token))}
+    if marks:
+        return "another secret" if mark in marks else "another store"
     return "cut short" if any(re.fullmatch(_CUT, token) for token in tokens) else "not ours"
 
 
@@ -47,12 +53,19 @@ _OTHERWISE_SIGNED = (
     " as os.urandom(32), is new each time), or was changed: give all of them the same, and put"
     " the former one after it, secret_key=[new, old]."
 )
+_ELSEWHERE = (
+    "A token in {name} has the form of ours, but not of this store: a session in a store on the"
+    " server, one that ClientSideStore encrypts, and one that it only signs have a token each, and"
+    " no other reads it. If the store or its encrypt was changed, users have to sign in once more."
+    " Otherwise processes have different stores: give all of them the same."
+)
+_OTHER_APP = (
+    " If another app on this host has wsgi-sessions as well, give one of the two another"
+    " Cookie(name=…)."
+)
 _BAD_SIGNATURE: dict[Look, str] = {
-    "another secret": _OTHERWISE_SIGNED
-    + (
-        " If another app on this host has wsgi-sessions as well, give one of the two another"
-        " Cookie(name=…)."
-    ),
+    "another secret": _OTHERWISE_SIGNED + _OTHER_APP,
+    "another store": _ELSEWHERE + _OTHER_APP,
     "cut short": (
         "A token in {name} was cut short on its way. Look for what limits or rewrites cookies: a"
         " client that keeps only so many characters, a proxy, a firewall."
@@ -63,12 +76,13 @@ _BAD_SIGNATURE: dict[Look, str] = {
         " session does, as 'session'): give ours another Cookie(name=…)."
     ),
 }
+_OTHER_CARRIER = (
+    " A token is good for the app that gave it and in the header {name} alone: a cookie's value"
+    " isn't one."
+)
 _BAD_HEADER: dict[Look, str] = {
-    "another secret": _OTHERWISE_SIGNED
-    + (
-        " A token is good for the app that gave it and in the header {name} alone: a cookie's value"
-        " isn't one."
-    ),
+    "another secret": _OTHERWISE_SIGNED + _OTHER_CARRIER,
+    "another store": _ELSEWHERE + _OTHER_CARRIER,
     "cut short": (
         "A token in the header {name} was cut short on its way. Look for what limits or rewrites"
         " headers: a client that keeps only so many characters, a proxy, a firewall."

@@ -121,11 +121,15 @@ class ClientSeal:
     encryption is expected, and the other way round.
     """
 
-    __slots__ = ("_encrypt", "_secrets")
+    __slots__ = ("_encrypt", "_secrets", "mark")
+
+    mark: str
+    """What a token of this kind begins with."""
 
     def __init__(self, secrets: tuple[bytes, ...], *, encrypt: bool) -> None:
         self._secrets = secrets
         self._encrypt = encrypt
+        self.mark = _ENCRYPTED if encrypt else _SIGNED
         if encrypt:
             # So that a missing package is found out when the middleware is made.
             Sealer(())
@@ -157,7 +161,7 @@ class ClientSeal:
         """The session in this value, or None if it isn't one that we sealed for this purpose."""
         if len(value) > MAX_BYTES or not _FORM.fullmatch(value):
             return None
-        if value.startswith(_ENCRYPTED) is not self._encrypt:
+        if not value.startswith(self.mark):
             return None
         opened = self._decrypt(value, purpose) if self._encrypt else self._unsign(value, purpose)
         if opened is None:

@@ -140,7 +140,8 @@ class Engine:
             # Else what came under our name was the other system's cookie.
             carrier = self._carrier
             shared = carrier is not None and carrier.reads(request.transport.name, now)
-            self._reports.bad_signature(request, shared=shared)
+            seal = self._settings.seal
+            self._reports.bad_signature(request, "" if seal is None else seal.mark, shared=shared)
         if self._devices is None:
             return presented
         return self._devices.judged(request, presented, now)

@@ -16,6 +16,7 @@ from .state import Request, Stored
 
 _LOOKS: dict[advice.Look, str] = {
     "another secret": "signed with another secret",
+    "another store": "made for another kind of store",
     "cut short": "cut short",
     "not ours": "not a token of ours",
 }
@@ -81,17 +82,18 @@ class Reports:
         elif "store_error" not in request.logged:
             self.emit("store_error", request, detail=detail)
 
-    def bad_signature(self, request: Request, *, shared: bool = False) -> None:
+    def bad_signature(self, request: Request, mark: str, *, shared: bool = False) -> None:
         """None of the tokens could be verified.
 
         Args:
             request: that brought them.
+            mark: how tokens of the store begin (`advice.look_of`).
             shared: whether old cookies of another system come under the same name; then what to do
                 about one that isn't ours is said where that system's source is asked.
         """
         if not self._events.is_heard("bad_signature"):
             return
-        name, look = request.transport.name, advice.look_of(request.tokens)
+        name, look = request.transport.name, advice.look_of(request.tokens, mark)
         self.emit("bad_signature", request, detail=f"{name}: {_LOOKS[look]}")
         key = f"bad-signature-{look}"
         elsewhere = shared and look == "not ours"
