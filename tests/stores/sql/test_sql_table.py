@@ -134,6 +134,14 @@ def test_sqlite_takes_any_name_for_floating_point_numbers(lite_url: str, table: 
     assert store.load(key) == record
 
 
+def test_a_name_in_other_letter_case_is_told(lite_url: str) -> None:
+    opened(lite_url, table="shop")
+
+    for create in (True, False):
+        with pytest.raises(StoreError, match=r"table Shop has its name in other upper and lower"):
+            opened(lite_url, table="Shop", create=create).ping()
+
+
 def test_a_drivers_own_class_for_numbers_makes_no_other_layout(lite_url: str) -> None:
     """As SQLAlchemy 2.0 has one for PostgreSQL."""
 

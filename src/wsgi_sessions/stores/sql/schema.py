@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import mysql, postgresql
+from sqlalchemy.exc import NoSuchTableError
 from sqlalchemy.schema import CreateIndex, CreateTable
 
 from ...errors import ConfigurationError, StoreError
@@ -98,14 +99,23 @@ def has_table(connection: sa.Connection, table: sa.Table) -> bool:
     place = table.name, table.schema
     if not inspector.has_table(*place):
         return False
-    found = {column["name"]: column["type"] for column in inspector.get_columns(*place)}
+    try:
+        found = {column["name"]: column["type"] for column in inspector.get_columns(*place)}
+        key = inspector.get_pk_constraint(*place)["constrained_columns"]
+    except NoSuchTableError:
+        # SQLite finds tables by their names in any letter case, and describes them in one.
+        raise StoreError(
+            f"the database's table {table.fullname} has its name in other upper and lower case;"
+            " write it in table= as it is there, or give another name",
+            operation="prepare",
+        ) from None
     wrong = sorted(found.keys() ^ table.columns.keys())
     wrong += [
         name
         for name, column in table.columns.items()
         if name in found and _kind(found[name], dialect) != _kind(_in(dialect, column), dialect)
     ]
-    if inspector.get_pk_constraint(*place)["constrained_columns"] != ["key"]:
+    if key != ["key"]:
         wrong.append("the primary key")
     if wrong:
         raise other_layout(table, ", ".join(wrong))
