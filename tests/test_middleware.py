@@ -368,6 +368,18 @@ class TestTheTable:
         assert "Max-Age=0" in str(response.set_cookie)
         assert list(site.store.keys()) == []
 
+    def test_a_cookie_that_the_app_itself_expires_with_a_5xx_is_a_destroy_too(self) -> None:
+        site = Site()
+        browser = site.browser()
+        site.run(browser, put(a=1))
+        site.status = "500 Oops"
+        site.headers = [("Set-Cookie", "session=x; Max-Age=0")]
+
+        response = site.run(browser, put(b=1))
+
+        assert "Max-Age=0" in str(response.set_cookie)
+        assert list(site.store.keys()) == []
+
     def test_a_save_stands_and_the_5xx_answer_sets_the_cookie(self) -> None:
         site = Site()
         browser = site.browser()
