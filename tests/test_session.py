@@ -88,6 +88,29 @@ class TestData:
 
         assert site.run(browser, read).text == "{'cart': []}"
 
+    @pytest.mark.parametrize(
+        "commit",
+        [
+            lambda session, key: session.take(key),
+            lambda session, key: session.save(),
+            lambda session, key: session.increment("n"),
+        ],
+        ids=["take", "save", "increment"],
+    )
+    def test_going_through_it_misses_nothing_where_the_loop_commits(self, commit: Any) -> None:
+        site, browser = started()
+        seen: list[str] = []
+
+        def work(session: Session) -> None:
+            session["b"] = 2
+            for key in session:
+                seen.append(key)
+                commit(session, key)
+
+        site.run(browser, work)
+
+        assert seen == ["a", "b"]
+
     def test_keys_are_strings(self) -> None:
         site, browser = started()
 

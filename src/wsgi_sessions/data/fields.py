@@ -102,9 +102,11 @@ class Fields(MutableMapping[str, Any]):
         return key in self._values or (key in self._base and key not in self._removed)
 
     def __iter__(self) -> Iterator[str]:
-        # A copy, so that an app may change the session while it goes through it by `list`.
-        yield from [name for name in self._base if name not in self._removed]
-        yield from [name for name in self._values if name not in self._base]
+        # A copy, so that an app may change and commit the session while it goes through it.
+        base, removed = self._base, self._removed
+        names = [name for name in base if name not in removed]
+        names.extend(name for name in self._values if name not in base)
+        return iter(names)
 
     def __len__(self) -> int:
         new = sum(1 for name in self._values if name not in self._base)
