@@ -7,7 +7,8 @@ import enum
 import io
 import json
 import math
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime, time, timedelta, timezone, tzinfo
 from decimal import Decimal
 from typing import Any, NamedTuple
@@ -499,6 +500,34 @@ CORRUPT = [
 def test_st_3_damage_is_corrupt_and_nothing_else(engine: None, data: bytes) -> None:
     with pytest.raises(CorruptField):
         CODEC.decode(data)
+
+
+def at_depth(depth: int, work: Callable[[], Any]) -> Any:
+    return work() if depth == 0 else at_depth(depth - 1, work)
+
+
+@ENGINES
+def test_a_caller_that_is_deep_in_its_stack_does_not_make_a_value_damaged(engine: None) -> None:
+    value: Any = ()
+    for _ in range(MAX_DEPTH - 1):
+        value = (value,)
+    data = CODEC.encode(value)
+    assert CODEC.decode(data) == value
+    ends = set()
+
+    def work() -> str:
+        try:
+            return type(CODEC.decode(data)).__name__
+        except CorruptField:
+            return "damaged"
+
+    for depth in range(sys.getrecursionlimit()):
+        try:
+            ends.add(at_depth(depth, work))
+        except RecursionError:
+            ends.add("too deep")
+
+    assert ends == {"tuple", "too deep"}
 
 
 @ENGINES

@@ -8,6 +8,7 @@ import math
 from collections import Counter
 from collections.abc import Callable
 from datetime import datetime
+from ssl import SSLCertVerificationError
 from typing import Any
 from uuid import UUID
 
@@ -18,6 +19,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from effort import effort
 from wsgi_sessions.data.codec import CorruptField, JSONCodec
 from wsgi_sessions.data.fields import NO_FIELD_CHANGES, FieldChanges, Fields
+from wsgi_sessions.errors import StoreError
 
 CODEC = JSONCodec()
 
@@ -639,9 +641,16 @@ class TestACodecOfTheApps:
         assert dict(fields) == {}
 
     @pytest.mark.parametrize(
-        "error", [UnicodeDecodeError("utf-8", b"x", 0, 1, "no"), KeyError("k")]
+        "error",
+        [
+            UnicodeDecodeError("utf-8", b"x", 0, 1, "no"),
+            KeyError("k"),
+            TypeError("t"),
+            AttributeError("a"),
+            OverflowError("o"),
+        ],
     )
-    def test_whatever_it_raises_for_a_field_is_damage(self, error: Exception) -> None:
+    def test_what_wrong_data_causes_is_damage(self, error: Exception) -> None:
         class Strict(JSONCodec):
             def decode(self, data: bytes) -> Any:
                 raise error
@@ -655,3 +664,65 @@ class TestACodecOfTheApps:
         for ask in asks:
             with pytest.raises(CorruptField, match=f"not a value: {type(error).__name__}"):
                 ask()
+
+    @pytest.mark.parametrize(
+        "error", [RecursionError(), MemoryError(), RuntimeError("timeout"), EOFError()]
+    )
+    def test_what_has_other_causes_is_none(self, error: Exception) -> None:
+        class Late(JSONCodec):
+            def decode(self, data: bytes) -> Any:
+                raise error
+
+        fields = Fields({"a": b"1"}, Late())
+
+        asks: list[Callable[[], object]] = [
+            lambda: fields["a"],
+            lambda: fields.get("a"),
+            lambda: fields.is_damaged(None),
+        ]
+        for ask in asks:
+            with pytest.raises(type(error)) as caught:
+                ask()
+            assert caught.value is error
+
+    @pytest.mark.parametrize(
+        "error",
+        # The second is a ValueError as well.
+        [ConnectionRefusedError("no keys"), SSLCertVerificationError("no keys")],
+        ids=["refused", "certificate"],
+    )
+    def test_a_failing_connection_of_the_codec_is_a_store_error_both_ways(
+        self, error: OSError
+    ) -> None:
+        class Remote(JSONCodec):
+            fails = False
+
+            def encode(self, value: Any) -> bytes:
+                if self.fails:
+                    raise error
+                return super().encode(value)
+
+            def decode(self, data: bytes) -> Any:
+                if self.fails:
+                    raise error
+                return super().decode(data)
+
+        class Comparing(Remote):
+            def reencode(self, value: Any, known: bytes) -> bytes:
+                return self.encode(value)
+
+        def ask(fields: Fields, how: str) -> object:
+            if how == "read":
+                return fields["b"]
+            return fields.update(c=3) if how == "set" else fields.changes()
+
+        for codec in (Remote(), Comparing()):
+            fields = Fields(encoded(a=[1], b=2), codec)
+            fields["a"].append(2)
+            codec.fails = True
+            for how, operation in (("read", "decode"), ("set", "encode"), ("changes", "encode")):
+                with pytest.raises(StoreError, match="the codec failed: .*no keys") as caught:
+                    ask(fields, how)
+                assert caught.value.operation == operation
+            codec.fails = False
+            assert fields.changes() == (encoded(a=[1, 2]), frozenset())

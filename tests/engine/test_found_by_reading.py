@@ -826,6 +826,31 @@ class TestDamage:
         assert site.run(browser, read).text == str({"a": 1})
 
 
+def test_a_codec_that_cannot_encode_just_now_is_an_outage_and_ends_nothing() -> None:
+    class Codec(JSONCodec):
+        fails = False
+
+        def encode(self, value: Any) -> bytes:
+            if self.fails:
+                raise ConnectionRefusedError("the keys' server is down")
+            return super().encode(value)
+
+    codec = Codec()
+    site, browser = started(codec=codec)
+    site.run(browser, lambda s: s.update(cart=["tea"]))
+
+    def look(session: Session) -> None:
+        session["cart"].append("milk")
+        codec.fails = True
+
+    response = site.run(browser, look)
+    codec.fails = False
+
+    assert (response.code, response.set_cookie) == (503, None)
+    assert site.kinds == ["created", "store_error"]
+    assert site.run(browser, read).text == str({"a": 1, "cart": ["tea"]})
+
+
 def written(site: Site, browser: Browser, work: Handler) -> int:
     """How often a request that does this writes."""
     assert isinstance(site.store, FaultyStore)

@@ -55,15 +55,9 @@ _SURROGATE = r"(?<!\\)(?:\\\\)*\\u[dD][89a-fA-F]"
 _CONTAINERS: frozenset[type] = frozenset({list, dict})
 _PLAIN_TYPES: frozenset[type] = _CONTAINERS | {str, int, float, bool, type(None)}
 _BUT_FLOATS: frozenset[type] = _PLAIN_TYPES - {float}
-_DAMAGE = (
-    ValueError,
-    TypeError,
-    ArithmeticError,
-    LookupError,
-    AttributeError,
-    RecursionError,
-    OSError,  # a time zone's name may be that of a directory
-)
+DAMAGE = (ValueError, TypeError, ArithmeticError, LookupError, AttributeError)
+"""What bytes that hold no value make a codec raise. Any other exception has another cause, such as
+a service that doesn't answer, a request's time that is up, or the caller's depth in the stack."""
 
 
 class Codec(Protocol):
@@ -81,7 +75,9 @@ class Codec(Protocol):
         """The value of these bytes.
 
         Raises:
-            CorruptField: if they don't hold one.
+            CorruptField: or another ValueError, if they don't hold one; so do TypeError,
+                LookupError, ArithmeticError and AttributeError. The session is then damaged, and
+                ends; any other exception reaches the app, and the session stays as it is.
         """
         ...
 
@@ -171,7 +167,12 @@ class JSONCodec:
                 if len(data) > _PROVEN or _orjson.dumps(value) == data:
                     return value
             return _read_strictly(_plain, data)
-        except _DAMAGE as error:
+        except RecursionError:
+            if not _is_too_deep(data):
+                # The caller is, and may read it elsewhere.
+                raise
+            raise CorruptField("not a value: nested too deep") from None
+        except (*DAMAGE, OSError) as error:  # a time zone's name may be that of a directory
             raise CorruptField(f"not a value: {type(error).__name__}") from None
 
 
@@ -480,6 +481,19 @@ def _read_strictly(decoder: json.JSONDecoder, data: bytes) -> Any:
     if "\\u" in text and re.search(_SURROGATE, text):
         raise ValueError("a lone surrogate")
     return decoder.decode(text)
+
+
+def _is_too_deep(data: bytes) -> bool:
+    """Whether it is nested deeper than anything that is written, with at most two levels for one.
+
+    Without going into it, which has just failed.
+    """
+    depth, too_deep = 0, 2 * (MAX_DEPTH + 1)
+    for bracket in re.findall(rb"[\[\]{}]", re.sub(rb'"(?:[^"\\]|\\.)*"', b"", data)):
+        depth += 1 if bracket in b"[{" else -1
+        if depth > too_deep:
+            return True
+    return False
 
 
 def _list(data: Any) -> list[Any]:

@@ -11,7 +11,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from ..errors import StoreError
-from .codec import Codec, CorruptField, UnstorableValue
+from .codec import DAMAGE, Codec, CorruptField, UnstorableValue
 
 # Of these, neither the value nor anything in it can change in place.
 _FROZEN: frozenset[type] = frozenset({str, int, float, bool, type(None), bytes})
@@ -255,18 +255,19 @@ class Fields(MutableMapping[str, Any]):
     def _decode(self, raw: bytes) -> Any:
         try:
             return self._codec.decode(raw)
-        except (CorruptField, StoreError, MemoryError):
+        except CorruptField:
             raise
         except OSError as error:
-            # Of a codec that asks something else, which isn't the field's fault.
-            raise StoreError(f"the codec failed: {error}", operation="decode") from error
-        except Exception as error:
+            raise _failed("decode", error) from error
+        except DAMAGE as error:
             # A codec of the app's own that meets what another one wrote.
             raise CorruptField(f"not a value: {type(error).__name__}") from error
 
     def _encode(self, key: str, value: Any) -> bytes:
         try:
             encoded: object = self._codec.encode(value)
+        except OSError as error:
+            raise _failed("encode", error) from error
         except (TypeError, ValueError) as error:
             raise _unstorable(key, error) from None
         if not isinstance(encoded, bytes):  # pyright: ignore[reportUnnecessaryIsInstance] # of an app's own codec
@@ -283,9 +284,19 @@ class Fields(MutableMapping[str, Any]):
             return self._encode(key, value)
         try:
             encoded: bytes = reencode(codec, value, known)
+        except OSError as error:
+            raise _failed("encode", error) from error
         except (TypeError, ValueError) as error:
             raise _unstorable(key, error) from None
         return encoded
+
+
+def _failed(operation: str, error: OSError) -> StoreError:
+    """Of a codec that asks something else: neither the field nor the value is to blame.
+
+    Caught before anything else, as a certificate's error is a ValueError, too.
+    """
+    return StoreError(f"the codec failed: {error}", operation=operation)
 
 
 def _unstorable(key: str, error: Exception) -> TypeError:
