@@ -21,11 +21,11 @@ from typing import (
     overload,
 )
 
-from ._options import checked_options
+from ._options import check_flag, checked_options
 from ._values import replaced
 from .engine import Engine
 from .engine.state import NO_SCHEME
-from .errors import StoreError
+from .errors import ConfigurationError, StoreError
 from .http.exchange import Exchange, close, commit_for, noting
 from .http.transport import Environ, Header, Transport
 from .middleware import SessionMiddleware, get_session
@@ -130,6 +130,8 @@ class Integration(SessionMiddleware, Generic[S_co, Opened_co]):
     def __init__(
         self, session_class: type[Session] = Session, *, any_path: bool = False, **options: Any
     ) -> None:
+        _check_class(session_class)
+        check_flag("Integration", "any_path", any_path)
         super().__init__(_no_app, **options)
         self._session_class = session_class
         self._any_path = any_path
@@ -243,6 +245,8 @@ class Integration(SessionMiddleware, Generic[S_co, Opened_co]):
             written.extend(body)
         finally:
             close(body)
+        if not told:
+            raise AssertionError("on_store_error gave a body, and never called start_response")
         status, headers = told[-1]
         return Answer(status, headers, b"".join(written))
 
@@ -299,6 +303,13 @@ class SessionStream:
             close(self._body)
         finally:
             self._finish(self._failed)
+
+
+def _check_class(given: object) -> None:
+    if not isinstance(given, type) or not issubclass(given, Session):
+        raise ConfigurationError(
+            f"Integration: session_class is {given!r}; give a subclass of Session"
+        )
 
 
 def _no_app(environ: WSGIEnvironment, start_response: StartResponse) -> NoReturn:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from test_docs import blocks
 from wsgi import SECRET, environ
 from wsgi_sessions import ConfigurationError, Cookie, DeviceBinding, Session
 from wsgi_sessions.bottle import SessionPlugin
@@ -66,6 +69,17 @@ def test_an_option_that_does_not_exist_is_told_by_the_name_of_what_was_called(
 ) -> None:
     with pytest.raises(ConfigurationError, match=f"^{made.__name__} has no option {wrong}; {help}"):
         made(secret_key=SECRET, **{wrong: 1})
+
+
+@pytest.mark.parametrize("given", [dict, 3, None, lambda *args: None])
+def test_a_session_class_that_is_none_is_refused_at_once(given: Any) -> None:
+    with pytest.raises(ConfigurationError, match="^Integration: session_class is .*; give a sub"):
+        Integration(given, secret_key=SECRET)
+
+
+def test_any_path_is_a_flag() -> None:
+    with pytest.raises(ConfigurationError, match="any_path is 'no'; write True or False"):
+        make(any_path="no")
 
 
 def test_any_path_has_a_session() -> None:
@@ -205,6 +219,14 @@ def test_a_failure_is_answered_as_on_store_error_says() -> None:
     assert not steps.is_open(made)
 
 
+def test_an_answer_to_a_failure_that_forgets_start_response_is_told_so() -> None:
+    steps, made = make(on_store_error=lambda environ, start_response, error: [b"later"]), environ()
+    steps.open_session(made)
+
+    with pytest.raises(AssertionError, match="on_store_error gave a body, and never called start_"):
+        steps.answer_failure(made, StoreError("down"))
+
+
 @pytest.mark.parametrize("save_on_error", [False, True])
 def test_a_request_that_a_failure_ends_keeps_what_save_on_error_says(save_on_error: bool) -> None:
     steps = make(save_on_error=save_on_error)
@@ -277,6 +299,57 @@ def test_a_failed_request_whose_session_could_not_be_loaded_is_the_stores_failur
 
     with pytest.raises(StoreError):
         steps.fail_session(made)
+
+
+class Body:
+    """A stream that knows how often it was closed."""
+
+    closed = 0
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter([b"a"])
+
+    def close(self) -> None:
+        self.closed += 1
+
+
+@pytest.mark.parametrize("fate", ["kept", "too large", "unstorable", "an outage", "an interrupt"])
+def test_the_documented_steps_close_the_body_of_a_view_once(
+    fate: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SECRET_KEY", SECRET)
+    page = Path(__file__).parents[2] / "docs" / "writing-an-integration.md"
+    names: dict[str, Any] = {}
+    for _, code in blocks(page)[:2]:
+        exec(code, names)
+    store = FaultyStore(MemoryStore())
+    names["steps"] = steps = Integration(any_path=True, secret_key=SECRET, store=store)
+    body, made = Body(), environ()
+
+    def view(environ: dict[str, Any], session: Session) -> tuple[str, list[Any], Body]:
+        session["a"] = "x" * 70_000 if fate == "too large" else []
+        if fate == "unstorable":
+            session["a"].append(object())
+        if fate == "an outage":
+            store.fail("insert")
+        if fate == "an interrupt":
+            store.before("insert", interrupted)
+        return "200 OK", [], body
+
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    try:
+        status, _, sent = names["respond"](made, view)
+    except (SessionTooLarge, TypeError, KeyboardInterrupt):
+        assert fate in ("too large", "unstorable", "an interrupt")
+    else:
+        assert status[:3] == ("503" if fate == "an outage" else "200")
+        assert body.closed == (fate == "an outage")
+        assert b"".join(sent) == b"a" or fate == "an outage"
+        getattr(sent, "close", lambda: None)()
+
+    assert body.closed == 1 and not steps.is_open(made)
 
 
 def _stored(steps: Integration) -> str | None:
