@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -388,3 +389,33 @@ def test_polling_keeps_no_session_of_flask_alive() -> None:
         clock.advance(600)
 
     assert browser.get("/page").text == "None"
+
+
+def test_a_function_that_uses_the_session_is_told_so() -> None:
+    def busy(environ: dict[str, Any]) -> bool:
+        return bool(environ["wsgi_sessions.session"].get("polls"))
+
+    site = Site(passive=busy)
+
+    for _ in range(2):
+        with pytest.raises(RuntimeError, match="the function for passive used the session") as hint:
+            site.run(site.browser(), read)
+        assert not isinstance(hint.value, RecursionError)
+
+
+def test_requests_in_other_threads_may_ask_at_the_same_time() -> None:
+    both = threading.Barrier(2, timeout=10)
+
+    def polls(environ: dict[str, Any]) -> bool:
+        both.wait()
+        return False
+
+    def work(session: Session) -> None:
+        other = threading.Thread(target=lambda: len(session))
+        other.start()
+        len(session)
+        other.join()
+
+    site = Site(passive=polls)
+
+    assert site.run(site.browser(), work).code == 200

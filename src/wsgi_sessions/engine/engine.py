@@ -7,6 +7,7 @@ nothing of WSGI beyond the environ that a token is read from.
 from __future__ import annotations
 
 from collections.abc import Callable, MutableMapping
+from threading import get_ident
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from .._values import replaced
@@ -50,7 +51,7 @@ class Engine:
 
     def __init__(self, settings: EngineSettings, is_passive: IsPassive | None = None) -> None:
         self._settings = settings
-        self._is_passive = is_passive
+        self._is_passive = None if is_passive is None else _apart_from_the_session(is_passive)
         self._reports = Reports(settings.events)
         self._loader = Loader(settings, self._reports)
         # Where sessions live with the clients, nothing is ever entered there.
@@ -485,6 +486,28 @@ class Engine:
     def late_access(self) -> None:
         """Say, once, that Vary could not be added to a response."""
         self._reports.late_access()
+
+
+def _apart_from_the_session(is_passive: IsPassive) -> IsPassive:
+    """The same function, which is told so if it uses the session: that would ask it again."""
+    # By thread: those of one request may ask at the same time.
+    asking: set[tuple[int, int]] = set()
+
+    def ask(environ: WSGIEnvironment) -> bool:
+        own = (get_ident(), id(environ))
+        if own in asking:
+            raise RuntimeError(
+                "the function for passive used the session, which can't be loaded before the"
+                " function has answered; let it decide by the environ alone, or set"
+                " session.passive in the view"
+            )
+        asking.add(own)
+        try:
+            return is_passive(environ)
+        finally:
+            asking.discard(own)
+
+    return ask
 
 
 def _devices(settings: EngineSettings, reports: Reports) -> Devices | None:
