@@ -291,6 +291,10 @@ class Colour(enum.StrEnum):
     RED = "red-secret"
 
 
+class Plain(enum.Enum):
+    RED = "red-secret"
+
+
 class Level(enum.IntEnum):
     LOW = 7654321
 
@@ -336,9 +340,11 @@ def within_itself(times: int) -> list[Any]:
 
 
 REFUSED: list[tuple[Any, str, str]] = [
-    (Colour.RED, "", "a value of type Colour would come back as str"),
-    (Level.LOW, "", "a value of type Level would come back as int"),
-    (Text("red-secret"), "", "a value of type Text would come back as str"),
+    # str(Colour.RED) is another text.
+    (Colour.RED, "", "a value of type Colour would come back as str; store its .value"),
+    (Level.LOW, "", "a value of type Level would come back as int; store its .value"),
+    (Plain.RED, "", "a value of type Plain would not come back as it was; store its .value"),
+    (Text("red-secret"), "", r"a value of type Text would come back as str; store str\(…\) of it"),
     (Point(7654321), "", "a value of type Point would come back as tuple"),
     (collections.OrderedDict(a=1), "", "a value of type OrderedDict would come back as dict"),
     (collections.defaultdict(list), "", "a value of type defaultdict would come back as dict"),

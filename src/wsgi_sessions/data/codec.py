@@ -14,6 +14,7 @@ import json
 import re
 from collections.abc import Callable, Iterable
 from datetime import date, datetime, time, timedelta, timezone
+from enum import Enum
 from functools import cache
 from json.encoder import encode_basestring
 from typing import TYPE_CHECKING, Any, Protocol
@@ -266,18 +267,20 @@ def _text(value: Any, depth: int) -> str:
 
 
 def _why_not(value: Any) -> str:
-    kind = type(value)  # pyright: ignore[reportUnknownVariableType] # any type
-    for base in (*_WRITERS, *_late_writers()):
-        if isinstance(value, base) and base is not type(None):
-            return (
-                f"a value of type {kind.__name__} would come back as {base.__name__}; store"
-                f" {base.__name__}(…) of it"
-            )
-    return (
-        f"a value of type {kind.__name__} would not come back as it was; these would: None, bool,"
-        " int, float, str, list, dict, tuple, set, frozenset, bytes, datetime, date, time,"
-        " timedelta, Decimal, UUID"
-    )
+    kinds = (*_WRITERS, *_late_writers())
+    base = next((k.__name__ for k in kinds if isinstance(value, k) and k is not type(None)), None)
+    trouble = f"come back as {base}" if base else "not come back as it was"
+    if isinstance(value, Enum):
+        # Its str() may be its name.
+        better = "store its .value"
+    elif base:
+        better = f"store {base}(…) of it"
+    else:
+        better = (
+            "these would: None, bool, int, float, str, list, dict, tuple, set, frozenset, bytes,"
+            " datetime, date, time, timedelta, Decimal, UUID"
+        )
+    return f"a value of type {type(value).__name__} would {trouble}; {better}"
 
 
 def _write_int(value: int, depth: int) -> str:
