@@ -62,7 +62,7 @@ from wsgi_sessions.django.middleware import _morsel
 from wsgi_sessions.django.owners import connect, file_under_user
 from wsgi_sessions.errors import ConfigurationError, SessionTooLarge, StoreError
 from wsgi_sessions.stores import Changes, ClientSideStore, MemoryStore, Record
-from wsgi_sessions.testing import FakeClock
+from wsgi_sessions.testing import FakeClock, session_of
 
 
 @pytest.fixture
@@ -125,6 +125,20 @@ def test_exact_types_come_back(shop: Site) -> None:
     shop.run(client, lambda r: put(r, **values))
 
     assert dict(client.session) == values
+
+
+def test_the_cookies_of_djangos_test_client_are_a_client_to_session_of(shop: Site) -> None:
+    client = shop.client()
+
+    with session_of(sessions(), client.cookies) as session:
+        session["cart"] = ["tea"]
+    assert shop.run(client, lambda r: r.session["cart"]).content == b"['tea']"
+    shop.run(client, lambda r: put(r, cart=["milk"]))
+    with session_of(sessions(), client.cookies) as session:
+        assert session["cart"] == ["milk"]
+        session.destroy()
+
+    assert shop.run(client, lambda r: r.session.get("cart")).content == b"None"
 
 
 def test_what_djangos_serializer_takes_is_taken(shop: Site) -> None:

@@ -5,19 +5,24 @@ from __future__ import annotations
 import io
 import warnings
 from collections.abc import Callable
+from http.cookiejar import Cookie as HTTPCookie
 from http.cookiejar import CookieJar
+from http.cookies import SimpleCookie
 from typing import Any
 
 import pytest
 from flask import Flask
 from werkzeug.test import Client
 
+from device import Agent
+from old_world import OldWorld
 from wsgi import SECRET, Browser
-from wsgi_sessions import Cookie, Lifetime, Session, SessionMiddleware
+from wsgi_sessions import Cookie, DeviceBinding, Lifetime, Session, SessionMiddleware
 from wsgi_sessions.bottle import SessionPlugin
 from wsgi_sessions.falcon import SessionMiddleware as FalconMiddleware
 from wsgi_sessions.flask import FlaskSessions
 from wsgi_sessions.flask import session as flask_session
+from wsgi_sessions.integration import Integration
 from wsgi_sessions.stores import MemoryStore
 from wsgi_sessions.testing import FakeClock, session_of
 
@@ -32,6 +37,8 @@ def app(environ: dict[str, Any], start_response: Any) -> list[bytes]:
     session: Session = environ[KEY]
     if environ["PATH_INFO"].endswith("/add"):
         session["cart"] = [*session.get("cart", []), "milk"]
+    if environ["PATH_INFO"] == "/sign-in":
+        session.login("ada")
     start_response("200 OK", [("Content-Type", "text/plain")])
     return [",".join(session.get("cart", [])).encode()]
 
@@ -79,8 +86,23 @@ def dict_client(middleware: SessionMiddleware) -> tuple[Any, Callable[[str], str
     return browser.cookies, lambda path: browser.get(path).text
 
 
+def simple_cookie_client(middleware: SessionMiddleware) -> tuple[Any, Callable[[str], str]]:
+    """Cookies as Django's test client keeps and sends them."""
+    cookies = SimpleCookie()
+
+    def get(path: str) -> str:
+        sent = "; ".join(f"{each.key}={each.coded_value}" for each in cookies.values())
+        response = Browser(middleware).get(path, HTTP_COOKIE=sent)
+        for value in response.all("Set-Cookie"):
+            cookies.load(value)
+        return response.text
+
+    return cookies, get
+
+
 CLIENTS = pytest.mark.parametrize(
-    "client_of", [werkzeug_client, webtest_client, jar_client, dict_client]
+    "client_of",
+    [werkzeug_client, webtest_client, jar_client, dict_client, simple_cookie_client],
 )
 
 
@@ -184,6 +206,108 @@ def test_a_cookie_with_a_path_is_looked_for_there() -> None:
         assert session["cart"] == ["milk"]
     with pytest.raises(LookupError, match="give session_of one that it covers"):
         session_of(middleware, client).__enter__()
+
+
+def test_where_every_path_has_a_session_the_cookies_own_is_looked_at() -> None:
+    cookie = Cookie(path="/shop", domain="shop.test")
+    steps = Integration(secret_key=SECRET, store=MemoryStore(), cookie=cookie, any_path=True)
+    client = Client(app)
+
+    with session_of(steps, client) as session:
+        session["cart"] = ["tea"]
+    with session_of(steps, client) as session:
+        assert session["cart"] == ["tea"]
+    kept = client.get_cookie("session", domain="shop.test", path="/shop")
+    assert kept is not None and not kept.origin_only
+
+
+@CLIENTS
+def test_an_old_systems_cookie_leads_to_the_session_that_is_carried_over(client_of: Any) -> None:
+    old = OldWorld(delete_old=True)
+    value = old.put(fields={"cart": ["tea"]})
+    middleware = make(carry_over=[old])
+    client, get = client_of(middleware)
+    give(client, "old", value)
+
+    with session_of(middleware, client) as session:
+        assert dict(session) == {"cart": ["tea"]}
+
+    assert "old" not in names_in(client)
+    assert get("/") == "tea"
+
+
+def give(client: Any, name: str, value: str) -> None:
+    """Put a cookie of another app into a client."""
+    jar = getattr(client, "cookiejar", client)
+    if isinstance(jar, CookieJar):
+        jar.set_cookie(http_cookie(name, value))
+    elif isinstance(client, Client):
+        client.set_cookie(name, value)
+    else:
+        client[name] = value
+
+
+def names_in(client: Any) -> set[str]:
+    if isinstance(client, Client):
+        return {name for name in ("old", "session") if client.get_cookie(name)}
+    jar = getattr(client, "cookiejar", client)
+    return {getattr(each, "name", each) for each in jar}
+
+
+def http_cookie(name: str, value: str) -> HTTPCookie:
+    return HTTPCookie(
+        version=0,
+        name=name,
+        value=value,
+        port=None,
+        port_specified=False,
+        domain="localhost.local",
+        domain_specified=False,
+        domain_initial_dot=False,
+        path="/",
+        path_specified=True,
+        secure=False,
+        expires=None,
+        discard=True,
+        comment=None,
+        comment_url=None,
+        rest={},
+    )
+
+
+def test_a_bound_session_is_proven_by_its_second_cookie_and_both_are_expired() -> None:
+    middleware = make(cookie=Cookie("__Host-s", secure=True), device_binding=DeviceBinding())
+    agent = Agent(middleware)
+    agent.request("/sign-in")
+    agent.register()
+    assert set(agent.cookies) == {"__Host-s", "__Host-s-bound"}
+
+    with session_of(middleware, agent.cookies) as session:
+        assert (session.owner, session.is_proven) == ("ada", True)
+        session["cart"] = ["tea"]
+    assert agent.request("/").body == b"tea"
+    with session_of(middleware, agent.cookies) as session:
+        session.destroy()
+
+    assert agent.cookies == {}
+
+
+def test_a_client_without_cookies_is_refused() -> None:
+    client = Client(app, use_cookies=False)
+
+    with pytest.raises(TypeError, match="Cookies are disabled"):
+        session_of(make(), client).__enter__()
+
+
+def test_a_client_serves_its_own_app_again_afterwards() -> None:
+    middleware = make()
+    client = Client(middleware)
+
+    with session_of(middleware, client) as session:
+        session["cart"] = ["tea"]
+        assert client.application is middleware
+
+    assert client.application is middleware
 
 
 def test_a_flask_client_is_one_too() -> None:

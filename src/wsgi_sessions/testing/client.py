@@ -1,30 +1,35 @@
 """Opens, changes and inspects the session of a test client, without a request to the app.
 
-Exported as `wsgi_sessions.testing.session_of`. It does what a request does to a session, and then
-puts the cookie into the client's jar; the app isn't called.
+Exported as `wsgi_sessions.testing.session_of`. It does what a request with the client's cookies
+does to a session, and then puts the cookies that are set into its jar; the app isn't called.
 """
 
 from __future__ import annotations
 
 import email.message
 import io
-from collections.abc import Generator, Iterable, MutableMapping
+from collections.abc import Callable, Generator, Iterable, MutableMapping
 from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from http.cookiejar import CookieJar
+from http.cookies import SimpleCookie
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast, overload
 from urllib.parse import urlsplit
 from urllib.request import Request
 from urllib.response import addinfourl
 
 from werkzeug.test import Client, EnvironBuilder
+from werkzeug.wsgi import get_current_url
 
-from ..cookie import Cookie
+from ..cookie import Cookie, domain_matches, path_matches
 from ..engine.decisions import CookieStep
 from ..http.transport import CookieTransport
 from ..middleware import SessionMiddleware
 from ..session import Session, state_of, transport_of
 
 if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIEnvironment
+
     from ..flask import FlaskSession
     from ..integration import Integration
 
@@ -43,7 +48,7 @@ class HasMiddleware(Protocol):
     extensions: dict[str, Any]
 
 
-TestClient = Client | CookieJar | HasCookieJar | MutableMapping[str, str]
+TestClient = Client | CookieJar | HasCookieJar | MutableMapping[str, str] | SimpleCookie
 
 
 @overload
@@ -76,8 +81,8 @@ def session_of(
     Args:
         middleware: the app's SessionMiddleware; or the Flask app that FlaskSessions serves.
         client: what holds the cookie: a test client of Werkzeug or Flask, a ``webtest.TestApp``, an
-            ``http.cookiejar.CookieJar`` (as requests' ``session.cookies`` is), or a dict of cookie
-            values by name.
+            ``http.cookiejar.CookieJar`` (as requests' ``session.cookies`` is), the ``cookies`` of
+            Django's test client, or a dict of cookie values by name.
         path: the path of the request that would have the session; matters for a cookie with a path.
         base_url: scheme and host of the requests that the client makes.
 
@@ -86,7 +91,7 @@ def session_of(
         TypeError: the client is none of these, or the first argument isn't a middleware.
     """
     middleware = _middleware_of(middleware)
-    jar = _jar(client, base_url)
+    jar = _jar(client)
     environ = EnvironBuilder(path, base_url=base_url).get_environ()
     session = middleware.open_session(environ)
     if session is None:
@@ -98,22 +103,32 @@ def session_of(
     if not transport.deliverable(secure=environ["wsgi.url_scheme"] == "https"):
         # A client of an https site, whatever its base_url says.
         environ["wsgi.url_scheme"] = "https"
-    value = jar.get(cookie)
-    if value is not None:
-        environ["HTTP_COOKIE"] = f"{cookie.name}={value}"
+    url = _url_with(cookie, get_current_url(environ))
+    sent = jar(url, [])
+    if sent:
+        environ["HTTP_COOKIE"] = sent
     try:
         yield session
     except BaseException:
-        _keep(jar, cookie, middleware.discard_session(environ))
+        jar(url, _cookies_in(middleware.discard_session(environ)))
         raise
     if _changed(session):
-        _keep(jar, cookie, middleware.commit_session(environ))
+        jar(url, _cookies_in(middleware.commit_session(environ)))
 
 
-def _keep(jar: _Jar, cookie: Cookie, headers: Iterable[tuple[str, str]]) -> None:
-    for name, header in headers:
-        if name == "Set-Cookie":
-            jar.set(cookie, header)
+def _url_with(cookie: Cookie, url: str) -> str:
+    """The URL, or else one nearby to which a client sends this cookie."""
+    parts = urlsplit(url)
+    host, path = parts.netloc, parts.path
+    if cookie.domain is not None and not domain_matches(cookie.domain, host):
+        host = cookie.domain.removeprefix(".")
+    if not path_matches(cookie.path, path):
+        path = cookie.path
+    return f"{parts.scheme}://{host}{path}"
+
+
+def _cookies_in(headers: Iterable[tuple[str, str]]) -> list[str]:
+    return [value for name, value in headers if name == "Set-Cookie"]
 
 
 def _middleware_of(given: object) -> SessionMiddleware:
@@ -143,109 +158,68 @@ def _changed(session: Session) -> bool:
     )
 
 
-class _Jar(Protocol):
-    def get(self, cookie: Cookie) -> str | None: ...
-    def set(self, cookie: Cookie, header: str) -> None: ...
+_Jar = Callable[[str, list[str]], str]
+"""A request of a client for this URL, whose response sets these cookies; returns the Cookie header
+that comes with it."""
 
 
-def _jar(client: object, base_url: str) -> _Jar:
+def _jar(client: object) -> _Jar:
     if isinstance(client, Client):
-        return _ClientJar(client, base_url)
+        client.get_cookie("")  # raises where it keeps none
+        return partial(_ask_client, client)
     jar = getattr(client, "cookiejar", client)
     if isinstance(jar, CookieJar):
-        return _StandardJar(jar, base_url)
+        return partial(_ask_jar, jar)
     if isinstance(client, MutableMapping):
-        return _Mapping(cast("MutableMapping[str, str]", client))
+        return partial(_ask_mapping, cast("MutableMapping[str, object]", client))
     raise TypeError(
         f"session_of can't find the cookies of a client of type {type(client).__name__}; give it"
-        " a test client of Werkzeug, Flask or WebTest, an http.cookiejar.CookieJar, or a dict of"
-        " cookie values"
+        " a test client of Werkzeug, Flask or WebTest, an http.cookiejar.CookieJar, the cookies of"
+        " Django's test client, or a dict of cookie values"
     )
 
 
-class _ClientJar:
-    """The cookies of Werkzeug's test client, which Flask's is too."""
+def _ask_client(client: Client, url: str, cookies: list[str]) -> str:
+    """Ask Werkzeug's test client, which Flask's is, too."""
+    sent: list[str] = []
 
-    def __init__(self, client: Client, base_url: str) -> None:
-        self._client = client
-        self._host = urlsplit(base_url).hostname or "localhost"
+    def answer(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        sent.append(environ.get("HTTP_COOKIE", ""))
+        start_response("200 OK", [("Set-Cookie", each) for each in cookies])
+        return []
 
-    def _place(self, cookie: Cookie) -> tuple[str, str]:
-        return (cookie.domain or self._host).removeprefix("."), cookie.path
-
-    def get(self, cookie: Cookie) -> str | None:
-        domain, path = self._place(cookie)
-        kept = self._client.get_cookie(cookie.name, domain=domain, path=path)
-        return None if kept is None else kept.value
-
-    def set(self, cookie: Cookie, header: str) -> None:
-        domain, path = self._place(cookie)
-        value, max_age = _parsed(header)
-        if max_age == 0:
-            self._client.delete_cookie(cookie.name, domain=domain, path=path)
-            return
-        self._client.set_cookie(
-            cookie.name,
-            value,
-            domain=domain,
-            path=path,
-            origin_only=cookie.domain is None,
-            max_age=max_age,
-            httponly=cookie.httponly,
-            samesite=cookie.samesite,
-            secure=cookie.secure is True,
-        )
+    base, path = url.split("/", 3)[:3], urlsplit(url).path
+    app, client.application = client.application, answer
+    try:
+        # Flask's own method wants an app of Flask.
+        Client.open(client, path, base_url="/".join(base)).close()
+    finally:
+        client.application = app
+    return sent[0]
 
 
-class _StandardJar:
-    """A jar of the standard library, as browsers written in Python have."""
-
-    def __init__(self, jar: CookieJar, base_url: str) -> None:
-        self._jar = jar
-        self._base_url = base_url
-
-    def _request(self, cookie: Cookie) -> Request:
-        url = self._base_url.rstrip("/") + cookie.path
-        if cookie.secure is True:
-            url = url.replace("http://", "https://", 1)
-        return Request(url)  # noqa: S310 # only for the jar: nothing is opened
-
-    def get(self, cookie: Cookie) -> str | None:
-        request = self._request(cookie)
-        self._jar.add_cookie_header(request)
-        for pair in (request.get_header("Cookie") or "").split("; "):
-            name, _, value = pair.partition("=")
-            if name == cookie.name:
-                return value
-        return None
-
-    def set(self, cookie: Cookie, header: str) -> None:
-        headers = email.message.Message()
-        headers["Set-Cookie"] = header
-        request = self._request(cookie)
-        response = addinfourl(io.BytesIO(), headers, request.full_url)
-        self._jar.extract_cookies(response, request)  # type: ignore[arg-type] # it only calls info()
+def _ask_jar(jar: CookieJar, url: str, cookies: list[str]) -> str:
+    """Ask a jar of the standard library, as browsers written in Python have."""
+    request = Request(url)  # noqa: S310 # only for the jar: nothing is opened
+    jar.add_cookie_header(request)
+    headers = email.message.Message()
+    for each in cookies:
+        headers["Set-Cookie"] = each
+    response = addinfourl(io.BytesIO(), headers, url)
+    jar.extract_cookies(response, request)  # type: ignore[arg-type] # it only calls info()
+    return request.get_header("Cookie") or ""
 
 
-class _Mapping:
-    """Cookie values by name."""
-
-    def __init__(self, cookies: MutableMapping[str, str]) -> None:
-        self._cookies = cookies
-
-    def get(self, cookie: Cookie) -> str | None:
-        return self._cookies.get(cookie.name)
-
-    def set(self, cookie: Cookie, header: str) -> None:
-        value, max_age = _parsed(header)
-        if max_age == 0:
-            self._cookies.pop(cookie.name, None)
+def _ask_mapping(kept: MutableMapping[str, object], url: str, cookies: list[str]) -> str:
+    """Ask a dict of cookie values by name, or a SimpleCookie, which Django's test client has."""
+    del url
+    sent = "; ".join(f"{name}={getattr(v, 'coded_value', v)}" for name, v in kept.items())
+    for each in cookies:
+        pair, *attributes = each.split("; ")
+        name, _, value = pair.partition("=")
+        if "Max-Age=0" in attributes:
+            kept.pop(name, None)
         else:
-            self._cookies[cookie.name] = value
-
-
-def _parsed(set_cookie: str) -> tuple[str, int | None]:
-    """Value and Max-Age of a Set-Cookie of ours."""
-    pair, *attributes = set_cookie.split("; ")
-    ages = [int(text[8:]) for text in attributes if text.startswith("Max-Age=")]
-    return pair.partition("=")[2], ages[0] if ages else None
+            # To a SimpleCookie, too, this is how a value is set.
+            kept[name] = value
+    return sent
