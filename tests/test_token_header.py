@@ -8,7 +8,7 @@ import pytest
 
 from wsgi import SECRET, Browser, Response, Site, call, environ
 from wsgi_sessions import Cookie, Lifetime, Session, SessionMiddleware, get_session
-from wsgi_sessions.stores import MemoryStore
+from wsgi_sessions.stores import ClientSideStore, MemoryStore
 from wsgi_sessions.testing import FaultyStore
 
 NAME = "X-Session-Token"
@@ -225,7 +225,7 @@ def test_an_app_that_deletes_the_cookie_signs_a_client_without_cookies_out(cooki
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        (lambda t: t.swapcase(), "a cookie's value isn't one"),
+        (lambda t: t.swapcase(), "in the header 'X-Session-Token' alone"),
         (lambda t: t[:-3], "limits or rewrites headers"),
         (lambda t: f'"{t}"', "without quotes"),
     ],
@@ -245,3 +245,28 @@ def test_a_bad_token_in_a_header_is_explained_without_cookies(
     ]
     assert says in text
     assert "Cookie(" not in text and "cookies" not in text
+
+
+@pytest.mark.parametrize("store", [MemoryStore(), ClientSideStore()], ids=["store", "client side"])
+def test_the_log_says_so_where_a_token_comes_in_the_place_of_the_other(
+    caplog: pytest.LogCaptureFixture, store: Any
+) -> None:
+    site, device = started(store=store)
+    browser = site.browser()
+    site.run(browser, lambda s: s.update(a=1))
+    (cookie,) = browser.cookies.values()
+
+    for _ in range(2):
+        assert Device(site, cookie).run(read).text == "{}"
+        assert site.run(site.browser(), read, HTTP_COOKIE=f"session={device.token}").text == "{}"
+
+    said = [each.getMessage() for each in caplog.records if each.levelname == "WARNING"]
+    assert [text.partition("; client")[0] for text in said if text.startswith("session ")] == [
+        "session event bad_signature; X-Session-Token: the token of 'session'",
+        "session event bad_signature; session: the token of 'X-Session-Token'",
+    ] * 2
+    in_header, in_cookie = [text for text in said if not text.startswith("session ")]
+    assert "sent the token of the cookie 'session' in the header 'X-Session-Token'" in in_header
+    assert "Have it send just what the last response with the header" in in_header
+    assert "sent the token of the header 'X-Session-Token' in the cookie 'session'" in in_cookie
+    assert "Have it send that in the header" in in_cookie

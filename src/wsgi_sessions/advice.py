@@ -22,7 +22,7 @@ MEMORY_STORE = (
     " store='redis://localhost', or run one process."
 )
 
-Look = Literal["another secret", "another store", "cut short", "not ours"]
+Look = Literal["another secret", "another store", "cut short", "not ours", "misplaced"]
 
 _OURS = r"[A-Za-z0-9_-]{43}\.[A-Za-z0-9_-]{43}|([es]1\.)[A-Za-z0-9_.-]+"
 _CUT = r"[A-Za-z0-9_-]{43}\.[A-Za-z0-9_-]{0,42}"
@@ -41,10 +41,13 @@ def look_of(tokens: Sequence[str], mark: str) -> Look:
     return "cut short" if any(re.fullmatch(_CUT, token) for token in tokens) else "not ours"
 
 
-def bad_signature(look: Look, name: str, *, header: bool) -> str:
-    """What to do about a cookie or ``header`` of this name that couldn't be verified."""
+def bad_signature(look: Look, name: str, other: str = "", *, header: bool) -> str:
+    """What to do about a cookie or ``header`` of this name that couldn't be verified.
+
+    ``other`` is the name of the header, or the cookie, beside it.
+    """
     texts = _BAD_HEADER if header else _BAD_SIGNATURE
-    return texts[look].format(name=repr(name))
+    return texts[look].format(name=repr(name), other=repr(other))
 
 
 _OTHERWISE_SIGNED = (
@@ -75,11 +78,12 @@ _BAD_SIGNATURE: dict[Look, str] = {
         " domain sets a cookie of the same name, or one that ran here before did (Flask's own"
         " session does, as 'session'): give ours another Cookie(name=…)."
     ),
+    "misplaced": (
+        "A client sent the token of the header {other} in the cookie {name}, where it isn't valid."
+        " Have it send that in the header."
+    ),
 }
-_OTHER_CARRIER = (
-    " A token is good for the app that gave it and in the header {name} alone: a cookie's value"
-    " isn't one."
-)
+_OTHER_CARRIER = " A token is good for the app that gave it and in the header {name} alone."
 _BAD_HEADER: dict[Look, str] = {
     "another secret": _OTHERWISE_SIGNED + _OTHER_CARRIER,
     "another store": _ELSEWHERE + _OTHER_CARRIER,
@@ -90,6 +94,11 @@ _BAD_HEADER: dict[Look, str] = {
     "not ours": (
         "A value in the header {name} isn't a token of ours. Have the client send just what the"
         " last response with that header gave it, without quotes or a word in front, and an empty"
+        " header to ask for a first one."
+    ),
+    "misplaced": (
+        "A client sent the token of the cookie {other} in the header {name}, where it isn't valid."
+        " Have it send just what the last response with the header {name} gave it, and an empty"
         " header to ask for a first one."
     ),
 }

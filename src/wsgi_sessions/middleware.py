@@ -562,6 +562,8 @@ class _Site:
         script_key = f"{environ_key}.script_name"
         self.bound = None if binding is None else _bound(cookie, secrets, binding, script_key)
         self.transport: CookieTransport = self.bound or CookieTransport(cookie, secrets)
+        if self.header is not None:
+            self.header.other, self.transport.other = self.transport, self.header
         self.everywhere = cookie.path == "/"
         self._path = wsgi_path(cookie.path)
 

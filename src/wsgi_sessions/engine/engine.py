@@ -142,10 +142,21 @@ class Engine:
             carrier = self._carrier
             shared = carrier is not None and carrier.reads(request.transport.name, now)
             seal = self._settings.seal
-            self._reports.bad_signature(request, "" if seal is None else seal.mark, shared=shared)
+            self._reports.bad_signature(
+                request,
+                "" if seal is None else seal.mark,
+                shared=shared,
+                misplaced=self._misplaced(request),
+            )
         if self._devices is None:
             return presented
         return self._devices.judged(request, presented, now)
+
+    def _misplaced(self, request: Request) -> bool:
+        """Whether one of these tokens is good where the other kind of client sends its own."""
+        other = request.transport.other
+        is_genuine = self._loader.is_genuine
+        return other is not None and any(is_genuine(token, other) for token in request.tokens)
 
     def _go_on_with(self, state: SessionState, presented: Presented, now: float) -> None:
         """Start, or start again, with what the client's tokens lead to."""

@@ -19,6 +19,7 @@ _LOOKS: dict[advice.Look, str] = {
     "another store": "made for another kind of store",
     "cut short": "cut short",
     "not ours": "not a token of ours",
+    "misplaced": "the token of {other!r}",
 }
 
 # Problems with what proxies say that leave the scheme unknown, or tell why it is.
@@ -82,7 +83,9 @@ class Reports:
         elif "store_error" not in request.logged:
             self.emit("store_error", request, detail=detail)
 
-    def bad_signature(self, request: Request, mark: str, *, shared: bool = False) -> None:
+    def bad_signature(
+        self, request: Request, mark: str, *, shared: bool = False, misplaced: bool = False
+    ) -> None:
         """None of the tokens could be verified.
 
         Args:
@@ -90,17 +93,21 @@ class Reports:
             mark: how tokens of the store begin (`advice.look_of`).
             shared: whether old cookies of another system come under the same name; then what to do
                 about one that isn't ours is said where that system's source is asked.
+            misplaced: whether one is a cookie's that came in the header, or the other way round.
         """
         if not self._events.is_heard("bad_signature"):
             return
-        name, look = request.transport.name, advice.look_of(request.tokens, mark)
-        self.emit("bad_signature", request, detail=f"{name}: {_LOOKS[look]}")
-        key = f"bad-signature-{look}"
+        transport = request.transport
+        name = transport.name
+        look = "misplaced" if misplaced else advice.look_of(request.tokens, mark)
+        other = "" if transport.other is None else transport.other.name
+        self.emit("bad_signature", request, detail=f"{name}: {_LOOKS[look].format(other=other)}")
+        key = f"bad-signature-{look}-{transport.carrier}"
         elsewhere = shared and look == "not ours"
         if not elsewhere and not self._events.is_explained(key):
             # A rare answer, so its kind is found out here and not kept.
-            header = not isinstance(request.transport, CookieTransport)
-            text = advice.bad_signature(look, name, header=header)
+            header = not isinstance(transport, CookieTransport)
+            text = advice.bad_signature(look, name, other, header=header)
             self._events.explain(key, text, per_process=True)
 
     def cookie_not_found(self, request: Request, why: str) -> None:

@@ -51,6 +51,8 @@ class Transport(Protocol):
     """The response header that tokens go out in, in lower case."""
     cookie_name: str
     """The session cookie's name, which an app may know, even where a header takes its place."""
+    other: Transport | None
+    """The other way, where there are two; its tokens are worthless here."""
 
     def candidates(self, environ: Environ) -> Candidates:
         """What the client sent under our name: at most a few values, unchecked."""
@@ -82,6 +84,7 @@ class CookieTransport:
         "cookie_name",
         "domain",
         "name",
+        "other",
         "persistent",
         "purpose",
         "signer",
@@ -96,6 +99,7 @@ class CookieTransport:
         self.domain: str | None = cookie.domain
         self.purpose: str = f"cookie.{cookie.name}"
         self.signer: TokenSigner = TokenSigner(secrets, self.purpose)
+        self.other: Transport | None = None
         self._writer = CookieWriter(cookie)
 
     def candidates(self, environ: Environ) -> Candidates:
@@ -129,6 +133,7 @@ class HeaderTransport:
         "domain",
         "environ_key",
         "name",
+        "other",
         "persistent",
         "purpose",
         "signer",
@@ -143,6 +148,7 @@ class HeaderTransport:
         self.environ_key: str = environ_key(name)
         self.purpose: str = f"header.{name.lower()}"
         self.signer: TokenSigner = TokenSigner(secrets, self.purpose)
+        self.other: Transport | None = None
 
     def candidates(self, environ: Environ) -> Candidates:
         value = environ.get(self.environ_key)
