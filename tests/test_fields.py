@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import enum
 import math
+import zlib
 from collections import Counter
 from collections.abc import Callable
 from datetime import datetime
@@ -648,9 +649,11 @@ class TestACodecOfTheApps:
             TypeError("t"),
             AttributeError("a"),
             OverflowError("o"),
+            zlib.error("z"),
         ],
+        ids=lambda error: type(error).__name__,
     )
-    def test_what_wrong_data_causes_is_damage(self, error: Exception) -> None:
+    def test_whatever_it_raises_for_a_field_is_damage(self, error: Exception) -> None:
         class Strict(JSONCodec):
             def decode(self, data: bytes) -> Any:
                 raise error
@@ -666,7 +669,9 @@ class TestACodecOfTheApps:
                 ask()
 
     @pytest.mark.parametrize(
-        "error", [RecursionError(), MemoryError(), RuntimeError("timeout"), EOFError()]
+        "error",
+        [RecursionError(), MemoryError(), StoreError("no keys")],
+        ids=lambda error: type(error).__name__,
     )
     def test_what_has_other_causes_is_none(self, error: Exception) -> None:
         class Late(JSONCodec):

@@ -56,9 +56,14 @@ _SURROGATE = r"(?<!\\)(?:\\\\)*\\u[dD][89a-fA-F]"
 _CONTAINERS: frozenset[type] = frozenset({list, dict})
 _PLAIN_TYPES: frozenset[type] = _CONTAINERS | {str, int, float, bool, type(None)}
 _BUT_FLOATS: frozenset[type] = _PLAIN_TYPES - {float}
-DAMAGE = (ValueError, TypeError, ArithmeticError, LookupError, AttributeError)
-"""What bytes that hold no value make a codec raise. Any other exception has another cause, such as
-a service that doesn't answer, a request's time that is up, or the caller's depth in the stack."""
+_DAMAGE = (
+    ValueError,
+    TypeError,
+    ArithmeticError,
+    LookupError,
+    AttributeError,
+    OSError,  # a time zone's name may be that of a directory
+)
 
 
 class Codec(Protocol):
@@ -76,9 +81,8 @@ class Codec(Protocol):
         """The value of these bytes.
 
         Raises:
-            CorruptField: or another ValueError, if they don't hold one; so do TypeError,
-                LookupError, ArithmeticError and AttributeError. The session is then damaged, and
-                ends; any other exception reaches the app, and the session stays as it is.
+            CorruptField: or another exception, if they don't hold one: then there is no session.
+            OSError, StoreError: it can't tell at the moment, which is an outage of the store.
         """
         ...
 
@@ -173,7 +177,7 @@ class JSONCodec:
                 # The caller is, and may read it elsewhere.
                 raise
             raise CorruptField("not a value: nested too deep") from None
-        except (*DAMAGE, OSError) as error:  # a time zone's name may be that of a directory
+        except _DAMAGE as error:
             raise CorruptField(f"not a value: {type(error).__name__}") from None
 
 

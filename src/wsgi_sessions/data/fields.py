@@ -11,7 +11,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from ..errors import StoreError
-from .codec import DAMAGE, Codec, CorruptField, UnstorableValue
+from .codec import Codec, CorruptField, UnstorableValue
 
 # Of these, neither the value nor anything in it can change in place.
 _FROZEN: frozenset[type] = frozenset({str, int, float, bool, type(None), bytes})
@@ -255,11 +255,12 @@ class Fields(MutableMapping[str, Any]):
     def _decode(self, raw: bytes) -> Any:
         try:
             return self._codec.decode(raw)
-        except CorruptField:
+        except (CorruptField, StoreError, MemoryError, RecursionError):
+            # The last two are about where it is read: elsewhere there may be room.
             raise
         except OSError as error:
             raise _failed("decode", error) from error
-        except DAMAGE as error:
+        except Exception as error:
             # A codec of the app's own that meets what another one wrote.
             raise CorruptField(f"not a value: {type(error).__name__}") from error
 
