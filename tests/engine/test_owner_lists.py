@@ -11,7 +11,7 @@ import pytest
 
 from records import a_key
 from wsgi import Browser, Site
-from wsgi_sessions import StoreError, TooManySessions
+from wsgi_sessions import Session, StoreError, TooManySessions
 from wsgi_sessions.data.notes import Notes, dump_notes
 from wsgi_sessions.engine.owners import Entry, Limits, OwnerLists, Place
 from wsgi_sessions.record import Changes, Record, UpdateResult, list_key
@@ -603,6 +603,22 @@ def test_a_session_is_revoked_though_its_owners_list_cannot_be_read(
     assert site.run(browser, lambda session: session.owner).text == "None"
     assert told == ([] if alone else [("revoked", handle), ("store_error", handle)])
     assert [text for text in caplog.messages if "take out: an owner's list can't be read" in text]
+
+
+def test_a_process_that_refuses_none_does_not_let_another_go_over_the_limit(lists: Lists) -> None:
+    refusing, ending = (
+        Site(store=lists.store, max_per_owner=2, when_full=when_full)
+        for when_full in ("refuse", "end_oldest")
+    )
+    ending.run(ending.browser(), lambda session: session.login("bob"))
+
+    def login(session: Session) -> None:
+        session.login("bob")  # which holds a place until the end of the request
+        ending.run(ending.browser(), lambda session: session.login("bob"))
+
+    refusing.run(refusing.browser(), login)
+
+    assert refusing.middleware.registry.count("bob") == 2
 
 
 # A server that is full

@@ -357,6 +357,8 @@ class Carrier:
 
     def _keep_to_limit(self, old: Old, owner: str, listed: OwnerList, stored: Stored) -> None:
         owners, settings, reports = self._owners, self._settings, self._reports
+        if settings.refuse_when_full:
+            return  # it can't be refused, and makes no other end
         try:
             key = stored.id.key
             if not keep_to_limit(owners, settings, reports, old.request, owner, listed, key):

@@ -1,4 +1,8 @@
-"""max_per_owner: which of an owner's sessions end after one login too many."""
+"""max_per_owner: which of an owner's sessions end after one login too many.
+
+With ``when_full="refuse"`` there is none, unless other processes refuse none, or allow more: then
+these sessions end as they do there.
+"""
 
 from __future__ import annotations
 
@@ -44,7 +48,7 @@ def keep_to_limit(
         StoreError: the store can't answer.
     """
     limit = settings.max_per_owner
-    if limit is None or settings.refuse_when_full or len(present.entries) <= limit:
+    if limit is None or len(present.entries) <= limit:
         return True
     for attempt in range(ATTEMPTS):
         over = over_limit(owners, owner, present, key, limit, settings.clock())
