@@ -7,6 +7,7 @@ import contextlib
 import errno
 import io
 import json
+import math
 import os
 import struct
 import subprocess
@@ -26,8 +27,9 @@ from wsgi_sessions.cli import main, progress
 from wsgi_sessions.cli.commands import new_secret, purge_store
 from wsgi_sessions.cli.opening import OpenedStore
 from wsgi_sessions.cli.progress import Bar
-from wsgi_sessions.record import Changes, Record, list_key
+from wsgi_sessions.record import LIST_OWNER, Changes, Record, list_key
 from wsgi_sessions.stores import FileStore, RedisStore, Store
+from wsgi_sessions.stores.encrypted import EncryptedStore
 from wsgi_sessions.stores.file.existing import ExistingFiles
 from wsgi_sessions.stores.wrapper import StoreWrapper
 from wsgi_sessions.testing import FakeClock
@@ -632,6 +634,20 @@ def test_what_needs_no_key_works_without(encrypted: Encrypted) -> None:
     assert encrypted.run("purge") == (0, "removed 1 session\n")
     assert encrypted.run("revoke", encrypted.handle[:8]) == (0, "ended 1 session\n")
     assert encrypted.site.run(encrypted.browser, lambda s: s.owner).text == "None"
+
+
+@pytest.mark.parametrize("with_key", [False, True])
+def test_purge_removes_an_owners_list_that_nobody_will_read(
+    encrypted: Encrypted, *, with_key: bool
+) -> None:
+    encrypted.key_file(KEY)
+    lost = EncryptedStore(encrypted.plain, (bytes(range(1, 33)),))
+    long_ago = time.time() - 100
+    entries = {"e" * 64: b"of a session that is over"}
+    lost.insert(list_key("eve"), Record(entries, b"", long_ago, math.inf, owner=LIST_OWNER))
+
+    assert encrypted.run("purge", with_key=with_key) == (0, "removed 0 sessions\n")
+    assert set(encrypted.plain.keys()) == {encrypted.handle, list_key("ada")}
 
 
 def test_revoke_works_with_the_wrong_key(encrypted: Encrypted) -> None:

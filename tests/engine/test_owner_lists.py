@@ -11,10 +11,11 @@ import pytest
 
 from records import a_key
 from wsgi import Browser, Site
-from wsgi_sessions import Session, StoreError, TooManySessions
+from wsgi_sessions import Lifetime, Session, StoreError, TooManySessions
 from wsgi_sessions.data.notes import Notes, dump_notes
-from wsgi_sessions.engine.owners import Entry, Limits, OwnerLists, Place
-from wsgi_sessions.record import Changes, Record, UpdateResult, list_key
+from wsgi_sessions.engine.decisions import SKEW
+from wsgi_sessions.engine.owners import HEALING_AGE, Entry, Limits, OwnerLists, Place
+from wsgi_sessions.record import LIST_OWNER, Changes, Record, UpdateResult, list_key
 from wsgi_sessions.registry import SessionRegistry
 from wsgi_sessions.stores import MemoryStore
 from wsgi_sessions.stores.encrypted import EncryptedStore
@@ -313,7 +314,10 @@ class Encrypted:
         return site.run(site.browser(), lambda session: session.login("bob")).code
 
     def devices(self, *keys: bytes) -> int:
-        return self.site(*keys).middleware.registry.count("bob")
+        return self.registry(*keys).count("bob")
+
+    def registry(self, *keys: bytes) -> SessionRegistry:
+        return self.site(*keys).middleware.registry
 
 
 @pytest.fixture(params=["end_oldest", "refuse"])
@@ -344,19 +348,134 @@ def test_a_login_under_the_newest_key_alone_seals_no_list_anew(encrypted: Encryp
 
 
 @pytest.mark.parametrize("keys", [(), (OLDER,)])
-def test_a_list_that_cannot_be_read_is_as_good_as_none_when_it_is_over(
-    encrypted: Encrypted, keys: tuple[bytes, ...]
-) -> None:
-    encrypted.sign_in(*keys)
-    encrypted.now += MONTH - 1
-    assert encrypted.sign_in(ELSE) == 503
-    with pytest.raises(StoreError, match="list can't be read"):
-        encrypted.devices(ELSE)
+@pytest.mark.parametrize("absolute", [MONTH, None])
+class TestAListThatCannotBeRead:
+    """As good as none as soon as its sessions are over, which may be long before it ends."""
 
-    encrypted.now += 2
-    assert encrypted.devices(ELSE) == 0
-    assert encrypted.sign_in(ELSE) == 200
-    assert encrypted.devices(ELSE) == 1
+    @pytest.fixture
+    def signed_in(
+        self, encrypted: Encrypted, keys: tuple[bytes, ...], absolute: float | None
+    ) -> Encrypted:
+        encrypted.options["lifetime"] = Lifetime(DAY, absolute)
+        encrypted.sign_in(*keys)
+        return encrypted
+
+    def test_it_is_one_as_long_as_a_session_on_it_may_live(self, signed_in: Encrypted) -> None:
+        signed_in.now += DAY - 1
+        assert signed_in.sign_in(ELSE) == 503
+        for ask in (signed_in.devices, lambda key: signed_in.registry(key).revoke_all("bob")):
+            with pytest.raises(StoreError, match="list can't be read.* add it again"):
+                ask(ELSE)
+
+        signed_in.now += SKEW + 1
+        assert signed_in.devices(ELSE) == 0
+        assert signed_in.sign_in(ELSE) == 200
+        assert signed_in.devices(ELSE) == 1
+
+    def test_use_of_a_session_keeps_it_though_nothing_is_written_to_it(
+        self, encrypted: Encrypted, keys: tuple[bytes, ...], absolute: float | None
+    ) -> None:
+        encrypted.options["lifetime"] = Lifetime(DAY, absolute)
+        site = encrypted.site(*keys)
+        browser = site.browser()
+        for _ in range(3):
+            site.run(browser, lambda session: session.login("bob") if session.is_new else None)
+            encrypted.now = site.clock.now = site.clock.now + DAY / 2
+
+        assert encrypted.sign_in(ELSE) == 503
+
+    def test_so_does_a_login_under_way(self, signed_in: Encrypted, keys: tuple[bytes, ...]) -> None:
+        signed_in.now += 2 * DAY
+        late = signed_in.site(*keys)
+        answers: list[int] = []
+
+        def meanwhile(key: str, *_: object, **__: object) -> None:
+            if key == list_key("bob") and not answers:
+                answers.append(0)
+                answers.append(signed_in.sign_in(ELSE))
+                signed_in.registry().purge_expired()
+
+        signed_in.store.after("update", meanwhile)
+
+        assert signed_in.sign_in(site=late) == 200
+        assert answers == [0, 503]
+        assert late.middleware.registry.count("bob") == 1
+
+    @pytest.mark.parametrize("purging", [(), (ELSE,)])
+    def test_a_purge_removes_it_with_or_without_a_key(
+        self, signed_in: Encrypted, purging: tuple[bytes, ...]
+    ) -> None:
+        registry = signed_in.registry(*purging)
+        signed_in.now += DAY - 1
+        registry.purge_expired()
+        assert list_key("bob") in set(signed_in.store.keys())
+
+        signed_in.now += SKEW + 2
+        signed_in.registry(*purging).purge_expired()
+        assert list(signed_in.store.keys()) == []
+
+
+def test_what_says_where_a_session_was_carried_is_no_list_that_cannot_be_read() -> None:
+    inner, clock = MemoryStore(), FakeClock()
+    record = Record({}, b"where", clock(), clock() + MONTH, owner=LIST_OWNER)
+    EncryptedStore(inner, (OLDER,)).insert(ONE, record)
+    clock.advance(DAY)
+
+    for store in (inner, EncryptedStore(inner, (NEWER,))):
+        SessionRegistry(store, clock=clock).purge_expired()
+        assert inner.load(ONE) is not None
+
+
+class TestAppsWithOtherLimits:
+    """A list ends when none of its sessions can live any more, whoever enters another one."""
+
+    @pytest.mark.parametrize("made_anew", [False, True])
+    @pytest.mark.parametrize("limit", [None, 9])
+    def test_a_list_ends_no_earlier_than_its_sessions(
+        self, lists: Lists, limit: int | None, *, made_anew: bool
+    ) -> None:
+        def enter(absolute: float, key: str) -> None:
+            app, until = apps[absolute], lists.clock() + absolute
+            if limit is None:
+                app.enter("bob", key, until=until, epoch=0)
+            else:
+                app.enter_if_free("bob", key, until=until, epoch=0, limit=limit)
+
+        apps = {
+            absolute: OwnerLists(lists.store, Limits(60, absolute), lists.clock)
+            for absolute in (60, MONTH)
+        }
+        ends = lists.clock() + MONTH
+        if made_anew:
+            enter(MONTH, ONE)
+            lists.take_out(ONE)
+            enter(60, TWO)
+            enter(MONTH, ONE)
+        else:
+            enter(60, ONE)
+            enter(MONTH, TWO)
+            lists.clock.advance(30)
+            enter(60, ONE)
+
+        record = lists.store.load(list_key("bob"))
+        assert record is not None
+        assert record.expires_at >= ends
+
+    def test_one_without_a_limit_never_ends(self, lists: Lists) -> None:
+        lists.enter(ONE)
+        lists.mine.enter("bob", TWO, until=lists.clock() + 9, epoch=0)
+
+        record = lists.store.load(list_key("bob"))
+        assert record is not None
+        assert record.expires_at == math.inf
+
+    def test_one_that_has_expired_by_this_clock_is_used_all_the_same(self, lists: Lists) -> None:
+        lists.mine.enter("bob", ONE, until=lists.clock() + 9, epoch=0)
+        lists.clock.advance(MONTH)
+        lists.mine.enter("bob", TWO, until=lists.clock() + 9, epoch=0)
+        lists.clock.advance(-MONTH)
+
+        assert lists.listed == {ONE, TWO}
 
 
 def test_a_process_that_does_not_encrypt_yet_spoils_no_list(encrypted: Encrypted) -> None:
@@ -463,13 +582,13 @@ def test_a_list_of_which_one_entry_cannot_be_read_is_over_with_the_others(
     encrypted.sign_in(site=site)
     plain = EncryptedStore(encrypted.store, (OLDER,))
     plain.update(list_key("bob"), Changes(set={a_key(): b"of a process with the older key"}))
-    encrypted.now += MONTH - 1
+    encrypted.now += DAY - 1
     assert [encrypted.sign_in(site=site) for _ in range(2)] == [503, 503]
     with pytest.raises(StoreError, match="list can't be read"):
         encrypted.devices(NEWER)
 
     # The first of the two may have entered itself before it read the list.
-    encrypted.now += MONTH
+    encrypted.now += 2 * HEALING_AGE
     assert encrypted.devices(NEWER) == 0
     assert encrypted.sign_in(site=site) == 200
     assert encrypted.devices(NEWER) == 1
@@ -543,6 +662,7 @@ class NeverThere(StoreWrapper):
     """To which a damaged record is there, and yet never takes an update but an empty one."""
 
     damaged = False
+    knows_its_end = False
 
     def load(self, key: str) -> Record | None:
         return None if self.damaged and key == list_key("bob") else self.store.load(key)
@@ -555,7 +675,8 @@ class NeverThere(StoreWrapper):
         if_epoch: int | None = None,
         if_version: int | None = None,
     ) -> UpdateResult:
-        if self.damaged and key == list_key("bob") and changes != Changes():
+        blind = self.damaged and not self.knows_its_end
+        if blind and key == list_key("bob") and changes != Changes():
             return UpdateResult.GONE
         return self.store.update(key, changes, if_epoch=if_epoch, if_version=if_version)
 
@@ -570,6 +691,19 @@ def test_a_list_that_is_damaged_is_not_one_that_is_over() -> None:
     for ask in (registry.sessions, registry.count, registry.revoke_all):
         with pytest.raises(StoreError, match="list can't be read"):
             ask("bob")
+
+
+def test_one_whose_entries_are_lost_is_over_when_it_ends() -> None:
+    store = NeverThere(MemoryStore())
+    site = Site(store=store)
+    site.run(site.browser(), lambda session: session.login("bob"))
+    store.damaged = store.knows_its_end = True
+
+    site.clock.advance(MONTH)
+    with pytest.raises(StoreError, match="list can't be read"):
+        site.middleware.registry.count("bob")
+    site.clock.advance(2 * DAY)
+    assert site.middleware.registry.count("bob") == 0
 
 
 def test_a_login_that_is_taken_back_leaves_no_session_that_is_in_no_list(lists: Lists) -> None:
@@ -593,7 +727,8 @@ def test_a_session_is_revoked_though_its_owners_list_cannot_be_read(
     site.run(browser, lambda session: session.login("bob"))
     handle = site.run(browser, lambda session: session.handle).text
     lists.store.update(list_key("bob"), Changes(set={a_key(): b"damaged"}))
-    registry = SessionRegistry(lists.store) if alone else site.middleware.registry
+    alone_registry = SessionRegistry(lists.store, clock=site.clock)
+    registry = alone_registry if alone else site.middleware.registry
     site.events.clear()
     caplog.clear()
 
@@ -671,4 +806,4 @@ def test_a_login_counts_as_use_of_the_list_from_which_a_server_counts_its_end(
     record = encrypted.store.load(list_key("bob"))
     assert record is not None
     assert record.used_at == encrypted.now - 7 * DAY
-    assert record.expires_at - record.used_at == MONTH
+    assert MONTH + DAY <= record.expires_at - record.used_at <= MONTH + 2 * DAY

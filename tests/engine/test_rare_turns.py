@@ -451,19 +451,6 @@ def test_taking_out_of_a_list_that_others_always_change_first_fails_in_the_end(
             lists.take_out("bob", some)
 
 
-def test_a_list_whose_end_was_brought_forward_is_put_back_by_the_login_that_sees_it() -> None:
-    store = MemoryStore()
-    lists = OwnerLists(store, Limits(), FakeClock())
-    key, until = a_key(), FakeClock()() + 900
-    lists.enter("bob", key, until=until, epoch=0)
-    store.update(list_key("bob"), Changes(expires_at=until - 600))
-
-    assert lists.confirmed("bob", key) is not None
-
-    listed = store.load(list_key("bob"))
-    assert listed is not None and listed.expires_at == until
-
-
 def test_a_new_id_whose_answer_was_lost_is_not_made_again() -> None:
     store = FaultyStore(MemoryStore())
     site, browser = started(store=store)

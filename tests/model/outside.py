@@ -86,6 +86,7 @@ class Outside:
                 registry = SessionRegistry(world.raw, clock=world.clock)
                 with contextlib.suppress(SessionError):  # it has no key, and may say so
                     registry.sessions(owner)
+                registry.purge_expired()
             case _:
                 pass
 

@@ -126,7 +126,7 @@ class Damage(Shown):
 
 @dataclass(repr=False)
 class Stranger(Shown):
-    """A process without the encryption key lists an owner's sessions."""
+    """A process without the encryption key lists an owner's sessions, and purges."""
 
     owner: str
 

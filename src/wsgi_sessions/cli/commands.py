@@ -159,8 +159,7 @@ def purge_store(place: OpenedStore, terminal: TextIO | None) -> int:
         if record is None or not record.is_owner_list:
             continue
         expired_lists += record.expires_at <= now
-        if not place.is_locked(key, record):
-            lists.append(key)
+        lists.append(key)
     went = SessionRegistry(_OwnerLists(place.store, lists)).purge_expired()
     return max(0, went - expired_lists)
 

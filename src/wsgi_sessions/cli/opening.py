@@ -9,7 +9,6 @@ import re
 from pathlib import Path
 
 from ..errors import ConfigurationError
-from ..record import Record
 from ..stores import Store, store_from_url
 from ..stores.encrypted import KEY_BYTES, EncryptedStore, check_keys, is_sealed
 from .printing import Failure
@@ -28,16 +27,16 @@ class OpenedStore:
     def __init__(self, raw: Store, keys: tuple[bytes, ...]) -> None:
         self.raw = raw
         # What is not encrypted yet is read as well, because the app may be about to migrate.
-        self.store: Store = EncryptedStore(raw, keys, migrate=True) if keys else raw
+        self._encrypted = EncryptedStore(raw, keys, migrate=True) if keys else None
+        self.store: Store = self._encrypted or raw
         """Records as the app sees them."""
-        self._has_keys = bool(keys)
 
-    def is_locked(self, key: str, record: Record | None = None) -> bool:
+    def is_locked(self, key: str) -> bool:
         """Whether the record of this key is there, but encrypted under a key that isn't."""
-        record = self.raw.load(key) if record is None else record
+        record = self.raw.load(key)
         if record is None or not is_sealed(record):
             return False
-        return not self._has_keys or self.store.load(key) is None
+        return self._encrypted is None or self._encrypted.opened(key, record) is None
 
     def must_be_readable(self, key: str) -> None:
         """Make sure that the record of this key, if there is one, can be read.
@@ -48,7 +47,7 @@ class OpenedStore:
         """
         if not self.is_locked(key):
             return
-        if self._has_keys:
+        if self._encrypted is not None:
             raise Failure(
                 "a record is encrypted under a key that isn't in the file of --encryption-key-file;"
                 " add the app's older keys to it, one a line"

@@ -11,16 +11,20 @@ it ends itself; if it had written before its record was looked at, it was delete
 later: then it happened after. If it entered between the marking and the taking out, its entry is no
 longer marked, and stays.
 
-Entering is a blind write of one field: it needs no knowledge of the others. Whatever removes
-entries goes by the list's version, so that an entry made meanwhile is never lost, and looks once
-more whether the record has come after all. A new list begins with a random version, so that it is
-never taken for an earlier one. A list may hold too much, after a crash, but never too little. An
-entry is removed only if the store itself says that there is no record: a record that can't be read
-is not absent.
+Entering writes one field, and needs no knowledge of the others but of when the list ends: that must
+not be before any of its sessions can. So the list's epoch is the day of its end, and whoever enters
+a session names the day that it knows. Where the list ends on another day by now, as apps with other
+limits use it, too, or is another list, nothing is written, and it is read. Whatever removes entries
+goes by the list's version, so that an entry made meanwhile is never lost, and looks once more
+whether the record has come after all. A new list begins with a random version, so that it is never
+taken for an earlier one. A list may hold too much, after a crash, but never too little. An entry is
+removed only if the store itself says that there is no record: a record that can't be read is not
+absent.
 
 Keys of encryption come and go. A login that finds any part of its list sealed under another key
-than the newest seals the list anew, so that it can be read for as long as its latest login can
-live; and a list that can't be read any more is as good as none once it has expired.
+than the newest seals the list anew. A list that can't be read any more still names the keys of its
+sessions, and when they can live until stands in their records, whether those can be read or not. So
+it is as good as none once all of them are over, though it ends later, or never.
 """
 
 from __future__ import annotations
@@ -39,10 +43,10 @@ from ..data.codec import CorruptField
 from ..data.notes import CorruptNotes, Notes, notes_of
 from ..errors import StoreError, TooManySessions
 from ..events import logger
-from ..record import LIST_OWNER, Changes, Record, UpdateResult, is_outdated, list_key
+from ..record import LIST_OWNER, Changes, Record, UpdateResult, is_key, is_outdated, list_key
 from ..stores.base import Store
 from .backoff import ATTEMPTS, back_off
-from .decisions import deadline_of
+from .decisions import SKEW, deadline_of
 
 HEALING_AGE = 60.0
 """Seconds for which an entry without a record counts as a login under way."""
@@ -56,9 +60,9 @@ _VERSION_BITS = 30
 _KNOWN_LISTS = 4096
 """How many lists a process remembers that it could read, which saves a round trip."""
 
-
-_NOTED_EVERY = 86400.0
-"""Seconds after which a login notes that its list was used."""
+_DAY = 86400.0
+_NEVER = 10**9
+"""A day that is as good as none."""
 _TIDY_EVERY = 16
 _TIDY_LOOKS = 32
 """A login whose list has a multiple of the first number of entries looks at the second number of
@@ -131,8 +135,8 @@ class OwnerList(NamedTuple):
 
     version: int
     entries: Mapping[str, Entry]
-    used_at: float
-    expires_at: float
+    ends_on: int
+    """The day at the end of which it may go; its record's epoch."""
     is_outdated: bool = False
     """Whether any part of it was sealed under an older key of encryption."""
 
@@ -171,8 +175,8 @@ class OwnerLists:
         self._store = store
         self._limits = limits
         self._clock = clock
-        self._known: dict[str, float] = {}
-        """When lists end that were seen to be there, as far as is known. UNIX seconds."""
+        self._known: dict[str, int] = {}
+        """The days on which lists end that could be read, as far as is known."""
 
     # Entering and taking out
 
@@ -198,38 +202,60 @@ class OwnerLists:
         Raises:
             StoreError: the list can't be read or written.
         """
-        now = self._clock()
         at = list_key(owner)
-        fields = {key: _dump(Entry(now, until, epoch, ending))}
-        ends = max(until, now + self._limits.absolute)
-        readable = False
+        fields = {key: _dump(Entry(self._clock(), until, epoch, ending))}
         for attempt in range(ATTEMPTS):
             known = self._known.get(at)
-            # One that has expired since it was read may be beyond reading by now.
-            if known is not None and (now < known or readable):
-                # Sessions of an app with a longer lifetime may need it for longer.
-                later = ends if ends > known else None
-                changes = Changes(set=fields, expires_at=later)
-                if self._store.update(at, changes) is UpdateResult.UPDATED:
-                    self._known[at] = max(ends, known)
-                    return
-            if self._store.insert(at, _new_list(fields, now, ends)):
-                self._remember(at, ends)
+            if known is None:
+                entered = self._begin(at, fields, until)
+            else:
+                entered = self._write(at, fields, until, known=known)
+            if entered:
                 return
             # Nobody is signed in under a list that couldn't be read to sign them out again.
             present = self.read(owner)
-            readable = present is not None
-            if present is not None:
-                self._remember(at, present.expires_at)
-            else:
+            if present is None:
                 self._clear_away(at)
+            else:
+                self._remember(at, present.ends_on)
             back_off(attempt)
         raise StoreError("the owner's list could not be written", operation="update")
 
-    def _remember(self, at: str, expires_at: float) -> None:
+    def _write(
+        self,
+        at: str,
+        fields: Mapping[str, bytes],
+        until: float,
+        *,
+        known: int,
+        version: int | None = None,
+    ) -> bool:
+        """Write an entry into a list that ends on this day, unless it doesn't."""
+        day = max(_day_after(until), known)
+        # A server's own expiry counts from the last use that was noted. What has expired by this
+        # clock may be used by another.
+        used_at = min(self._clock(), _end_of(known) - 1)
+        changes = Changes(set=fields, used_at=used_at, expires_at=_end_of(day), epoch=day)
+        written = self._store.update(at, changes, if_epoch=known, if_version=version)
+        if written is not UpdateResult.UPDATED:
+            return False
+        self._remember(at, day)
+        return True
+
+    def _begin(self, at: str, fields: Mapping[str, bytes], until: float) -> bool:
+        """Begin a list with an entry, unless there is one."""
+        day, now = _day_after(until), self._clock()
+        version = 1 + secrets.randbits(_VERSION_BITS)
+        new = Record(fields, b"", now, _end_of(day), version, day, LIST_OWNER)
+        if not self._store.insert(at, new):
+            return False
+        self._remember(at, day)
+        return True
+
+    def _remember(self, at: str, ends_on: int) -> None:
         if len(self._known) >= _KNOWN_LISTS:
             self._known.clear()
-        self._known[at] = expires_at
+        self._known[at] = ends_on
 
     def enter_if_free(
         self,
@@ -261,15 +287,15 @@ class OwnerLists:
         at = list_key(owner)
         for attempt in range(ATTEMPTS):
             now = self._clock()
-            entry, ends = Entry(now, until, epoch), max(until, now + self._limits.absolute)
+            entry = Entry(now, until, epoch)
+            fields = {key: _dump(entry)}
             record = self._store.load(at)
             present = None if record is None else self._parsed(at, record)
             if present is None:
                 if attempt and self.read(owner) is None:
                     # Where the insert failed there is a list by now, or one that can't be read.
                     self._clear_away(at)
-                if self._store.insert(at, _new_list({key: _dump(entry)}, now, ends)):
-                    self._remember(at, ends)
+                if self._begin(at, fields, until):
                     return Place(owner, entry)
             else:
                 others = self._holders(owner, present, now, limit, {key, *leaving})
@@ -278,11 +304,8 @@ class OwnerLists:
                         f"the owner has {others} live sessions and max_per_owner is {limit}; end"
                         " one of them first (registry.sessions(owner), registry.revoke(handle))"
                     )
-                ends = max(ends, present.expires_at)
-                changes = Changes(set={key: _dump(entry)}, expires_at=ends)
-                written = self._store.update(at, changes, if_version=present.version)
-                if written is UpdateResult.UPDATED:
-                    self._remember(at, ends)
+                known, version = present.ends_on, present.version
+                if self._write(at, fields, until, known=known, version=version):
                     return Place(owner, entry)
             back_off(attempt)
         raise StoreError("the owner's list could not be written", operation="update")
@@ -372,51 +395,77 @@ class OwnerLists:
         return self._read(list_key(owner))
 
     def _read(self, at: str) -> OwnerList | None:
-        found = self._look(at)
+        found = self.look(at)
         if found is not UNREADABLE:
             return None if found is None else self._parsed(at, found)
-        if self._is_over(at):
+        if self._is_over(at, self._clock()):
             return None
-        self._known.pop(at, None)
-        raise _unreadable()
+        raise self._unreadable(at)
 
     def _parsed(self, at: str, record: Record) -> OwnerList | None:
         """The list in this record; None: it can't be read, and is over."""
         try:
             return _parse(record)
-        except UnreadableList:
-            # Entering blindly, as in a list that is known, would let it live for longer.
-            self._known.pop(at, None)
-            if self._clock() < record.expires_at:
-                raise
+        except CorruptField:
+            now = self._clock()
+            if now < record.expires_at and self._may_name_a_live_one(record, now):
+                raise self._unreadable(at) from None
             return None
 
-    def _is_over(self, at: str) -> bool:
-        """Whether a list that can't be read has expired, and with it all sessions that it named.
+    def _unreadable(self, at: str) -> UnreadableList:
+        # Entering without reading it first, as in a list that is known, would make it young.
+        self._known.pop(at, None)
+        return UnreadableList(
+            "an owner's list can't be read: it is damaged, or encrypted under a key that isn't"
+            " among encryption_keys. While a session on it may live, its owner can't sign in. If a"
+            " key was removed, add it again until the sessions from before are over; key of the"
+            f" list: {at}",
+            operation="load",
+        )
+
+    def _may_name_a_live_one(self, record: Record, now: float) -> bool:
+        """Whether a session on this list, which can't be read, may live."""
+        keys = [name for name in record.fields if is_key(name)]
+        # One without keys is no list. And who entered a session a moment ago has yet to write it.
+        if not keys or abs(now - record.used_at) < HEALING_AGE:
+            return True
+        return any(self.may_live(key, now - SKEW) for key in keys)
+
+    def may_live(self, key: str, now: float) -> bool:
+        """Whether there is a record that hasn't expired, whether it can be read or not."""
+        record = self.look(key)
+        if record is UNREADABLE:
+            return not self._is_over(key, now)
+        return record is not None and now < record.expires_at
+
+    def _is_over(self, key: str, now: float) -> bool:
+        """Whether a record that can't be read has expired.
 
         No record has the version that is asked for, so nothing is written. A store to which it is
         damaged may say GONE in any case, which means nothing.
         """
-        long_ago, now = (
-            self._store.update(at, Changes(used_at=used_at), if_version=0)
-            for used_at in (0.0, self._clock())
+        long_ago, lately = (
+            self._store.update(key, Changes(used_at=used_at), if_version=0)
+            for used_at in (0.0, now)
         )
-        return long_ago is UpdateResult.CONFLICT and now is UpdateResult.GONE
+        return long_ago is UpdateResult.CONFLICT and lately is UpdateResult.GONE
 
     def _clear_away(self, at: str) -> None:
         """Delete a list that is over and can't be read, so that a new one can begin.
 
-        Only one that the store can read as a record: an encrypting one makes room for an `insert`
-        itself.
+        Only one that the store can read as a record.
         """
+        self._known.pop(at, None)
         record = self._store.load(at)
         if record is None or self._parsed(at, record) is not None:
             return
-        # By its version: another login may have begun a new one meanwhile.
+        # By its version: another login may have entered a session meanwhile, or begun a new list.
         if self._store.delete(at, if_version=record.version):
-            logger.warning("an owner's list that can't be read has expired, removed; key %s", at)
+            logger.warning(
+                "an owner's list that can't be read was removed: its sessions are over; key %s", at
+            )
 
-    def _look(self, key: str) -> Record | Literal[_Unreadable.UNREADABLE] | None:
+    def look(self, key: str) -> Record | Literal[_Unreadable.UNREADABLE] | None:
         """The record; None only where the store itself says that there is none."""
         for _ in range(_LOOKS):
             record = self._store.load(key)
@@ -437,14 +486,6 @@ class OwnerLists:
         entry = None if present is None else present.entries.get(key)
         if present is None or entry is None or entry.ending:
             return None
-        now, ends = self._clock(), present.expires_at
-        latest = max(each.until for each in present.entries.values())
-        # Entering is blind: a process with a shorter lifetime may have brought the end of the whole
-        # list forward. And a server's own expiry counts from the last use that was noted.
-        if latest > ends or abs(now - present.used_at) > _NOTED_EVERY:
-            ends = max(ends, latest)
-            used = Changes(used_at=min(now, present.expires_at - 1), expires_at=ends)
-            self._store.update(list_key(owner), used)
         if present.is_outdated:
             # If another login is faster, that one or a later one does it.
             whole = Changes(
@@ -459,7 +500,7 @@ class OwnerLists:
         """Compare a list with the records. Changes nothing."""
         listing = Listing([], [], [], [], [])
         for key, entry in present.entries.items():
-            record = self._look(key)
+            record = self.look(key)
             young = _is_young(entry, now) and not entry.ending
             if record is UNREADABLE:
                 listing.unreadable.append(key)
@@ -522,7 +563,7 @@ class OwnerLists:
         itself. An entry that is being ended stays out: that login has to end itself.
         """
         for key, entry in taken.items():
-            record = None if entry.ending else self._look(key)
+            record = None if entry.ending else self.look(key)
             owner = None if record is None or record is UNREADABLE else record.owner
             if owner is not None and list_key(owner) == at:
                 self.enter(owner, key, until=entry.until, epoch=entry.epoch)
@@ -580,24 +621,33 @@ class OwnerLists:
             StoreError: the store can't answer; the other lists were healed all the same.
         """
         dead: dict[str, dict[str, Entry]] = {}
+        over: list[str] = []
         for at in self._store.keys():  # noqa: SIM118 # a store is not a mapping
             record = self._store.load(at)
             if record is None or not record.is_owner_list:
                 continue
             try:
-                entries = _parse(record).entries
-            except StoreError:
+                present = self._parsed(at, record)
+            except UnreadableList:
                 continue  # reported to those who use this list; the others are healed all the same
+            if present is None:
+                over.append(at)
+                continue
             now = self._clock()
             gone = {
-                key: entry for key, entry in entries.items() if self._is_dead(at, key, entry, now)
+                key: entry
+                for key, entry in present.entries.items()
+                if self._is_dead(at, key, entry, now)
             }
             if gone:
                 dead[at] = gone
         failures: list[StoreError] = []
-        for at, gone in dead.items():
+        for at in (*over, *dead):
             try:
-                self._take_out_seen(at, gone)
+                if at in dead:
+                    self._take_out_seen(at, dead[at])
+                else:
+                    self._clear_away(at)
             except StoreError as error:
                 failures.append(error)
         if failures:
@@ -610,7 +660,7 @@ class OwnerLists:
 
     def _is_gone(self, at: str, key: str) -> bool:
         """Whether it is certain that no record belongs to this list's owner."""
-        record = self._look(key)
+        record = self.look(key)
         if record is None or record is UNREADABLE:
             return record is None
         return record.owner is None or list_key(record.owner) != at
@@ -637,27 +687,24 @@ def is_readable(record: Record) -> bool:
     return True
 
 
-def _new_list(fields: Mapping[str, bytes], now: float, ends: float) -> Record:
-    version = 1 + secrets.randbits(_VERSION_BITS)
-    return Record(fields, b"", now, ends, version, owner=LIST_OWNER)
+def _day_after(until: float) -> int:
+    """The first whole day after this time: clocks differ, and a day is the same for many logins."""
+    return int(min(until / _DAY, _NEVER)) + 1
+
+
+def _end_of(day: int) -> float:
+    return math.inf if day > _NEVER else (day + 1) * _DAY
 
 
 def _parse(record: Record) -> OwnerList:
-    try:
-        entries = {key: _load(record.fields[key]) for key in record.fields}
-    except (struct.error, CorruptField):
-        raise _unreadable() from None
+    """Read a list.
+
+    Raises:
+        CorruptField: it can't be read.
+    """
+    entries = {key: _load(record.fields[key]) for key in record.fields}
     # Asked after all of it was read.
-    outdated = is_outdated(record)
-    return OwnerList(record.version, entries, record.used_at, record.expires_at, outdated)
-
-
-def _unreadable() -> UnreadableList:
-    return UnreadableList(
-        "an owner's list can't be read: it is damaged, or encrypted under a key that isn't among"
-        " encryption_keys",
-        operation="load",
-    )
+    return OwnerList(record.version, entries, record.epoch, is_outdated(record))
 
 
 def _dump(entry: Entry) -> bytes:
@@ -665,7 +712,10 @@ def _dump(entry: Entry) -> bytes:
 
 
 def _load(raw: bytes) -> Entry:
-    fmt, *parts = _ENTRY.unpack(raw)
+    try:
+        fmt, *parts = _ENTRY.unpack(raw)
+    except struct.error:
+        raise CorruptField("isn't an entry") from None
     if fmt != _FORMAT:
-        raise struct.error
+        raise CorruptField("is an entry of another format")
     return Entry(*parts)

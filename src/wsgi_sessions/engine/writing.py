@@ -299,7 +299,7 @@ class StoreWriter:
             return listed_until
         self._enter(work.intent.place, owner, key, until, epoch)
         if not work.joins:
-            # As after a login: where sessions of others live longer, so does the whole list.
+            # As after a login: what nobody could read for as long is sealed anew.
             self._owners.confirmed(owner, key)
         return until
 

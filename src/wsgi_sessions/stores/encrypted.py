@@ -46,7 +46,6 @@ _OWNER = "\0owner"
 _OURS = frozenset({_TIE, _OWNER})
 _NO_OWNER = b"\0"
 _ATTEMPTS = 16
-_REMEMBERED = 1000
 _ENCODING = "utf-8", "surrogatepass"
 
 
@@ -76,7 +75,8 @@ class EncryptedStore(StoreWrapper):
 
     A record that is there but can't be decrypted (another key, damage, plain text) loads as None,
     like one that isn't there; ``update(key, Changes())`` tells the two apart, since it needs no
-    key: UPDATED for the former, GONE for the latter.
+    key: UPDATED for the former, GONE for the latter. Of an owner's list that can't be, the names of
+    its fields are given, with empty values: they are the keys of sessions, and need no key either.
 
     Args:
         store: where the sealed records are kept.
@@ -89,8 +89,6 @@ class EncryptedStore(StoreWrapper):
         super().__init__(store)
         self._sealer = Sealer(keys)
         self._migrate = migrate
-        self._unopened = set[str]()
-        """Keys of records that couldn't be opened, as far as they are remembered."""
 
     def load(self, key: str) -> Record | None:
         """The record, opened; its fields are opened when they are read.
@@ -99,19 +97,16 @@ class EncryptedStore(StoreWrapper):
         be raises `CorruptField` when it is read.
         """
         record = self.store.load(key)
-        opened = None if record is None else self._opened(key, record)
+        opened = None if record is None else self.opened(key, record)
         if record is not None and opened is None:
-            if len(self._unopened) >= _REMEMBERED:
-                self._unopened.clear()
-            self._unopened.add(key)
             self._notify("corrupt_record", key, _why(record))
+            if record.is_owner_list:
+                names = (_inner(name) for name in record.fields if name not in _OURS)
+                return replace(record, fields=dict.fromkeys(names, b""), notes=b"")
         return opened
 
     def insert(self, key: str, record: Record) -> bool:
-        """Seal and keep a new record.
-
-        One that has expired and was found beyond opening goes: nothing but a purge could remove it.
-        """
+        """Seal and keep a new record."""
         whole = Changes(set=record.fields, notes=record.notes, owner=record.owner)
         sealed = self._sealed(key, whole)
         new = replace(
@@ -120,24 +115,7 @@ class EncryptedStore(StoreWrapper):
             notes=sealed.notes or b"",
             owner=cast("str | None", sealed.owner),
         )
-        if self.store.insert(key, new):
-            return True
-        # Others that are in the way aren't looked at, which would cost a round trip.
-        if key not in self._unopened or not self._remove_unreadable(key, record.used_at):
-            return False
         return self.store.insert(key, new)
-
-    def _remove_unreadable(self, key: str, now: float) -> bool:
-        """Remove a record that has expired and can't be opened, if it is there."""
-        self._unopened.discard(key)
-        there = self.store.load(key)
-        if there is None or now < there.expires_at or self._opened(key, there) is not None:
-            return False
-        # By its version: another request may have put a new one in its place meanwhile.
-        removed = self.store.delete(key, if_version=there.version)
-        if removed:
-            self._notify("corrupt_record", key, f"{_why(there)}; has expired, removed")
-        return removed
 
     def update(
         self,
@@ -227,8 +205,8 @@ class EncryptedStore(StoreWrapper):
         opened = self.open_value(kept, _context(key, "field", name))
         return None if opened is None else (opened[0], opened[1] > 0)
 
-    def _opened(self, key: str, record: Record) -> Record | None:
-        """The record as it can be read; None if it can't."""
+    def opened(self, key: str, record: Record) -> Record | None:
+        """The record, as the store inside keeps it, as it can be read; None if it can't."""
         if not is_sealed(record):
             return record if self._migrate else None
         sealed_owner = record.fields.get(_OWNER, b"")
