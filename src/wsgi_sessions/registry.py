@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from .engine.owners import Limits, LiveSession, OwnerLists, is_readable, live_session
+from .engine.owners import UNREADABLE, Limits, LiveSession, OwnerLists, is_readable, live_session
 from .errors import StoreError, UnsupportedByStore
 from .events import EventSink
 from .record import is_key
@@ -113,16 +113,20 @@ class SessionRegistry:
             >>> middleware.registry.revoke(session.handle)
             False
         """
-        record = self._store.load(handle) if is_key(_checked_handle(handle)) else None
-        if record is None or record.is_owner_list:
+        record = self._owners.look(handle) if is_key(_checked_handle(handle)) else None
+        if record is None:
             return False
-        live = live_session(handle, record, self._limits, self._clock())
-        if live is None and is_readable(record):
-            return False
+        now, live = self._clock(), None
+        if record is not UNREADABLE:
+            live = live_session(handle, record, self._limits, now)
+            if record.is_owner_list or (live is None and is_readable(record)):
+                return False
         # One that can't be read here, for want of the key that it is encrypted under, may be ended.
+        if live is None and not self._owners.may_live(handle, now):
+            return False
         if not self._store.delete(handle):
             return False
-        owner = None if live is None else record.owner
+        owner = None if live is None else live.record.owner
         self._events.emit("revoked", handle=handle, owner=owner)
         if owner is not None:
             self._unlist(owner, handle)

@@ -740,6 +740,37 @@ def test_a_session_is_revoked_though_its_owners_list_cannot_be_read(
     assert [text for text in caplog.messages if "take out: an owner's list can't be read" in text]
 
 
+@pytest.mark.parametrize("keys", [(), (OLDER,), (NEWER,)])
+class TestRevokingByHandle:
+    def test_it_needs_no_key(self, keys: tuple[bytes, ...]) -> None:
+        encrypted = Encrypted()
+        site = encrypted.site(OLDER)
+        browser = site.browser()
+        site.run(browser, lambda session: session.login("bob"))
+        handle = site.run(browser, lambda session: session.handle).text
+        registry = encrypted.registry(*keys)
+
+        assert [registry.revoke(handle), registry.revoke(handle)] == [True, False]
+        assert site.run(browser, lambda session: session.owner).text == "None"
+
+    def test_what_is_over_is_not_ended_once_more(self, keys: tuple[bytes, ...]) -> None:
+        encrypted = Encrypted()
+        site = encrypted.site(OLDER)
+        browser = site.browser()
+        site.run(browser, lambda session: session.login("bob"))
+        handle = site.run(browser, lambda session: session.handle).text
+        encrypted.now += DAY + 1
+
+        assert encrypted.registry(*keys).revoke(handle) is False
+
+    def test_it_ends_no_list(self, keys: tuple[bytes, ...]) -> None:
+        encrypted = Encrypted()
+        encrypted.sign_in(OLDER)
+
+        assert encrypted.registry(*keys).revoke(list_key("bob")) is False
+        assert encrypted.devices(OLDER) == 1
+
+
 def test_a_process_that_refuses_none_does_not_let_another_go_over_the_limit(lists: Lists) -> None:
     refusing, ending = (
         Site(store=lists.store, max_per_owner=2, when_full=when_full)

@@ -120,8 +120,7 @@ def revoke(arguments: argparse.Namespace, printer: Printer) -> bool:
     """``revoke``: end one session. Needs no encryption key."""
     place = opened(arguments)
     key = find_key(place.raw, arguments.handle)
-    store = place.raw if place.is_locked(key) else place.store
-    count = int(SessionRegistry(store).revoke(key))
+    count = int(SessionRegistry(place.store).revoke(key))
     printer.print({"revoked": count}, f"ended {count_of_sessions(count)}")
     return True
 

@@ -31,7 +31,7 @@ class OpenedStore:
         self.store: Store = self._encrypted or raw
         """Records as the app sees them."""
 
-    def is_locked(self, key: str) -> bool:
+    def _is_locked(self, key: str) -> bool:
         """Whether the record of this key is there, but encrypted under a key that isn't."""
         record = self.raw.load(key)
         if record is None or not is_sealed(record):
@@ -45,7 +45,7 @@ class OpenedStore:
             ConfigurationError: it is encrypted, and no key was given.
             Failure: it is encrypted under another key.
         """
-        if not self.is_locked(key):
+        if not self._is_locked(key):
             return
         if self._encrypted is not None:
             raise Failure(
