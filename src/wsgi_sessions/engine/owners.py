@@ -36,7 +36,6 @@ import secrets
 import struct
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from functools import partial
 from typing import Final, Literal, NamedTuple
 
 from ..data.codec import CorruptField
@@ -152,8 +151,8 @@ class Listing(NamedTuple):
     """Keys of records that this process can't read."""
     stale: list[str]
     """Keys of entries that may be taken out."""
-    over: list[str]
-    """Those of them whose records are the owner's, and over or being ended."""
+    over: dict[str, Record]
+    """The records of those of them that are the owner's, and over or being ended."""
 
 
 def _is_young(entry: Entry, now: float) -> bool:
@@ -498,7 +497,7 @@ class OwnerLists:
 
     def examine(self, owner: str, present: OwnerList, now: float) -> Listing:
         """Compare a list with the records. Changes nothing."""
-        listing = Listing([], [], [], [], [])
+        listing = Listing([], [], [], [], {})
         for key, entry in present.entries.items():
             record = self.look(key)
             young = _is_young(entry, now) and not entry.ending
@@ -510,7 +509,7 @@ class OwnerLists:
                 listing.live.append(live)
             elif entry.ending or (now >= record.expires_at and is_readable(record)):
                 listing.stale.append(key)
-                listing.over.append(key)
+                listing.over[key] = record
             elif not is_readable(record):
                 listing.unreadable.append(key)
             # Else it is over by the limits of this app; another one's may be longer.
@@ -520,9 +519,9 @@ class OwnerLists:
         """The owner's sessions; takes out what crashes left, and finishes what was being ended."""
         present = self.read(owner)
         if present is None:
-            return Listing([], [], [], [], [])
+            return Listing([], [], [], [], {})
         listing = self.examine(owner, present, self._clock())
-        self._heal(owner, present, listing)
+        self.heal(owner, present, listing)
         return listing
 
     def tidy(self, owner: str, present: OwnerList) -> None:
@@ -536,17 +535,68 @@ class OwnerLists:
         keys = sorted(present.entries)
         picked = random.sample(keys, min(_TIDY_LOOKS, len(keys)))
         some = present._replace(entries={key: present.entries[key] for key in picked})
-        self._heal(owner, some, self.examine(owner, some, self._clock()))
+        self.heal(owner, some, self.examine(owner, some, self._clock()))
 
-    def _heal(self, owner: str, seen: OwnerList, listing: Listing) -> None:
-        if not listing.stale:
-            return
-        for key in listing.over:
-            # A session that is over or being ended goes with its entry, so that none is ever
-            # alive, after a clock was set back, and not listed; unless a login has entered it anew.
-            as_seen = partial(self.is_still, owner, key, seen.entries[key])
-            self.delete_if_owned(key, owner, if_still=as_seen)
-        self.take_out_seen(owner, {key: seen.entries[key] for key in listing.stale})
+    def heal(
+        self,
+        owner: str,
+        seen: OwnerList,
+        listing: Listing,
+        on_end: Callable[[str], object] = lambda key: None,
+    ) -> None:
+        """End what is over or being ended, and take dead entries out.
+
+        Args:
+            owner: whose list.
+            seen: the list as it was read, or a part of it.
+            listing: what it came to when it was compared with the records.
+            on_end: told the key of each session that this ends.
+
+        Raises:
+            StoreError: the store can't answer.
+        """
+        for attempt in range(ATTEMPTS):
+            if not listing.stale:
+                return
+            lost = self._end(owner, seen, listing.over, on_end)
+            stale = {key: seen.entries[key] for key in listing.stale if key not in lost}
+            self.take_out_seen(owner, stale)
+            if not lost:
+                return
+            back_off(attempt)
+            # Their records were written meanwhile, so that they may live, or are gone.
+            seen = seen._replace(entries={key: seen.entries[key] for key in lost})
+            listing = self.examine(owner, seen, self._clock())
+        raise StoreError("a session could not be ended", operation="delete")
+
+    def _end(
+        self,
+        owner: str,
+        seen: OwnerList,
+        over: Mapping[str, Record],
+        on_end: Callable[[str], object],
+    ) -> set[str]:
+        """Delete the records of sessions that are over, in the versions that were found to be.
+
+        A session that is over or being ended goes with its entry, so that none is ever alive, after
+        a clock was set back, and not listed; unless a login has entered it anew. That is seen in
+        the list, which is read once, after all of the records; or else the login has yet to write
+        its record, which has another version from then on.
+
+        Returns:
+            the keys of those that are there in another version, or gone.
+        """
+        present = self.read(owner) if over else None
+        listed: Mapping[str, Entry] = {} if present is None else present.entries
+        lost: set[str] = set()
+        for key, record in over.items():
+            if listed.get(key) not in (None, seen.entries[key]):
+                continue
+            if self._store.delete(key, if_version=record.version):
+                on_end(key)
+            else:
+                lost.add(key)
+        return lost
 
     def give_back(self, key: str, place: Place) -> None:
         """Give back the place of a session whose login didn't happen."""
@@ -574,30 +624,12 @@ class OwnerLists:
         Raises:
             StoreError: the list can't be read.
         """
-        entry = self._entry(owner, key)
+        present = self.read(owner)
+        entry = None if present is None else present.entries.get(key)
         return entry is not None and entry.ending
 
-    def _entry(self, owner: str, key: str) -> Entry | None:
-        present = self.read(owner)
-        return None if present is None else present.entries.get(key)
-
-    def is_still(self, owner: str, key: str, entry: Entry) -> bool:
-        """Whether the entry is as it was seen, or gone, so that no login has entered it anew.
-
-        Raises:
-            StoreError: the list can't be read.
-        """
-        return self._entry(owner, key) in (None, entry)
-
-    def delete_if_owned(
-        self, key: str, owner: str, *, if_still: Callable[[], bool] = lambda: True
-    ) -> Record | None:
+    def delete_if_owned(self, key: str, owner: str) -> Record | None:
         """Delete a record that is still this owner's, or that can't be read.
-
-        Args:
-            key: which record.
-            owner: whose it has to be.
-            if_still: asked after the record was read, and before it is deleted in that version.
 
         Returns:
             the record that was deleted; None if there is none, or it is another's or unreadable.
@@ -607,7 +639,7 @@ class OwnerLists:
             if record is None:
                 self._store.delete(key)
                 return None
-            if record.owner != owner or not if_still():
+            if record.owner != owner:
                 return None
             if self._store.delete(key, if_version=record.version):
                 return record

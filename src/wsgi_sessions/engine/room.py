@@ -6,8 +6,6 @@ these sessions end as they do there.
 
 from __future__ import annotations
 
-from functools import partial
-
 from ..errors import StoreError
 from .backoff import ATTEMPTS, back_off
 from .decisions import SKEW
@@ -50,6 +48,10 @@ def keep_to_limit(
     limit = settings.max_per_owner
     if limit is None or len(present.entries) <= limit:
         return True
+
+    def on_end(other: str) -> None:
+        reports.emit("revoked", request, handle=other, owner=owner, detail="max_per_owner")
+
     for attempt in range(ATTEMPTS):
         over = over_limit(owners, owner, present, key, limit, settings.clock())
         if over is None:
@@ -60,14 +62,9 @@ def keep_to_limit(
         entries = {other: present.entries[other] for other in over}
         marked = owners.mark(owner, entries, if_version=present.version)
         if marked is not None:
-            for other, entry in marked.items():
-                # A login that enters it anew writes its record after that: then that has another
-                # version than the one that is looked at before the list.
-                as_marked = partial(owners.is_still, owner, other, entry)
-                if owners.delete_if_owned(other, owner, if_still=as_marked) is not None:
-                    detail = "max_per_owner"
-                    reports.emit("revoked", request, handle=other, owner=owner, detail=detail)
-            owners.take_out_seen(owner, marked)
+            seen = present._replace(entries=marked)
+            listing = owners.examine(owner, seen, settings.clock())
+            owners.heal(owner, seen, listing, on_end)
             # Another login may have ended this one meanwhile.
             return owners.confirmed(owner, key) is not None
         back_off(attempt)
