@@ -77,7 +77,7 @@ class SessionRegistry:
             ...     print(info.handle == session.handle, info.label)
             True {'ip': ...}
         """
-        live = self._owners.list_and_heal(_checked(owner)).live
+        live = self._live_of(owner)
         live.sort(key=lambda session: session.record.used_at, reverse=True)
         return [_info(session) for session in live]
 
@@ -88,7 +88,13 @@ class SessionRegistry:
             >>> middleware.registry.count("ada")
             1
         """
-        return len(self._owners.list_and_heal(_checked(owner)).live)
+        return len(self._live_of(owner))
+
+    def _live_of(self, owner: str) -> list[LiveSession]:
+        def on_failure(error: StoreError) -> None:
+            self._events.emit("store_error", owner=owner, detail=f"heal: {error}")
+
+        return self._owners.list_and_heal(_checked(owner), on_failure).live
 
     def get(self, handle: str) -> SessionInfo | None:
         """The live session of this handle, or None.

@@ -1,4 +1,5 @@
-"""Ending an owner's sessions that are over: what it costs, and whom it spares."""
+"""Ending an owner's sessions that are over: what it costs, whom it spares, and where it can't be
+done."""
 
 from __future__ import annotations
 
@@ -16,7 +17,7 @@ from wsgi_sessions.engine.owners import Limits, OwnerLists
 from wsgi_sessions.record import Changes, Record, UpdateResult, list_key
 from wsgi_sessions.stores import MemoryStore
 from wsgi_sessions.stores.wrapper import StoreWrapper
-from wsgi_sessions.testing import FaultyStore
+from wsgi_sessions.testing import FakeClock, FaultyStore
 
 HOUR = 3600.0
 BOB = list_key("bob")
@@ -237,8 +238,10 @@ def test_one_that_is_always_written_to_first_is_left_for_the_next_listing(
     monkeypatch.setattr("time.sleep", lambda seconds: None)
     meanwhile.store.before("delete", lambda *_, **__: meanwhile.write())
 
-    with pytest.raises(StoreError, match="a session could not be ended"):
-        meanwhile.listing()
+    assert meanwhile.listing() == 0
+    assert [event.detail for event in meanwhile.site.events if event.kind == "store_error"] == [
+        "heal: a session could not be ended"
+    ]
     assert meanwhile.is_there == (True, True)
 
 
@@ -261,3 +264,67 @@ def test_a_login_too_many_ends_also_what_is_written_to_meanwhile() -> None:
         (handle, "max_per_owner")
     ]
     assert site.run(first, lambda session: session.owner).text == "None"
+
+
+# Where it can't be done
+
+
+class ReadOnly(StoreWrapper):
+    """Can be read; like a replica, or a full disk."""
+
+    def update(self, key: str, changes: Changes, **conditions: Any) -> UpdateResult:
+        if changes == Changes():  # which writes nothing
+            return self.store.update(key, changes, **conditions)
+        raise StoreError("no writing here", operation="update")
+
+    def delete(self, key: str, *, if_version: int | None = None) -> bool:
+        raise StoreError("no writing here", operation="delete")
+
+
+def lose(store: MemoryStore, handle: str) -> int:
+    store.delete(handle)
+    return 2
+
+
+def expire(store: MemoryStore, handle: str) -> int:
+    store.update(handle, Changes(expires_at=1.0))
+    return 2
+
+
+def half_revoke(store: MemoryStore, handle: str) -> int:
+    lists = OwnerLists(store, Limits(), FakeClock())
+    present = lists.read("bob")
+    assert present is not None
+    lists.mark("bob", {handle: present.entries[handle]})
+    return 3  # it lives until it is ended
+
+
+@pytest.mark.parametrize("spoil", [lose, expire, half_revoke])
+def test_what_can_be_read_is_listed_where_nothing_can_be_written(
+    spoil: Callable[[MemoryStore, str], int], caplog: pytest.LogCaptureFixture
+) -> None:
+    store = MemoryStore()
+    site = an_hour(store)
+    first, *_ = sign_in(site, 3)
+    handle = site.run(first, lambda session: session.handle).text
+    site.clock.advance(120)
+    live = spoil(store, handle)
+    replica = an_hour(ReadOnly(store), clock=site.clock)
+    registry = replica.middleware.registry
+
+    assert len(registry.sessions("bob")) == registry.count("bob") == live
+    assert [(e.kind, e.owner, e.detail) for e in replica.events] == [
+        ("store_error", "bob", "heal: no writing here")
+    ] * 2
+    assert caplog.messages[-1] == "session event store_error; heal: no writing here"
+    assert site.middleware.registry.count("bob") == 2
+
+
+def test_what_cannot_be_read_is_still_an_error() -> None:
+    store = FaultyStore(MemoryStore())
+    site = an_hour(store)
+    sign_in(site, 1)
+    store.before("load", lambda key: store.fail("load") if key != BOB else None)
+
+    with pytest.raises(StoreError, match="set to fail"):
+        site.middleware.registry.count("bob")

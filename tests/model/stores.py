@@ -9,9 +9,10 @@ from __future__ import annotations
 import contextlib
 import tempfile
 from collections.abc import Callable, Iterator
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 from wsgi_sessions import StoreError
+from wsgi_sessions.record import Changes
 from wsgi_sessions.stores import ClientSideStore, FileStore, MemoryStore, RedisStore, Store
 
 from .scenario import Fail
@@ -19,14 +20,21 @@ from .scenario import Fail
 KINDS = ("memory", "file", "redis", "client", "encrypted")
 KEY = bytes(range(32))
 QUIET = ("close", "ping", "subscribe")
+READS = ("load", "keys")
 
-Hook = Callable[[str], Fail | None]
+
+class Hook(Protocol):
+    """Told of each call before it is made."""
+
+    def __call__(self, operation: str, *, writes: bool) -> Fail | None: ...
 
 
 def _method(name: str) -> Callable[..., Any]:
     def call(self: Any, *args: Any, **kwargs: Any) -> Any:
         ask = getattr(self.inner, name)
-        fault = self.hook(name)
+        # A change of nothing only says whether the record is there.
+        writes = name not in READS and not (name == "update" and args[1] == Changes())
+        fault = self.hook(name, writes=writes)
         if fault is not None and not fault.answer_lost:
             raise StoreError("the store was told to fail", operation=name)
         answer = ask(*args, **kwargs)

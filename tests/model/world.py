@@ -77,6 +77,7 @@ class World:
         self.moment = itertools.count().__next__
         """Tells what came before what, whatever the clock says: greater each time."""
         self.quiet = 0
+        self.locked = False
         self._random = Random("IDs")
         self.new_secret()
 
@@ -110,7 +111,9 @@ class World:
         if not self.quiet:
             self.events.append(event)
 
-    def _before_call(self, operation: str) -> Fail | None:
+    def _before_call(self, operation: str, *, writes: bool) -> Fail | None:
+        if self.locked and writes:
+            return Fail()
         if self.quiet or self.hook is None:
             return None
         fault: Fail | None = self.hook(operation)
@@ -124,6 +127,15 @@ class World:
             yield
         finally:
             self.quiet -= 1
+
+    @contextmanager
+    def read_only(self) -> Iterator[None]:
+        """Nothing can be written."""
+        self.locked = True
+        try:
+            yield
+        finally:
+            self.locked = False
 
     def peek(self, token: str | None) -> Seen | None:
         """What this token leads to now; nothing is changed."""

@@ -515,13 +515,28 @@ class OwnerLists:
             # Else it is over by the limits of this app; another one's may be longer.
         return listing
 
-    def list_and_heal(self, owner: str) -> Listing:
-        """The owner's sessions; takes out what crashes left, and finishes what was being ended."""
+    def list_and_heal(self, owner: str, on_failure: Callable[[StoreError], object]) -> Listing:
+        """The owner's sessions; takes out what crashes left, and finishes what was being ended.
+
+        Args:
+            owner: whose list.
+            on_failure: told why that couldn't be done, on a store that can only be read. Then what
+                is being ended lives on.
+
+        Raises:
+            StoreError: the list or a record can't be read.
+        """
         present = self.read(owner)
         if present is None:
             return Listing([], [], [], [], {})
-        listing = self.examine(owner, present, self._clock())
-        self.heal(owner, present, listing)
+        now = self._clock()
+        listing = self.examine(owner, present, now)
+        try:
+            self.heal(owner, present, listing)
+        except StoreError as error:
+            on_failure(error)
+            unended = (live_session(*item, self._limits, now) for item in listing.over.items())
+            listing.live.extend(live for live in unended if live is not None)
         return listing
 
     def tidy(self, owner: str, present: OwnerList) -> None:
