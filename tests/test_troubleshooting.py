@@ -28,7 +28,8 @@ SHOWN = [
 
 def bad_signatures() -> None:
     site, browser = started()
-    for value in (token(browser).swapcase(), "eyJhIjoxfQ.ZwABCD.sig", token(browser)[:-1]):
+    another_secret, another_store = token(browser).swapcase(), "s1.ABCD.EFGH"
+    for value in (another_secret, another_store, "eyJhIjoxfQ.ZwABCD.sig", token(browser)[:-1]):
         site.run(sending(site, f"session={value}"), read)
 
 

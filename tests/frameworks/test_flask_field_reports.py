@@ -1097,7 +1097,7 @@ def test_e13_a_field_whose_key_was_taken_out_is_no_error_of_a_page_that_only_loo
         opened["cart"] = ["tea"]
     client.application = after
     with client.session_transaction() as opened:
-        cast("FlaskSession", opened).login("ada")
+        cast("FlaskSession", opened).owner = "ada"
         opened["user"] = 42
     client.application = last = shop(present)
 
