@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from wsgi_sessions import testing
-from wsgi_sessions.errors import StoreError
+from wsgi_sessions.errors import ConfigurationError, StoreError
 from wsgi_sessions.record import Changes, Record
-from wsgi_sessions.stores import FileStore, MemoryStore, Store
+from wsgi_sessions.stores import ClientSideStore, FileStore, MemoryStore, Store
 from wsgi_sessions.stores.wrapper import StoreWrapper
 from wsgi_sessions.testing import FaultyStore, StoreClientContract, StoreContract
 
@@ -105,6 +105,57 @@ def test_hooks_run_before_and_after_with_the_arguments() -> None:
     store.load(KEY)
 
     assert seen == [("before", KEY), ("after", KEY)]
+
+
+@pytest.mark.parametrize("when", [FaultyStore.before, FaultyStore.after])
+def test_another_request_that_a_hook_makes_calls_no_hook(when: Any) -> None:
+    store = FaultyStore(with_a_session())
+    when(store, "update", lambda *_, **__: store.update(KEY, Changes(set={"b": b"other"})))
+
+    store.update(KEY, Changes(set={"a": b"2"}))
+    store.update(KEY, Changes(set={"a": b"3"}))
+
+    loaded = store.load(KEY)
+    assert loaded is not None
+    assert dict(loaded.fields) == {"a": b"3", "b": b"other"}
+    assert store.calls["update"] == 4
+    assert loaded.version == 5
+
+
+def test_a_hook_that_raises_is_called_again() -> None:
+    store = FaultyStore(with_a_session())
+    store.before("load", lambda key: 1 / 0)
+
+    for _ in range(2):
+        with pytest.raises(ZeroDivisionError):
+            store.load(KEY)
+
+
+def test_recovering_takes_the_hooks_off() -> None:
+    store, seen = FaultyStore(with_a_session()), list[str]()
+    store.before("load", seen.append)
+    store.after("load", seen.append)
+
+    store.recover()
+    store.load(KEY)
+
+    assert seen == []
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ("memory://", r"FaultyStore: store is .*; give a Store, such as MemoryStore\(\)"),
+        (MemoryStore, r"FaultyStore: store is .*; give a Store, such as MemoryStore\(\)"),
+        (
+            ClientSideStore(),
+            r"FaultyStore: store is ClientSideStore\(encrypt=True\).*on the server",
+        ),
+    ],
+)
+def test_what_cannot_fail_is_refused(given: Any, message: str) -> None:
+    with pytest.raises(ConfigurationError, match=message):
+        FaultyStore(given)
 
 
 @pytest.mark.parametrize("ask", [FaultyStore.fail, FaultyStore.before, FaultyStore.after])

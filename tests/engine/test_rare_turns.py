@@ -608,6 +608,7 @@ def test_a_new_session_whose_record_isnt_its_own_any_more_gets_another_id(delete
         with pytest.raises(StoreError):
             session.save()
         store.recover()
+        store.after("insert", meddle)
 
     store.after("insert", meddle)
     site.run(browser, work)
