@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import unittest
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest import SkipTest, TestCase, defaultTestLoader
 
 import pytest
 
@@ -220,13 +222,36 @@ def test_an_error_in_another_process_is_the_tests_own(name: str, tmp_path: Path)
         getattr(Contract(), name)()
 
 
-def test_without_a_hook_for_it_no_store_is_taken_for_broken() -> None:
+def test_without_a_broken_store_what_is_about_outages_is_skipped() -> None:
     contract = StoreContract()
 
     assert contract.make_broken_store() is None
-    contract.test_an_outage_is_a_store_error_and_never_absence()
-    contract.test_a_purge_during_an_outage_removes_nothing_or_is_a_store_error()
-    contract.test_a_store_that_cannot_answer_does_not_answer_a_ping()
+    for test in (
+        contract.test_an_outage_is_a_store_error_and_never_absence,
+        contract.test_a_purge_during_an_outage_removes_nothing_or_is_a_store_error,
+        contract.test_a_store_that_cannot_answer_does_not_answer_a_ping,
+    ):
+        with pytest.raises(SkipTest, match="make_broken_store"):
+            test()
+
+
+def test_the_contract_runs_without_pytest() -> None:
+    class Test(StoreContract, TestCase):
+        rounds = 5
+
+        def make_store(self) -> Store:
+            return MemoryStore()
+
+    tests = defaultTestLoader.loadTestsFromTestCase(Test)
+    result = tests.run(unittest.TestResult())
+
+    assert (result.errors, result.failures) == ([], [])
+    assert result.testsRun > 80
+    assert {reason for _, reason in result.skipped} == {
+        "make_broken_store() gives None, so nobody knows what an outage does",
+        "make_store() opens other data each time",
+        "make_store() opens other data in another process",
+    }
 
 
 def test_what_testing_does_not_have_is_an_attribute_error() -> None:

@@ -18,6 +18,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
+from unittest import SkipTest
 
 import pytest
 
@@ -468,7 +469,7 @@ def test_ST_8_a_suite_for_stores_ships_and_catches_an_upsert() -> None:
                 getattr(CarelessContract(), name)()
             except AssertionError:
                 failed.append(name)
-            except TypeError:  # a check with parameters of its own
+            except SkipTest:  # of what this store doesn't have
                 continue
 
     assert failed != []

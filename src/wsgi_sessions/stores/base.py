@@ -25,6 +25,8 @@ class Store(abc.ABC):
     hexadecimal digits; anything else is absent, and inserting under it is a `StoreError`.
 
     One store is used by many threads at once, and goes on working in a child process after a fork.
+    What other processes changed counts from the next call on: a session that ended in one worker
+    must not go on in another that remembers it.
     """
 
     # No __init__, which a store of one's own would have to call.
@@ -85,13 +87,18 @@ class Store(abc.ABC):
     def purge_expired(self, now: float) -> int:
         """Remove what expired at or before ``now`` (UNIX seconds), and leftovers of crashes.
 
-        Returns how many records went; 0 if the store's own expiry takes care of it. Requests go on
-        meanwhile, and a record that one of them renews stays.
+        Returns how many records went, and no others; 0 if the store's own expiry takes care of it.
+        Requests go on meanwhile, and a record that one of them renews stays.
         """
 
     @abc.abstractmethod
     def keys(self) -> Iterator[str]:
-        """All keys, in no order; expired ones may be among them."""
+        """All keys, in no order; expired ones may be among them.
+
+        Records come, change and go while somebody goes through them, also by the same hand, as in
+        a loop that ends each session: nothing is raised then, and what is there all the while is
+        listed.
+        """
 
     @abc.abstractmethod
     def clear(self) -> None:
@@ -107,4 +114,4 @@ class Store(abc.ABC):
 
     @abc.abstractmethod
     def close(self) -> None:
-        """Close connections and files. The store may be used again afterwards."""
+        """Close connections and files. The records stay, and the store may be used again."""

@@ -9,7 +9,9 @@ has died, so that a failing test doesn't hang.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
+import random
 import secrets
 import signal
 import socket
@@ -18,7 +20,9 @@ import threading
 import traceback
 import warnings
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from functools import partial
+from types import FrameType
 from typing import Any, Self
 
 Meet = Callable[[], None]
@@ -26,6 +30,8 @@ Meet = Callable[[], None]
 
 PATIENCE = 60
 """Seconds of waiting for another thread or process, after which it is taken for dead."""
+_BLOCKED = 0.002
+"""Seconds after which a call that hasn't answered may be waiting for the one that it interrupts."""
 _OFTEN = 1e-6
 """Seconds; threads that are switched often meet in more places."""
 
@@ -77,6 +83,67 @@ class Racers:
             except BaseException as error:  # noqa: BLE001 # raised again in the test's own thread
                 self._error = error
             self._barrier.wait()
+
+
+class Interruptions:
+    """Makes a second call while a first one stands still at one of its lines: a context manager.
+
+    So it isn't left to chance whether they meet. Where the second waits for a lock that the first
+    holds, the first goes on.
+
+    Args:
+        subject: only lines of the packages that its class and base classes come from count.
+    """
+
+    def __init__(self, subject: object) -> None:
+        self._packages = {kind.__module__.partition(".")[0] for kind in type(subject).__mro__}
+        self._other = ThreadPoolExecutor(1)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._other.shutdown()
+
+    def lines(self, call: Callable[[], object], most: int) -> list[int]:
+        """Make a call; which of its steps to interrupt: of each line the first and the last."""
+        steps: list[tuple[object, int]] = []
+        self._call(call, lambda frame: steps.append((frame.f_code, frame.f_lineno)))
+        numbered = [(place, step) for step, place in enumerate(steps)]
+        found = {*dict(numbered).values(), *dict(reversed(numbered)).values()}
+        return random.sample(sorted(found), min(len(found), most))
+
+    def __call__(
+        self, one: Callable[[], object], two: Callable[[], object], at: int
+    ) -> tuple[Any, Any]:
+        """Their answers; ``two`` is called at this step of ``one``, or afterwards."""
+        steps, begun = itertools.count(), list[Future[object]]()
+
+        def interrupt(_: FrameType) -> None:  # pragma: no cover # the tracer of coverage is off
+            if next(steps) == at:
+                begun.append(self._other.submit(two))
+                wait(begun, timeout=_BLOCKED)
+
+        answer = self._call(one, interrupt)
+        other = begun[0] if begun else self._other.submit(two)
+        return answer, other.result(timeout=PATIENCE)
+
+    def _call(self, call: Callable[[], object], at_line: Callable[[FrameType], None]) -> object:
+        def trace(frame: FrameType, event: str, _: object) -> Any:  # pragma: no cover # as above
+            # Code that was executed without a module belongs to builtins.
+            module = str(frame.f_globals.get("__name__", "builtins"))
+            if module.partition(".")[0] not in self._packages:
+                return None
+            if event == "line":
+                at_line(frame)
+            return trace
+
+        before = sys.gettrace()
+        sys.settrace(trace)
+        try:
+            return call()
+        finally:
+            sys.settrace(before)
 
 
 def together(*calls: Callable[[], object]) -> list[Any]:

@@ -7,6 +7,7 @@
 from .changes import ChangePromises
 from .client import StoreClientContract
 from .expiry import ExpiryPromises
+from .interruptions import InterruptedCalls
 from .processes import ProcessRaces
 from .records import RecordPromises
 from .threads import ThreadRaces
@@ -15,7 +16,13 @@ __all__ = ["StoreClientContract", "StoreContract"]
 
 
 class StoreContract(
-    StoreClientContract, RecordPromises, ChangePromises, ExpiryPromises, ThreadRaces, ProcessRaces
+    StoreClientContract,
+    RecordPromises,
+    ChangePromises,
+    ExpiryPromises,
+    InterruptedCalls,
+    ThreadRaces,
+    ProcessRaces,
 ):
     """Every promise of `Store`, as tests. For a store of your own, derive a class ``TestMyStore``
     that has ``make_store`` and, unless nothing can fail, ``make_broken_store``.

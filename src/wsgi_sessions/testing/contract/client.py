@@ -1,5 +1,5 @@
 """The part of the contract that a client library or driver can break: bytes, names and numbers on
-their way there and back, conditions, outages, threads and forks.
+their way there and back, conditions, outages, threads and forks, and what it keeps for itself.
 """
 
 # ruff: noqa: S101 # a contract is made of asserts
@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 from functools import partial
+from unittest import SkipTest
 
 from ...errors import StoreError
 from ...record import LIST_OWNER, Changes
@@ -33,14 +34,14 @@ from .material import (
     loaded,
     now,
 )
-from .subject import StoreUnderTest
+from .sharing import SharedData
 
 _LIVES = 15
 _SURROGATE = "\ud800"
 _HUGE = 1 << 63
 
 
-class StoreClientContract(StoreUnderTest):
+class StoreClientContract(SharedData):
     """What depends on the client library.
 
     For further clients of a store that passes in full::
@@ -248,6 +249,19 @@ class StoreClientContract(StoreUnderTest):
         assert deleted not in listed
         assert all(isinstance(key, str) and len(key) == 64 for key in listed)
 
+    def test_keys_bear_changes_while_they_are_listed(self) -> None:
+        store, listed = self.make_store(), list[str]()
+        ours = {a_key() for _ in range(20)}
+        for key in ours:
+            store.insert(key, a_record())
+        for key in iter(store.keys()):
+            listed.append(key)
+            store.delete(key)
+            if key in ours:
+                store.insert(a_key(), a_record())
+
+        assert set(listed) >= ours
+
     def test_clearing_removes_everything(self) -> None:
         store = self.make_store()
         keys = [a_key() for _ in range(10)]
@@ -271,9 +285,7 @@ class StoreClientContract(StoreUnderTest):
     # Outages
 
     def test_an_outage_is_a_store_error_and_never_absence(self) -> None:
-        store, key = self.make_broken_store(), a_key()
-        if store is None:
-            return
+        store, key = self._broken_store(), a_key()
         for call in (
             partial(store.load, key),
             partial(store.insert, key, a_record({"a": b"1"})),
@@ -289,16 +301,12 @@ class StoreClientContract(StoreUnderTest):
             assert_refused(call)
 
     def test_a_purge_during_an_outage_removes_nothing_or_is_a_store_error(self) -> None:
-        store = self.make_broken_store()
-        if store is None:
-            return
+        store = self._broken_store()
         with contextlib.suppress(StoreError):  # 0 is right where the store's own expiry sees to it
             assert store.purge_expired(now()) == 0
 
     def test_a_store_that_cannot_answer_does_not_answer_a_ping(self) -> None:
-        store = self.make_broken_store()
-        if store is not None:
-            assert_refused(store.ping)
+        assert_refused(self._broken_store().ping)
 
     def test_a_store_that_is_there_answers_a_ping(self) -> None:
         self.make_store().ping()
@@ -309,10 +317,8 @@ class StoreClientContract(StoreUnderTest):
         lives_at_once(self.make_store(), 8, _LIVES)
 
     def test_a_store_that_was_used_before_a_fork_serves_the_child_too(self) -> None:
-        import pytest  # noqa: PLC0415 # only tests have it
-
         if not hasattr(os, "fork"):
-            pytest.skip("this platform has no fork")
+            raise SkipTest("this platform has no fork")
         store, key = self.make_store(), a_key()
         store.insert(key, a_record({"a": b"1"}))
 

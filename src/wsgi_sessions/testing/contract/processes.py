@@ -4,8 +4,6 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Mapping
 from functools import partial
 
 from ..races import Meet, forked, in_step
@@ -148,15 +146,3 @@ class ProcessRaces(StoreUnderTest):
             store.insert(key, a_record({"a": b"1"}, expires_at=expires_at))
             keys.append(key)
         return keys
-
-    def _shared_session(self, fields: Mapping[str, bytes], expires_at: float | None = None) -> str:
-        """A session that another process made, or a skip if this one can't see it."""
-        import pytest  # noqa: PLC0415 # only tests have it
-
-        key = a_key()
-        if not hasattr(os, "fork"):
-            pytest.skip("this platform has no fork")
-        forked(lambda: self.make_store().insert(key, a_record(fields, expires_at=expires_at)))
-        if self.make_store().load(key) is None:
-            pytest.skip("make_store() opens other data in another process")
-        return key

@@ -33,7 +33,7 @@ from .subject import StoreUnderTest
 
 _WRITES = 25
 _COUNTS = 10
-_PURGES = 10
+_AT_ONCE = 10
 
 
 class ThreadRaces(StoreUnderTest):
@@ -167,8 +167,8 @@ class ThreadRaces(StoreUnderTest):
         store = self.make_store()
 
         with Racers() as race:
-            for _ in range(_PURGES):
-                keys = [a_key() for _ in range(self.rounds // _PURGES)]
+            for _ in range(0, self.rounds, _AT_ONCE):
+                keys = [a_key() for _ in range(_AT_ONCE)]
                 for key in keys:
                     store.insert(key, a_record({"a": b"1"}, expires_at=now() + 10))
                 _, results = race(
