@@ -94,6 +94,16 @@ class UpsertSaysGone(MemoryStore):
         return result
 
 
+class UpsertsWholeRecords(MemoryStore):
+    """Writes where there is nothing, if it is told all that a record has."""
+
+    def update(self, key: str, changes: Changes, **conditions: Any) -> UpdateResult:
+        result = super().update(key, changes, **conditions)
+        if result is GONE and None not in (changes.notes, changes.used_at, changes.epoch):
+            super().insert(key, changed(Record({}, b"", 0.0, 9e9), changes))
+        return result
+
+
 class NeverGone(MemoryStore):
     """Says that all went well, whatever became of it."""
 
@@ -731,6 +741,7 @@ BROKEN: list[tuple[Callable[[], Store], str]] = [
     (UpsertSaysGone, "test_absent_is_none_false_and_gone"),
     (UpsertSaysGone, "test_no_write_makes_a_record_but_insert"),
     (UpsertSaysGone, "test_a_session_deleted_while_it_is_written_stays_deleted"),
+    (UpsertsWholeRecords, "test_no_write_makes_a_record_but_insert"),
     (NeverGone, "test_absent_is_none_false_and_gone"),
     (NeverGone, "test_a_deleted_record_is_gone_for_all"),
     (NeverGone, "test_another_version_is_a_conflict_that_changes_nothing"),

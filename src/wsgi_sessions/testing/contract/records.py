@@ -71,7 +71,9 @@ class RecordPromises(StoreUnderTest):
     def test_no_write_makes_a_record_but_insert(self) -> None:
         store, key = self.make_store(), a_key()
         store.update(key, WRITE)
-        store.update(key, Changes(set={"a": b"1"}, notes=b"n", used_at=now(), expires_at=later()))
+        store.update(
+            key, Changes(set={"a": b"1"}, notes=b"n", used_at=now(), expires_at=later(), epoch=1)
+        )
         store.update(key, Changes(keep=frozenset(), owner="42", epoch=1))
         store.update(key, a_touch())
         store.update(key, Changes())
