@@ -244,6 +244,25 @@ def test_a_stream_that_breaks_off_keeps_what_came_before(shop: Site) -> None:
     assert dict(client.session) == {"before": 1}
 
 
+def test_clear_in_a_stream_clears_the_data(shop: Site) -> None:
+    client = shop.client()
+    shop.run(client, lambda request: put(request, a=1, _=request.session.login("ada")))
+
+    def view(request: Any) -> Any:
+        def body() -> Iterator[str]:
+            yield "a"
+            request.session.clear()
+
+        return StreamingHttpResponse(body())
+
+    response = shop.run(client, view)
+    assert b"".join(response.streaming_content) == b"a"
+    response.close()
+
+    session = client.session
+    assert (dict(session), session.owner) == ({}, "ada")
+
+
 def test_a_file_is_left_to_the_server(shop: Site) -> None:
     client = shop.client()
 
