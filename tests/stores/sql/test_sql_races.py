@@ -20,11 +20,14 @@ from stores.sql.material import a_key, a_record, engine_at, fresh, opened
 from wsgi_sessions.record import UNCHANGED, Changes, UpdateResult
 from wsgi_sessions.stores import SQLStore
 
+UPDATED = UpdateResult.UPDATED
 SECONDS = tries(test=1, check=2, everything=120)
 """How long calls in no order go on."""
 WRITERS = tries(test=2, check=4, everything=100)
 """How many writers are killed."""
 THREADS = 8
+MANY = {f"many {number}": b"%d" % number for number in range(25)}
+"""More fields than MariaDB changes in one statement."""
 
 
 def live(store: SQLStore, keys: list[str], until: float, chance: random.Random) -> None:
@@ -33,7 +36,7 @@ def live(store: SQLStore, keys: list[str], until: float, chance: random.Random) 
         key = chance.choice(keys)
         now = time.time()
         short = now + chance.choice([-1.0, 0.001, 1.0, 1000.0])
-        match chance.randrange(8):
+        match chance.randrange(9):
             case 0:
                 store.insert(key, a_record(used_at=now, expires_at=short))
             case 1:
@@ -46,6 +49,10 @@ def live(store: SQLStore, keys: list[str], until: float, chance: random.Random) 
                 store.update(key, Changes(used_at=now, expires_at=short))
             case 5:
                 store.update(key, Changes(keep=frozenset({"a"}), owner="1", epoch=1), if_epoch=0)
+            case 6:
+                version = chance.choice([None, 2])
+                changes = Changes(set=MANY, delete=frozenset("b"), expires_at=short)
+                store.update(key, changes, if_version=version)
             case _:
                 name = chance.choice("abc")
                 changes = Changes(
@@ -102,6 +109,32 @@ def test_nor_at_another_isolation_level(
         assert load_of(store, [a_key() for _ in range(12)], 0) == []
     finally:
         store.close()
+
+
+def test_many_fields_and_one_are_changed_at_once_and_none_is_lost(store: SQLStore) -> None:
+    key = a_key()
+    store.insert(key, a_record(fields=MANY))
+    rounds = range(tries(test=20, check=50, everything=1000))
+    together = threading.Barrier(2)
+
+    def work() -> None:
+        for number in rounds:
+            together.wait()
+            store.update(key, Changes(set={f"one {number}": b"1"}))
+
+    worker = threading.Thread(target=work)
+    worker.start()
+    for number in rounds:
+        together.wait()
+        assert store.update(key, Changes(set=dict.fromkeys(MANY, b"%d" % number))) is UPDATED
+    worker.join()
+
+    record = store.load(key)
+    assert record is not None
+    assert record.fields == {
+        **dict.fromkeys(MANY, b"%d" % rounds[-1]),
+        **{f"one {number}": b"1" for number in rounds},
+    }
 
 
 WRITER = """

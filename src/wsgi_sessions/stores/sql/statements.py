@@ -67,6 +67,7 @@ class Statements:
         made = functools.partial(Statement, dialect=dialect)
 
         self.load: Statement = made(sa.select(*list(columns)[1:]).where(here))
+        self.lock_fields: Statement = made(sa.select(columns.fields).where(here).with_for_update())
         self.insert: Statement = made(self._insert())
         self.delete: Statement = made(sa.delete(table).where(here))
         self.delete_version: Statement = made(

@@ -1,4 +1,4 @@
-"""SQLStore: one row for each session, and each call one statement.
+"""SQLStore: one row for each session, and each call one statement, or one short transaction.
 
 What can happen at the same time, and why it comes out right: a call changes one row, found by its
 primary key, so it waits for one lock at most and holds none while it waits; a purge takes many, but
@@ -25,7 +25,7 @@ import sqlalchemy as sa
 
 from ..._options import check_flag, checked_options
 from ...errors import StoreError
-from ...record import UNCHANGED, Changes, Record, UpdateResult, is_key
+from ...record import UNCHANGED, Changes, Record, UpdateResult, apply_changes, is_key
 from ..base import Store
 from ..packing import as_bytes, as_use, check_new_key, deadline
 from .connections import Database
@@ -57,6 +57,8 @@ _FORMATS: Final[dict[str, type[FieldsFormat]]] = {
     "mariadb": JSONObject,
     "sqlite": PackedBytes,
 }
+_UNREADABLE = ValueError, TypeError, AttributeError, RecursionError
+"""What a row raises that isn't one of ours."""
 _FOREVER = sys.float_info.max
 """Stands for infinity, which MySQL's DOUBLE doesn't have."""
 
@@ -161,7 +163,7 @@ class SQLStore(Store):
         if row is not None:
             try:
                 record = self._record(row)
-            except (ValueError, TypeError, AttributeError, RecursionError) as error:
+            except _UNREADABLE as error:
                 self._notify("corrupt_record", key, f"the row can't be read: {error}")
         if record is not None:
             # Another server's clock may be wrong; ours is right, or all is lost anyway.
@@ -195,8 +197,8 @@ class SQLStore(Store):
         with _refusing("update"):
             values, shape = self._change(changes, if_epoch, if_version)
         values["at"] = bytes.fromhex(key)
-        work = partial(self._update, shape, values)
-        result = self._run("update", work, expected=Kind.DAMAGED)
+        update = partial(self._rewrite, changes) if "fields" in shape.columns else self._update
+        result = self._run("update", partial(update, shape, values), expected=Kind.DAMAGED)
         if isinstance(result, Kind):
             self._notify("corrupt_record", key, "the row's fields can't be read")
             return UpdateResult.GONE
@@ -327,11 +329,13 @@ class SQLStore(Store):
             given["owner"] = _kept_owner(changes.owner)
         if changes.epoch is not None:
             given["epoch"] = operator.index(changes.epoch)
-        fields = bool(changes.set or changes.delete or changes.keep is not None)
+        names = len(changes.set) + len(changes.delete) + len(changes.keep or ())
+        fields = bool(names or changes.keep is not None)
+        rewrites = names > self._format.most_names
         shape = Shape(
-            columns=frozenset(given),
-            fields=fields,
-            kept_names=self._format.kept_names(changes) if fields else None,
+            columns=frozenset({*given, "fields"} if rewrites else given),
+            fields=fields and not rewrites,
+            kept_names=self._format.kept_names(changes) if fields and not rewrites else None,
             raises_version=not changes.is_touch,
             if_live=changes.used_at is not None,
             if_epoch=if_epoch is not None,
@@ -358,6 +362,24 @@ class SQLStore(Store):
         if shape.if_version and row[0] != values["if_version"]:
             return UpdateResult.CONFLICT
         return UpdateResult.UPDATED
+
+    def _rewrite(
+        self, changes: Changes, shape: Shape, values: dict[str, Any], cursor: Any
+    ) -> UpdateResult | Kind:
+        """As `_update`, but with all fields as they will be: the row is locked, and read."""
+        cursor.execute("BEGIN")
+        row = self._statements.lock_fields.on(cursor, values).fetchone()
+        result: UpdateResult | Kind = UpdateResult.GONE
+        if row is not None:
+            try:
+                before = self._format.decode(row[0])
+            except _UNREADABLE:
+                result = Kind.DAMAGED
+            else:
+                after = self._format.encode(apply_changes(before, changes))
+                result = self._update(shape, {**values, "new_fields": after}, cursor)
+        cursor.execute("COMMIT")
+        return result
 
     @staticmethod
     def _changed(cursor: Any) -> int:
