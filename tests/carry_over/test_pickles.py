@@ -311,6 +311,24 @@ def _doubling_lists(times: int) -> bytes:
     return b"\x80\x04]\x940" + b"".join(again) + b"h%c." % times
 
 
+def _many_times(value: object, times: int) -> bytes:
+    """A list of the same value so many times, which is in the pickle once."""
+    return pickle.dumps([value] * times)
+
+
+def _many_sets(count: int, *, at_once: int = 900) -> bytes:
+    """So many sets of the same 900 ints, which Python has to compare with each other."""
+    step = sys.hash_info.modulus
+    parts = [
+        pickle.dumps(number * step, 2)[2:-1] + b"r" + struct.pack("<I", number) + b"0"
+        for number in range(1, 901)
+    ]
+    names = [b"j" + struct.pack("<I", number) for number in range(1, 901)]
+    batches = [b"".join(names[at : at + at_once]) for at in range(0, len(names), at_once)]
+    one = b"\x8f" + b"".join(b"(" + batch + b"\x90" for batch in batches)
+    return b"\x80\x04" + b"".join(parts) + b"](" + one * count + b"e."
+
+
 _TOO_MANY = f"a pickle of more than {MAX_STEPS} steps"
 _TOO_BIG = f"a pickle that expands to more than {MAX_STEPS} items"
 _TOO_DEEP = f"nested more than {MAX_DEPTH} levels deep, or within itself"
@@ -319,6 +337,8 @@ _NOT_FLAT = "it holds a set of something other than plain values and tuples of t
 _MANY = MAX_STEPS - 20
 _TEXT = b"X\x00\x00\x08\x00" + b"a" * 0x80000
 _NUMBERS = [b"M" + struct.pack("<H", number) for number in range(1800)]
+_LONG = b"\x8b" + struct.pack("<I", 1750) + b"\xff" * 1749 + b"\x00"
+"""An int of nearly as many bits as one may have."""
 _PAIRS = b"2\x86" * 60
 """(x, x) of what is on the stack, and again."""
 
@@ -342,6 +362,13 @@ BOMBS: dict[str, tuple[bytes, str]] = {
     "doubling tuples in a set": (b"\x8f()" + _PAIRS + b"\x90.", _NOT_FLAT),
     "within itself": (b"]\x94h\x00a.", _TOO_DEEP),
     "within itself, twice": (b"]\x94(h\x00h\x00e.", _TOO_DEEP),
+    "a long int many times": (
+        b"](" + _LONG + b"\x94" + b"h\x00" * 500 + b"e.",
+        _TOO_BIG,
+    ),
+    "a long Decimal many times": (_many_times(Decimal("9" * 1000), 7000), _TOO_BIG),
+    "sets of ints with one hash": (_many_sets(6), _TOO_MANY),
+    "sets that are filled bit by bit": (_many_sets(16, at_once=1), _TOO_MANY),
     "a long text many times": (b"](" + _TEXT + b"\x94" + b"h\x00" * 100 + b"e.", _TOO_BIG),
     "bytes encoded many times": (
         b"](c_codecs\nencode\nq\x00" + _TEXT + b"q\x01U\x06latin1q\x02\x86R"
@@ -523,3 +550,14 @@ print(sorted(set(seen)))
 def test_the_decimals_and_dates_are_of_the_very_types() -> None:
     for value in (Decimal("1.50"), datetime(2026, 1, 1, tzinfo=UTC), UUID(int=1)):
         assert type(read_pickle(pickle.dumps(value))) is type(value)
+
+
+def test_what_is_large_but_not_too_large_is_read() -> None:
+    digits = 10**4200
+    value = [
+        [digits, -digits],
+        [Decimal("9" * 1000)] * 100,
+        [set(range(1000))] + [set(range(999)) for _ in range(3)],
+    ]
+    for protocol in PROTOCOLS:
+        assert read_pickle(pickle.dumps(value, protocol)) == value

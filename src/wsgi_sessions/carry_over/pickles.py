@@ -29,6 +29,8 @@ MAX_STEPS = 100_000
 MAX_DEPTH = 100
 """Levels of nesting: as many as the codec keeps."""
 _MAX_SET = 1000
+_COMPARED_IN_A_STEP = 50
+"""Items of sets: four sets of the most items can be read."""
 _MAX_INT_BITS = 14_000
 """What has fewer than 4,300 digits, more of which Python doesn't print."""
 _MAX_DIGITS = 1000
@@ -328,8 +330,8 @@ class _Reader:
 
     def add_items(self, _: Any) -> None:
         items = self.items_after_mark()
-        self.check_hashable(items)
         target = self.top(set)
+        self.check_hashable(items, len(target))
         target.update(items)
         if len(target) > _MAX_SET:
             _stop(_LARGE_SET)
@@ -339,13 +341,17 @@ class _Reader:
         self.check_hashable(items)
         self.stack.append(frozenset(items))
 
-    def check_hashable(self, items: Any) -> None:
-        """Only what is hashed fast goes into sets: scalars, and tuples of them."""
+    def check_hashable(self, items: Any, beside: int = 0) -> None:
+        """Only what is hashed fast goes into sets: scalars, and tuples of them.
+
+        Where all have the same hash, each is compared with the others, and with those ``beside``.
+        """
         kind = kind_of(items)
         if kind is not list:
             _broken()
         if len(items) > _MAX_SET:
             _stop(_LARGE_SET)
+        self.spend(len(items) * (len(items) + beside) // _COMPARED_IN_A_STEP)
         for item in items:
             of = kind_of(item)
             parts = item if of is tuple else (item,)
@@ -491,9 +497,16 @@ _ACTIONS: dict[str, Callable[[_Reader, Any], None]] = {
 # The result
 
 
-def _weight(text: str | bytes) -> int:
-    """Steps that text counts for: what copying and encoding it costs."""
-    return 1 + len(text) // 64
+def _weight(value: Any) -> int:
+    """Steps that a plain value counts for: what copying and encoding it costs."""
+    kind, size = kind_of(value), 0
+    if kind in (str, bytes):
+        size = len(value)
+    elif kind is int:
+        size = value.bit_length()
+    elif kind is Decimal:
+        size = len(str(value))
+    return 1 + size // 64
 
 
 def _measure(value: Any) -> None:
@@ -506,10 +519,8 @@ def _measure(value: Any) -> None:
     def visit(item: Any, depth: int) -> tuple[int, int]:
         """Weight and height."""
         kind = kind_of(item)
-        if kind in (str, bytes):
-            return _weight(item), 0
         if kind in _SCALARS:
-            return 1, 0
+            return _weight(item), 0
         if kind not in _CONTAINERS:
             _broken()
         if id(item) not in known:
