@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import decimal
 import enum
 import io
 import json
@@ -366,7 +367,8 @@ REFUSED: list[tuple[Any, str, str]] = [
     ),
     ([{"a": {1, Point(7654321)}}], "[0]['a']{…}", "a value of type Point would come back as tuple"),
     ((1, [object()]), "[1][0]", "a value of type object would not come back"),
-    (10**5000, "", "an int with too many digits"),
+    (10**4300, "", "an int of more than 4300 digits"),
+    ([-(10**5000)], "[0]", "an int of more than 4300 digits"),
     (
         [datetime(2026, 1, 1, tzinfo=OwnZone())],
         "[0]",
@@ -650,3 +652,43 @@ def test_an_unchanged_value_with_long_ints_is_told_without_encoding_it() -> None
     assert CODEC.reencode(value, known) is known
     value["id"] += 1
     assert CODEC.reencode(value, known) == CODEC.encode(value)
+
+
+@pytest.fixture(params=[0, 640])
+def digit_limit(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Another limit than Python's own for turning ints into text: none, and the lowest."""
+    before = sys.get_int_max_str_digits()
+    sys.set_int_max_str_digits(request.param)
+    yield
+    sys.set_int_max_str_digits(before)
+
+
+@ENGINES
+def test_which_ints_are_kept_is_not_up_to_the_process(engine: None, digit_limit: None) -> None:
+    for value in (10**4300 - 1, 1 - 10**4300, 2**63, -(2**64), 10**1000):
+        assert CODEC.decode(CODEC.encode([value])) == [value]
+    with pytest.raises(UnstorableValue, match="an int of more than 4300 digits"):
+        CODEC.encode(10**4300)
+
+
+CONTEXTS = [
+    decimal.Context(capitals=0),
+    decimal.Context(prec=1, Emin=0, Emax=0, clamp=1),
+    decimal.Context(prec=1, traps=list(decimal.Context().flags)),
+    decimal.Context(prec=1, traps=[]),
+]
+
+
+@ENGINES
+@pytest.mark.parametrize("context", CONTEXTS, ids=map(str, range(len(CONTEXTS))))
+def test_the_decimal_context_changes_nothing(engine: None, context: decimal.Context) -> None:
+    for value, text in GOLDEN:
+        with decimal.localcontext(context):
+            written = CODEC.encode(value)
+            assert shape(CODEC.decode(written)) == shape(value)
+        assert written == text.encode()
+    for value in (Decimal("1E+5"), Decimal("-1.5E-2000"), 10**4000, Decimal("9" * 100)):
+        written = CODEC.encode(value)
+        with decimal.localcontext(context):
+            assert CODEC.encode(value) == written
+            assert shape(CODEC.decode(written)) == shape(value)

@@ -43,6 +43,9 @@ what someone else wrote into the store may be nested deeper, until the reader fa
 
 TOO_DEEP = f"nested more than {MAX_DEPTH} levels deep, or within itself"
 _MAX_INT = 2**63 - 1
+_MAX_DIGITS = 4300
+"""As many as Python reads by default."""
+_TOO_LONG = 10**_MAX_DIGITS
 _SMALL = 1e-4
 _SECOND = timedelta(seconds=1)
 _PROVEN = 8192
@@ -291,11 +294,10 @@ def _write_int(value: int, depth: int) -> str:
     del depth
     if -_MAX_INT <= value <= _MAX_INT:
         return str(value)
-    # Many JSON readers turn these into floats.
-    try:
-        return f'{{"~int":"{value}"}}'
-    except ValueError:
-        raise UnstorableValue("an int with too many digits") from None
+    if not -_TOO_LONG < value < _TOO_LONG:
+        raise UnstorableValue(f"an int of more than {_MAX_DIGITS} digits")
+    # Many JSON readers turn these into floats. As Decimals, they have no limit that a process sets.
+    return f'{{"~int":"{_decimal()(value)}"}}'
 
 
 def _write_float(value: float, depth: int) -> str:
@@ -432,7 +434,12 @@ def _parts_of(value: timedelta) -> str:
 
 def _write_decimal(value: Decimal, depth: int) -> str:
     del depth
-    return f'{{"~decimal":"{value}"}}'
+    return f'{{"~decimal":"{_digits(value)}"}}'
+
+
+def _digits(value: Decimal) -> str:
+    # An app's decimal context may want a small "e"; the words, such as NaN, have none.
+    return str(value).replace("e", "E")
 
 
 _WRITERS: dict[type, Callable[[Any, int], str]] = {
@@ -531,9 +538,16 @@ def _read_bytes(data: str) -> bytes:
 
 
 def _read_int(data: str) -> int:
-    if not re.fullmatch(r"-?[0-9]{1,4300}", data):
+    if not re.fullmatch(rf"-?[0-9]{{1,{_MAX_DIGITS}}}", data):
         raise ValueError("not an int")
-    return int(data)
+    return int(_decimal()(data))
+
+
+def _read_decimal(data: Any) -> Decimal:
+    value = _decimal()(data)
+    if _digits(value) != data:
+        raise ValueError("not as it would be written")
+    return value
 
 
 def _read_datetime(data: Any) -> datetime:
@@ -575,7 +589,7 @@ _READERS: dict[str, Callable[[Any], Any]] = {
     "~date": lambda data: _canonical(date.fromisoformat(data), data),
     "~time": _read_time,
     "~timedelta": _read_timedelta,
-    "~decimal": lambda data: _canonical(_decimal()(data), data),
+    "~decimal": _read_decimal,
     "~uuid": lambda data: _canonical(_uuid()(data), data),
 }
 
