@@ -189,6 +189,97 @@ def test_a_file_that_cannot_be_opened_keeps_no_other(
     assert set(store.keys()) & set(names) == {theirs.name}
 
 
+def spoil_lock(store: FileStore, monkeypatch: pytest.MonkeyPatch) -> str:
+    """As somebody may leave it there. What the error says."""
+    lock = store.path / "01" / "lock"
+    lock.unlink()
+    lock.symlink_to("/nowhere")
+    return str(lock)
+
+
+def close_directory(store: FileStore, monkeypatch: pytest.MonkeyPatch) -> str:
+    """As if it were root's. What the error says."""
+    theirs = str(store.path / "01")
+
+    def refusing(call: Any) -> Any:
+        def refuse(path: str, *args: Any, **options: Any) -> Any:
+            if str(path).startswith(theirs):
+                raise PermissionError(13, "Permission denied", theirs)
+            return call(path, *args, **options)
+
+        return refuse
+
+    for name in ("open", "scandir", "listdir"):
+        monkeypatch.setattr(os, name, refusing(getattr(os, name)))
+    return theirs
+
+
+SPOILT = pytest.mark.parametrize("spoil", [spoil_lock, close_directory])
+
+
+@SPOILT
+def test_a_sub_directory_that_cannot_be_used_keeps_no_other(
+    store: FileStore, monkeypatch: pytest.MonkeyPatch, spoil: Any
+) -> None:
+    names = {in_shard(f"{shard:02x}", number) for shard in (0, 1, 2, 255) for number in (1, 2)}
+    for name in names:
+        store.insert(name, expired())
+    theirs = spoil(store, monkeypatch)
+    kept = {name for name in names if name.startswith("01")}
+    if spoil is close_directory:
+        with pytest.raises(StoreError, match=theirs):
+            list(store.keys())
+
+    with pytest.raises(StoreError, match=theirs):
+        store.purge_expired(NOW)
+    monkeypatch.undo()
+    assert set(store.keys()) == kept
+
+
+@SPOILT
+def test_nor_does_it_when_all_are_removed(
+    store: FileStore, monkeypatch: pytest.MonkeyPatch, spoil: Any
+) -> None:
+    names = {in_shard(f"{shard:02x}", number) for shard in (0, 1, 2, 255) for number in (1, 2)}
+    for name in names:
+        store.insert(name, a_record())
+    theirs = spoil(store, monkeypatch)
+
+    with pytest.raises(StoreError, match=theirs):
+        store.clear()
+    monkeypatch.undo()
+    assert set(store.keys()) == {name for name in names if name.startswith("01")}
+
+
+def test_all_keys_that_can_be_listed_are(store: FileStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = {in_shard(f"{shard:02x}", 1) for shard in (0, 1, 2, 255)}
+    for name in names:
+        store.insert(name, a_record())
+    theirs = close_directory(store, monkeypatch)
+    found = []
+
+    with pytest.raises(StoreError, match=theirs):
+        for name in store.keys():  # noqa: SIM118 # a store is no mapping
+            found.append(name)  # noqa: PERF402 # it raises in the end
+    assert set(found) == {name for name in names if not name.startswith("01")}
+
+
+@SPOILT
+def test_no_request_fails_of_it(
+    store: FileStore, monkeypatch: pytest.MonkeyPatch, spoil: Any
+) -> None:
+    key = in_shard("77", 1)
+    store.insert(key, a_record(used_at=NOW, expires_at=NOW + DAY))
+    store.insert(in_shard("01", 1), expired())
+    other = FileStore(store.path)  # which begins its round anew
+    spoil(store, monkeypatch)
+
+    results = {other.update(key, Changes(used_at=NOW + n / 1000)) for n in range(ROUND)}
+    monkeypatch.undo()
+    assert results == {UpdateResult.UPDATED}
+    assert set(store.keys()) == {key, in_shard("01", 1)}
+
+
 class Looks:
     """Counts what a round looks at."""
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Concatenate, ParamSpec, TypeVar
 
@@ -169,40 +169,56 @@ class FileStore(Store):
         Returns how many records went. Opens only what is about to go.
 
         Raises:
-            StoreError: a file can't be looked at or removed, and all others went; or the directory
-                can't be.
+            StoreError: a file or a sub-directory can't be looked at or changed, and all others
+                went; or the directory can't be.
         """
         until = nanoseconds(now)
         removed = 0
-        failed: OSError | None = None
+        failures: list[OSError] = []
         for shard in self._sessions.shards():
-            for names in _slices(self._sessions.due(shard, until)):
-                with self._sessions.locked(shard):
-                    for name in names:
-                        try:
-                            removed += self._expire(name, now)
-                        except OSError as error:
-                            failed = error
-        if failed is not None:
-            raise failed
+            with _noting(failures):
+                for names in _slices(self._sessions.due(shard, until)):
+                    with self._sessions.locked(shard):
+                        for name in names:
+                            with _noting(failures):
+                                removed += self._expire(name, now)
+        _raise_last(failures)
         return removed
 
     def keys(self) -> Iterator[str]:
-        """All keys, in no order; expired ones may be among them."""
+        """All keys, in no order; expired ones may be among them.
+
+        Raises:
+            StoreError: a sub-directory can't be looked at, and all other keys were given; or the
+                directory can't be.
+        """
         try:
+            failures: list[OSError] = []
             for shard in self._sessions.shards():
-                yield from self._sessions.names(shard)
+                names: list[str] = []
+                with _noting(failures):
+                    names = self._sessions.names(shard)
+                yield from names
+            _raise_last(failures)
         except (OSError, StoreError) as error:
             raise self._store_error("keys", error) from error
 
     @_answers
     def clear(self) -> None:
-        """Remove all sessions, lists and leftovers, and no file that isn't this store's."""
+        """Remove all sessions, lists and leftovers, and no file that isn't this store's.
+
+        Raises:
+            StoreError: as for `purge_expired`.
+        """
+        failures: list[OSError] = []
         for shard in self._sessions.shards():
-            for names in _slices(self._sessions.due(shard, None)):
-                with self._sessions.locked(shard):
-                    for name in names:
-                        self._sessions.remove(name)
+            with _noting(failures):
+                for names in _slices(self._sessions.due(shard, None)):
+                    with self._sessions.locked(shard):
+                        for name in names:
+                            with _noting(failures):
+                                self._sessions.remove(name)
+        _raise_last(failures)
 
     @_answers
     def ping(self) -> None:
@@ -239,15 +255,14 @@ class FileStore(Store):
 
     def _clean(self, now: float) -> None:
         """Remove a few files that have expired, if it is time to."""
-        due = self._rounds.due(now)
-        if not due:
-            return
         # The caller's work is done, whether this succeeds or not; and it doesn't wait for a lock.
-        with (
-            contextlib.suppress(OSError, StoreError),
-            self._sessions.locked(due[0], wait=False) as held,
-        ):
-            if held:
+        with contextlib.suppress(OSError, StoreError):
+            due = self._rounds.due(now)
+            if not due:
+                return
+            with self._sessions.locked(due[0], wait=False) as held:
+                if not held:
+                    return
                 for name in due:
                     with contextlib.suppress(OSError):
                         self._expire(name, now)
@@ -302,6 +317,20 @@ class FileStore(Store):
 
 
 _NO_CHANGES = Changes()
+
+
+@contextlib.contextmanager
+def _noting(failures: list[OSError]) -> Generator[None]:
+    """Note what goes wrong, so that the rest is done all the same."""
+    try:
+        yield
+    except OSError as error:
+        failures.append(error)
+
+
+def _raise_last(failures: list[OSError]) -> None:
+    if failures:
+        raise failures[-1]
 
 
 def _slices(names: list[str]) -> Iterator[list[str]]:
