@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import gc
+import itertools
 import os
 import traceback
 from collections.abc import Callable, Iterator
@@ -194,6 +196,41 @@ def test_no_traceback_shows_a_secret(failure: str, encryption: tuple[bytes, ...]
             assert_hidden(repr(value), secrets)
         if ours(value):
             assert_hidden(repr(value), secrets, PIN)
+
+
+def full_disk(*_: object) -> int:
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+@pytest.mark.parametrize(
+    ("failure", "kind"),
+    [*itertools.product(["too large", "a bad value"], STORES), ("a full disk", "file")],
+)
+@pytest.mark.parametrize("save", [False, True], ids=["at the end", "by save()"])
+def test_no_local_of_ours_shows_a_field_that_the_request_never_touched(
+    failure: str, save: bool, kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site = Failing(**STORES[kind](tmp_path), max_bytes=900)
+    browser = site.browser()
+    site.run(browser, put(pin=PIN, other=[]))
+
+    def work(session: Session) -> None:
+        if failure == "too large":
+            session["big"] = "x" * 1000
+        else:
+            session["other"].append(object() if failure == "a bad value" else "more")
+        if failure == "a full disk":
+            monkeypatch.setattr(os, "write", full_disk)
+        if save:
+            session.save()
+
+    error = site.fails(browser, work)
+    monkeypatch.undo()
+
+    assert isinstance(error, (SessionError, TypeError))
+    for name, value in our_locals(error):
+        if name != "environ":
+            assert PIN not in repr(value), name
 
 
 def our_locals(error: BaseException | None) -> Iterator[tuple[str, object]]:

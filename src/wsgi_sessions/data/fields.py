@@ -157,19 +157,21 @@ class Fields(MutableMapping[str, Any]):
     def _set(self) -> dict[str, bytes]:
         """The fields that were set, or changed in place, to something else than the base's."""
         found: dict[str, bytes] = {}
-        base, written = self._base, self._written
+        # No fields in locals that the request may never have touched: some tools show them.
         for name, value in self._values.items():
-            set_to = written.get(name)
+            set_to = self._written.get(name)
             if type(value) in _FROZEN:
                 if set_to is None:
                     continue
                 encoded = set_to
             else:
-                encoded = self._reencode(name, value, base[name] if set_to is None else set_to)
+                encoded = self._reencode(
+                    name, value, self._base[name] if set_to is None else set_to
+                )
                 if set_to is not None:
-                    written[name] = encoded
+                    self._written[name] = encoded
             if (
-                base.get(name) != encoded
+                self._base.get(name) != encoded
                 or name in self._unsure
                 or (set_to is not None and name in self._stale)
             ):

@@ -45,9 +45,9 @@ from ..cookie import MAX_AGE, find_candidates
 from ..crypto.session_id import SessionID
 from ..data.fields import Fields
 from ..data.notes import CorruptNotes, Former, Notes, dump_notes, notes_of
-from ..errors import SessionTooLarge, StoreError
+from ..errors import StoreError
 from ..record import LIST_OWNER, NO_FIELDS, Record
-from .changes import check_size
+from .changes import too_large
 from .loading import NOTHING, Loader, Presented
 from .owners import OwnerList, OwnerLists
 from .reports import Reports
@@ -306,9 +306,7 @@ class Carrier:
                 return LeftBehind(f"the app's codec can't keep the field {name[:60]!r}")
         encoded = fields.encoded()
         limit = self._settings.max_bytes
-        try:
-            check_size(NO_FIELDS, encoded, limit)
-        except SessionTooLarge:
+        if too_large(None, encoded, limit) is not None:
             return LeftBehind(f"it has more than max_bytes, which is {limit}")
         return encoded
 

@@ -216,21 +216,22 @@ def applied(record: Record, changes: Changes) -> Record:
     )
 
 
-def check_size(before: Mapping[str, bytes], after: Mapping[str, bytes], limit: int) -> None:
-    """Refuse what makes a session bigger than it may be; one that is so already may shrink.
+def too_large(
+    before: Record | None, after: Mapping[str, bytes], limit: int
+) -> SessionTooLarge | None:
+    """The error, if this makes a session bigger than it may be; one that is so already may shrink.
 
-    Raises:
-        SessionTooLarge: it would have more than ``limit`` bytes.
+    Raised by those who hold no values: some tools show the locals of a traceback.
     """
     # A bound of the size that is found fast: a character has four bytes at most.
     if 4 * sum(map(len, after)) + sum(map(len, after.values())) <= limit:
-        return
+        return None
     size = size_of(after)
-    if size <= limit or size <= size_of(before):
-        return
+    if size <= limit or (before is not None and size <= size_of(before.fields)):
+        return None
     biggest = sorted(after, key=lambda name: len(after[name]), reverse=True)[:3]
     sizes = ", ".join(f"{name!r} with {len(after[name])} bytes" for name in biggest)
-    raise SessionTooLarge(
+    return SessionTooLarge(
         f"the session has {size} bytes and max_bytes is {limit}; its biggest fields are"
         f" {sizes}; keep such data elsewhere and its key here, or raise max_bytes"
     )

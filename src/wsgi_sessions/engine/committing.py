@@ -8,7 +8,6 @@ been written although the answer was lost.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -20,12 +19,13 @@ from ..errors import (
     SessionConflict,
     SessionEnded,
     SessionError,
+    SessionTooLarge,
     StoreError,
     TooManySessions,
 )
 from ..http.transport import Header
-from ..record import UNCHANGED, Changes, Record, apply_changes
-from .changes import REVOKED, Outcome, Work, can_rotate, check_size, notes_in_place_of
+from ..record import NO_FIELDS, UNCHANGED, Changes, Record, apply_changes
+from .changes import REVOKED, Outcome, Work, can_rotate, notes_in_place_of, too_large
 from .decisions import (
     CookieStep,
     Facts,
@@ -293,10 +293,17 @@ class Committer:
         pending = state.fields.changes()
         if state.label_changed:
             checked_label(state.label)
-        before: Mapping[str, bytes] = {} if state.stored is None else state.stored.record.fields
+        error = None
         with suppress(CorruptField):  # the commit begins anew
-            after = apply_changes(before, Changes(pending.set, pending.delete))
-            check_size(before, after, self._settings.max_bytes)
+            error = self._too_large(state.stored, pending)
+        if error is not None:
+            raise error
+
+    def _too_large(self, stored: Stored | None, pending: FieldChanges) -> SessionTooLarge | None:
+        before = None if stored is None else stored.record
+        fields = NO_FIELDS if before is None else before.fields
+        after = apply_changes(fields, Changes(pending.set, pending.delete))
+        return too_large(before, after, self._settings.max_bytes)
 
     def facts_of(
         self,

@@ -8,15 +8,14 @@ from __future__ import annotations
 
 from ..client_side import ClientSeal
 from ..errors import SessionTooLarge
-from ..record import NO_FIELDS
 from .changes import (
     GONE,
     Outcome,
     Work,
     changes_on,
-    check_size,
     first_notes,
     first_stored,
+    too_large,
 )
 from .decisions import Result, StoreStep
 from .reports import Reports
@@ -68,9 +67,11 @@ class SealedWriter:
         return Outcome(Result.NEW_ID, stored)
 
     def _check(self, work: Work, stored: Stored | None, after: Stored) -> None:
-        before = NO_FIELDS if stored is None else stored.record.fields
+        present = None if stored is None else stored.record
+        error = too_large(present, after.record.fields, self._settings.max_bytes)
         try:
-            check_size(before, after.record.fields, self._settings.max_bytes)
+            if error is not None:
+                raise error
             self._seal.seal(after.id.id, after.record, work.request.transport.purpose)
         except SessionTooLarge as error:
             detail = str(error).partition(";")[0]

@@ -25,8 +25,8 @@ from .._values import replaced
 from ..crypto.session_id import SessionID
 from ..data.fields import FieldChanges
 from ..data.notes import Notes, dump_notes
-from ..errors import SessionConflict, SessionTooLarge, StoreError
-from ..record import NO_FIELDS, UNCHANGED, Changes, Record, UpdateResult
+from ..errors import SessionConflict, StoreError
+from ..record import UNCHANGED, Changes, Record, UpdateResult
 from .backoff import ATTEMPTS, back_off
 from .changes import (
     GONE,
@@ -35,10 +35,10 @@ from .changes import (
     Work,
     applied,
     changes_on,
-    check_size,
     first_notes,
     first_stored,
     issued,
+    too_large,
 )
 from .decisions import Result, StoreStep
 from .loading import Loader, is_present
@@ -107,13 +107,13 @@ class StoreWriter:
             StoreError: the store can't answer.
             SessionTooLarge: it can't be written; nothing was stored.
         """
-        fields, settings = pending.set, self._settings
-        self._check_size(request, None, fields)
+        settings = self._settings
+        self._check_size(request, None, pending.set)
         for _ in range(ATTEMPTS):
             session_id = settings.ids.new()
             notes = issued(begun, session_id, request, now)
             deadline = settings.next_deadline(notes, now)
-            record = Record(fields, dump_notes(notes), now, deadline)
+            record = Record(pending.set, dump_notes(notes), now, deadline)
             if self._store.insert(session_id.key, record):
                 stored = Stored(session_id, record, notes, deadline)
                 self._reports.emit("created", request, stored)
@@ -406,12 +406,13 @@ class StoreWriter:
     def _check_size(
         self, request: Request, stored: Stored | None, after: Mapping[str, bytes]
     ) -> None:
-        before = NO_FIELDS if stored is None else stored.record.fields
-        try:
-            check_size(before, after, self._settings.max_bytes)
-        except SessionTooLarge as error:
+        before = None if stored is None else stored.record
+        error = too_large(before, after, self._settings.max_bytes)
+        if error is not None:
             self._reports.emit("too_large", request, stored, detail=str(error).partition(";")[0])
-            raise
+            # Some tools show what is in the frames of a traceback.
+            del after
+            raise error
 
 
 def _as_whole(record: Record) -> Changes:

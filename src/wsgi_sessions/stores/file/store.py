@@ -40,7 +40,8 @@ def _answers(
         try:
             return method(self, *args, **kwargs)
         except (OSError, StoreError) as error:
-            raise self._store_error(operation, error) from error  # pyright: ignore[reportPrivateUsage] # of this module
+            cause = error.with_traceback(None)  # its frames hold what is written
+            raise self._store_error(operation, error) from cause  # pyright: ignore[reportPrivateUsage] # of this module
 
     return checked
 
