@@ -709,7 +709,7 @@ class TestDamage:
         with pytest.raises(StoreError, match="list can't be read"):
             registry.sessions("ada")
 
-        site.clock.advance(timedelta(days=31))
+        site.clock.advance(timedelta(days=33))
 
         assert (registry.sessions("ada"), registry.revoke_all("ada")) == ([], 0)
         assert site.run(site.browser(), lambda session: session.login("ada")).code == 200
