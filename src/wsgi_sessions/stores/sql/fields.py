@@ -109,7 +109,7 @@ class ByteArrays(FieldsFormat):
 class JSONObject(FieldsFormat):
     """MySQL's and MariaDB's: Base64 by name, with names that need no escaping in JSON or a path."""
 
-    most_names = 20
+    most_names: float = 20
 
     def encode(self, fields: Mapping[str, bytes]) -> object:
         return json.dumps({_plain(name): _base64(value) for name, value in fields.items()})
