@@ -322,7 +322,8 @@ class Session(MutableMapping[str, Any]):
 
         Setting or removing it is a change of privilege: the session gets a new ID (see
         `regenerate`) and is filed under that owner. Setting the same owner again does nothing; but
-        None, as `destroy`, ends live sessions that the client presented and that can't be used.
+        None, as `destroy`, ends live sessions that the client presented and that can't be used
+        (but for one that is bound to a device and not proven in this request).
 
         Raises:
             TooManySessions: see ``max_per_owner``; only with ``when_full="refuse"``.
@@ -334,8 +335,7 @@ class Session(MutableMapping[str, Any]):
         if owner is not None:
             owner = _checked_owner(owner)
         state = self._open()
-        # Without an owner, the user may yet be signed in in another session that was presented.
-        if owner != state.owner or (owner is None and state.passed_over):
+        if owner != state.owner or (owner is None and state.may_be_signed_in):
             self._engine.set_owner(self._new_cookie(), owner, None, login=False)
 
     @owner.deleter

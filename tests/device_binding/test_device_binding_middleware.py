@@ -580,23 +580,32 @@ class TestTheLifeOfABinding:
 
 
 class TestRefusing:
+    @pytest.mark.parametrize("signs_out", [False, True])
     def test_without_the_proof_there_is_no_session_and_nothing_is_deleted(
-        self, site: BoundApp
+        self, site: BoundApp, *, signs_out: bool
     ) -> None:
+        def page(session: Session) -> object:
+            if signs_out:
+                # An app that does so whenever it knows of no user.
+                session.owner = None
+            return shown(session)
+
         agent = site.bound()
+        site.routes["/page"] = page
         second = agent.cookies.pop(agent.second)
         before = site.records()
 
         answer = agent.request("/page")
 
-        page = answer.json
-        assert (page["session"], page["owner"], page["bound"]) == (None, None, False)
-        assert not page["fresh"]
+        seen = answer.json
+        assert (seen["session"], seen["owner"], seen["bound"]) == (None, None, False)
+        assert not seen["fresh"]
         assert answer.header("Set-Cookie") is None
         assert site.records() == before
         assert [(e.kind, e.detail, e.owner) for e in site.events] == [("unproven", "refuse", "ada")]
         assert site.events[0].handle == agent.instructions["session_identifier"]
         agent.cookies[agent.second] = second
+        site.routes["/page"] = shown
         assert agent.request("/page").json["owner"] == "ada"
 
     def test_in_the_first_minute_it_is_served(self, site: BoundApp) -> None:

@@ -320,6 +320,18 @@ def test_what_can_be_read_is_listed_where_nothing_can_be_written(
     assert site.middleware.registry.count("bob") == 2
 
 
+def test_what_could_be_ended_is_not_listed_though_its_entry_stays() -> None:
+    """As on a full disk."""
+    store = FaultyStore(inner := MemoryStore())
+    site = an_hour(store)
+    first, *_ = sign_in(site, 3)
+    half_revoke(inner, site.run(first, lambda session: session.handle).text)
+    site.clock.advance(120)
+    store.fail("update")
+
+    assert site.middleware.registry.count("bob") == 2
+
+
 def test_what_cannot_be_read_is_still_an_error() -> None:
     store = FaultyStore(MemoryStore())
     site = an_hour(store)

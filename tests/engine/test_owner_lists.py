@@ -468,6 +468,33 @@ class TestAppsWithOtherLimits:
         assert record is not None
         assert record.expires_at >= ends
 
+    @pytest.mark.parametrize("limit", [None, 9])
+    @pytest.mark.parametrize(("epoch", "days"), [(0, 59), (10**5, 30)], ids=["none", "another"])
+    def test_one_whose_day_is_not_that_of_its_end_ends_no_earlier(
+        self, lists: Lists, epoch: int, days: int, limit: int | None
+    ) -> None:
+        """As former versions write them."""
+        began = lists.clock()
+        lists.enter(ONE)
+        ends = began + 86400 * days
+        lists.store.update(
+            list_key("bob"), Changes(used_at=began, expires_at=ends, epoch=epoch), if_epoch=None
+        )
+        lists.clock.advance(86400 * 31)
+        calls = lists.store.calls.total()
+
+        if limit is None:
+            lists.mine.enter("bob", TWO, until=lists.clock() + 9, epoch=0)
+        else:
+            lists.mine.enter_if_free("bob", TWO, until=lists.clock() + 9, epoch=0, limit=limit)
+
+        record = lists.store.load(list_key("bob"))
+        assert record is not None
+        assert record.expires_at >= max(ends, lists.clock() + 9)
+        assert record.used_at == min(lists.clock(), ends - 1)
+        assert lists.listed == {ONE, TWO}
+        assert lists.store.calls.total() - calls <= 6
+
     def test_one_without_a_limit_never_ends(self, lists: Lists) -> None:
         lists.enter(ONE)
         lists.mine.enter("bob", TWO, until=lists.clock() + 9, epoch=0)

@@ -129,13 +129,22 @@ class NotEntered(StoreError):
     """A session couldn't be entered in its owner's list, so its record was left as it is."""
 
 
+class End(NamedTuple):
+    """When a list may go."""
+
+    day: int
+    """The day at whose end, as whoever entered a session names it: its record's epoch."""
+    at: float
+    """When its record expires. UNIX seconds. As versions before the present one name no day, it may
+    be another time."""
+
+
 class OwnerList(NamedTuple):
     """An owner's list as it was read."""
 
     version: int
     entries: Mapping[str, Entry]
-    ends_on: int
-    """The day at the end of which it may go; its record's epoch."""
+    end: End
     is_outdated: bool = False
     """Whether any part of it was sealed under an older key of encryption."""
 
@@ -174,8 +183,8 @@ class OwnerLists:
         self._store = store
         self._limits = limits
         self._clock = clock
-        self._known: dict[str, int] = {}
-        """The days on which lists end that could be read, as far as is known."""
+        self._known: dict[str, End] = {}
+        """When lists end that could be read, as far as is known."""
 
     # Entering and taking out
 
@@ -216,7 +225,7 @@ class OwnerLists:
             if present is None:
                 self._clear_away(at)
             else:
-                self._remember(at, present.ends_on)
+                self._remember(at, present.end)
             back_off(attempt)
         raise StoreError("the owner's list could not be written", operation="update")
 
@@ -226,19 +235,19 @@ class OwnerLists:
         fields: Mapping[str, bytes],
         until: float,
         *,
-        known: int,
+        known: End,
         version: int | None = None,
     ) -> bool:
         """Write an entry into a list that ends on this day, unless it doesn't."""
-        day = max(_day_after(until), known)
+        day = max(_day_after(until), known.day, _last_day(known.at))
         # A server's own expiry counts from the last use that was noted. What has expired by this
         # clock may be used by another.
-        used_at = min(self._clock(), _end_of(known) - 1)
+        used_at = min(self._clock(), known.at - 1)
         changes = Changes(set=fields, used_at=used_at, expires_at=_end_of(day), epoch=day)
-        written = self._store.update(at, changes, if_epoch=known, if_version=version)
+        written = self._store.update(at, changes, if_epoch=known.day, if_version=version)
         if written is not UpdateResult.UPDATED:
             return False
-        self._remember(at, day)
+        self._remember(at, End(day, _end_of(day)))
         return True
 
     def _begin(self, at: str, fields: Mapping[str, bytes], until: float) -> bool:
@@ -248,13 +257,13 @@ class OwnerLists:
         new = Record(fields, b"", now, _end_of(day), version, day, LIST_OWNER)
         if not self._store.insert(at, new):
             return False
-        self._remember(at, day)
+        self._remember(at, End(day, _end_of(day)))
         return True
 
-    def _remember(self, at: str, ends_on: int) -> None:
+    def _remember(self, at: str, end: End) -> None:
         if len(self._known) >= _KNOWN_LISTS:
             self._known.clear()
-        self._known[at] = ends_on
+        self._known[at] = end
 
     def enter_if_free(
         self,
@@ -303,7 +312,7 @@ class OwnerLists:
                         f"the owner has {others} live sessions and max_per_owner is {limit}; end"
                         " one of them first (registry.sessions(owner), registry.revoke(handle))"
                     )
-                known, version = present.ends_on, present.version
+                known, version = present.end, present.version
                 if self._write(at, fields, until, known=known, version=version):
                     return Place(owner, entry)
             back_off(attempt)
@@ -530,12 +539,16 @@ class OwnerLists:
         if present is None:
             return Listing([], [], [], [], {})
         now = self._clock()
-        listing = self.examine(owner, present, now)
+        listing, ended = self.examine(owner, present, now), set[str]()
         try:
-            self.heal(owner, present, listing)
+            self.heal(owner, present, listing, on_end=ended.add)
         except StoreError as error:
             on_failure(error)
-            unended = (live_session(*item, self._limits, now) for item in listing.over.items())
+            unended = (
+                live_session(key, record, self._limits, now)
+                for key, record in listing.over.items()
+                if key not in ended
+            )
             listing.live.extend(live for live in unended if live is not None)
         return listing
 
@@ -739,6 +752,11 @@ def _day_after(until: float) -> int:
     return int(min(until / _DAY, _NEVER)) + 1
 
 
+def _last_day(expires_at: float) -> int:
+    """The day at whose end, or in which, this time is."""
+    return math.ceil(min(expires_at / _DAY, _NEVER + 2)) - 1
+
+
 def _end_of(day: int) -> float:
     return math.inf if day > _NEVER else (day + 1) * _DAY
 
@@ -751,7 +769,9 @@ def _parse(record: Record) -> OwnerList:
     """
     entries = {key: _load(record.fields[key]) for key in record.fields}
     # Asked after all of it was read.
-    return OwnerList(record.version, entries, record.epoch, is_outdated(record))
+    return OwnerList(
+        record.version, entries, End(record.epoch, record.expires_at), is_outdated(record)
+    )
 
 
 def _dump(entry: Entry) -> bytes:

@@ -283,6 +283,13 @@ class SessionState:
         return self.intent.touch or not self.passive
 
     @property
+    def may_be_signed_in(self) -> bool:
+        """Whether the client presented live sessions that can't be used, so that a sign-out is to
+        end them. One that is only not proven in this request stays.
+        """
+        return bool(self.passed_over) and not self.standing.missing
+
+    @property
     def known_id(self) -> SessionID | None:
         """The session's ID, if it has one yet."""
         if self.intent.id is not None:

@@ -331,7 +331,9 @@ class SQLStore(Store):
             given["epoch"] = operator.index(changes.epoch)
         names = len(changes.set) + len(changes.delete) + len(changes.keep or ())
         fields = bool(names or changes.keep is not None)
-        rewrites = names > self._format.most_names
+        rewrites = (
+            names > self._format.most_names or len(changes.delete) > self._format.most_removed
+        )
         shape = Shape(
             columns=frozenset({*given, "fields"} if rewrites else given),
             fields=fields and not rewrites,

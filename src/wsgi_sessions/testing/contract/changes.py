@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+from itertools import combinations
+
 from ...record import LIST_OWNER, Changes
 from .material import (
     CONFLICT,
@@ -59,6 +61,15 @@ class ChangePromises(StoreUnderTest):
         store.update(key, a_touch())
 
         assert fields_of(store, key) == {"a": b"2"}
+
+    def test_several_fields_are_deleted_at_once(self) -> None:
+        store, names = self.make_store(), "abcdef"
+        for pair in map(frozenset, combinations(names, 2)):
+            key = a_key()
+            store.insert(key, a_record(dict.fromkeys(names, b"1")))
+            store.update(key, Changes(delete=pair))
+
+            assert fields_of(store, key).keys() == {*names} - pair
 
     def test_a_field_that_is_deleted_and_set_is_set(self) -> None:
         store, key = self.make_store(), a_key()
