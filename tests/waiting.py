@@ -28,7 +28,7 @@ def wait_on_open_connections(seconds: float, client: Any) -> None:
         connection._sock.settimeout(seconds)
         # The parser, which puts the limit back after each look, has a copy of it.
         parser = connection._parser
-        if hasattr(parser, "_buffer"):
-            parser._buffer.socket_timeout = seconds
-        else:
+        if hasattr(parser, "_socket_timeout"):
             parser._socket_timeout = seconds
+        else:
+            parser._buffer.socket_timeout = seconds
