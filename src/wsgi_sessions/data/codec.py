@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable
 from datetime import date, datetime, time, timedelta, timezone
 from enum import Enum
 from functools import cache
+from itertools import accumulate
 from json.encoder import encode_basestring
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -67,6 +68,10 @@ _DAMAGE = (
     AttributeError,
     OSError,  # a time zone's name may be that of a directory
 )
+
+
+_DEEPER = {ord("["): 1, ord("{"): 1, ord("]"): -1, ord("}"): -1}
+_NO_BRACKETS = bytes(set(range(256)).difference(_DEEPER))
 
 
 class Codec(Protocol):
@@ -502,12 +507,9 @@ def _is_too_deep(data: bytes) -> bool:
 
     Without going into it, which has just failed.
     """
-    depth, too_deep = 0, 2 * (MAX_DEPTH + 1)
-    for bracket in re.findall(rb"[\[\]{}]", re.sub(rb'"(?:[^"\\]|\\.)*"', b"", data)):
-        depth += 1 if bracket in b"[{" else -1
-        if depth > too_deep:
-            return True
-    return False
+    brackets = re.sub(rb'"(?:[^"\\]|\\.)*"', b"", data).translate(None, _NO_BRACKETS)
+    depths = accumulate(map(_DEEPER.__getitem__, brackets))
+    return max(depths, default=0) > 2 * (MAX_DEPTH + 1)
 
 
 def _list(data: Any) -> list[Any]:
