@@ -776,12 +776,16 @@ def test_a_session_is_revoked_though_its_owners_list_cannot_be_read(
 
 @pytest.mark.parametrize("keys", [(), (OLDER,), (NEWER,)])
 class TestRevokingByHandle:
-    def test_it_needs_no_key(self, keys: tuple[bytes, ...]) -> None:
-        encrypted = Encrypted()
+    @staticmethod
+    def signed_in(encrypted: Encrypted) -> tuple[Site, Browser, str]:
         site = encrypted.site(OLDER)
         browser = site.browser()
         site.run(browser, lambda session: session.login("bob"))
-        handle = site.run(browser, lambda session: session.handle).text
+        return site, browser, site.run(browser, lambda session: session.handle).text
+
+    def test_it_needs_no_key(self, keys: tuple[bytes, ...]) -> None:
+        encrypted = Encrypted()
+        site, browser, handle = self.signed_in(encrypted)
         registry = encrypted.registry(*keys)
 
         assert [registry.revoke(handle), registry.revoke(handle)] == [True, False]
@@ -789,10 +793,7 @@ class TestRevokingByHandle:
 
     def test_what_is_over_is_not_ended_once_more(self, keys: tuple[bytes, ...]) -> None:
         encrypted = Encrypted()
-        site = encrypted.site(OLDER)
-        browser = site.browser()
-        site.run(browser, lambda session: session.login("bob"))
-        handle = site.run(browser, lambda session: session.handle).text
+        _, _, handle = self.signed_in(encrypted)
         encrypted.now += DAY + 1
 
         assert encrypted.registry(*keys).revoke(handle) is False

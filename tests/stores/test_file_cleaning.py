@@ -214,6 +214,8 @@ def close_directory(store: FileStore, monkeypatch: pytest.MonkeyPatch) -> str:
     return theirs
 
 
+SPREAD = {in_shard(f"{shard:02x}", number) for shard in (0, 1, 2, 255) for number in (1, 2)}
+"""Keys in several sub-directories."""
 SPOILT = pytest.mark.parametrize("spoil", [spoil_lock, close_directory])
 
 
@@ -221,11 +223,10 @@ SPOILT = pytest.mark.parametrize("spoil", [spoil_lock, close_directory])
 def test_a_sub_directory_that_cannot_be_used_keeps_no_other(
     store: FileStore, monkeypatch: pytest.MonkeyPatch, spoil: Any
 ) -> None:
-    names = {in_shard(f"{shard:02x}", number) for shard in (0, 1, 2, 255) for number in (1, 2)}
-    for name in names:
+    for name in SPREAD:
         store.insert(name, expired())
     theirs = spoil(store, monkeypatch)
-    kept = {name for name in names if name.startswith("01")}
+    kept = {name for name in SPREAD if name.startswith("01")}
     if spoil is close_directory:
         with pytest.raises(StoreError, match=theirs):
             list(store.keys())
@@ -240,15 +241,14 @@ def test_a_sub_directory_that_cannot_be_used_keeps_no_other(
 def test_nor_does_it_when_all_are_removed(
     store: FileStore, monkeypatch: pytest.MonkeyPatch, spoil: Any
 ) -> None:
-    names = {in_shard(f"{shard:02x}", number) for shard in (0, 1, 2, 255) for number in (1, 2)}
-    for name in names:
+    for name in SPREAD:
         store.insert(name, a_record())
     theirs = spoil(store, monkeypatch)
 
     with pytest.raises(StoreError, match=theirs):
         store.clear()
     monkeypatch.undo()
-    assert set(store.keys()) == {name for name in names if name.startswith("01")}
+    assert set(store.keys()) == {name for name in SPREAD if name.startswith("01")}
 
 
 def test_all_keys_that_can_be_listed_are(store: FileStore, monkeypatch: pytest.MonkeyPatch) -> None:
